@@ -1,0 +1,1 @@
+"""Hipache: a distributed HTTP and WebSocket reverse proxy."""

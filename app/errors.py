@@ -1,0 +1,159 @@
+"""The exception tree. A class exists where somebody acts differently on it.
+
+    HipacheError
+    ├── ConfigError              exit status 78, one line
+    └── ProxyError               a request the proxy answers itself, with `status`
+        ├── BadHost              400
+        ├── FrontendNotFound     400
+        ├── StoreUnavailable     503
+        ├── NoLiveBackend        502
+        ├── InvalidBackend       502
+        └── UpstreamError        502, an attempt at a backend failed
+            ├── UpstreamUnreachable      no connection was made: no byte was sent
+            │   ├── UpstreamConnectTimeout   504
+            │   └── UpstreamTLSFailure       502
+            ├── UpstreamBusy             503, no free connection within queueTimeout
+            ├── UpstreamStale            502, a kept connection was closed before an answer
+            ├── UpstreamReset            502, closed after the request, before the head
+            ├── UpstreamTimeout          504, no head, or no progress, in time
+            ├── UpstreamBadAnswer        502, what came is not HTTP we may pass on
+            └── UpstreamCut              502, the answer's body ended early
+
+The messages are Hipache's where it had one (lib/worker.js, hipache 0.3.1):
+they go to the error page, the log and `x-debug-error`.
+"""
+
+from __future__ import annotations
+
+
+class HipacheError(Exception):
+    """Everything this project raises on purpose."""
+
+
+class ConfigError(HipacheError):
+    """The configuration can not be used; the text names file, key and remedy in one line."""
+
+
+class ProxyError(HipacheError):
+    """A request the proxy answers itself, with `status` and this text."""
+
+    status = 500
+    message = "internal error"
+    retry_after: int | None = None
+    """Seconds for the `Retry-After` field, where waiting helps."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+
+
+class BadHost(ProxyError):
+    """No `Host`, or one that names no host (RFC 9112 §3.2)."""
+
+    status = 400
+    message = "no host header"
+
+
+class FrontendNotFound(ProxyError):
+    """No candidate key of this host has a list in the store."""
+
+    status = 400
+    message = "frontend not found"
+
+
+class StoreUnavailable(ProxyError):
+    """The store does not answer and nothing is remembered about this host."""
+
+    status = 503
+    message = "the route store is unavailable"
+    retry_after = 5
+
+
+class NoLiveBackend(ProxyError):
+    """The list has an identifier only, or every backend is dead or was tried."""
+
+    status = 502
+    message = "Cannot find a valid backend"
+
+
+class InvalidBackend(ProxyError):
+    """The list has backends, but none of them is a URL we can connect to."""
+
+    status = 502
+    message = "backend is invalid"
+
+
+class UpstreamError(ProxyError):
+    """An attempt at a backend failed.
+
+    `request_sent` tells whether a byte of the request may have reached the
+    backend: only then can it have acted on it.
+    """
+
+    status = 502
+    message = "the backend failed"
+    request_sent = True
+
+    def __init__(self, message: str | None = None, *, request_sent: bool | None = None) -> None:
+        super().__init__(message)
+        if request_sent is not None:
+            self.request_sent = request_sent
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection was made, so no byte was sent: safe to retry."""
+
+    message = "cannot connect to the backend"
+    request_sent = False
+
+
+class UpstreamConnectTimeout(UpstreamUnreachable):
+    """No connection within `server.connectTimeout`."""
+
+    status = 504
+    message = "connecting to the backend timed out"
+
+
+class UpstreamTLSFailure(UpstreamUnreachable):
+    """The TLS handshake with the backend failed or its certificate is not trusted."""
+
+    message = "TLS with the backend failed"
+
+
+class UpstreamBusy(UpstreamError):
+    """`server.maxSockets` connections were in use for all of `server.queueTimeout`."""
+
+    status = 503
+    message = "the backend is busy"
+    request_sent = False
+    retry_after = 1
+
+
+class UpstreamStale(UpstreamError):
+    """A kept connection turned out closed before a byte of the answer came."""
+
+    message = "the backend closed a kept connection"
+
+
+class UpstreamReset(UpstreamError):
+    """The backend closed a fresh connection without an answer."""
+
+    message = "the backend closed the connection without an answer"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The head took longer than `responseTimeout`, or nothing moved for `tcpTimeout`."""
+
+    status = 504
+    message = "the backend did not answer in time"
+
+
+class UpstreamBadAnswer(UpstreamError):
+    """The answer breaks RFC 9112 in a way that must not be passed on."""
+
+    message = "the backend's answer is not valid HTTP"
+
+
+class UpstreamCut(UpstreamError):
+    """The answer's body ended before its announced end: the client must see a cut too."""
+
+    message = "the backend's answer was cut short"

@@ -1,0 +1,1 @@
+"""Where frontends and marks live; one outside world per module."""

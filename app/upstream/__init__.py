@@ -1,0 +1,1 @@
+"""Connections to backends, under the interface of httpx."""

@@ -1,0 +1,133 @@
+"""Hosts, keys and lists: Hipache's own cases, and the ones it got wrong."""
+
+import doctest
+
+import pytest
+
+from app import routing
+from app.errors import BadHost
+from app.routing import (
+    Backend,
+    InvalidBackendURL,
+    lookup_keys,
+    normalise_host,
+    parse_backend,
+    parse_frontend,
+)
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(routing).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "host"),
+    [
+        (b"example.com", "example.com"),
+        (b"example.com:8080", "example.com"),
+        (b"EXAMPLE.com", "example.com"),
+        (b"Example.COM:80", "example.com"),
+        (b"example.com.", "example.com"),
+        (b"example.com.:80", "example.com"),
+        (b"example.com:", "example.com"),
+        (b"127.0.0.1:80", "127.0.0.1"),
+        (b"[::1]", "[::1]"),
+        (b"[::1]:8080", "[::1]"),
+        (b"[2001:DB8:0::1]", "[2001:db8::1]"),
+        (b"xn--mnchen-3ya.de", "xn--mnchen-3ya.de"),
+        (b"under_score.example", "under_score.example"),
+        (b"  spaced.example\t", "spaced.example"),
+    ],
+)
+def test_a_host_field_is_normalised(field: bytes, host: str) -> None:
+    assert normalise_host(field) == host
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"", b" ", b".", b":80", b"*", b"*.example.com", b"a..b", b"a.b..", b"a b", b"a\x00b",
+        b"a:b", b"a:80:80", b"a:99999", b"a:-1", b"[::1", b"[::1]x", b"[::1]:x", b"[nope]", b"::1",
+        b"user@example.com", b"a/b", b"m\xc3\xbcnchen.de", b"a%2eb", b"a,b\n",
+    ],
+)  # fmt: skip
+def test_a_field_that_names_no_host_is_refused(field: bytes) -> None:
+    with pytest.raises(BadHost):
+        normalise_host(field)
+
+
+@pytest.mark.parametrize(
+    ("host", "keys"),
+    [
+        ("foo.bar", ["foo.bar", "*.bar", "*"]),
+        ("localhost", ["localhost", "*"]),
+        (
+            "too.deep.quuux.foo.bar.baz.qux.quux",
+            [
+                "too.deep.quuux.foo.bar.baz.qux.quux",
+                "*.foo.bar.baz.qux.quux",
+                "*.bar.baz.qux.quux",
+                "*.baz.qux.quux",
+                "*.qux.quux",
+                "*.quux",
+                "*",
+            ],
+        ),
+        ("a.b.c.d.e.f.g.h.i.j.k.l.m", None),
+        ("[::1]", ["[::1]", "*"]),
+    ],
+)
+def test_the_lookup_order_is_hipaches(host: str, keys: list[str] | None) -> None:
+    assert lookup_keys(host)[0] == host
+    assert len(lookup_keys(host)) <= 7
+    if keys is not None:
+        assert lookup_keys(host) == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("http://10.0.0.1:81", ("http", "10.0.0.1", 81)),
+        ("http://10.0.0.1", ("http", "10.0.0.1", 80)),
+        ("https://example.com", ("https", "example.com", 443)),
+        ("10.0.0.1:8080", ("http", "10.0.0.1", 8080)),
+        ("localhost:3000", ("http", "localhost", 3000)),
+        ("http://[::1]:8080/", ("http", "::1", 8080)),
+        ("HTTP://Example.com/ignored?path", ("http", "example.com", 80)),
+        ("unix:/run/app.sock", ("unix", "/run/app.sock", 0)),
+        ("unix:///run/app.sock", ("unix", "/run/app.sock", 0)),
+    ],
+)
+def test_a_backend_url_is_read(text: str, origin: tuple[str, str, int]) -> None:
+    backend = parse_backend(text, 3)
+    assert (backend.url, backend.index, backend.origin) == (text, 3, origin)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "http://", "ftp://a", "http://a:b", "http://a:99999", "http://a:0", "http://a b",
+     "http://u:p@a", "unix:relative", "http://[::1", "\x00"],
+)  # fmt: skip
+def test_a_url_that_is_none_is_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidBackendURL) as refused:
+        parse_backend(text, 0)
+    assert repr(text) in str(refused.value)
+
+
+def test_ids_count_bad_entries_too() -> None:
+    frontend = parse_frontend("x", ["id", "http://a", "http://", "http://b"])
+    assert [b.index for b in frontend.backends] == [0, 2]
+    assert [(e.text, e.index) for e in frontend.bad_entries] == [("http://", 1)]
+    assert frontend.size == 3
+
+
+def test_backends_with_the_same_origin_share_connections() -> None:
+    one, two = parse_backend("http://a:80", 0), parse_backend("http://A/", 1)
+    assert one != two
+    assert one.origin == two.origin
+
+
+def test_an_empty_list_is_a_frontend_without_backends() -> None:
+    frontend = parse_frontend("x", ["only-an-identifier"])
+    assert (frontend.identifier, frontend.backends) == ("only-an-identifier", ())
+    assert isinstance(parse_backend("a:1", 0), Backend)
