@@ -1,0 +1,135 @@
+"""Which fields pass, which stop, and whose word is taken for who the client is."""
+
+import doctest
+from ipaddress import ip_network
+
+import pytest
+
+from app import headers
+from app.headers import ForwardedFields, RawHeaders, has_body, request_headers, response_headers
+
+LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"), ip_network("::1/128")]
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(headers).failed == 0
+
+
+@pytest.mark.parametrize("name", sorted(headers.HOP_BY_HOP))
+def test_hop_by_hop_fields_stop_in_both_directions(name: bytes) -> None:
+    fields = [(b"a", b"1"), (name, b"x"), (b"b", b"2")]
+    assert [n for n, _ in response_headers(fields, 200)] == [b"a", b"b"]
+    kept = [n for n, _ in request_headers(fields, ())]
+    assert kept == [b"a", b"b"] + ([name] if name == b"transfer-encoding" else [])
+
+
+@pytest.mark.parametrize("value", [b"x-secret", b"close, X-Secret", b"keep-alive,x-secret ,"])
+def test_what_connection_names_stops_here(value: bytes) -> None:
+    fields = [(b"connection", value), (b"x-secret", b"1"), (b"x-other", b"2")]
+    assert request_headers(fields, ()) == [(b"x-other", b"2")]
+    assert response_headers(fields, 200) == [(b"x-other", b"2")]
+
+
+@pytest.mark.parametrize("name", [b"host", b"content-length", b"authorization", b"cookie"])
+def test_connection_can_not_take_framing_or_credentials_away(name: bytes) -> None:
+    fields = [(b"connection", name), (name, b"7")]
+    assert request_headers(fields, ()) == [(name, b"7")]
+
+
+def test_connection_can_not_take_our_own_fields_away() -> None:
+    fields = [(b"connection", b"x-real-ip"), (b"x-real-ip", b"6.6.6.6")]
+    assert request_headers(fields, [(b"x-real-ip", b"1.1.1.1")]) == [(b"x-real-ip", b"1.1.1.1")]
+
+
+def test_repeated_fields_stay_repeated_and_in_order() -> None:
+    fields = [(b"set-cookie", b"a=1"), (b"x", b"\xff\xe9"), (b"set-cookie", b"b=2"), (b"x", b"")]
+    assert response_headers(fields, 200) == fields
+    assert request_headers(fields, ()) == fields
+
+
+def test_a_chunked_request_stays_chunked() -> None:
+    fields = [(b"transfer-encoding", b"Chunked"), (b"a", b"1")]
+    assert request_headers(fields, ()) == [(b"a", b"1"), (b"transfer-encoding", b"chunked")]
+
+
+def test_a_204_has_no_length() -> None:
+    fields = [(b"content-length", b"0")]
+    assert response_headers(fields, 204) == []
+    assert response_headers(fields, 304) == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([], False),
+        ([(b"content-length", b"0")], False),
+        ([(b"content-length", b"000")], False),
+        ([(b"content-length", b"10")], True),
+        ([(b"transfer-encoding", b"chunked")], True),
+    ],
+)
+def test_a_body_is_announced(fields: RawHeaders, expected: bool) -> None:
+    assert has_body(fields) is expected
+
+
+def build(trusted: list[str], client: str, claims: RawHeaders) -> dict[bytes, bytes]:
+    fields = ForwardedFields([ip_network(t) for t in trusted])
+    return dict(fields.build(claims, client, "http", 8080, b"a.example:8080"))
+
+
+CLAIMS = [
+    (b"x-forwarded-for", b"6.6.6.6"),
+    (b"x-forwarded-for", b"1.2.3.4"),
+    (b"x-forwarded-proto", b"https"),
+    (b"x-forwarded-port", b"443"),
+    (b"x-forwarded-host", b"public.example"),
+    (b"x-real-ip", b"6.6.6.6"),
+]
+
+
+def test_a_strangers_claims_are_overwritten() -> None:
+    assert build([], "9.9.9.9", CLAIMS) == {
+        b"x-forwarded-for": b"9.9.9.9",
+        b"x-forwarded-host": b"a.example:8080",
+        b"x-forwarded-port": b"8080",
+        b"x-forwarded-proto": b"http",
+        b"x-forwarded-protocol": b"http",
+        b"x-real-ip": b"9.9.9.9",
+    }
+    assert build(["10.0.0.0/8"], "9.9.9.9", CLAIMS) == build([], "9.9.9.9", [])
+
+
+def test_a_trusted_proxy_is_believed_and_appended() -> None:
+    assert build(["10.0.0.0/8"], "10.0.0.1", CLAIMS) == {
+        b"x-forwarded-for": b"6.6.6.6, 1.2.3.4, 10.0.0.1",
+        b"x-forwarded-host": b"public.example",
+        b"x-forwarded-port": b"443",
+        b"x-forwarded-proto": b"https",
+        b"x-forwarded-protocol": b"https",
+        b"x-real-ip": b"1.2.3.4",
+    }
+
+
+@pytest.mark.parametrize(
+    ("hops", "client"),
+    [
+        (b"", "10.0.0.1"),
+        (b"1.2.3.4", "1.2.3.4"),
+        (b"1.2.3.4:5678", "1.2.3.4"),
+        (b"[2001:db8::1]:443", "2001:db8::1"),
+        (b"6.6.6.6, 2001:db8::1, 10.1.1.1", "2001:db8::1"),
+        (b"10.2.2.2, 10.1.1.1", "10.2.2.2"),
+        (b"6.6.6.6, nonsense, 10.1.1.1", "10.1.1.1"),
+        (b"\xff\x00", "10.0.0.1"),
+    ],
+)
+def test_the_true_client_is_the_last_hop_nobody_of_ours_vouches_for(
+    hops: bytes, client: str
+) -> None:
+    fields = ForwardedFields(LOOPBACK)
+    assert fields.true_client([(b"x-forwarded-for", hops)], "10.0.0.1") == client
+
+
+def test_a_mapped_address_is_the_address_it_maps() -> None:
+    assert ForwardedFields(LOOPBACK).trusts("::ffff:10.0.0.1")
+    assert not ForwardedFields(LOOPBACK).trusts("")
