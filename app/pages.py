@@ -1,0 +1,310 @@
+"""The answers the proxy gives itself: a page, a JSON object or plain text.
+
+Hipache looked for `<staticDir>/error_<status>.html`, then `error_default.html`
+(lib/worker.js, 0.4). Here each directory is asked in turn, the built-in one last,
+and in each the status's own page comes before the default one:
+
+    <status>.html         a Jinja template; knows status, title, error, message, request_id
+    error_<status>.html   Hipache's name; served byte for byte
+    default.html, error_default.html
+
+A template is rendered once for each kind of error. What differs from request to
+request is filled in afterwards, so a flood of errors costs no rendering.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError
+from markupsafe import escape
+
+from app.errors import ProxyError
+from app.headers import RawHeaders
+
+HTML, JSON, PROBLEM, PLAIN = (
+    "text/html",
+    "application/json",
+    "application/problem+json",  # RFC 9457: the same members under its own name
+    "text/plain",
+)
+
+MAX_SHOWN = 200
+"""Characters of a message or request id that an answer repeats."""
+
+MAX_ACCEPT = 1000
+"""Bytes of `Accept` that are read: browsers send some 150, and every value is remembered."""
+
+
+class ErrorPages:
+    """Renders what a client sees of a ProxyError.
+
+    `directories` hold an operator's own pages, the most important first. Pages are
+    read when this is made; one that does not compile or render is replaced by the
+    next in line, with one log line that names file, line and reason.
+    """
+
+    def __init__(
+        self, directories: Sequence[Path] = (), *, logger: logging.Logger | None = None
+    ) -> None:
+        self._logger = logger or logging.getLogger(__name__)
+        self._built_in = builtin_directory()
+        self._environments = {
+            directory: _environment(directory, self._built_in)
+            for directory in (*directories, self._built_in)
+        }
+        self._rendered: dict[tuple[type[ProxyError], int], _Page] = {}
+        self._refused: set[Path] = set()
+        for directory in directories:
+            self._check(directory)
+
+    def render(
+        self, error: ProxyError, *, accept: bytes = b"", request_id: str = ""
+    ) -> tuple[RawHeaders, bytes]:
+        """Fields and body that answer a request which failed with `error`.
+
+        `accept` is the request's `Accept` value, empty when it has none (several
+        fields joined with a comma). For HEAD send the fields without the body.
+        """
+        message = _shown(public_message(error))
+        request_id = _shown(request_id)
+        kind = preferred_type(accept[:MAX_ACCEPT])
+        if kind == HTML:
+            page = self._page(error)
+            content_type, body = page.content_type, page.fill(message, request_id)
+        elif kind == PLAIN:
+            content_type, body = _plain(error.status, message, request_id)
+        else:
+            content_type, body = kind, _json(error.status, message, request_id)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),  # a message may repeat the client's bytes
+        ]
+        if error.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % error.retry_after))
+        return headers, body
+
+    def _page(self, error: ProxyError) -> _Page:
+        key = (type(error), error.status)
+        page = self._rendered.get(key)
+        if page is None:
+            page = self._rendered[key] = self._find(error)
+        return page
+
+    def _find(self, error: ProxyError) -> _Page:
+        for path in self._candidates(error.status):
+            if page := self._load(path, error):
+                return page
+        raise RuntimeError(f"no error page in {self._built_in}: the installation is broken")
+
+    def _candidates(self, status: int) -> Iterator[Path]:
+        for directory in self._environments:
+            for stem in (str(status), "default"):
+                yield from (directory / f"{stem}.html", directory / f"error_{stem}.html")
+
+    def _load(self, path: Path, error: ProxyError) -> _Page | None:
+        if path in self._refused or not path.is_file():
+            return None
+        try:
+            if path.name.startswith("error_"):
+                return _static_page(path.read_bytes())
+            return _template_page(
+                self._environments[path.parent]
+                .get_template(path.name)
+                .render(
+                    status=error.status,
+                    title=reason_phrase(error.status),
+                    error=type(error).__name__,
+                    message=_Blank("message"),
+                    request_id=_Blank("request_id"),
+                )
+            )
+        except Exception as exc:  # a template is somebody's program: it can raise anything
+            if path.parent == self._built_in:
+                raise
+            self._refused.add(path)
+            self._logger.warning(
+                "error page refused file=%s line=%d reason=%s", *_place(exc, path), _reason(exc)
+            )
+            return None
+
+    def _check(self, directory: Path) -> None:
+        """Load every page once, so that a mistake shows at start and not at the first error."""
+        if not directory.is_dir():
+            self._logger.warning("error pages missing directory=%s", directory)
+        for path in sorted(directory.glob("*.html")):
+            stem = path.stem.removeprefix("error_")
+            if stem.isdecimal() or stem == "default":
+                sample = ProxyError()
+                sample.status = int(stem) if stem.isdecimal() else sample.status
+                self._load(path, sample)
+
+
+def builtin_directory() -> Path:
+    """`templates/errors`: inside the package when installed, beside it in a checkout."""
+    package = Path(str(files("app")))
+    installed = package / "templates" / "errors"
+    return installed if installed.is_dir() else package.parent / "templates" / "errors"
+
+
+def public_message(error: ProxyError) -> str:
+    """What a stranger may read of `error`.
+
+    The text of a 4xx is about the client's own request. That of a 5xx may name
+    addresses behind the proxy, so only the message of its class is shown.
+    """
+    return str(error) if error.status < 500 else error.message
+
+
+def reason_phrase(status: int) -> str:
+    """The status's registered name, "Error" for one that has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+@lru_cache(maxsize=256)
+def preferred_type(accept: bytes) -> str:
+    """The media type of ours that `accept` likes best (RFC 9110 §12.5.1).
+
+    Among equal wishes a type that is named comes before one that `*` covers, then
+    HTML comes first: Hipache had nothing else. When nothing we have is wanted (an
+    image is, say), plain text is the least surprising.
+
+    >>> preferred_type(b"application/json, text/*;q=0.5")
+    'application/json'
+    >>> preferred_type(b"*/*")
+    'text/html'
+    """
+    wishes: dict[str, float] = {}
+    for part in accept.decode("latin-1").lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        if media_range:
+            wishes[media_range] = _weight(parameters)
+    if not wishes:
+        return HTML
+
+    def wish(media_type: str) -> tuple[float, int]:
+        ranges = ("*/*", media_type.partition("/")[0] + "/*", media_type)
+        precision = max((i for i in range(3) if ranges[i] in wishes), default=0)
+        return wishes.get(ranges[precision], 0.0), precision
+
+    best = max((HTML, JSON, PROBLEM, PLAIN), key=wish)
+    return best if wish(best)[0] > 0 else PLAIN
+
+
+def _weight(parameters: list[str]) -> float:
+    """A media range's `q`: 1 when there is none, 0 when it is not a number from 0 to 1."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                return 0.0
+            return weight if 0 <= weight <= 1 else 0.0
+    return 1.0
+
+
+def _shown(text: str) -> str:
+    """`text` as an answer may repeat it: bounded, without control characters."""
+    text = text[:MAX_SHOWN]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _plain(status: int, message: str, request_id: str) -> tuple[str, bytes]:
+    text = f"{status} {reason_phrase(status)}\n{message}\nrequest id: {request_id}\n"
+    return "text/plain; charset=utf-8", text.encode()
+
+
+def _json(status: int, message: str, request_id: str) -> bytes:
+    problem = {
+        "status": status,
+        "title": reason_phrase(status),
+        "detail": message,
+        "request_id": request_id,
+    }
+    return json.dumps(problem).encode() + b"\n"
+
+
+class _Blank:
+    """A value that is filled in after rendering: a template can print it, not compute with it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __html__(self) -> str:
+        return f"\1{self._name}\1"
+
+    def __str__(self) -> str:
+        raise TypeError(f"{self._name} can only be printed")
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError(f"{self._name} can only be printed; compare error or status")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page with its blanks."""
+
+    content_type: str
+    pieces: tuple[bytes, ...]
+    """Text and the names of blanks by turns: text first and last."""
+
+    def fill(self, message: str, request_id: str) -> bytes:
+        values = {
+            b"message": str(escape(message)).encode(),
+            b"request_id": str(escape(request_id)).encode(),
+        }
+        return b"".join(values[p] if i % 2 else p for i, p in enumerate(self.pieces))
+
+
+def _template_page(rendered: str) -> _Page:
+    return _Page("text/html; charset=utf-8", tuple(rendered.encode().split(b"\1")))
+
+
+def _static_page(content: bytes) -> _Page:
+    """A Hipache page as it is; a charset is announced only when it can be no other."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return _Page("text/html", (content,))
+    return _Page("text/html; charset=utf-8", (content,))
+
+
+def _environment(directory: Path, built_in: Path) -> Environment:
+    """Templates of one directory, which may extend our `base.html`."""
+    return Environment(
+        loader=FileSystemLoader([directory, built_in]),
+        autoescape=True,
+        auto_reload=False,
+        undefined=StrictUndefined,  # a misspelt name is a mistake, not an empty string
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _place(exc: Exception, path: Path) -> tuple[str, int]:
+    """File and line of the template where `exc` arose."""
+    if isinstance(exc, TemplateSyntaxError):
+        return exc.filename or str(path), exc.lineno
+    frames = [f for f in traceback.extract_tb(exc.__traceback__) if f.filename.endswith(".html")]
+    return (frames[-1].filename, frames[-1].lineno or 1) if frames else (str(path), 1)
+
+
+def _reason(exc: Exception) -> str:
+    """What happened, in one line."""
+    return " ".join(f"{type(exc).__name__}: {exc}".split())
