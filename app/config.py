@@ -1,0 +1,209 @@
+"""What `config.json` may say: the structs, their defaults and ranges, and `parse`. Opens no file.
+
+Attributes are snake_case, the names in the file are Hipache's camelCase. All
+times are seconds, and 0 switches a limit off. The names that older Hipaches
+gave to a key are translated in `legacy_config`, short forms in `config_forms`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from app import config_faults as faults
+from app.config_faults import Origins
+from app.config_forms import overlay, write_out
+from app.legacy_config import translate
+from app.networks import Networks
+
+DECADE = 10 * 365 * 86400
+Seconds = Annotated[float, Meta(ge=0, le=DECADE)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes any free port
+
+
+def _camel(name: str) -> str:
+    """
+    >>> _camel("dead_backend_ttl")
+    'deadBackendTTL'
+    """
+    first, *rest = name.split("_")
+    return first + "".join(w.upper() if w in {"ttl", "tls"} else w.capitalize() for w in rest)
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_camel):
+    """An object of the file: immutable, and a key that is not listed is an error."""
+
+
+class LruCache(_Section, frozen=True, kw_only=True):
+    """How many hosts a worker remembers, and for how long where the store can not push."""
+
+    size: Count = 10_000  # hosts; 0 means no limit
+    ttl: Seconds = 1.0  # used only without pushed invalidation; 0 means for ever
+
+
+class ServerConfig(_Section, frozen=True, kw_only=True):
+    """The `server` object."""
+
+    workers: Annotated[int, Meta(ge=0, le=1024)] = 10  # processes; 0 means one per core
+    debug: bool = False  # the proxy's own log tells every request
+
+    # to a backend
+    max_sockets: Annotated[int, Meta(ge=1, le=1_000_000)] = 100  # per backend and per worker
+    tcp_timeout: Seconds = 30.0  # nothing moved in either direction
+    connect_timeout: Seconds = 3.0
+    response_timeout: Seconds | None = None  # until the answer's head; None means tcp_timeout
+    queue_timeout: Seconds = 5.0  # waiting for one of max_sockets
+    http_keep_alive: bool = True  # Hipache's default was false
+    backend_idle_timeout: Seconds = 60.0  # an unused connection is kept as long
+    backend_max_age: Seconds = 0.0  # a connection is reused until this age
+
+    # retries and marks
+    retry_on_error: Annotated[int, Meta(ge=0, le=100)] = 3  # after the first attempt
+    retry_buffer: Count = 65_536  # bytes of a request's body held for a retry
+    dead_backend_ttl: Seconds = 30.0
+    dead_backend_on500: bool = True  # where an active checker runs
+
+    # the store
+    lru_cache: LruCache = LruCache()
+    store_timeout: Seconds = 1.0  # one read
+    snapshot: str | None = ".hipache/routes.json"  # the last known routes; None keeps none
+
+    # the client's side
+    trusted_proxies: Networks = Networks()  # whose X-Forwarded-* are believed
+    static_dir: str | None = None  # error_<status>.html, as Hipache's static/
+    templates_dir: str | None = None  # <status>.html, before the built-in pages
+
+    # logs
+    access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
+    access_log_format: str = "hipache"  # hipache, combined, json, or a template
+    log_format: str = "text"  # of the proxy's own log: text or json
+
+
+class Bind(_Section, frozen=True, kw_only=True):
+    """One address to listen on."""
+
+    address: str  # an IP address, a name, or unix:/path
+    port: Port
+
+
+class HttpConfig(_Section, frozen=True, kw_only=True):
+    """The `http` object. In the file `bind` is a string, or a list of strings and objects."""
+
+    port: Port = 80  # of every entry that names none
+    binds: tuple[Bind, ...] = msgspec.field(
+        default=(Bind(address="127.0.0.1", port=80),), name="bind"
+    )
+
+
+class _TLS(_Section, frozen=True, kw_only=True):
+    key: str | None = None  # path of a PEM file, as cert and ca
+    cert: str | None = None
+    ca: tuple[str, ...] = ()
+    passphrase: str | None = None  # of key
+    ciphers: str | None = None  # an OpenSSL list; None means our own
+    honor_cipher_order: bool = True
+    secure_protocol: str | None = None  # read for Hipache's sake, see NOT_HONOURED
+    secure_options: int | None = None
+
+
+class HttpsBind(_TLS, frozen=True, kw_only=True):
+    """One address that speaks TLS, with what it inherits from `https` filled in."""
+
+    address: str
+    port: Port
+
+
+class HttpsConfig(_TLS, frozen=True, kw_only=True):
+    """The `https` object: defaults for its `bind` entries. Without any, no TLS is served."""
+
+    port: Port = 443
+    binds: tuple[HttpsBind, ...] = msgspec.field(default=(), name="bind")
+
+
+class _File(_Section, frozen=True, kw_only=True):
+    server: ServerConfig = ServerConfig()
+    http: HttpConfig = HttpConfig()
+    https: HttpsConfig = HttpsConfig()
+    driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
+    user: str | int = "www-data"  # whom to become after binding, if started as root
+    group: str | int | None = None  # None means the user's own
+
+
+class Config(_File, frozen=True, kw_only=True):
+    """All of `config.json`, with every default filled in, and what is to be said about it."""
+
+    source: str = "defaults"  # the file's name, for messages
+    warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
+
+
+# Legal in Hipache and read by us, but without effect so far: said, never ignored in silence.
+NOT_HONOURED = {
+    "https.secureProtocol": "TLS 1.2 and 1.3 are negotiated",
+    "https.secureOptions": "TLS 1.2 and 1.3 are negotiated",
+}
+
+
+def parse(
+    text: str, *, source: str = "config.json", environ: Mapping[str, str] | None = None
+) -> Config:
+    """The configuration that `text` (JSON) and the environment describe.
+
+    `$REDIS_URL` wins over the file's driver, `$PORT` over the port of `http`
+    (and listens on all IPv4 addresses if the file names none), and
+    `$WEB_CONCURRENCY` over `server.workers`, as platforms that set them expect.
+
+    Raises ConfigError: one line with `source`, key, what was expected and found.
+    """
+    raw, warnings, origins = translate(faults.read_json(text, source), source)
+    warnings += [
+        f"{origins.of(path)} has no effect: {why}"
+        for path, why in NOT_HONOURED.items()
+        if faults.look_up(raw, path) is not None
+    ]
+    overlay(raw, environ or {})
+    write_out(raw)
+    file = faults.convert(raw, _File, source=source, origins=origins, hook=_decode)
+    _check(file, source, origins)
+    return Config(**msgspec.structs.asdict(file), source=source, warnings=tuple(warnings))
+
+
+def _decode(kind: type, value: Any) -> Networks:
+    if kind is not Networks:
+        raise NotImplementedError(kind)
+    try:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return Networks.parse(value)
+    except ValueError:
+        pass
+    raise ValueError("Expected a list of networks such as 10.0.0.0/8")
+
+
+def _check(config: _File, source: str, origins: Origins) -> None:
+    """What types and ranges can not say. Raises ConfigError."""
+    redis = all(url.startswith(("redis", "unix")) for url in config.driver)
+    if len(config.driver) not in ((1, 2) if redis else (1,)):
+        raise faults.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
+    for url in config.driver:
+        faults.check_driver(url, source, "driver")
+    listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
+        "http": config.http.binds,
+        "https": config.https.binds,
+    }
+    for section, binds in listeners.items():
+        for index, bind in enumerate(binds):
+            path = origins.of(f"{section}.bind[{index}]")
+            faults.check_address(bind.address, source, path)
+            if isinstance(bind, HttpsBind) and not (bind.key and bind.cert):
+                raise faults.fault(source, path, "expected a key and a cert for TLS")
+
+
+def render(config: Config) -> str:
+    """The effective configuration as JSON, with passwords and passphrases masked."""
+    values = msgspec.to_builtins(config, enc_hook=str)
+    file = {name: values[name] for name in _File.__struct_encode_fields__}
+    return json.dumps(faults.masked(file), indent=4)

@@ -1,0 +1,249 @@
+"""How a bad configuration is told: one line with file, key, what was expected and what was found.
+
+Nothing here puts a password into a message, nor a line break.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from ipaddress import ip_address
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import inspect
+
+from app.errors import ConfigError
+
+SECRET_KEYS = frozenset({"passphrase", "password", "secret", "token", "driver"})
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+T = TypeVar("T")
+
+
+class Origins(dict[str, str]):
+    """Where a key was really written, if under an older name: key path -> older path."""
+
+    def of(self, path: str) -> str:
+        """`path` as the reader of the file knows it."""
+        for new, old in self.items():
+            if path == new or path.startswith((f"{new}.", f"{new}[")):
+                return old + path[len(new) :]
+        return path
+
+
+def fault(source: str, path: str, problem: str) -> ConfigError:
+    """One printable line, whatever the file's own text contains."""
+    line = f"{source}: {path}: {problem}" if path else f"{source}: {problem}"
+    return ConfigError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+def read_json(text: str, source: str) -> dict[str, Any]:
+    """The object that `text` holds. Raises ConfigError with line and column where it is no JSON."""
+
+    def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            names = [name for name, _ in pairs]
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise fault(source, repeated, "this key stands twice in one object")
+        return values
+
+    def no_constant(name: str) -> NoReturn:
+        raise fault(source, "", f"{name} is not JSON")
+
+    try:
+        # A byte order mark is what some editors put before the first brace.
+        value = json.loads(
+            text.removeprefix("\ufeff"), object_pairs_hook=no_repeats, parse_constant=no_constant
+        )
+    except json.JSONDecodeError as exc:
+        raise fault(
+            source, "", f"not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}"
+        ) from None
+    except RecursionError:
+        raise fault(source, "", "not a configuration: nested too deeply") from None
+    except ValueError:  # Python refuses integers of more than 4300 digits
+        raise fault(source, "", "not a configuration: a number is too long") from None
+    if not isinstance(value, dict):
+        raise fault(source, "", f"expected an object, found {show(value)}")
+    return value
+
+
+def convert(
+    raw: dict[str, Any],
+    kind: type[T],
+    *,
+    source: str,
+    origins: Origins,
+    hook: Callable[[type, Any], Any],
+) -> T:
+    """`raw` as a `kind`. Raises ConfigError at the first key that does not fit."""
+    for path in _unknown_paths(inspect.type_info(kind), raw, ""):
+        raise unknown_key(source, path, kind, origins)
+    try:
+        return msgspec.convert(raw, kind, dec_hook=hook)
+    except msgspec.ValidationError as exc:
+        # "Expected `int | null`, got `str` - at `$.server.workers`"; the last two parts may lack
+        text, _, path = str(exc).partition(" - at `$")
+        path = path.rstrip("`").removeprefix(".")
+        expected = text.partition(", got `")[0]
+        raise fault(source, origins.of(path), _problem(expected, raw, path)) from None
+
+
+def _problem(expected: str, raw: dict[str, Any], path: str) -> str:
+    if missing := re.match(r"Object missing required field `(.*)`", expected):
+        return f"expected a key {missing[1]}"
+    words = re.sub(
+        r"`([^`]*)`",
+        lambda types: " or ".join(_KINDS.get(kind, kind) for kind in types[1].split(" | ")),
+        expected,
+    )
+    found = "a secret of another kind" if _is_secret(path) else show(look_up(raw, path))
+    return f"{words[:1].lower()}{words[1:]}, found {found}"
+
+
+def unknown_key(source: str, path: str, kind: type, origins: Origins) -> ConfigError:
+    """The error for a key that no version knows, with the nearest one that exists."""
+    section, _, name = path.rpartition(".")
+    known = list(_known_paths(inspect.type_info(kind), ""))
+    section = re.sub(r"\[\d+\]", "[]", section)
+    here = {p.rpartition(".")[2].lower(): p for p in known if p.rpartition(".")[0] == section}
+    anywhere = {p.rpartition(".")[2].lower(): p for p in reversed(known)}
+    for names in (here, anywhere):
+        if near := get_close_matches(name.lower(), names, n=1):
+            return fault(source, origins.of(path), f"unknown key; did you mean {names[near[0]]}?")
+    return fault(source, origins.of(path), "unknown key")
+
+
+def _fields(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
+    if isinstance(info, inspect.StructType):
+        for field in info.fields:
+            yield field.encode_name, field.type
+
+
+def _known_paths(info: inspect.Type, path: str) -> Iterator[str]:
+    if isinstance(info, inspect.VarTupleType):
+        yield from _known_paths(info.item_type, f"{path}[]")
+    for name, kind in _fields(info):
+        yield (below := f"{path}.{name}".removeprefix("."))
+        yield from _known_paths(kind, below)
+
+
+def _unknown_paths(info: inspect.Type, value: Any, path: str) -> Iterator[str]:
+    if isinstance(info, inspect.VarTupleType) and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unknown_paths(info.item_type, item, f"{path}[{index}]")
+    if isinstance(info, inspect.StructType) and isinstance(value, dict):
+        fields = dict(_fields(info))
+        for name, item in value.items():
+            below = f"{path}.{name}".removeprefix(".")
+            if name not in fields:
+                yield below
+            else:
+                yield from _unknown_paths(fields[name], item, below)
+
+
+def look_up(raw: Any, path: str) -> Any:
+    """The value at `path` ("http.bind[0].port"), or None."""
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        if isinstance(raw, dict):
+            raw = raw.get(name)
+        elif isinstance(raw, list) and index and int(index) < len(raw):
+            raw = raw[int(index)]
+        else:
+            return None
+    return raw
+
+
+DRIVERS = ("redis", "rediss", "unix", "embedded", "file")
+
+
+def check_driver(url: str, source: str, path: str = "") -> str:
+    """`url` itself. Raises ConfigError where it names no store that there is."""
+    scheme, colon, rest = url.partition(":")
+    problem = ""
+    if not colon or scheme not in DRIVERS:
+        problem = f"expected one of {', '.join(f'{name}:' for name in DRIVERS)}"
+    elif not url.isprintable() or (scheme == "file" and not rest):
+        problem = "expected " + ("file:PATH" if scheme == "file" else "a URL without line breaks")
+    elif scheme.startswith("redis"):
+        try:
+            if urlsplit(url).port == 0:
+                problem = "expected a port from 1 to 65535"
+        except ValueError:
+            problem = "expected redis://[user]:password@host:port/database#prefix"
+    if problem:
+        raise fault(source, path, f"{problem}, found {show(masked_url(url))}")
+    return url
+
+
+def check_address(address: str, source: str, path: str) -> None:
+    """Raises ConfigError where nobody could listen at `address`."""
+    try:
+        ip_address(address)
+    except ValueError:
+        if not re.fullmatch(r"unix:/[^\0]+|[A-Za-z0-9_.-]+", address):
+            expected = "expected an IP address, a host name or unix:/path"
+            raise fault(source, path, f"{expected}, found {show(address)}") from None
+
+
+def whole_number(text: str, source: str, *, low: int, high: int) -> int:
+    """A number from the environment. Raises ConfigError naming the variable `source`."""
+    if re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high:
+        return int(text)
+    raise fault(source, "", f"expected a whole number from {low} to {high}, found {show(text)}")
+
+
+def show(value: Any) -> str:
+    """`value` for a message: short, in one line, its secrets masked."""
+    text = json.dumps(masked(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def masked(value: Any, *, key: str = "") -> Any:
+    """The same JSON value without passwords, passphrases and private keys."""
+    if isinstance(value, dict):
+        return {name: masked(item, key=name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item, key=key) for item in value]
+    if key == "driver" and isinstance(value, str):
+        return masked_url(value)
+    if value is not None and (key in SECRET_KEYS or "-----BEGIN" in str(value)):
+        return "***"
+    return value
+
+
+def masked_url(url: str) -> str:
+    """A driver's URL without its password, however badly it is written.
+
+    A password with an unescaped `/`, `#` or `@` is hidden too, so all between
+    the scheme and the last `@` goes; so does a query, where redis-py reads a
+    password as well.
+
+    >>> masked_url("redis://:s3cret@10.0.0.1:6379/2#shop")
+    'redis://***@10.0.0.1:6379/2#shop'
+    """
+    if url.startswith(("embedded:", "file:")):
+        return url
+    head, at, rest = url.rpartition("@")
+    if at:
+        scheme = re.match(r"[a-z]+:(//)?", head)
+        url = f"{scheme[0] if scheme else ''}***@{rest}"
+    return re.sub(r"\?[^#]*", "?***", url)
+
+
+def _is_secret(path: str) -> bool:
+    return any(name in SECRET_KEYS for name in re.findall(r"[^.\[\]]+", path))

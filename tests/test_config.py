@@ -1,0 +1,163 @@
+"""What config.json may say, in every form a Hipache ever took."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+
+import pytest
+
+from app.config import Bind, Config, parse, render
+from app.errors import ConfigError
+
+
+def test_an_empty_file_means_hipaches_defaults():
+    config = parse("{}")
+    assert config == Config(source="config.json")
+    assert config.driver == ("redis:",)
+    assert config.http.binds == (Bind(address="127.0.0.1", port=80),)
+    assert (config.server.workers, config.server.max_sockets) == (10, 100)
+
+
+def test_a_file_of_0_4_is_read_as_documented():
+    config = parse(
+        """{"server": {"workers": 2, "tcpTimeout": 5, "deadBackendTTL": 7, "retryOnError": 0,
+        "deadBackendOn500": false, "httpKeepAlive": false, "staticDir": "/pages", "debug": true},
+        "http": {"port": 1080, "bind": ["127.0.0.1", {"address": "::1", "port": 81}]},
+        "driver": "redis://:pw@h:1/2#p", "user": "dmp", "group": "staff"}"""
+    )
+    server = config.server
+    assert (server.workers, server.tcp_timeout, server.dead_backend_ttl) == (2, 5.0, 7.0)
+    assert (server.retry_on_error, server.dead_backend_on500) == (0, False)
+    assert (server.http_keep_alive, server.static_dir, server.debug) == (False, "/pages", True)
+    assert [(bind.address, bind.port) for bind in config.http.binds] == [
+        ("127.0.0.1", 1080),
+        ("::1", 81),
+    ]
+    assert (config.driver, config.user, config.group) == (("redis://:pw@h:1/2#p",), "dmp", "staff")
+    assert config.warnings == ()
+
+
+def test_an_https_bind_inherits_what_it_does_not_name():
+    config = parse(
+        """{"https": {"port": 444, "key": "k", "cert": "c", "ca": "a", "passphrase": "p",
+        "bind": ["::", {"address": "127.0.0.1", "port": 445, "key": "k2", "ciphers": "X"}]}}"""
+    )
+    first, second = config.https.binds
+    assert (first.port, first.key, first.ca, first.passphrase) == (444, "k", ("a",), "p")
+    assert (second.port, second.key, second.cert, second.ciphers) == (445, "k2", "c", "X")
+    assert second.passphrase is None  # it opens the other key
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"server": {"wrokers": 3}}', "server.wrokers: unknown key; did you mean server.workers?"),
+        ('{"workers": 3}', "workers: unknown key; did you mean server.workers?"),
+        ('{"zzzzz": 3}', "zzzzz: unknown key"),
+        ('{"warnings": []}', "warnings: unknown key"),
+        (
+            '{"http": {"bind": [{"address": "::", "prot": 1}]}}',
+            "http.bind[0].prot: unknown key; did you mean http.bind[].port?",
+        ),
+        ('{"server": {"workers": "3"}}', 'server.workers: expected a whole number, found "3"'),
+        ('{"server": {"debug": 1}}', "server.debug: expected true or false, found 1"),
+        ('{"server": {"staticDir": []}}', "server.staticDir: expected a string or null, found []"),
+        ('{"server": 5}', "server: expected an object, found 5"),
+        ('{"http": {"port": 65536}}', "http.port: expected a whole number <= 65535, found 65536"),
+        ('{"server": {"tcpTimeout": -1}}', "server.tcpTimeout: expected a number >= 0.0, found -1"),
+        ('{"server": {"tcpTimeout": 1e999}}', "server.tcpTimeout: expected a number <= 315"),
+        ('{"http": {"bind": [{"port": 1}]}}', "http.bind[0]: expected a key address"),
+        ('{"http": {"bind": "a b"}}', "http.bind[0]: expected an IP address, a host name"),
+        ('{"https": {"bind": "::"}}', "https.bind[0]: expected a key and a cert"),
+        ('{"server": {"trustedProxies": ["10.0.0.1/8"]}}', "expected a list of networks such as"),
+        ('{"driver": "etcd://h"}', 'driver: expected one of redis:, rediss:, unix:, embedded:'),
+        ('{"driver": []}', "driver: expected one URL, or [read, write] of a Redis"),
+        ('{"driver": ["file:a", "file:b"]}', "driver: expected one URL, or [read, write]"),
+        ('{"driver": "redis://h:99999"}', "driver: expected redis://[user]:password@host:port"),
+        ('{"a": 1, "a": 2}', "a: this key stands twice in one object"),
+        ('{"a":\n  }', "not JSON: Expecting value at line 2, column 3"),
+        ("[]", "expected an object, found []"),
+        ('{"server": {"tcpTimeout": NaN}}', "NaN is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "a number is too long"),
+        ('{"a\\nb": 1}', "a\\nb: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_file_key_expectation_and_finding(text, line):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, source="my.json")
+    assert str(caught.value).startswith("my.json: ")
+    assert line in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"driver": "redis://:s3cret@h:99999"}',
+        '{"driver": "etcd://user:s3cret@h"}',
+        '{"driver": 5, "redisPassword": "s3cret"}',
+        '{"redisPassword": ["s3cret"]}',
+        '{"https": {"passphrase": ["s3cret"]}}',
+        '{"https": ["s3cret-----BEGIN PRIVATE KEY-----"]}',
+    ],
+)
+def test_no_error_tells_a_secret(text):
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_what_is_rendered_is_read_again_as_the_same():
+    config = parse(
+        '{"server": {"trustedProxies": ["10.0.0.0/8", "::1"], "lruCache": {"ttl": 3}},'
+        ' "http": {"bind": "::"}, "https": {"bind": ["::"], "key": "k", "cert": "c"}}'
+    )
+    assert config.server.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert parse(render(config)) == config
+
+
+def test_secrets_are_masked_in_what_is_rendered():
+    config = parse(
+        '{"driver": ["redis://u:s3cret@x@h/1#p", "rediss://h?password=s3cret"],'
+        ' "https": {"passphrase": "s3cret", "key": "k", "cert": "c", "bind": "::"}}'
+    )
+    text = render(config)
+    assert "s3cret" not in text
+    assert json.loads(text)["driver"] == ["redis://***@h/1#p", "rediss://h?***"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"REDIS_URL": "redis://other"}, (("redis://other",), "127.0.0.1", 80, 10)),
+        ({"PORT": "5000"}, (("redis:",), "0.0.0.0", 5000, 10)),
+        ({"WEB_CONCURRENCY": "3"}, (("redis:",), "127.0.0.1", 80, 3)),
+        ({"REDIS_URL": "", "PORT": "", "WEB_CONCURRENCY": ""}, (("redis:",), "127.0.0.1", 80, 10)),
+    ],
+)
+def test_the_platforms_environment_wins_over_the_file(environ, expected):
+    config = parse("{}", environ=environ)
+    (bind,) = config.http.binds
+    assert (config.driver, bind.address, bind.port, config.server.workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"REDIS_URL": "mysql://a:s3cret@b"}, "$REDIS_URL: expected one of redis:"),
+        ({"PORT": "http"}, '$PORT: expected a whole number from 0 to 65535, found "http"'),
+        ({"WEB_CONCURRENCY": "0"}, '$WEB_CONCURRENCY: expected a whole number from 1 to 1024'),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_environment_names_the_variable(environ, line):
+    with pytest.raises(ConfigError) as caught:
+        parse("{}", environ=environ)
+    assert str(caught.value).startswith(line)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_key_without_effect_is_said():
+    config = parse('{"https": {"secureOptions": 50331648}}')
+    assert config.warnings == ("https.secureOptions has no effect: TLS 1.2 and 1.3 are negotiated",)
