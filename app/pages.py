@@ -19,7 +19,6 @@ import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -29,19 +28,10 @@ from markupsafe import escape
 
 from app.errors import ProxyError
 from app.headers import RawHeaders
-
-HTML, JSON, PROBLEM, PLAIN = (
-    "text/html",
-    "application/json",
-    "application/problem+json",  # RFC 9457: the same members under its own name
-    "text/plain",
-)
+from app.media_types import HTML, PLAIN, preferred_type
 
 MAX_SHOWN = 200
 """Characters of a message or request id that an answer repeats."""
-
-MAX_ACCEPT = 1000
-"""Bytes of `Accept` that are read: browsers send some 150, and every value is remembered."""
 
 
 class ErrorPages:
@@ -76,7 +66,7 @@ class ErrorPages:
         """
         message = _shown(public_message(error))
         request_id = _shown(request_id)
-        kind = preferred_type(accept[:MAX_ACCEPT])
+        kind = preferred_type(accept)
         if kind == HTML:
             page = self._page(error)
             content_type, body = page.content_type, page.fill(message, request_id)
@@ -172,49 +162,6 @@ def reason_phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Error"
-
-
-@lru_cache(maxsize=256)
-def preferred_type(accept: bytes) -> str:
-    """The media type of ours that `accept` likes best (RFC 9110 §12.5.1).
-
-    Among equal wishes a type that is named comes before one that `*` covers, then
-    HTML comes first: Hipache had nothing else. When nothing we have is wanted (an
-    image is, say), plain text is the least surprising.
-
-    >>> preferred_type(b"application/json, text/*;q=0.5")
-    'application/json'
-    >>> preferred_type(b"*/*")
-    'text/html'
-    """
-    wishes: dict[str, float] = {}
-    for part in accept.decode("latin-1").lower().split(","):
-        media_range, *parameters = (piece.strip() for piece in part.split(";"))
-        if media_range:
-            wishes[media_range] = _weight(parameters)
-    if not wishes:
-        return HTML
-
-    def wish(media_type: str) -> tuple[float, int]:
-        ranges = ("*/*", media_type.partition("/")[0] + "/*", media_type)
-        precision = max((i for i in range(3) if ranges[i] in wishes), default=0)
-        return wishes.get(ranges[precision], 0.0), precision
-
-    best = max((HTML, JSON, PROBLEM, PLAIN), key=wish)
-    return best if wish(best)[0] > 0 else PLAIN
-
-
-def _weight(parameters: list[str]) -> float:
-    """A media range's `q`: 1 when there is none, 0 when it is not a number from 0 to 1."""
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                weight = float(value)
-            except ValueError:
-                return 0.0
-            return weight if 0 <= weight <= 1 else 0.0
-    return 1.0
 
 
 def _shown(text: str) -> str:

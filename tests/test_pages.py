@@ -1,6 +1,5 @@
 """What a client sees of an error: which type, which page, which words."""
 
-import doctest
 import html
 import json
 import logging
@@ -8,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import errors, pages
+from app import errors
 from app.errors import BadHost, FrontendNotFound, NoLiveBackend, ProxyError, UpstreamError
-from app.pages import ErrorPages, builtin_directory, preferred_type
+from app.pages import ErrorPages, builtin_directory
 
 ID = "01JD7Z3W5QK8M4N6P9R2T0V1XY"
 
@@ -35,38 +34,6 @@ def write(directory: Path, **files: str) -> Path:
     for name, text in files.items():
         (directory / f"{name.lstrip('_')}.html").write_text(text)
     return directory
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(pages).failed == 0
-
-
-@pytest.mark.parametrize(
-    ("accept", "chosen"),
-    [
-        ("", "text/html"),
-        ("*/*", "text/html"),
-        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html"),
-        ("application/json", "application/json"),
-        ("application/json, text/plain, */*", "application/json"),
-        ("application/json;q=0.5, text/plain", "text/plain"),
-        ("text/plain, */*;q=0.1", "text/plain"),
-        ("text/*", "text/html"),
-        ("text/*;q=0.9, text/html;q=0.1", "text/plain"),
-        ("text/html;q=0, */*;q=0.1", "application/json"),
-        ("application/*", "application/json"),
-        ("application/problem+json", "application/problem+json"),
-        ("TEXT/PLAIN; charset=utf-8 ; Q=1.0", "text/plain"),
-        ("image/avif,image/webp", "text/plain"),
-        ("text/html;q=0", "text/plain"),
-        ("text/html;q=2, application/json;q=0.1", "application/json"),
-        ("text/html;q=nan, application/json;q=0.1", "application/json"),
-        (",;,=;q,", "text/plain"),
-        ("\xff\x00", "text/plain"),
-    ],
-)
-def test_accept_chooses_the_type(accept: str, chosen: str) -> None:
-    assert preferred_type(accept.encode("latin-1")) == chosen
 
 
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: error.__name__)

@@ -1,0 +1,119 @@
+"""The house rules that a machine can hold: who imports whom, what the core may touch, sizes."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).parent.parent / "app"
+MODULES = {
+    ".".join(path.relative_to(APP.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(APP.rglob("*.py"))
+}
+
+CORE = {
+    "errors", "config", "routing", "options", "balancing", "health", "headers", "access_log",
+    "config_faults", "config_forms", "legacy_config", "media_types", "networks", "websocket_frames",
+}  # fmt: skip
+LATER = {"http_proxy": 3, "websocket_proxy": 3, "main": 4, "supervisor": 5, "cli": 6}
+"""What stands above the adapters; a module in neither table is an adapter of one outside world."""
+
+IMPURE = {"asyncio", "socket", "os", "time", "random", "logging", "pathlib", "subprocess"}
+MAX_MODULE_LINES, MAX_FUNCTION_LINES = 300, 60
+
+
+def part(module: str) -> str:
+    """The piece of the house a module belongs to: `stores` for app.stores.redis."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def layer(module: str) -> int:
+    name = part(module)
+    if name == "errors":
+        return 0
+    return 1 if name in CORE else LATER.get(name, 2)
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module that `module` names in an import that runs, in full."""
+    waiting: list[ast.AST] = [tree(module)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: write imports in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else str(node.module) for name in names)
+
+
+def own_imports(module: str) -> set[str]:
+    return {name for name in imports(module) if name in MODULES and name != "app"}
+
+
+core_modules = pytest.mark.parametrize("module", [m for m in MODULES if part(m) in CORE])
+all_modules = pytest.mark.parametrize("module", [m for m in MODULES if m != "app"])
+
+
+@all_modules
+def test_imports_point_one_way(module: str) -> None:
+    assert [name for name in own_imports(module) if layer(name) > layer(module)] == []
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    order = TopologicalSorter({module: own_imports(module) for module in MODULES})
+    assert set(order.static_order()) >= MODULES.keys() - {"app"}
+
+
+@core_modules
+def test_the_core_knows_no_outside_world(module: str) -> None:
+    allowed = set(sys.stdlib_module_names) - IMPURE | {"app", "msgspec"}
+    assert {name.split(".")[0] for name in imports(module)} - allowed == set()
+
+
+@core_modules
+def test_the_core_opens_and_prints_nothing(module: str) -> None:
+    calls = {
+        ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)
+    }
+    assert calls & {"open", "print", "input", "datetime.now", "datetime.datetime.now"} == set()
+
+
+@core_modules
+def test_only_the_configuration_needs_msgspec(module: str) -> None:
+    assert "msgspec" not in imports(module) or "config" in module
+
+
+@all_modules
+def test_a_module_fits_in_a_head(module: str) -> None:
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= MAX_MODULE_LINES
+
+
+@all_modules
+def test_a_function_fits_on_a_screen(module: str) -> None:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = {
+        node.name: node.end_lineno - node.lineno
+        for node in ast.walk(tree(module))
+        if isinstance(node, functions) and node.end_lineno is not None
+        if node.end_lineno - node.lineno >= MAX_FUNCTION_LINES
+    }
+    assert long == {}
+
+
+def test_a_module_is_named_for_its_subject() -> None:
+    vague = {"utils", "util", "helpers", "common", "misc", "tools"}
+    assert {name.split(".")[-1].strip("_") for name in MODULES} & vague == set()
