@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import config_faults as faults
+from app.config_checks import check_address, check_driver
 from app.config_faults import Origins
 from app.config_forms import overlay, write_out
-from app.legacy_config import translate
+from app.legacy_config import OLD_NAMES, translate
 from app.networks import Networks
 
 DECADE = 10 * 365 * 86400
@@ -167,7 +168,9 @@ def parse(
     ]
     overlay(raw, environ or {})
     write_out(raw)
-    file = faults.convert(raw, _File, source=source, origins=origins, hook=_decode)
+    file = faults.convert(
+        raw, _File, source=source, origins=origins, hook=_decode, old_names=OLD_NAMES
+    )
     _check(file, source, origins)
     return Config(**msgspec.structs.asdict(file), source=source, warnings=tuple(warnings))
 
@@ -189,7 +192,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     if len(config.driver) not in ((1, 2) if redis else (1,)):
         raise faults.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
     for url in config.driver:
-        faults.check_driver(url, source, "driver")
+        check_driver(url, source, "driver")
     listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
         "http": config.http.binds,
         "https": config.https.binds,
@@ -197,7 +200,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     for section, binds in listeners.items():
         for index, bind in enumerate(binds):
             path = origins.of(f"{section}.bind[{index}]")
-            faults.check_address(bind.address, source, path)
+            check_address(bind.address, source, path)
             if isinstance(bind, HttpsBind) and not (bind.key and bind.cert):
                 raise faults.fault(source, path, "expected a key and a cert for TLS")
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from ipaddress import ip_address
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import inspect
@@ -89,10 +87,13 @@ def convert(
     source: str,
     origins: Origins,
     hook: Callable[[type, Any], Any],
+    old_names: Iterable[str] = (),
 ) -> T:
     """`raw` as a `kind`. Raises ConfigError at the first key that does not fit."""
-    for path in _unknown_paths(inspect.type_info(kind), raw, ""):
-        raise unknown_key(source, path, kind, origins)
+    info = inspect.type_info(kind)
+    for path in _unknown_paths(info, raw, ""):
+        known = [*_known_paths(info, ""), *old_names]
+        raise fault(source, origins.of(path), f"unknown key{_did_you_mean(path, known)}")
     try:
         return msgspec.convert(raw, kind, dec_hook=hook)
     except msgspec.ValidationError as exc:
@@ -111,21 +112,21 @@ def _problem(expected: str, raw: dict[str, Any], path: str) -> str:
         lambda types: " or ".join(_KINDS.get(kind, kind) for kind in types[1].split(" | ")),
         expected,
     )
+    if words == "Expected an object" and re.search(r"bind\[\d+\]\Z", path):
+        words = "expected an address or an object"
     found = "a secret of another kind" if _is_secret(path) else show(look_up(raw, path))
     return f"{words[:1].lower()}{words[1:]}, found {found}"
 
 
-def unknown_key(source: str, path: str, kind: type, origins: Origins) -> ConfigError:
-    """The error for a key that no version knows, with the nearest one that exists."""
-    section, _, name = path.rpartition(".")
-    known = list(_known_paths(inspect.type_info(kind), ""))
-    section = re.sub(r"\[\d+\]", "[]", section)
-    here = {p.rpartition(".")[2].lower(): p for p in known if p.rpartition(".")[0] == section}
-    anywhere = {p.rpartition(".")[2].lower(): p for p in reversed(known)}
-    for names in (here, anywhere):
+def _did_you_mean(path: str, known: list[str]) -> str:
+    """The nearest key that exists: in the same section, else anywhere."""
+    section, _, name = re.sub(r"\[\d+\]", "[]", path).rpartition(".")
+    here = [other for other in known if other.rpartition(".")[0] == section]
+    for paths in (here, known):
+        names = {other.rpartition(".")[2].lower(): other for other in reversed(paths)}
         if near := get_close_matches(name.lower(), names, n=1):
-            return fault(source, origins.of(path), f"unknown key; did you mean {names[near[0]]}?")
-    return fault(source, origins.of(path), "unknown key")
+            return f"; did you mean {names[near[0]]}?"
+    return ""
 
 
 def _fields(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
@@ -166,45 +167,6 @@ def look_up(raw: Any, path: str) -> Any:
         else:
             return None
     return raw
-
-
-DRIVERS = ("redis", "rediss", "unix", "embedded", "file")
-
-
-def check_driver(url: str, source: str, path: str = "") -> str:
-    """`url` itself. Raises ConfigError where it names no store that there is."""
-    scheme, colon, rest = url.partition(":")
-    problem = ""
-    if not colon or scheme not in DRIVERS:
-        problem = f"expected one of {', '.join(f'{name}:' for name in DRIVERS)}"
-    elif not url.isprintable() or (scheme == "file" and not rest):
-        problem = "expected " + ("file:PATH" if scheme == "file" else "a URL without line breaks")
-    elif scheme.startswith("redis"):
-        try:
-            if urlsplit(url).port == 0:
-                problem = "expected a port from 1 to 65535"
-        except ValueError:
-            problem = "expected redis://[user]:password@host:port/database#prefix"
-    if problem:
-        raise fault(source, path, f"{problem}, found {show(masked_url(url))}")
-    return url
-
-
-def check_address(address: str, source: str, path: str) -> None:
-    """Raises ConfigError where nobody could listen at `address`."""
-    try:
-        ip_address(address)
-    except ValueError:
-        if not re.fullmatch(r"unix:/[^\0]+|[A-Za-z0-9_.-]+", address):
-            expected = "expected an IP address, a host name or unix:/path"
-            raise fault(source, path, f"{expected}, found {show(address)}") from None
-
-
-def whole_number(text: str, source: str, *, low: int, high: int) -> int:
-    """A number from the environment. Raises ConfigError naming the variable `source`."""
-    if re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high:
-        return int(text)
-    raise fault(source, "", f"expected a whole number from {low} to {high}, found {show(text)}")
 
 
 def show(value: Any) -> str:

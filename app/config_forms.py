@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app import config_faults as faults
+from app.config_checks import check_driver, whole_number
 
 # What an entry of `https.bind` takes from `https`, as in Hipache 0.4.
 INHERITED = frozenset(
@@ -30,13 +30,13 @@ INHERITED = frozenset(
 def overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Put what the platform's environment says over what the file says."""
     if url := environ.get("REDIS_URL"):
-        raw["driver"] = [faults.check_driver(url, "$REDIS_URL")]
+        raw["driver"] = [check_driver(url, "$REDIS_URL")]
     http, server = raw.setdefault("http", {}), raw.setdefault("server", {})
     if (text := environ.get("PORT")) and isinstance(http, dict):
-        http["port"] = faults.whole_number(text, "$PORT", low=0, high=65535)
+        http["port"] = whole_number(text, "$PORT", low=0, high=65535)
         http.setdefault("bind", ["0.0.0.0"])
     if (text := environ.get("WEB_CONCURRENCY")) and isinstance(server, dict):
-        server["workers"] = faults.whole_number(text, "$WEB_CONCURRENCY", low=1, high=1024)
+        server["workers"] = whole_number(text, "$WEB_CONCURRENCY", low=1, high=1024)
 
 
 def write_out(raw: dict[str, Any]) -> None:

@@ -127,6 +127,17 @@ _READ = {"redis.host": "host", "redis.port": "port"} | {
 _WRITE = {f"redisMaster{role.capitalize()}": role for role in _READ.values()}
 
 
+OLD_NAMES = (
+    "server.errorMaxRetries",
+    "server.port",
+    "server.address",
+    "server.address6",
+    "server.https",
+    *_READ,
+    *_WRITE,
+)
+
+
 def _redis(raw: Raw, source: str, warnings: list[str]) -> None:
     """The seed's `redis: {host, port}`; 0.2's `redisHost`…; 0.3's `redisMasterHost`… for writes."""
     if "redis" in raw:

@@ -1,0 +1,47 @@
+"""Values of the configuration that a type can not describe. Each check raises ConfigError."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from app.config_faults import fault, masked_url, show
+
+DRIVERS = ("redis", "rediss", "unix", "embedded", "file")
+
+
+def check_driver(url: str, source: str, path: str = "") -> str:
+    """`url` itself. Raises ConfigError where it names no store that there is."""
+    scheme, colon, rest = url.partition(":")
+    problem = ""
+    if not colon or scheme not in DRIVERS:
+        problem = f"expected one of {', '.join(f'{name}:' for name in DRIVERS)}"
+    elif not url.isprintable() or (scheme == "file" and not rest):
+        problem = "expected " + ("file:PATH" if scheme == "file" else "a URL without line breaks")
+    elif scheme.startswith("redis"):
+        try:
+            if urlsplit(url).port == 0:
+                problem = "expected a port from 1 to 65535"
+        except ValueError:
+            problem = "expected redis://[user]:password@host:port/database#prefix"
+    if problem:
+        raise fault(source, path, f"{problem}, found {show(masked_url(url))}")
+    return url
+
+
+def check_address(address: str, source: str, path: str) -> None:
+    """Raises ConfigError where nobody could listen at `address`."""
+    try:
+        ip_address(address)
+    except ValueError:
+        if not re.fullmatch(r"unix:/[^\0]+|[A-Za-z0-9_.-]+", address):
+            expected = "expected an IP address, a host name or unix:/path"
+            raise fault(source, path, f"{expected}, found {show(address)}") from None
+
+
+def whole_number(text: str, source: str, *, low: int, high: int) -> int:
+    """A number from the environment. Raises ConfigError naming the variable `source`."""
+    if re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high:
+        return int(text)
+    raise fault(source, "", f"expected a whole number from {low} to {high}, found {show(text)}")

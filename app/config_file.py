@@ -1,0 +1,51 @@
+"""Which file the configuration is in, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.config import Config, parse
+from app.errors import ConfigError
+
+DEFAULT_NAME = "config.json"
+MAX_BYTES = 16 * 2**20
+
+
+def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
+    """The configuration from `path`, else from `$HIPACHE_CONFIG`, else from `config.json` in `cwd`.
+
+    With `$SETTINGS_FLAVOR` set to `x`, `config_x.json` in the same folder is
+    read in its place. Only a missing `config.json` that nobody asked for is no
+    error: the defaults apply.
+
+    Raises ConfigError, in one line, for a file that can not be read or used.
+    """
+    asked = path or environ.get("HIPACHE_CONFIG")
+    name = Path(asked or DEFAULT_NAME)
+    if flavor := environ.get("SETTINGS_FLAVOR"):
+        name = name.with_name(_flavored(flavor))
+    elif not asked and not (cwd / name).exists():
+        return parse("{}", source="defaults", environ=environ)
+    return parse(_read(cwd / name, str(name)), source=str(name), environ=environ)
+
+
+def _flavored(flavor: str) -> str:
+    if "/" in flavor or "\0" in flavor:
+        raise ConfigError(f"$SETTINGS_FLAVOR: expected a word, found {flavor!r}")
+    return f"config_{flavor}.json"
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise ConfigError(f"{ascii(name)[1:-1]}: cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{name}: not a configuration: more than {MAX_BYTES} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{name}: not a configuration: byte {exc.start} is not UTF-8") from None
