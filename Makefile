@@ -1,9 +1,11 @@
 # make test   everything that must hold before a change lands
+# make bench  what a request costs, beside nginx and others (a quick look:
+#             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
 # Installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
 
-.PHONY: test lint clean
+.PHONY: test lint bench clean
 MAKEFLAGS += --no-print-directory
 
 test: lint
@@ -14,10 +16,15 @@ lint: .venv/test.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/bench.installed
+	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(PROXIES),--proxies $(PROXIES))
+
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there
 
 .venv/test.installed: EXTRAS := embedded,test
+.venv/bench.installed: EXTRAS := bench
 .venv/%.installed: pyproject.toml | $(BIN)/pip
 	@echo "Installing into .venv ($(EXTRAS)) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
