@@ -8,6 +8,7 @@
         ├── StoreUnavailable     503
         ├── NoLiveBackend        502
         ├── InvalidBackend       502
+        ├── RequestBodyMismatch  400
         └── UpstreamError        502, an attempt at a backend failed
             ├── UpstreamUnreachable      no connection was made: no byte was sent
             │   ├── UpstreamConnectTimeout   504
@@ -80,6 +81,13 @@ class InvalidBackend(ProxyError):
 
     status = 502
     message = "backend is invalid"
+
+
+class RequestBodyMismatch(ProxyError):
+    """The client's body is longer or shorter than its Content-Length: no backend's fault."""
+
+    status = 400
+    message = "the request body does not match its length"
 
 
 class UpstreamError(ProxyError):

@@ -1,0 +1,139 @@
+"""The worker's one httpx client: sends exactly what it is given, to the backend it is told."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from app import errors
+from app.config import Config, ServerConfig
+from app.routing import Backend
+from app.upstream.answer import Answer
+from app.upstream.connection import NEVER
+from app.upstream.framing import RawHeaders
+from app.upstream.pool import Limits
+from app.upstream.transport import Body, Request, Response, Transport
+
+# There are no mounts, so the URL does not choose the transport; respx replaces the method.
+ANYWHERE = httpx.URL("http://backend.invalid")
+
+
+class UpstreamClient(httpx.AsyncClient):
+    """Keeps no cookies, follows nothing, reads no environment, adds no field.
+
+    `transport` takes the place of our own: `httpx.MockTransport`, respx's
+    router or any other of httpx's. Use it within one event loop.
+    """
+
+    def __init__(
+        self, config: Config, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        server = config.server
+        super().__init__(
+            transport=transport or Transport(_limits(server), ssl.create_default_context),
+            trust_env=False,
+        )
+        self._timeouts = {
+            "connect": server.connect_timeout or None,
+            "read": server.tcp_timeout or None,
+            "write": server.tcp_timeout or None,
+            "pool": server.queue_timeout or None,
+        }
+
+    async def open(
+        self, backend: Backend, method: bytes, target: bytes, headers: RawHeaders, body: Body
+    ) -> Answer | ForeignAnswer:
+        """Send a request; returns when the final head of its answer is there.
+
+        `headers` go out as they are, so they must frame `body`: with
+        Content-Length, or Transfer-Encoding for one of unknown length.
+        Raises errors.UpstreamError, and whatever iterating `body` raises.
+        """
+        request = Request(backend, method, target, headers, body, self._timeouts)
+        transport = self._transport_for_url(ANYWHERE)
+        try:
+            response = await transport.handle_async_request(request)
+        except (httpx.TransportError, OSError) as exc:
+            raise _translated(exc) from exc
+        if isinstance(response, Response):
+            return response.answer
+        return ForeignAnswer(response)
+
+    async def send(
+        self, request: httpx.Request, *, stream: bool = False, **_: Any
+    ) -> httpx.Response:
+        """httpx's own way in, for `client.get` and its kin: straight to the transport."""
+        response = await self._transport_for_url(ANYWHERE).handle_async_request(request)
+        response.request = request
+        if not stream:
+            await response.aread()
+        return response
+
+
+class ForeignAnswer:
+    """What another transport answered, with the interface of Answer."""
+
+    connect_time: float | None = None
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers: RawHeaders = [(n.lower(), v) for n, v in response.headers.raw]
+        self.reason = response.reason_phrase.encode("latin-1")
+        self.trailers: RawHeaders = []
+        stream = response.stream
+        self.whole = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        stream = self._response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            async for data in stream:  # not aiter_raw(), which a mocked response refuses
+                yield data
+        except httpx.TimeoutException as exc:
+            raise errors.UpstreamTimeout from exc
+        except httpx.TransportError as exc:
+            raise errors.UpstreamCut from exc
+
+    async def aclose(self) -> None:
+        """Give the answer up."""
+        await self._response.aclose()
+
+
+# The first that fits; the order of httpx's tree.
+_OURS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
+    (httpx.ConnectTimeout, errors.UpstreamConnectTimeout),
+    (httpx.ConnectError, errors.UpstreamUnreachable),
+    (httpx.UnsupportedProtocol, errors.UpstreamUnreachable),
+    (httpx.PoolTimeout, errors.UpstreamBusy),
+    (httpx.TimeoutException, errors.UpstreamTimeout),
+    (httpx.RemoteProtocolError, errors.UpstreamBadAnswer),
+    (ConnectionRefusedError, errors.UpstreamUnreachable),
+    (TimeoutError, errors.UpstreamTimeout),
+)
+
+
+def _translated(exc: Exception) -> errors.UpstreamError:
+    """What another transport raised, as what it means to us."""
+    ours = next((ours for theirs, ours in _OURS if isinstance(exc, theirs)), errors.UpstreamReset)
+    return ours(str(exc) or None)
+
+
+def _limits(server: ServerConfig) -> Limits:
+    """Zero switches a limit off."""
+    return Limits(
+        max_sockets=server.max_sockets,
+        connect=server.connect_timeout or NEVER,
+        response=(
+            server.tcp_timeout if server.response_timeout is None else server.response_timeout
+        )
+        or NEVER,
+        tcp=server.tcp_timeout or NEVER,
+        queue=server.queue_timeout or NEVER,
+        idle=server.backend_idle_timeout or NEVER,
+        age=server.backend_max_age or NEVER,
+        keep_alive=server.http_keep_alive,
+    )

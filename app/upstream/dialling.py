@@ -1,0 +1,115 @@
+"""From an origin to a connected socket: names, several addresses, TLS, unix sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+Origin = tuple[str, str, int]
+Address = tuple[int, tuple[object, ...]]  # family, and what connect() wants
+
+ATTEMPT_DELAY = 0.25
+"""Seconds one address has before the next one is tried beside it (RFC 8305 §5)."""
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+async def dial(origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.SSLContext]) -> P:
+    """Connect to `(scheme, host, port)`, for `unix` the path of a socket in place of a host.
+
+    All addresses of a name are tried, each family in turn (RFC 8305 §4). The
+    certificate is checked against the host, which is sent as SNI too.
+    Raises OSError, ssl.SSLError among them.
+    """
+    loop = asyncio.get_running_loop()
+    scheme, host, port = origin
+    if scheme == "unix":
+        _, protocol = await loop.create_unix_connection(factory, host)
+        return protocol
+    sock = await _first_to_connect(await _resolve(host, port))
+    try:
+        _, protocol = await loop.create_connection(
+            factory,
+            sock=sock,
+            ssl=tls() if scheme == "https" else None,
+            server_hostname=host if scheme == "https" else None,
+        )
+        return protocol
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    kind = socket.SOCK_STREAM
+    try:  # an address needs no resolver, and no thread for it
+        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+    addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
+    return _alternate(addresses)
+
+
+def _alternate(addresses: list[Address]) -> list[Address]:
+    """The resolver's order, but each second one of the other family.
+
+    >>> _alternate([(10, ("a",)), (10, ("b",)), (2, ("c",))])
+    [(10, ('a',)), (2, ('c',)), (10, ('b',))]
+    """
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    return [address for address in chain(*zip_longest(first, others)) if address is not None]
+
+
+async def _first_to_connect(addresses: list[Address]) -> socket.socket:
+    """The first socket that connects; an address that fails or takes long starts the next."""
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    waiting = list(reversed(addresses))
+    failure: OSError | None = None
+    try:
+        while waiting or attempts:
+            if waiting:
+                attempts.add(asyncio.create_task(_connect(waiting.pop())))
+            done, _ = await asyncio.wait(
+                attempts,
+                timeout=ATTEMPT_DELAY if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for attempt in done:
+                attempts.discard(attempt)
+                error = attempt.exception()
+                if error is None:
+                    attempts |= done - {attempt}
+                    return attempt.result()
+                if not isinstance(error, OSError):
+                    raise error
+                failure = failure or error
+        raise failure or OSError("the name has no address")
+    finally:
+        await _call_off(attempts)
+
+
+async def _call_off(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
+    for attempt in attempts:
+        attempt.cancel()
+    for result in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(result, socket.socket):
+            result.close()
+
+
+async def _connect(address: Address) -> socket.socket:
+    family, where = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

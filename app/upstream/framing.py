@@ -1,0 +1,93 @@
+"""What an answer's head says about its body, and what no head may say. Pure.
+
+httptools (llhttp 9) checks the grammar, but lets pass more than a proxy may
+pass on. What it accepts and we do not:
+
+    accepted by llhttp                            here
+    RTSP/1.0, ICE/1.0, HTTP/0.9, HTTP/2.0         refused
+    an empty line before the status line          refused
+    status 000-099 and 600-999                    refused (RFC 9110 §15)
+    control bytes in the reason phrase            refused
+    Transfer-Encoding: gzip, chunked              refused: we decode chunked only
+    ... gzip; identity; chunked, identity         refused: read to the end otherwise
+    ... twice, or in HTTP/1.0                     refused (RFC 9112 §6.1)
+    Content-Length in an answer without a body    ignored (RFC 9112 §6.3)
+    a head or trailers of any size                MAX_HEAD
+    any number of 1xx                             MAX_INTERIM
+    101 with or without Upgrade                   refused: nobody here asks for it
+
+What it refuses by itself, and tests/test_upstream_answers.py holds it to: bare
+LF or CR, folded lines, spaces around a name, control bytes in a value, two
+Content-Length even if equal, a length that is not all digits, a length and a
+transfer coding together, malformed chunks.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from app.errors import UpstreamBadAnswer
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+MAX_HEAD = 65536
+"""Bytes of one head, of all trailers, and between two pieces of a chunked body."""
+
+MAX_INTERIM = 16
+"""1xx answers before the final one."""
+
+SHORTEST_START = 10
+"""Bytes that tell the version and the first digit of the status."""
+
+CHUNKED, UNTIL_CLOSE = -1, -2
+"""What `body_length` returns where there is no length."""
+
+REASONS = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
+_PRINTABLE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
+
+def check_start(start: bytes) -> None:
+    """Refuse what does not begin like an HTTP/1 answer; `start` has SHORTEST_START bytes."""
+    if not start.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
+        raise UpstreamBadAnswer(f"the backend's answer has no HTTP/1 status line: {start[:20]!r}")
+
+
+def check_status(status: int, reason: bytes) -> None:
+    """Refuse a status that HTTP does not have, and a phrase that can not be printed."""
+    if not 100 <= status <= 599:
+        raise UpstreamBadAnswer(f"the backend's answer has an invalid status: {status}")
+    if reason not in REASONS and not _PRINTABLE.fullmatch(reason):
+        raise UpstreamBadAnswer("the backend's answer has control bytes in its status line")
+
+
+def size(headers: RawHeaders) -> int:
+    """Bytes of the fields, but for the white space that the parser has dropped."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool) -> int:
+    """Bytes of the body that follows, or CHUNKED or UNTIL_CLOSE (RFC 9112 §6.3).
+
+    `to_head`: the request was HEAD. Raises UpstreamBadAnswer for a transfer
+    coding that we can not remove.
+    """
+    fields = dict(headers)
+    coding = fields.get(b"transfer-encoding")
+    if coding is not None:
+        named = sum(name == b"transfer-encoding" for name, _ in headers)
+        if coding.strip(b" \t").lower() != b"chunked" or named > 1 or http10:
+            raise UpstreamBadAnswer(f"the backend used a transfer coding we do not: {coding!r}")
+    if to_head or status in (204, 304):
+        return 0
+    if coding is not None:
+        return CHUNKED
+    length = fields.get(b"content-length")
+    return UNTIL_CLOSE if length is None else int(length)
+
+
+def asks_to_close(headers: RawHeaders, *, http10: bool) -> bool:
+    """Whether the connection ends with this answer (RFC 9112 §9.3)."""
+    options = b",".join(value for name, value in headers if name == b"connection").lower()
+    tokens = {option.strip(b" \t") for option in options.split(b",")}
+    return b"close" in tokens or (http10 and b"keep-alive" not in tokens)

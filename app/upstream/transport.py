@@ -1,0 +1,199 @@
+"""Our engine under httpx's interface: a request and a response cost only what is asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from functools import cached_property
+from typing import Any
+
+import httpx
+
+from app.errors import RequestBodyMismatch, UpstreamStale
+from app.routing import DEFAULT_PORTS, Backend
+from app.upstream.answer import Answer
+from app.upstream.framing import RawHeaders
+from app.upstream.pool import Limits, Pools
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""RFC 9110 §9.2.2. Others can not be sent again, so their connection is looked at twice."""
+
+Body = AsyncIterable[bytes] | bytes | None
+
+
+class Upload(httpx.AsyncByteStream):
+    """A request's body as httpx wants it."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if isinstance(self._body, bytes):
+            yield self._body
+        elif self._body is not None:
+            async for data in self._body:
+                yield data
+
+
+class Request(httpx.Request):
+    """What to send, as bytes. The httpx attributes are made when somebody reads them.
+
+    Making `httpx.URL` and `httpx.Headers` for each request costs several times
+    what sending it does; our own transport reads neither.
+    """
+
+    def __init__(  # noqa: PLR0917 - keywords cost time on this path
+        self,
+        backend: Backend,
+        method: bytes,
+        target: bytes,
+        headers: RawHeaders,
+        body: Body,
+        timeouts: dict[str, float | None],
+    ) -> None:
+        # Not super().__init__: it would make all of the below.
+        self.backend = backend
+        self.raw_method = method
+        self.target = target
+        self.raw_headers = headers
+        self.body = body
+        self._timeouts = timeouts
+
+    def head(self) -> bytes:
+        """Request line and fields. Raises ValueError if they would not stay what they are."""
+        fields = b"\r\n".join(map(b": ".join, self.raw_headers))
+        line = b"%b %b HTTP/1.1\r\n" % (self.raw_method, self.target)
+        head = b"".join((line, fields, b"\r\n\r\n"))
+        # A line break or a space in a name, value or target would make another request of it.
+        if head.count(b"\n") != len(self.raw_headers) + 2 or line.count(b" ") != 2:
+            raise ValueError("a line break or space where the request must have none")
+        return head
+
+    @cached_property
+    def method(self) -> str:  # type: ignore[override]
+        return self.raw_method.decode("ascii")
+
+    @cached_property
+    def url(self) -> httpx.URL:  # type: ignore[override]
+        scheme, host, port = self.backend.origin
+        path = self.target if self.target.startswith(b"/") else b"/"
+        if scheme == "unix":
+            return httpx.URL(scheme="http", host="localhost", raw_path=path)
+        return httpx.URL(scheme=scheme, host=host, port=port, raw_path=path)
+
+    @cached_property
+    def headers(self) -> httpx.Headers:  # type: ignore[override]
+        return httpx.Headers(self.raw_headers)
+
+    @cached_property
+    def stream(self) -> httpx.AsyncByteStream:  # type: ignore[override]
+        return Upload(self.body)
+
+    @cached_property
+    def extensions(self) -> dict[str, Any]:  # type: ignore[override]
+        return {"target": self.target, "timeout": self._timeouts}
+
+
+class Download(httpx.AsyncByteStream):
+    """An answer's body as httpx wants it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._answer.__aiter__()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+class Response(httpx.Response):
+    """An Answer in the clothes of httpx, which it puts on when looked at."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def __getattr__(self, name: str) -> Any:
+        # The first attribute that is missing dresses it completely.
+        if name.startswith("__") or "is_closed" in self.__dict__:
+            raise AttributeError(name)
+        answer = self.answer
+        super().__init__(
+            answer.status,
+            headers=answer.headers,
+            stream=Download(answer),
+            request=self.__dict__.get("_request"),
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": answer.reason},
+        )
+        return getattr(self, name)
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Sends over HTTP/1.1 connections that are kept per backend."""
+
+    def __init__(self, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:
+        self._pools = Pools(limits, tls)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
+        if not isinstance(request, Request):
+            request = _from_httpx(request)
+        return Response(await self._ask(request))
+
+    async def aclose(self) -> None:
+        self._pools.close()
+
+    async def _ask(self, request: Request) -> Answer:
+        data, body = request.head(), request.body
+        upload = None if body is None or isinstance(body, bytes) else body
+        length = _length(request.raw_headers) if body else 0
+        if isinstance(body, bytes):
+            data += _framed(body, length)
+        pool = self._pools.of(request.backend.origin)
+        checked = request.raw_method not in IDEMPOTENT
+        connection = pool.take(checked=checked) or await pool.wait(checked=checked)
+        answer = Answer(connection, asyncio.get_running_loop().create_future())
+        to_head = request.raw_method == b"HEAD"
+        connection.begin(answer, data, to_head=to_head, upload=upload is not None)
+        if upload is not None:
+            answer.send_body(upload, length)
+        try:
+            return await answer.head()
+        except UpstreamStale:
+            pool.drop_closed()
+            raise
+
+
+def _length(headers: RawHeaders) -> int | None:
+    """Content-Length, or None for a body in chunks. Raises ValueError where a body has neither."""
+    fields = {name.lower(): value for name, value in headers}
+    if b"transfer-encoding" in fields:
+        return None
+    if b"content-length" not in fields:
+        raise ValueError("a request body needs a length or a transfer coding")
+    return int(fields[b"content-length"])
+
+
+def _framed(body: bytes, length: int | None) -> bytes:
+    """A body held whole, as its head announces it."""
+    if length is None:
+        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    if length != len(body):
+        raise RequestBodyMismatch
+    return body
+
+
+def _from_httpx(request: httpx.Request) -> Request:
+    """A request of httpx's own making, such as `client.get(url)` gives."""
+    url = request.url
+    port = url.port or DEFAULT_PORTS[url.scheme]
+    framed = "content-length" in request.headers or "transfer-encoding" in request.headers
+    return Request(
+        Backend(str(url), 0, url.scheme, url.host, port),
+        request.method.encode("ascii"),
+        request.extensions.get("target") or url.raw_path,
+        request.headers.raw,
+        request.stream if framed and isinstance(request.stream, AsyncIterable) else None,
+        {},
+    )
