@@ -1,0 +1,200 @@
+"""What an attempt says about its backend, and whether the request may be tried again. Pure.
+
+Hipache marked a backend dead that refused, that timed out, or that answered
+501-599, and retried every failed request, whatever had been sent of it
+(lib/worker.js, 0.3.1). Where that could act twice on one request, RFC 9110
+§9.2.2 wins.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from app.errors import (
+    UpstreamBadAnswer,
+    UpstreamBusy,
+    UpstreamConnectTimeout,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamReset,
+    UpstreamStale,
+    UpstreamTimeout,
+    UpstreamTLSFailure,
+    UpstreamUnreachable,
+)
+from app.routing import Frontend, Mark
+
+STRIKES = 5
+"""Failures in a row that only count, after which a backend is dead for this worker."""
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""RFC 9110 §9.2.2; a method that we do not know is not among them."""
+
+
+class Outcome(StrEnum):
+    """How an attempt at a backend ended; the words go into marks and logs."""
+
+    ANSWERED = "answered"
+    REFUSED = "connection refused"
+    CONNECT_TIMEOUT = "connect timeout"
+    TLS_FAILURE = "TLS failure"
+    ANSWER_TIMEOUT = "answer timeout"
+    RESET = "reset before the answer"
+    BAD_ANSWER = "bad answer"
+    CUT = "reset inside the body"
+    STALLED = "timeout inside the body"
+    STALE = "kept connection was closed"
+    BUSY = "all connections busy"
+    CLIENT_LEFT = "client left"
+
+
+class Verdict(StrEnum):
+    """What an outcome says about the backend."""
+
+    ALIVE = "alive"
+    NOTHING = "nothing"
+    COUNTS = "counts against it"
+    DEAD = "dead"
+
+
+_VERDICTS = {
+    # It takes no connections at all.
+    Outcome.REFUSED: Verdict.DEAD,
+    Outcome.CONNECT_TIMEOUT: Verdict.DEAD,
+    Outcome.TLS_FAILURE: Verdict.DEAD,
+    # It stopped responding: the case that Hipache's marks were invented for.
+    Outcome.ANSWER_TIMEOUT: Verdict.DEAD,
+    # One request may be to blame, so only a row of them is believed.
+    Outcome.RESET: Verdict.COUNTS,
+    Outcome.BAD_ANSWER: Verdict.COUNTS,
+    Outcome.CUT: Verdict.COUNTS,
+    Outcome.STALLED: Verdict.COUNTS,
+    # Not its fault.
+    Outcome.STALE: Verdict.NOTHING,
+    Outcome.BUSY: Verdict.NOTHING,
+    Outcome.CLIENT_LEFT: Verdict.NOTHING,
+}
+
+# The first that matches; a subclass stands before its base.
+_OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
+    (UpstreamConnectTimeout, Outcome.CONNECT_TIMEOUT),
+    (UpstreamTLSFailure, Outcome.TLS_FAILURE),
+    (UpstreamUnreachable, Outcome.REFUSED),
+    (UpstreamBusy, Outcome.BUSY),
+    (UpstreamStale, Outcome.STALE),
+    (UpstreamReset, Outcome.RESET),
+    (UpstreamTimeout, Outcome.ANSWER_TIMEOUT),
+    (UpstreamBadAnswer, Outcome.BAD_ANSWER),
+    (UpstreamCut, Outcome.CUT),
+)
+
+
+def outcome_of(error: BaseException, *, answer_started: bool = False) -> Outcome:
+    """The outcome that an exception of an attempt stands for.
+
+    What is no UpstreamError comes from the client's side (it left, its body
+    broke off, the request was cancelled) and never blames a backend.
+    `answer_started`: the head of the answer had come.
+    """
+    for kind, outcome in _OUTCOMES:
+        if isinstance(error, kind):
+            if answer_started and outcome is Outcome.ANSWER_TIMEOUT:
+                return Outcome.STALLED
+            return Outcome.CUT if answer_started and outcome is Outcome.RESET else outcome
+    return Outcome.CLIENT_LEFT
+
+
+def verdict(
+    outcome: Outcome,
+    status: int = 200,
+    *,
+    retry_after: bool = False,
+    dead_on_500: bool = True,
+    checked: bool = False,
+) -> Verdict:
+    """What an attempt says about its backend.
+
+    `status` and `retry_after` (the answer has that field) matter for
+    `ANSWERED` only. 503 with `Retry-After` is announced maintenance. 500 is
+    one page's bug more often than a dead backend: with `dead_on_500` it kills
+    at once only where an active checker can correct that (`checked`), as in
+    Hipache 0.2.8, and else counts.
+    """
+    if outcome is not Outcome.ANSWERED:
+        return _VERDICTS[outcome]
+    if status < 500:
+        return Verdict.ALIVE
+    if status == 500:
+        if not dead_on_500:
+            return Verdict.NOTHING
+        return Verdict.DEAD if checked else Verdict.COUNTS
+    return Verdict.NOTHING if status == 503 and retry_after else Verdict.DEAD
+
+
+def can_lose_one(frontend: Frontend) -> bool:
+    """Only a frontend with more than one backend loses one: else nobody would be left."""
+    return len(frontend.backends) > 1
+
+
+def next_mark(
+    previous: Mark | None, *, now: float, ttl: float, max_ttl: float, reason: str, by: str
+) -> Mark | None:
+    """The mark for a backend that was found dead at `now`; None if it is marked already.
+
+    A mark that lapsed without a success since is repeated for twice as long
+    as it would have been before, from `ttl` up to `max_ttl` seconds.
+    """
+    if previous is not None and previous.until > now:
+        return None
+    failures = previous.failures + 1 if previous is not None else 1
+    seconds = min(ttl * 2.0 ** min(failures - 1, 60), max(ttl, max_ttl))
+    since = previous.since if previous is not None else now
+    return Mark(now + seconds, since, reason, by, failures)
+
+
+def may_retry(
+    error: UpstreamError,
+    *,
+    method: bytes,
+    body_intact: bool,
+    answer_started: bool,
+    retries: int,
+    limit: int,
+) -> bool:
+    """Whether a request whose attempt ended with `error` may be sent again.
+
+    `body_intact`: the body is empty, not touched yet, or still held whole; a
+    retry without its first bytes would be a truncated upload (hipache #137).
+    `answer_started`: a byte of an answer came. `retries`: how many were made
+    so far, of `limit` (`server.retryOnError`).
+
+    With nothing sent the backend can not have acted, so any method may go on.
+    After that only a method that may be repeated anyway does (RFC 9110
+    §9.2.2). A busy backend is not left for another: its queue has an end.
+    """
+    if answer_started or retries >= limit or not body_intact or isinstance(error, UpstreamBusy):
+        return False
+    return not error.request_sent or method in IDEMPOTENT
+
+
+class RetryBudget:
+    """Keeps an outage from doubling the load: few retries at once, in one worker."""
+
+    __slots__ = ("_minimum", "_share", "running")
+
+    def __init__(self, share: float = 0.2, minimum: int = 3) -> None:
+        """At most `share` of the requests in flight are retries, or `minimum` if that is more."""
+        self._share = share
+        self._minimum = minimum
+        self.running = 0
+
+    def take(self, in_flight: int) -> bool:
+        """Begin a retry, of `in_flight` requests in this worker; False if there are too many."""
+        if self.running >= max(self._minimum, int(self._share * in_flight)):
+            return False
+        self.running += 1
+        return True
+
+    def give_back(self) -> None:
+        """A retry that was begun is over."""
+        self.running -= 1

@@ -1,0 +1,187 @@
+"""What outcomes say about a backend, and which requests may be tried again."""
+
+from itertools import product
+
+import pytest
+
+from app import errors
+from app.errors import UpstreamError
+from app.health import (
+    Outcome,
+    RetryBudget,
+    Verdict,
+    can_lose_one,
+    may_retry,
+    next_mark,
+    outcome_of,
+    verdict,
+)
+from app.routing import Mark, parse_frontend
+
+UPSTREAM_ERRORS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, UpstreamError) and kind is not UpstreamError
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "says"),
+    [
+        (errors.UpstreamUnreachable(), Outcome.REFUSED, Verdict.DEAD),
+        (errors.UpstreamConnectTimeout(), Outcome.CONNECT_TIMEOUT, Verdict.DEAD),
+        (errors.UpstreamTLSFailure(), Outcome.TLS_FAILURE, Verdict.DEAD),
+        (errors.UpstreamTimeout(), Outcome.ANSWER_TIMEOUT, Verdict.DEAD),
+        (errors.UpstreamReset(), Outcome.RESET, Verdict.COUNTS),
+        (errors.UpstreamBadAnswer(), Outcome.BAD_ANSWER, Verdict.COUNTS),
+        (errors.UpstreamCut(), Outcome.CUT, Verdict.COUNTS),
+        (errors.UpstreamStale(), Outcome.STALE, Verdict.NOTHING),
+        (errors.UpstreamBusy(), Outcome.BUSY, Verdict.NOTHING),
+        (ConnectionResetError("the client's"), Outcome.CLIENT_LEFT, Verdict.NOTHING),
+    ],
+)
+def test_what_a_failed_attempt_says(error: Exception, outcome: Outcome, says: Verdict) -> None:
+    assert outcome_of(error) is outcome
+    assert verdict(outcome) is says
+
+
+def test_a_timeout_or_reset_inside_the_body_only_counts() -> None:
+    assert outcome_of(errors.UpstreamTimeout(), answer_started=True) is Outcome.STALLED
+    assert outcome_of(errors.UpstreamReset(), answer_started=True) is Outcome.CUT
+    assert verdict(Outcome.STALLED) is Verdict.COUNTS
+
+
+@pytest.mark.parametrize("kind", UPSTREAM_ERRORS)
+def test_every_upstream_error_is_an_outcome_of_its_own(kind: type[UpstreamError]) -> None:
+    assert outcome_of(kind()) is not Outcome.CLIENT_LEFT
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "dead_on_500", "checked", "says"),
+    [
+        pytest.param(200, False, True, False, Verdict.ALIVE, id="an answer is a sign of life"),
+        pytest.param(404, False, True, False, Verdict.ALIVE, id="a client's mistake too"),
+        pytest.param(101, False, True, False, Verdict.ALIVE, id="an upgrade too"),
+        pytest.param(501, False, True, False, Verdict.DEAD, id="501 is dead, as in Hipache"),
+        pytest.param(502, True, True, False, Verdict.DEAD, id="a failing gateway is dead"),
+        pytest.param(503, False, True, False, Verdict.DEAD, id="503 alone is dead"),
+        pytest.param(503, True, True, False, Verdict.NOTHING, id="announced maintenance is not"),
+        pytest.param(599, False, False, False, Verdict.DEAD, id="599 is dead"),
+        pytest.param(500, False, True, True, Verdict.DEAD, id="a checker may correct a 500"),
+        pytest.param(500, False, True, False, Verdict.COUNTS, id="without one a 500 counts"),
+        pytest.param(500, False, False, True, Verdict.NOTHING, id="deadBackendOn500 off"),
+    ],
+)
+def test_what_an_answer_says(
+    status: int, retry_after: bool, dead_on_500: bool, checked: bool, says: Verdict
+) -> None:
+    assert says is verdict(
+        Outcome.ANSWERED,
+        status,
+        retry_after=retry_after,
+        dead_on_500=dead_on_500,
+        checked=checked,
+    )
+
+
+def test_only_a_frontend_with_several_backends_loses_one() -> None:
+    assert not can_lose_one(parse_frontend("x", ["id", "http://a", "http://"]))
+    assert can_lose_one(parse_frontend("x", ["id", "http://a", "http://b"]))
+
+
+def mark(previous: Mark | None, now: float, max_ttl: float = 300) -> Mark | None:
+    return next_mark(previous, now=now, ttl=30, max_ttl=max_ttl, reason="why", by="me")
+
+
+def test_a_failed_trial_doubles_the_time_up_to_the_maximum() -> None:
+    times, current, now = [], None, 1000.0
+    for _ in range(6):
+        current = mark(current, now)
+        assert current is not None
+        times.append(current.until - now)
+        now = current.until
+    assert times == [30, 60, 120, 240, 300, 300]
+    assert (current.since, current.failures) == (1000.0, 6)
+
+
+def test_a_backend_that_is_marked_is_not_marked_again() -> None:
+    first = mark(None, 1000)
+    assert mark(first, 1001) is None
+
+
+def test_the_first_mark_is_never_cut_by_the_maximum() -> None:
+    first = mark(None, 1000, max_ttl=10)
+    assert first is not None
+    assert first.until == 1030
+
+
+def retry(error: UpstreamError, method: bytes = b"GET", **facts: object) -> bool:
+    known = {"body_intact": True, "answer_started": False, "retries": 0, "limit": 3} | facts
+    return may_retry(error, method=method, **known)  # type: ignore[arg-type]
+
+
+NOTHING_SENT = [
+    errors.UpstreamUnreachable(),
+    errors.UpstreamConnectTimeout(),
+    errors.UpstreamTLSFailure(),
+    errors.UpstreamStale(request_sent=False),
+]
+SENT = [
+    errors.UpstreamStale(),
+    errors.UpstreamReset(),
+    errors.UpstreamTimeout(),
+    errors.UpstreamBadAnswer(),
+]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PATCH", b"PROPFIND", b"get"])
+@pytest.mark.parametrize("error", NOTHING_SENT, ids=repr)
+def test_with_nothing_sent_every_method_goes_on(error: UpstreamError, method: bytes) -> None:
+    assert retry(error, method)
+
+
+@pytest.mark.parametrize(
+    ("method", "again"),
+    [
+        (b"GET", True), (b"HEAD", True), (b"OPTIONS", True), (b"TRACE", True), (b"PUT", True),
+        (b"DELETE", True), (b"POST", False), (b"PATCH", False), (b"CONNECT", False),
+        (b"PROPFIND", False), (b"get", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("error", SENT, ids=repr)
+def test_once_sent_only_idempotent_methods_go_on(
+    error: UpstreamError, method: bytes, again: bool
+) -> None:
+    assert retry(error, method) is again
+
+
+@pytest.mark.parametrize(("error", "method"), [*product(NOTHING_SENT + SENT, [b"GET", b"POST"])])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param({"answer_started": True}, id="never after a byte of the answer"),
+        pytest.param({"body_intact": False}, id="never without the whole body"),
+        pytest.param({"retries": 3}, id="never over the limit"),
+        pytest.param({"limit": 0}, id="never when switched off"),
+    ],
+)
+def test_what_forbids_every_retry(
+    error: UpstreamError, method: bytes, facts: dict[str, object]
+) -> None:
+    assert not retry(error, method, **facts)
+
+
+def test_a_full_queue_is_an_answer_and_no_reason_to_retry() -> None:
+    assert not retry(errors.UpstreamBusy())
+
+
+def test_a_small_worker_may_run_three_retries_at_once() -> None:
+    budget = RetryBudget()
+    assert [budget.take(in_flight=1) for _ in range(4)] == [True, True, True, False]
+    budget.give_back()
+    assert budget.take(in_flight=1)
+
+
+def test_a_busy_worker_may_run_a_fifth_of_its_requests_as_retries() -> None:
+    budget = RetryBudget()
+    assert sum(budget.take(in_flight=1000) for _ in range(1000)) == 200
