@@ -91,7 +91,7 @@ class Mark:
     """Marks in a row without a success between them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Route:
     """The store's answer for one host: a frontend and the marks on its backends.
 

@@ -1,0 +1,250 @@
+"""Picks a backend for a request: the state of one worker, in one place. Pure.
+
+The order in which backends are considered:
+
+1. the one that the client's sticky cookie names;
+2. one whose mark has lapsed and that is due for its trial request;
+3. the live ones, by the frontend's policy; then the live `backup` ones;
+4. with `panic`: those on trial, those drained, and at last the dead one that
+   was marked (or chosen like this) longest ago.
+
+A backend that this request has tried is considered again only when no other
+is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from math import inf
+from weakref import WeakValueDictionary, ref
+
+from app.errors import InvalidBackend, NoLiveBackend
+from app.options import Options, parse_options
+from app.plans import Plan, Rotation, Setting
+from app.policies import Load, RequestFacts, make_chooser
+from app.routing import Backend, Frontend, Route
+from app.sticky import set_cookie, token_of
+
+__all__ = ["Balancer", "RequestFacts"]
+
+TRIAL_SPREAD = 0.5
+"""Seconds over which workers that see the same mark lapse spread their trials:
+the first one's result reaches the others before they begin theirs."""
+
+_SPARE = 64
+_DEFAULTS = Options()
+
+
+class Balancer:
+    """Picks backends, and counts what is in flight. One for each worker.
+
+    `random` gives floats in [0, 1), `clock` Unix seconds: marks are compared
+    with it. `report` gets one sentence per problem in a frontend's options,
+    whenever these were read anew.
+    """
+
+    def __init__(
+        self,
+        defaults: Options = _DEFAULTS,
+        *,
+        random: Callable[[], float],
+        clock: Callable[[], float],
+        secret: bytes = b"",
+        report: Callable[[Frontend, str], None] = lambda frontend, problem: None,
+    ) -> None:
+        self._defaults = defaults
+        self._setting = Setting(random, clock, secret, random() * TRIAL_SPREAD)
+        self._clock = clock
+        self._report = report
+        # A plan lives as long as its Route, which the store's cache owns.
+        self._plans: dict[int, Plan] = {}
+        self._routes: dict[int, ref[Route]] = {}
+        self._rotations: dict[str, Rotation] = {}
+        # Lists that share a URL share its load: a CNAME's list repeats its target's.
+        self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
+
+    def pick(self, route: Route, facts: RequestFacts, tried: Collection[str] = ()) -> Backend:
+        """The backend for this attempt; `tried` has the URLs of the attempts before it.
+
+        Call `started` with it next, and `finished` in the end.
+
+        Raises NoLiveBackend, or InvalidBackend where the list has entries but
+        none that is a URL.
+        """
+        plan = self._plans.get(id(route))
+        if plan is None or (plan.expires != inf and plan.expires <= self._clock()):
+            plan = self._renew(route)
+        if plan.simple and not tried:
+            return plan.choose(facts)  # type: ignore[misc]  # `simple` says that it is there
+        backend = self._consider(plan, facts, tried)
+        if backend is None:
+            frontend = route.frontend
+            only_bad = frontend.bad_entries and not frontend.backends
+            raise InvalidBackend if only_bad else NoLiveBackend
+        return backend
+
+    def started(self, route: Route, backend: Backend) -> None:
+        """An attempt at `backend` begins."""
+        rotation = self._rotations.get(route.frontend.key)
+        if rotation is not None and (load := rotation.loads.get(backend.url)) is not None:
+            load.in_flight += 1
+
+    def finished(
+        self, route: Route, backend: Backend, *, seconds_to_head: float | None = None
+    ) -> None:
+        """It is over: answered whole, failed, or left by the client.
+
+        `seconds_to_head` is given if an answer came.
+        """
+        rotation = self._rotations.get(route.frontend.key)
+        if rotation is None:
+            return
+        if rotation.trials:
+            rotation.trials.discard(backend.url)
+        load = rotation.loads.get(backend.url)
+        if load is not None:
+            load.in_flight -= load.in_flight > 0
+            if seconds_to_head is not None and rotation.options.policy == "least_time":
+                load.observe(seconds_to_head, self._clock())
+
+    def on_trial(self, route: Route, backend: Backend) -> bool:
+        """Whether a request of this worker is proving that `backend` is alive again."""
+        rotation = self._rotations.get(route.frontend.key)
+        return rotation is not None and backend.url in rotation.trials
+
+    def in_flight(self, route: Route, backend: Backend) -> int:
+        """Attempts of this worker that have started and not finished."""
+        rotation = self._rotations.get(route.frontend.key)
+        load = rotation.loads.get(backend.url) if rotation else None
+        return load.in_flight if load else 0
+
+    def cookie(
+        self, route: Route, backend: Backend, facts: RequestFacts, *, secure: bool
+    ) -> bytes | None:
+        """The `Set-Cookie` that keeps this client at `backend`, or None.
+
+        A client whose cookie names a backend of the list keeps it, even while
+        that one is dead: so it comes back when the backend does.
+        """
+        plan = self._plans.get(id(route))
+        if plan is None or plan.options.sticky is None:
+            return None
+        name = plan.options.sticky
+        if facts.cookie(name.encode()) in plan.tokens:
+            return None
+        token = token_of(self._setting.secret, route.frontend.key, backend.url)
+        return set_cookie(name, token, secure=secure)
+
+    # choosing
+
+    def _consider(self, plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
+        backend = (
+            self._stuck(plan, facts, tried)
+            or self._trial(plan, tried)
+            or self._live(plan, facts, tried)
+            or self._last_resort(plan, tried)
+        )
+        if backend is None and tried:  # everyone was: now without regard to that
+            backend = self._live(plan, facts, ()) or self._last_resort(plan, ())
+        return backend
+
+    def _stuck(self, plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
+        if plan.options.sticky is None:
+            return None
+        token = facts.cookie(plan.options.sticky.encode())
+        backend = plan.tokens.get(token) if token is not None else None
+        if token is None or backend is None:
+            return None
+        if backend.url not in tried:
+            if backend.url in plan.usable:
+                return backend
+            if backend in plan.lapsed and backend.url not in plan.rotation.trials:
+                plan.rotation.trials.add(backend.url)
+                return backend
+        refuge = plan.refuge(token)
+        return refuge if refuge is not None and refuge.url not in tried else None
+
+    def _trial(self, plan: Plan, tried: Collection[str]) -> Backend | None:
+        trials = plan.rotation.trials
+        for backend in plan.lapsed:
+            if backend.url not in trials and backend.url not in tried:
+                trials.add(backend.url)
+                return backend
+        return None
+
+    def _live(self, plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
+        if not tried:
+            return plan.choose(facts) if plan.choose else None
+        for tier in plan.tiers:
+            fresh = [member for member in tier if member.backend.url not in tried]
+            if fresh:
+                setting = self._setting
+                return make_chooser(plan.options, fresh, setting.random, setting.clock)(facts)
+        return None
+
+    def _last_resort(self, plan: Plan, tried: Collection[str]) -> Backend | None:
+        if not plan.options.panic:
+            return None
+        for backend in (*plan.lapsed, *plan.drained):
+            if backend.url not in tried:
+                return backend
+        dead = [(mark, backend) for mark, backend in plan.dead if backend.url not in tried]
+        if not dead:
+            return None
+        panicked = plan.rotation.panicked
+        _, backend = min(dead, key=lambda d: max(d[0].since, panicked.get(d[1].url, 0.0)))
+        panicked[backend.url] = self._clock()
+        plan.rotation.trials.add(backend.url)
+        return backend
+
+    # remembering
+
+    def _renew(self, route: Route) -> Plan:
+        key = id(route)
+        if key not in self._routes:
+            plans, routes = self._plans, self._routes
+
+            def forget(_: ref[Route]) -> None:
+                plans.pop(key, None)
+                routes.pop(key, None)
+
+            self._routes[key] = ref(route, forget)
+        plan = self._plans[key] = Plan(route, self._rotation(route.frontend), self._setting)
+        return plan
+
+    def _rotation(self, frontend: Frontend) -> Rotation:
+        rotation = self._rotations.get(frontend.key)
+        if rotation is not None and rotation.frontend is frontend:
+            return rotation
+        options = self._options(frontend)
+        if rotation is None:
+            self._prune()
+            rotation = self._rotations[frontend.key] = Rotation(frontend, options, {})
+        rotation.frontend, rotation.options = frontend, options
+        busy = {url: load for url, load in rotation.loads.items() if load.in_flight}
+        rotation.loads = busy | {b.url: self._load(b.url) for b in frontend.backends}
+        return rotation
+
+    def _load(self, url: str) -> Load:
+        load = self._loads.get(url)
+        if load is None:
+            load = self._loads[url] = Load()
+        return load
+
+    def _options(self, frontend: Frontend) -> Options:
+        if not frontend.options:
+            return self._defaults
+        options, problems = parse_options(frontend.options, self._defaults)
+        for problem in problems:
+            self._report(frontend, problem)
+        return options
+
+    def _prune(self) -> None:
+        """Forget frontends that no Route names any more; in amortised constant time."""
+        if len(self._rotations) < 2 * len(self._plans) + _SPARE:
+            return
+        planned = {id(plan.rotation) for plan in self._plans.values()}
+        for key, rotation in list(self._rotations.items()):
+            busy = any(load.in_flight for load in rotation.loads.values())
+            if id(rotation) not in planned and not busy:
+                del self._rotations[key]
