@@ -17,7 +17,7 @@ MODULES = {
 
 CORE = {
     "errors", "config", "routing", "options", "balancing", "health", "headers", "access_log",
-    "plans", "policies", "rendezvous", "sticky",
+    "plans", "policies", "rendezvous", "sticky", "config_checks",
     "config_faults", "config_forms", "legacy_config", "media_types", "networks", "websocket_frames",
 }  # fmt: skip
 LATER = {"http_proxy": 3, "websocket_proxy": 3, "main": 4, "supervisor": 5, "cli": 6}
