@@ -16,9 +16,9 @@ MODULES = {
 }
 
 CORE = {
-    "errors", "config", "routing", "options", "balancing", "health", "headers", "access_log",
-    "plans", "policies", "rendezvous", "sticky", "config_checks",
-    "config_faults", "config_forms", "legacy_config", "media_types", "networks", "websocket_frames",
+    "access_log", "balancing", "config", "config_checks", "config_faults", "config_forms", "errors",
+    "headers", "health", "legacy_config", "media_types", "networks", "options", "plans", "policies",
+    "rendezvous", "routing", "sticky", "websocket_frames",
 }  # fmt: skip
 LATER = {"http_proxy": 3, "websocket_proxy": 3, "main": 4, "supervisor": 5, "cli": 6}
 """What stands above the adapters; a module in neither table is an adapter of one outside world."""

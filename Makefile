@@ -1,0 +1,49 @@
+# make test   everything that must hold before a change lands
+# make bench  what a request costs, beside nginx and others (a quick look:
+#             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
+# Installs what it needs into .venv first; PYTHON=... chooses the interpreter.
+
+BIN := .venv/bin
+
+.PHONY: test lint bench clean
+MAKEFLAGS += --no-print-directory
+
+test: lint
+	$(BIN)/python -m pytest -q -n 2
+
+lint: .venv/test.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/bench.installed
+	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(PROXIES),--proxies $(PROXIES))
+
+clean:
+	rm -rf .venv build dist  # .hipache stays: routes live there
+
+.venv/test.installed: EXTRAS := embedded,test
+.venv/bench.installed: EXTRAS := bench
+.venv/%.installed: pyproject.toml | $(BIN)/pip
+	@echo "Installing into .venv ($(EXTRAS)) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+# An interpreter may be found and yet not run (a pyenv shim), or run without
+# ensurepip (Debian splits it off): so each is asked, and the first that can is taken.
+$(BIN)/pip:
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    if $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	      exec $$python -m venv .venv; \
+	    fi; \
+	    unusable=$$python; \
+	  fi; \
+	done; \
+	if [ -n "$$unusable" ]; then \
+	  echo "$$unusable has no venv. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	else \
+	  echo "Python 3.11 or later is needed, and none was found. Try: make PYTHON=/path/to/python3" >&2; \
+	fi; \
+	exit 1

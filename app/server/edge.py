@@ -1,0 +1,163 @@
+"""What the connections of one worker share: limits, counters, the clock, and the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+logger = logging.getLogger(__name__)
+
+MINUTE = 60.0
+FILES_KEPT = 64
+"""Open files left for logs, the store and the listeners when connections are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may do. Sizes are bytes, times are seconds; 0 means no limit."""
+
+    request_line: int = 16384
+    """Longer ones are answered 414."""
+    head: int = 65536
+    """Request line and fields together; 431."""
+    headers: int = 200
+    """Fields; 431."""
+    body: int = 0
+    """Longer ones are answered 413, chunked ones as soon as they are too long."""
+    header_timeout: float = 10.0
+    """From the first byte (or the connect) to the end of the head; 408."""
+    keep_alive_timeout: float = 75.0
+    """Silence between two requests before the connection is closed."""
+    idle_timeout: float = 30.0
+    """A body that does not arrive (408), an answer that is not read (cut)."""
+    requests: int = 0
+    """Requests per connection."""
+    connections: int = 0
+    """Connections per worker. 0: as many as half of the open files allow, as each may need
+    another one to a backend."""
+    connections_per_address: int = 0
+    half_close_probe: float = 1.0
+    """After a client's FIN, when to find out whether it still listens."""
+    drain_grace: float = 1.0
+    """How long an idle connection is still listened to when the worker drains."""
+
+
+class Swept(Protocol):
+    """A connection with a deadline, looked at by the sweep."""
+
+    deadline: float
+    """On `Edge.now`'s clock; infinite when nothing is awaited."""
+
+    def expire(self) -> None:
+        """The deadline is over; may set a new one."""
+
+
+class Edge:
+    """One worker's edge. `protocol_class` is what uvicorn takes for `http`.
+
+    One sweep a second looks after all deadlines: a timer per request would cost
+    more than the request's parsing. So a timeout comes up to one sweep late.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        sweep_interval: float = 1.0,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.max_connections = self.limits.connections or connections_from_files()
+        self.sweep_interval = sweep_interval
+        self.now = 0.0
+        self.draining = False
+        self.connections: set[Swept] = set()
+        self.by_address: dict[str, int] = {}
+        self.total_requests = 0
+        self.refused_requests = 0
+        self.refused_connections = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._last_warning = -MINUTE
+
+    def http_protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> asyncio.Protocol:
+        """One connection's protocol; its signature is uvicorn's `http_protocol_class`."""
+        from app.server.http_protocol import HttpProtocol
+
+        return HttpProtocol(self, config, server_state, app_state, _loop)
+
+    # Connections.
+
+    def admit(self, connection: Swept, address: str | None, loop: asyncio.AbstractEventLoop) -> str:
+        """Count a new connection in. A text tells which limit it exceeds."""
+        if self._sweeper is None:
+            self.now = loop.time()
+            self._sweeper = loop.call_later(self.sweep_interval, self._sweep, loop)
+        self.connections.add(connection)
+        if address is not None:
+            self.by_address[address] = self.by_address.get(address, 0) + 1
+        if len(self.connections) > self.max_connections:
+            return self._warn("too many connections", self.max_connections)
+        most = self.limits.connections_per_address
+        if most and address is not None and self.by_address[address] > most:
+            return self._warn(f"too many connections from {address}", most)
+        return ""
+
+    def release(self, connection: Swept, address: str | None) -> None:
+        """Count a connection out."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        if address is not None:
+            left = self.by_address[address] - 1
+            if left:
+                self.by_address[address] = left
+            else:
+                del self.by_address[address]
+
+    def _warn(self, text: str, limit: int) -> str:
+        self.refused_connections += 1
+        if self.now - self._last_warning >= MINUTE:
+            self._last_warning = self.now
+            logger.warning(
+                "refusing connections reason=%r limit=%d open=%d refused=%d",
+                text,
+                limit,
+                len(self.connections),
+                self.refused_connections,
+            )
+        return text
+
+    # Time.
+
+    def after(self, seconds: float) -> float:
+        """The deadline so many seconds from now, never early: `now` may lag one sweep."""
+        return self.now + seconds + self.sweep_interval if seconds else float("inf")
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = self.now = loop.time()
+        for connection in [c for c in self.connections if c.deadline <= now]:
+            connection.expire()
+        if self.connections:
+            self._sweeper = loop.call_later(self.sweep_interval, self._sweep, loop)
+        else:
+            self._sweeper = None
+
+
+def connections_from_files() -> int:
+    """How many connections the soft limit of open files allows, at two files each."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(1, (soft - FILES_KEPT) // 2)

@@ -1,0 +1,44 @@
+"""What the edge refuses, and the few bytes that say so."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+
+class Refusal(Exception):
+    """A request that is answered by the edge itself, with `status`, and the connection closed.
+
+    The text is one line for the client: it tells what was wrong with *its*
+    bytes and quotes none of them.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def status_line(status: int, reason: bytes = b"") -> bytes:
+    """`HTTP/1.1 404 Not Found` with CRLF; a status without a known phrase gets an empty one.
+
+    >>> status_line(404)
+    b'HTTP/1.1 404 Not Found\\r\\n'
+    """
+    if not reason:
+        try:
+            reason = HTTPStatus(status).phrase.encode("ascii")
+        except ValueError:
+            reason = b""
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+
+
+def plain_response(
+    status: int, text: str, *, fields: bytes = b"", head_only: bool = False
+) -> bytes:
+    """A whole closing response in plain text; `fields` are extra lines, each with its CRLF."""
+    body = b"%d %b\n" % (status, text.encode("ascii", "replace"))
+    head = (
+        b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+        b"cache-control: no-store\r\n%bconnection: close\r\n\r\n"
+    ) % (status_line(status), len(body), fields)
+    return head + body

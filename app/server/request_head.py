@@ -1,0 +1,227 @@
+"""The one place that decides what a legal request is: bytes of a head in, `RequestHead` out.
+
+Pure: no socket, no clock. A head that could be read in two ways is refused, so
+whatever passes is read the same by every parser behind us. Nothing is repaired,
+nothing is parsed a second time. llhttp is not used for requests: it knows only
+its own list of methods, and does not tell where a request ended (its pause at
+`Upgrade` is how uvicorn's stock class lets a second request through).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.server.refusal import Refusal
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+TOKEN = _ALPHANUMERIC + b"!#$%&'*+-.^_`|~"  # RFC 9110 §5.6.2
+_HOST = _ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"  # RFC 3986 §3.2.2, with port
+# What no field may hold (RFC 9110 §5.5) but CR and LF, which end lines and are counted.
+_CONTROLS = bytes(set(range(32)) - {9, 10, 13}) + b"\x7f"
+# Visible ASCII without "#": a target has no fragment (RFC 9112 §3.2). Some octets that
+# RFC 3986 wants encoded, such as "|" and "{", are sent by browsers and pass as they are.
+_TARGET = bytes(set(range(0x21, 0x7F)) - {0x23})
+_SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
+# Backends in CGI's tradition read "_" as "-" (RFC 3875 §4.1.18).
+_DISGUISED = (b"content_length", b"transfer_encoding")
+_MAX_LENGTH_DIGITS = 18  # below 2**63, so no parser behind us overflows
+
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
+_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)")
+_DEFAULT_PORT = {b"http": b":80", b"https": b":443"}
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A legal request's head, as sent but for the absolute-form, which is taken apart."""
+
+    method: bytes
+    target: bytes
+    """Exact bytes, origin-form or `*`: an empty query keeps its `?`."""
+    http11: bool
+    headers: RawHeaders
+    """Names lower-case, values without the white space around them; order and repeats kept."""
+    keep_alive: bool
+    """Whether the client lets the connection go on (RFC 9112 §9.3)."""
+    length: int = 0
+    """Bytes of the body; -1 for a chunked one."""
+    expects_continue: bool = False
+    upgrade: bytes = b""
+    """The lower-case `Upgrade` field if `Connection` names it, else empty."""
+
+
+def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+    """Method, target and whether the version is 1.1 (RFC 9112 §3).
+
+    Raises Refusal: 400 for what is no request line, 505 for another version.
+    """
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise Refusal(400, "malformed request line")
+    method, target, version = parts
+    if not method or method.translate(None, TOKEN):
+        raise Refusal(400, "malformed method")
+    if version == b"HTTP/1.1":
+        http11 = True
+    elif version == b"HTTP/1.0":
+        http11 = False
+    elif _VERSION.match(version):
+        raise Refusal(505, "this server speaks HTTP/1.1 and HTTP/1.0")
+    else:
+        raise Refusal(400, "malformed HTTP version")
+    if not target or target.translate(None, _TARGET):
+        raise Refusal(400, "malformed request target")
+    return method, target, http11
+
+
+def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> RequestHead:
+    """The head between its first byte and the empty line (both CRLFs of it excluded).
+
+    `secure` says that the bytes came over TLS. Raises Refusal.
+    """
+    lines = head.split(b"\r\n")
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        raise Refusal(400, "bare CR or LF in the head")
+    if len(head.translate(None, _CONTROLS)) != len(head):
+        raise Refusal(400, "control character in the head")
+    if len(lines) - 1 > max_headers:
+        raise Refusal(431, "too many header fields")
+    method, target, http11 = parse_request_line(lines[0])
+    headers = parse_fields(lines, 1)
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        _join_repeated(headers, fields)
+    request = RequestHead(method, target, http11, headers, http11)
+    if target[0] != 0x2F:
+        _reduce_target(request, fields, secure)
+    host = fields.get(b"host")
+    if host is None:
+        if http11:
+            raise Refusal(400, "no host header")
+    elif host.translate(None, _HOST):
+        raise Refusal(400, "malformed host header")
+    if len(fields) > 1:  # a lone Host is the benchmark's request, and many a health check's
+        _read_framing(request, fields)
+        _read_connection(request, fields)
+    return request
+
+
+def parse_fields(lines: list[bytes], start: int = 0) -> RawHeaders:
+    """Field lines from `start` on as pairs; also for trailers. Raises Refusal 400.
+
+    An obs-fold begins with white space, so does the space before a colon end a
+    name with it: neither is a token (RFC 9112 §5.1, §5.2).
+    """
+    fields: RawHeaders = []
+    try:
+        for line in lines[start:]:
+            name, value = line.split(b":", 1)
+            fields.append((name.lower(), value.strip(b" \t")))
+    except ValueError:
+        raise Refusal(400, "header field without a colon") from None
+    for name, _ in fields:
+        if not name or name.translate(None, TOKEN):
+            raise Refusal(400, "malformed header field name")
+    return fields
+
+
+def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
+    """Refuse a second framing field; put the lists we read ourselves together."""
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in seen and name in _SINGLE:
+            raise Refusal(400, f"more than one {name.decode('ascii')} header")
+        seen.add(name)
+    for name in (b"connection", b"upgrade", b"expect"):
+        if name in fields:
+            fields[name] = b", ".join([value for key, value in headers if key == name])
+
+
+def _reduce_target(request: RequestHead, fields: dict[bytes, bytes], secure: bool) -> None:
+    """Bring absolute-form to origin-form plus Host, refuse what is none of the forms.
+
+    The authority wins over Host (RFC 9112 §3.2.2), but a backend may read it the
+    other way round, so the two must agree.
+    """
+    if request.method == b"CONNECT":
+        raise Refusal(405, "CONNECT is not served here")
+    if request.target == b"*":
+        if request.method != b"OPTIONS":
+            raise Refusal(400, "the target * is for OPTIONS")
+        return
+    absolute = _ABSOLUTE.match(request.target)
+    scheme = absolute.group(1).lower() if absolute else b""
+    if absolute is None or scheme not in _DEFAULT_PORT:
+        raise Refusal(400, "malformed request target")
+    if scheme == b"https" and not secure:
+        raise Refusal(421, "an https target needs a TLS connection")  # RFC 9110 §7.4
+    authority = absolute.group(2)
+    if not authority or authority.translate(None, _HOST):
+        raise Refusal(400, "malformed authority in the request target")
+    host = fields.get(b"host")
+    if host is None and request.http11:
+        raise Refusal(400, "no host header")
+    if host is not None and _origin(host, scheme) != _origin(authority, scheme):
+        raise Refusal(400, "Host contradicts the request target")
+    rest = request.target[absolute.end() :]
+    if not rest and request.method == b"OPTIONS":
+        request.target = b"*"  # RFC 9112 §3.2.4
+    else:
+        request.target = rest if rest.startswith(b"/") else b"/" + rest
+    fields[b"host"] = authority
+    others = [(name, value) for name, value in request.headers if name != b"host"]
+    request.headers = [(b"host", authority), *others]
+
+
+def _origin(authority: bytes, scheme: bytes) -> bytes:
+    return authority.lower().removesuffix(_DEFAULT_PORT[scheme]).removesuffix(b":")
+
+
+def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
+    """Content-Length or Transfer-Encoding, never a doubt (RFC 9112 §6.1-6.3)."""
+    for name in _DISGUISED:
+        if name in fields:
+            raise Refusal(400, f"{name.decode('ascii')} is not a header this server passes on")
+    length = fields.get(b"content-length")
+    coding = fields.get(b"transfer-encoding")
+    if coding is not None:
+        if length is not None:
+            raise Refusal(400, "Content-Length together with Transfer-Encoding")
+        if not request.http11:
+            raise Refusal(400, "Transfer-Encoding in HTTP/1.0")
+        _check_coding(coding.lower())
+        request.length = -1
+    elif length is not None:
+        if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
+            raise Refusal(400, "malformed Content-Length")
+        request.length = int(length)
+
+
+def _check_coding(coding: bytes) -> None:
+    if coding == b"chunked":
+        return
+    codings = [part.strip(b" \t") for part in coding.split(b",")]
+    if codings[-1] != b"chunked" or codings.count(b"chunked") != 1 or b"" in codings:
+        raise Refusal(400, "Transfer-Encoding must end in one chunked")
+    raise Refusal(501, "only the transfer coding chunked is understood")
+
+
+def _read_connection(request: RequestHead, fields: dict[bytes, bytes]) -> None:
+    """Persistence (RFC 9112 §9.3), Upgrade (RFC 9110 §7.8), Expect (RFC 9110 §10.1.1)."""
+    connection = fields.get(b"connection")
+    if connection is not None:
+        options = {option.strip(b" \t") for option in connection.lower().split(b",")}
+        if b"close" in options:
+            request.keep_alive = False
+        elif b"keep-alive" in options:
+            request.keep_alive = True
+        if b"upgrade" in options and request.http11:
+            request.upgrade = fields.get(b"upgrade", b"").lower()
+    expectation = fields.get(b"expect")
+    if expectation is not None and request.http11:
+        if expectation.lower() != b"100-continue":
+            raise Refusal(417, "the only expectation met here is 100-continue")
+        request.expects_continue = request.length != 0

@@ -1,0 +1,84 @@
+"""The one place that reaches a uvicorn server: before it starts, or from inside it.
+
+`hipache serve` builds its server from `uvicorn_config`. A bare
+`uvicorn app:create_app --factory` has uvicorn's defaults, so at start-up the
+application calls `configure`, which finds the server that runs it and sets the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from app.server.edge import Edge
+
+logger = logging.getLogger(__name__)
+
+
+def running_server() -> uvicorn.Server | None:
+    """The uvicorn server whose process this is, None under any other server.
+
+    uvicorn's signal handlers are methods of the server (uvicorn/server.py,
+    capture_signals), and the lifespan runs after they are set.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        owner = getattr(signal.getsignal(number), "__self__", None)
+        if isinstance(owner, uvicorn.Server):
+            return owner
+    return None
+
+
+def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Server | None:
+    """Put our protocols in place in the running server; call it while the lifespan starts.
+
+    That is before the server listens, so no connection has seen its defaults.
+    Returns the server, or None after one warning when there is none to configure.
+    """
+    server = server or running_server()
+    if server is None:
+        logger.warning(
+            "not run by uvicorn in its main thread: limits, timeouts and strictness at the "
+            "client's side are the server's own; start with 'hipache serve' or 'uvicorn'"
+        )
+        return None
+    config = server.config
+    # uvicorn wants a class and only ever calls it.
+    config.http_protocol_class = edge.http_protocol  # type: ignore[assignment]
+    config.server_header = config.date_header = False
+    config.encoded_headers = [
+        field for field in config.encoded_headers if field[0].lower() != b"server"
+    ]
+    server.server_state.default_headers = []
+    config.access_log = False
+    access_logger = logging.getLogger("uvicorn.access")
+    access_logger.handlers.clear()
+    access_logger.propagate = False
+    if isinstance(config.loaded_app, ProxyHeadersMiddleware):
+        # It would rewrite `client` and `scheme` from fields that anybody can send.
+        config.loaded_app = config.loaded_app.app
+    return server
+
+
+def uvicorn_config(
+    app: str | Callable[..., Any], edge: Edge | None = None, **options: Any
+) -> uvicorn.Config:
+    """A uvicorn configuration that adds nothing and forges nothing.
+
+    `options` are uvicorn's (`host`, `port`, `fd`, `factory`, ...). With `edge` the
+    protocols are in place at once; without, the application's `configure` puts them there.
+    """
+    if edge is not None:
+        options["http"] = edge.http_protocol
+    return uvicorn.Config(
+        app,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        access_log=False,
+        **options,
+    )

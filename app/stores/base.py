@@ -1,0 +1,111 @@
+"""What the proxy asks of a store, and what a store tells the cache in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from app.routing import Backend, Frontend, Mark, Route
+
+Marks = Mapping[str, Mark]
+"""Marks of one frontend by the backend's URL."""
+
+NO_MARKS: Marks = MappingProxyType({})
+
+
+class Found(NamedTuple):
+    """A store's answer for one host: the first frontend that matched."""
+
+    frontend: Frontend
+    marks: Marks = NO_MARKS
+    """Marks under the frontend's key: all its hosts share them."""
+    host_marks: Marks = NO_MARKS
+    """Marks found under the requested host: an old Hipache writes them there when a wildcard
+    matched (hipache.md 1.10, point 10)."""
+
+
+class Listener(Protocol):
+    """Told by `Store.watch` what happens to the store. No method waits or raises."""
+
+    def tracking(self) -> None:
+        """From now on every change is told; whatever was read before may be old."""
+
+    def lost(self, reason: str) -> None:
+        """Changes are no longer told. The store may still answer reads."""
+
+    def unreachable(self, reason: str) -> None:
+        """The store does not answer."""
+
+    def refused(self, reason: str) -> None:
+        """The store answers, but never tells changes."""
+
+    def frontend_changed(self, key: str) -> None:
+        """The list (or the options) of `key` was written, created or removed."""
+
+    def marks_changed(self, key: str) -> None:
+        """Marks under `key`, a frontend's key or a requested host, were written."""
+
+    def everything_changed(self) -> None:
+        """The store was emptied or replaced."""
+
+
+class Store(Protocol):
+    """Where frontends live. Every method that reads or writes raises StoreUnavailable, at the
+    latest after `server.storeTimeout`, and nothing else."""
+
+    name: str
+    """For the log: the driver's URL without secrets."""
+    shares_marks: bool
+    """False: `write_mark` and `erase_mark` do nothing, marks live in each worker."""
+
+    async def lookup(self, host: str) -> Found | None:
+        """The frontend that serves `host`, or None when no candidate key exists."""
+
+    async def marks(self, frontend: Frontend) -> Marks:
+        """The marks under this frontend's key, as they are now."""
+
+    async def write_mark(
+        self, frontend: Frontend, backend: Backend, mark: Mark, *, shared_until: float
+    ) -> None:
+        """Store and publish a mark. `shared_until` (Unix seconds): when the last of this
+        frontend's marks lapses, for readers who know one expiry for all."""
+
+    async def erase_mark(self, frontend: Frontend, backend: Backend) -> None:
+        """Forget the mark and its history."""
+
+    async def watch(self, listener: Listener) -> None:
+        """Tell `listener` until cancelled; connects and connects again by itself."""
+
+    async def aclose(self) -> None:
+        """Release connections and files."""
+
+
+class Routes(Protocol):
+    """What the proxy sees of all this; `stores.cached.CachedStore` implements it."""
+
+    ready: bool
+    """A store was reached, or a snapshot loaded, at least once."""
+
+    def known(self, host: str) -> Route | None:
+        """The route from memory if it is known to be true now; None: ask `find`.
+
+        `host` is normalised (routing.normalise_host). Never waits.
+        """
+
+    async def find(self, host: str) -> Route:
+        """The route of `host`. Raises FrontendNotFound or StoreUnavailable."""
+
+    def mark_dead(
+        self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool = True
+    ) -> None:
+        """Mark in this worker at once; with `share` write and publish it in the background."""
+
+    def clear_mark(self, frontend: Frontend, backend: Backend) -> None:
+        """Forget the mark and its history, here at once and in the store in the background."""
+
+    async def start(self) -> None:
+        """Begin to watch the store. A store that is away is no error."""
+
+    async def aclose(self) -> None:
+        """Stop, write what is still to be written, and release everything."""

@@ -1,0 +1,110 @@
+"""Connections to Redis and Valkey: redis-py with every default that matters set by hand."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from app.errors import ConfigError
+from app.stores.driver import SENTINEL_SCHEMES, Driver
+
+MAX_CONNECTIONS = 16
+"""Per worker and role. Reads are shared and short, so more would only queue inside Redis."""
+
+
+class Connections:
+    """The pool of one driver URL, and single connections outside it."""
+
+    def __init__(self, driver: Driver, *, timeout: float | None, retries: int = 1) -> None:
+        """`timeout` in seconds (None: no limit), for connecting and for each answer.
+
+        A pooled connection that the server closed meanwhile is noticed only when it is used:
+        `retries` covers that, but only for commands that may be sent twice.
+        """
+        self._driver = driver
+        self._timeout = timeout
+        self._sentinel = _sentinel(driver, timeout) if driver.scheme in SENTINEL_SCHEMES else None
+        # RESP2: every server and every proxy in front of one speaks it.
+        self._pool = self._make_pool(protocol=2, retries=retries)
+        self.client = Redis(connection_pool=self._pool)
+
+    def _make_pool(self, *, protocol: int, retries: int) -> ConnectionPool:
+        driver = self._driver
+        options: dict[str, Any] = {
+            "db": driver.database,
+            "username": driver.username,
+            "password": driver.password,
+            "protocol": protocol,
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            "retry": Retry(NoBackoff(), retries),
+            # What an ACL for a proxy would not allow: CLIENT SETINFO, CLIENT MAINT_NOTIFICATIONS.
+            "driver_info": None,
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
+        if driver.scheme == "unix":
+            options |= {"path": driver.path, "connection_class": UnixDomainSocketConnection}
+            return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
+        secure = driver.scheme.startswith("rediss")
+        options |= {"socket_keepalive": True, **(_tls_options(driver) if secure else {})}
+        if self._sentinel is not None:
+            kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
+            return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                driver.service, self._sentinel, connection_class=kind, **options
+            )
+        host, port = driver.addresses[0]
+        options |= {"host": host, "port": port}
+        options |= {"connection_class": SSLConnection if secure else Connection}
+        return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
+
+    def pushing(self) -> tuple[ConnectionPool, AbstractConnection]:
+        """A new RESP3 connection of its own for pushes, and the pool to keep alive with it."""
+        pool = self._make_pool(protocol=3, retries=0)
+        return pool, pool.make_connection()  # type: ignore[no-untyped-call]
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.disconnect()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+
+def _sentinel(driver: Driver, timeout: float | None) -> Sentinel:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if driver.scheme == "rediss+sentinel":
+        options |= {"ssl": True} | _tls_options(driver)
+    return Sentinel(  # type: ignore[no-untyped-call]
+        list(driver.addresses), sentinel_kwargs=options
+    )
+
+
+def _tls_options(driver: Driver) -> dict[str, Any]:
+    options = dict(driver.tls)
+    verify = options.get("verify", "true")
+    if verify not in ("true", "false"):
+        raise ConfigError(f"driver: verify={verify!r}: expected true or false")
+    return {
+        "ssl_ca_certs": options.get("cafile"),
+        "ssl_certfile": options.get("certfile"),
+        "ssl_keyfile": options.get("keyfile"),
+        "ssl_cert_reqs": ssl.CERT_REQUIRED if verify == "true" else ssl.CERT_NONE,
+        "ssl_check_hostname": verify == "true",
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+    }

@@ -1,0 +1,149 @@
+"""Driver URLs: which store, where, and as whom. Pure.
+
+`redis://[user[:password]@]host[:port][/db][#prefix]` and `rediss://` as Hipache 0.4 wrote them
+(lib/drivers/redis.js), `unix:///path/to.sock`, `redis+sentinel://host[:port],host.../service[/db]`,
+`embedded:[DIR]` and `file:PATH`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+from app.errors import ConfigError
+
+DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
+DEFAULT_DIRECTORY = ".hipache"
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """One driver URL, taken apart."""
+
+    scheme: str
+    """`redis`, `rediss`, `unix`, `redis+sentinel`, `rediss+sentinel`, `embedded` or `file`."""
+    addresses: tuple[tuple[str, int], ...] = ()
+    """Host and port; several for Sentinel."""
+    path: str = ""
+    """The socket, the file, or the directory."""
+    service: str = ""
+    """The name of the master that Sentinel watches."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+    prefix: str = ""
+    """Goes before every key."""
+    tls: tuple[tuple[str, str], ...] = ()
+    """`cafile`, `certfile`, `keyfile` and `verify` of the query."""
+
+    @property
+    def name(self) -> str:
+        """The URL without secrets, for logs.
+
+        >>> parse_driver("redis://:secret@db.internal/2#a:").name
+        'redis://db.internal:6379/2#a:'
+        """
+        if self.scheme in ("file", "embedded"):
+            return f"{self.scheme}:{self.path}"
+        user = f"{self.username}@" if self.username else ""
+        where = self.path or ",".join(_host_port(*address) for address in self.addresses)
+        service = f"/{self.service}" if self.service else ""
+        database = f"/{self.database}" if self.database and not self.path else ""
+        prefix = f"#{self.prefix}" if self.prefix else ""
+        return f"{self.scheme}://{user}{where}{service}{database}{prefix}"
+
+
+def parse_driver(text: str) -> Driver:
+    """A driver URL taken apart.
+
+    Raises ConfigError, whose text shows no password, where the URL can not be used.
+    """
+    scheme, colon, rest = text.partition(":")
+    scheme = scheme.lower()
+    if scheme == "file" and colon:
+        path = unquote(rest.removeprefix("//"))
+        if not path:
+            raise ConfigError("driver: file: needs a path, as in file:routes.toml")
+        return Driver(scheme=scheme, path=path)
+    if scheme == "embedded":
+        return Driver(scheme=scheme, path=unquote(rest.removeprefix("//")) or DEFAULT_DIRECTORY)
+    if scheme in (*DEFAULT_PORTS, "unix"):
+        return _parse_redis(scheme, text if colon else f"{text}:")
+    raise ConfigError(
+        f"driver: unknown store {scheme!r}; expected redis:, rediss:, unix:, redis+sentinel:, "
+        "embedded: or file:"
+    )
+
+
+def _parse_redis(scheme: str, text: str) -> Driver:
+    try:
+        url = urlsplit(text)
+    except ValueError as exc:
+        raise ConfigError(f"driver: {exc} in {mask(text)!r}") from None
+    credentials, at, hosts = url.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    query = dict(parse_qsl(url.query))
+    parts = [part for part in url.path.split("/") if part]
+    service = ""
+    if scheme in SENTINEL_SCHEMES:
+        if not parts:
+            raise ConfigError(f"driver: {mask(text)!r} needs the service: {scheme}://host/service")
+        service = parts.pop(0)
+    if scheme == "unix":
+        path, parts = unquote(url.path), []
+        if not path.startswith("/"):
+            raise ConfigError(f"driver: {mask(text)!r}: expected unix:///path/to/redis.sock")
+    else:
+        path = ""
+    database = query.pop("db", "") or (parts[0] if parts else "0")
+    tls = {
+        key: query.pop(key) for key in ("cafile", "certfile", "keyfile", "verify") if key in query
+    }
+    if query:
+        raise ConfigError(f"driver: unknown parameter {next(iter(query))!r} in {mask(text)!r}")
+    if not re.fullmatch(r"[0-9]{1,5}", database) or len(parts) > 1:
+        raise ConfigError(f"driver: {mask(text)!r}: the database must be a number, as in /0")
+    return Driver(
+        scheme=scheme,
+        addresses=() if path else _addresses(hosts, DEFAULT_PORTS[scheme], text),
+        path=path,
+        service=unquote(service),
+        username=unquote(username) if at and username else None,
+        password=unquote(password) if at and password else None,
+        database=int(database),
+        prefix=unquote(url.fragment),
+        tls=tuple(tls.items()),
+    )
+
+
+def _addresses(hosts: str, default_port: int, text: str) -> tuple[tuple[str, int], ...]:
+    addresses: list[tuple[str, int]] = []
+    for part in hosts.split(","):
+        try:
+            url = urlsplit(f"//{part}")
+            addresses.append((url.hostname or "127.0.0.1", url.port or default_port))
+        except ValueError as exc:
+            raise ConfigError(f"driver: {exc} in {mask(text)!r}") from None
+    return tuple(addresses)
+
+
+def mask(text: str) -> str:
+    """A URL with its password replaced.
+
+    >>> mask("redis://u:secret@h/0")
+    'redis://u:***@h/0'
+    """
+    url = urlsplit(text) if "[" not in text else None
+    if url is None:
+        return re.sub(r"(//[^/@:]*):[^@/]*@", r"\1:***@", text)
+    credentials, at, hosts = url.netloc.rpartition("@")
+    if not at:
+        return text
+    user, colon, _ = credentials.partition(":")
+    return urlunsplit(url._replace(netloc=f"{user}{':***' if colon else ''}@{hosts}"))
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,212 @@
+"""What a worker remembers of the store: bounded tables of routes and of hosts without one.
+
+Decides nothing about the store's health; no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from app.routing import Frontend, Mark, Route
+from app.stores.base import NO_MARKS, Found, Marks
+
+LocalMarks = Callable[[str], Mapping[str, Mark | None]]
+"""This worker's own word on a frontend's marks by URL; None: there is no mark."""
+
+
+class Served:
+    """One frontend as it is served: all hosts that match it share this object."""
+
+    __slots__ = ("by_host", "frontend", "hosts", "route", "stored")
+
+    def __init__(self, frontend: Frontend) -> None:
+        self.frontend = frontend
+        self.stored: Marks = NO_MARKS
+        self.by_host: dict[str, Marks] | None = None
+        """Marks that stand under a requested host, for the few hosts that have any."""
+        self.hosts: set[str] = set()
+        self.route = Route(frontend)
+
+    def take(self, found: Found, host: str) -> bool:
+        """Take over what was read for `host`. False: it is what is known already."""
+        before = self.by_host.get(host, NO_MARKS) if self.by_host else NO_MARKS
+        same = _same(self.frontend, found.frontend)
+        if same and self.stored == found.marks and before == found.host_marks:
+            return False
+        if not same:
+            self.frontend = found.frontend
+        self.stored = found.marks
+        if found.host_marks:
+            self.by_host = {**(self.by_host or {}), host: found.host_marks}
+        elif self.by_host:
+            self.by_host.pop(host, None)
+        return True
+
+    def rebuild(self, local: LocalMarks) -> None:
+        """Make `route` anew. Among marks of the store the latest counts, ours before them all."""
+        own = local(self.frontend.key)
+        if not self.stored and not self.by_host and not own:
+            self.route = Route(self.frontend)
+            return
+        marks = dict(self.stored)
+        for foreign in (self.by_host or {}).values():
+            for url, mark in foreign.items():
+                if url not in marks or marks[url].until < mark.until:
+                    marks[url] = mark
+        for url, ours in own.items():
+            if ours is None:
+                marks.pop(url, None)
+            else:
+                marks[url] = ours
+        self.route = Route(self.frontend, marks)
+
+
+class Memory:
+    """At most `size` hosts with a route and as many without, least recently used out first;
+    0 means no limit."""
+
+    def __init__(self, size: int, local: LocalMarks) -> None:
+        self._size = size or sys.maxsize
+        self._local = local
+        self._kept: OrderedDict[str, Served] = OrderedDict()
+        self._fresh: dict[str, Served] = {}  # the part of _kept that is known to be true now
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._by_key: dict[str, Served] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, host: str) -> bool:
+        return host in self._kept or host in self._absent
+
+    def known(self, host: str) -> Route | None:
+        """The route if it is known to be true now."""
+        served = self._fresh.get(host)
+        if served is None:
+            return None
+        self._kept.move_to_end(host)
+        return served.route
+
+    def last_known(self, host: str) -> Route | None:
+        """The route as it was when the store was last asked."""
+        served = self._kept.get(host)
+        if served is None:
+            return None
+        self._kept.move_to_end(host)
+        return served.route
+
+    def is_absent(self, host: str) -> bool:
+        """Is `host` known to have no frontend now?"""
+        if host not in self._absent:
+            return False
+        self._absent.move_to_end(host)
+        return True
+
+    def keep(self, host: str, found: Found, *, fresh: bool) -> Route:
+        """Remember a route. An unchanged frontend stays the same object."""
+        self._absent.pop(host, None)
+        before = self._kept.get(host)
+        if before is not None and before.frontend.key != found.frontend.key:
+            self.forget(host)
+        served = self._by_key.get(found.frontend.key)
+        if served is None:
+            served = self._by_key[found.frontend.key] = Served(found.frontend)
+            served.rebuild(self._local)
+        served.hosts.add(host)
+        if served.take(found, host):
+            served.rebuild(self._local)
+        self._kept[host] = served
+        self._kept.move_to_end(host)
+        if fresh:
+            self._fresh[host] = served
+        while len(self._kept) > self._size:
+            self.forget(next(iter(self._kept)))
+        return served.route
+
+    def keep_absent(self, host: str) -> None:
+        """Remember that `host` has no frontend."""
+        self.forget(host)
+        self._absent[host] = None
+        if len(self._absent) > self._size:
+            self._absent.popitem(last=False)
+
+    def forget(self, host: str) -> None:
+        """Remember nothing about `host`."""
+        self._absent.pop(host, None)
+        self._fresh.pop(host, None)
+        served = self._kept.pop(host, None)
+        if served is None:
+            return
+        served.hosts.discard(host)
+        if served.by_host and served.by_host.pop(host, None):
+            served.rebuild(self._local)
+        if not served.hosts:
+            del self._by_key[served.frontend.key]
+
+    def suspect(self, host: str) -> None:
+        """What is known about `host` may be old."""
+        self._fresh.pop(host, None)
+        self._absent.pop(host, None)
+
+    def suspect_all(self) -> None:
+        """Everything that is known may be old."""
+        self._fresh.clear()
+        self._absent.clear()
+
+    def suspect_frontend(self, key: str) -> None:
+        """The list of `key` changed: suspect every host that it serves or would serve now."""
+        self.suspect(key)
+        for host in self._hosts_of(key):
+            self._fresh.pop(host, None)
+        if not key.startswith("*"):
+            return
+        suffix = key[1:]
+        for host in [host for host in self._absent if host.endswith(suffix)]:
+            del self._absent[host]
+        # Hosts that a shorter wildcard serves may now belong to this one.
+        for shorter in _shorter_wildcards(key):
+            for host in [host for host in self._hosts_of(shorter) if host.endswith(suffix)]:
+                self._fresh.pop(host, None)
+
+    def frontend(self, key: str) -> Frontend | None:
+        """The frontend of this key, if a kept host is served by it."""
+        served = self._by_key.get(key)
+        return served.frontend if served else None
+
+    def set_marks(self, key: str, marks: Marks) -> None:
+        """The store's marks under a frontend's key, read anew."""
+        if (served := self._by_key.get(key)) is not None:
+            served.stored = marks
+            served.rebuild(self._local)
+
+    def set_mark(self, key: str, url: str, mark: Mark | None) -> None:
+        """One of the store's marks under a frontend's key."""
+        if (served := self._by_key.get(key)) is not None:
+            others = {known: m for known, m in served.stored.items() if known != url}
+            self.set_marks(key, others if mark is None else {**others, url: mark})
+
+    def rebuild(self, key: str) -> None:
+        """This worker's own word on the marks of `key` changed."""
+        if (served := self._by_key.get(key)) is not None:
+            served.rebuild(self._local)
+
+    def _hosts_of(self, key: str) -> set[str]:
+        served = self._by_key.get(key)
+        return served.hosts if served else set()
+
+
+def _shorter_wildcards(key: str) -> list[str]:
+    labels = key.split(".")[1:]
+    return [*("*." + ".".join(labels[i:]) for i in range(1, len(labels))), "*"]
+
+
+def _same(one: Frontend, other: Frontend) -> bool:
+    """Do both say the same? Only then may what is kept per frontend live on."""
+    return (
+        one.identifier == other.identifier
+        and one.backends == other.backends
+        and one.bad_entries == other.bad_entries
+        and one.options == other.options
+    )

@@ -1,0 +1,201 @@
+"""Redis and Valkey, with Hipache's keys to the letter (lib/drivers/redis.js, 0.3.1).
+
+Bytes become text as UTF-8; what is none shows as `\\xNN`, so that it can always be logged and
+sent. A key of the wrong type (planb keeps strings at `dead:<host>:<url>`) never breaks a lookup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError, ResponseError
+
+from app.errors import StoreUnavailable
+from app.routing import Backend, BadEntry, Frontend, Mark, lookup_keys, parse_frontend
+from app.stores import marks as marks_format
+from app.stores.base import NO_MARKS, Found, Listener, Marks
+from app.stores.connections import Connections
+from app.stores.driver import Driver
+from app.stores.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FRONTEND, OPTIONS, DEAD, DEAD_INFO = "frontend:", "options:", "dead:", "dead-info:"
+DEAD_CHANNEL = "dead"
+"""Without the prefix, as in Hipache: its consumers know no prefix (hipache.md 1.2)."""
+
+
+class RedisStore:
+    """The store of `redis://`, `rediss://`, `unix://` and Sentinel URLs.
+
+    Reads and the tracking connection use the first URL, marks the last one, as Hipache did with
+    `[replica, primary]`; prefix and database of the first count for both.
+    """
+
+    shares_marks = True
+
+    def __init__(self, drivers: Sequence[Driver], *, timeout: float | None) -> None:
+        """`timeout` (seconds, None for none) bounds every read and write as a whole."""
+        first, last = drivers[0], drivers[-1]
+        self.name = first.name
+        self.prefix = first.prefix
+        self._timeout = timeout
+        self._reading = Connections(first, timeout=timeout)
+        self._writing = self._reading
+        if len(drivers) > 1:
+            primary = replace(last, database=first.database, prefix=first.prefix)
+            self._writing = Connections(primary, timeout=timeout)
+
+    async def lookup(self, host: str) -> Found | None:
+        """One round trip for an exact match; a wildcard's own marks and options take a second."""
+        candidates = lookup_keys(host)
+        pipe = self._reading.client.pipeline(transaction=False)
+        for key in candidates:
+            pipe.lrange(self.prefix + FRONTEND + key, 0, -1)
+        self._read_details(pipe, host)
+        answers = await self._bounded(lambda: pipe.execute(raise_on_error=False))
+        lists, details = answers[: len(candidates)], answers[len(candidates) :]
+        matches = [(key, rows) for key, rows in zip(candidates, lists, strict=True) if rows]
+        if not matches:
+            return None
+        key, rows = matches[0]
+        if key == host:
+            frontend = _frontend(key, rows, details[3])
+            return Found(frontend, _marks(frontend, details))
+        frontend = _frontend(key, rows, [])
+        host_marks = _marks(frontend, details)
+        options, marks = await self._details(frontend)
+        return Found(replace(frontend, options=options), marks, host_marks)
+
+    async def marks(self, frontend: Frontend) -> Marks:
+        """One round trip."""
+        return (await self._details(frontend))[1]
+
+    async def _details(self, frontend: Frontend) -> tuple[Mapping[str, str], Marks]:
+        pipe = self._reading.client.pipeline(transaction=False)
+        self._read_details(pipe, frontend.key)
+        answers = await self._bounded(lambda: pipe.execute(raise_on_error=False))
+        return _mapping(answers[3]), _marks(frontend, answers)
+
+    def _read_details(self, pipe: Any, key: str) -> None:
+        pipe.smembers(self.prefix + DEAD + key)
+        pipe.pttl(self.prefix + DEAD + key)
+        pipe.hgetall(self.prefix + DEAD_INFO + key)
+        pipe.hgetall(self.prefix + OPTIONS + key)
+
+    async def write_mark(
+        self, frontend: Frontend, backend: Backend, mark: Mark, *, shared_until: float
+    ) -> None:
+        """One MULTI: the index for old readers, our own entry, and the announcement."""
+        dead, info = self._mark_keys(frontend)
+        now = time.time()
+        seconds = max(1, math.ceil(min(shared_until, now + 10**8) - now))
+        stale_index = await self._written_index(info, backend)
+        pipe = self._writing.client.pipeline(transaction=True)
+        if stale_index not in (None, backend.index):
+            pipe.srem(dead, str(stale_index))
+        pipe.sadd(dead, str(backend.index))
+        pipe.expire(dead, seconds)
+        pipe.hset(info, backend.url, marks_format.encode_mark(mark, backend.index))
+        pipe.expire(info, seconds + marks_format.HISTORY)
+        pipe.publish(DEAD_CHANNEL, marks_format.announcement(frontend, backend))
+        await self._bounded(pipe.execute)
+
+    async def erase_mark(self, frontend: Frontend, backend: Backend) -> None:
+        """One MULTI, after a look at the index that the mark was written with."""
+        dead, info = self._mark_keys(frontend)
+        written_index = await self._written_index(info, backend)
+        pipe = self._writing.client.pipeline(transaction=True)
+        pipe.srem(dead, str(backend.index if written_index is None else written_index))
+        pipe.hdel(info, backend.url)
+        await self._bounded(pipe.execute)
+
+    def _mark_keys(self, frontend: Frontend) -> tuple[str, str]:
+        return self.prefix + DEAD + frontend.key, self.prefix + DEAD_INFO + frontend.key
+
+    async def _written_index(self, info: str, backend: Backend) -> int | None:
+        # An index left behind after the list was edited would count as a foreign mark on
+        # whichever backend stands there now.
+        client = self._writing.client
+        value = await self._bounded(lambda: client.hget(info, backend.url))
+        entry = marks_format.decode_mark(_text(value)) if value else None
+        return entry[1] if entry else None
+
+    async def watch(self, listener: Listener) -> None:
+        """Track the prefixes of our keys on a connection of its own, for ever."""
+        prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO)]
+        await Tracker(self._reading, prefixes, _Dispatch(listener, self.prefix), listener).run()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._reading.aclose()
+        if self._writing is not self._reading:
+            await self._writing.aclose()
+
+    async def _bounded(self, command: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await command()
+        except TimeoutError:
+            raise StoreUnavailable(f"{self.name}: no answer in {self._timeout:g} s") from None
+        except (RedisError, OSError) as exc:
+            raise StoreUnavailable(f"{self.name}: {exc}") from exc
+
+
+class _Dispatch:
+    """Sorts the keys of pushes by what they mean."""
+
+    def __init__(self, listener: Listener, prefix: str) -> None:
+        self._frontend_changed = listener.frontend_changed
+        self._marks_changed = listener.marks_changed
+        self._everything_changed = listener.everything_changed
+        self._prefix = prefix
+
+    def __call__(self, keys: list[bytes] | None) -> None:
+        if keys is None:
+            self._everything_changed()
+            return
+        for raw in keys:
+            kind, _, key = _text(raw).removeprefix(self._prefix).partition(":")
+            if kind in ("frontend", "options"):
+                self._frontend_changed(key)
+            else:
+                self._marks_changed(key)
+
+
+def _frontend(key: str, rows: Any, options: Any) -> Frontend:
+    if isinstance(rows, ResponseError):
+        if not str(rows).startswith("WRONGTYPE"):
+            raise StoreUnavailable(str(rows)) from rows
+        reason = f"frontend:{key} is not a list"
+        return Frontend(key, "", (), (BadEntry("", 0, reason),))
+    return parse_frontend(key, [_text(row) for row in rows], _mapping(options))
+
+
+def _marks(frontend: Frontend, details: Sequence[Any]) -> Marks:
+    ids, milliseconds, info = details[:3]
+    if not ids and not info:
+        return NO_MARKS
+    now = time.time()
+    members = [] if isinstance(ids, ResponseError) else [_text(member) for member in ids]
+    known = isinstance(milliseconds, int) and milliseconds >= 0
+    expires = now + milliseconds / 1000 if known else math.inf
+    return marks_format.decide(frontend, members, expires, _mapping(info), now=now)
+
+
+def _mapping(answer: Any) -> dict[str, str]:
+    if isinstance(answer, ResponseError) or not answer:
+        return {}
+    return {_text(key): _text(value) for key, value in answer.items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")

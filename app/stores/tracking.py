@@ -1,0 +1,117 @@
+"""One connection on which Redis tells what changed (CLIENT TRACKING, broadcast by prefix).
+
+redis-py's asyncio client has no client-side caching; this is the part of it that we need. The
+protocol: https://redis.io/docs/latest/develop/reference/client-side-caching/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError, RedisError, ResponseError
+
+from app.stores.base import Listener
+from app.stores.connections import Connections
+
+PING_AFTER = 1.0
+"""Seconds of silence after which the server is asked for a sign of life."""
+PONG_WITHIN = 1.0
+"""Together with PING_AFTER below the 3 s that a cache may be blind."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between attempts to connect: doubled, and spread so that workers do not march in step."""
+
+
+class Refused(Exception):
+    """The server answers, but does not offer tracking."""
+
+
+class Tracker:
+    """Keeps one tracking connection open and passes on what it says."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        prefixes: Sequence[str],
+        on_keys: Callable[[list[bytes] | None], None],
+        listener: Listener,
+    ) -> None:
+        """`on_keys` gets the changed keys, or None when all of them changed."""
+        self._connections = connections
+        self._prefixes = prefixes
+        self._on_keys = on_keys
+        self._listener = listener
+
+    async def run(self) -> None:
+        """Track until cancelled, or until the server refuses."""
+        pause = FIRST_PAUSE
+        while True:
+            pool, connection = self._connections.pushing()
+            try:
+                await self._subscribe(connection)
+                pause = FIRST_PAUSE
+                self._listener.tracking()
+                await self._listen(connection)
+            except Refused as exc:
+                self._listener.refused(str(exc))
+                return
+            except (OSError, RedisError) as exc:
+                self._listener.lost(str(exc))
+            finally:
+                await connection.disconnect(nowait=True)
+                await pool.disconnect()
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _subscribe(self, connection: AbstractConnection) -> None:
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except ResponseError as exc:
+            raise _judged(exc) from exc
+        except (OSError, RedisError) as exc:
+            self._listener.unreachable(str(exc))
+            raise
+        parser: Any = connection._parser  # the only way to pushes in redis-py 8
+        parser.set_invalidation_push_handler(self._pushed)
+        prefixes = [part for prefix in self._prefixes for part in ("PREFIX", prefix)]
+        try:
+            await self._ask(connection, "CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        except ResponseError as exc:
+            raise _judged(exc) from exc
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        while True:
+            heard = await connection.read_response(
+                timeout=PING_AFTER, push_request=True, disconnect_on_error=False
+            )
+            if heard is None:
+                await self._ping(connection)
+
+    async def _ping(self, connection: AbstractConnection) -> None:
+        try:
+            await self._ask(connection, "PING")
+        except (OSError, RedisError) as exc:
+            self._listener.unreachable(str(exc))
+            raise
+
+    async def _ask(self, connection: AbstractConnection, *command: str) -> None:
+        """Send a command and read past pushes to its answer."""
+        await connection.send_command(*command, check_health=False)
+        answer = await connection.read_response(timeout=PONG_WITHIN, disconnect_on_error=False)
+        if answer is None:
+            raise ConnectionError(f"no answer to {command[0]} in {PONG_WITHIN:g} s")
+
+    async def _pushed(self, message: list[Any]) -> bool:
+        self._on_keys(message[1])
+        # redis-py returns this from read_response, where None would mean silence.
+        return True
+
+
+def _judged(exc: ResponseError) -> Exception:
+    """Is this answer a refusal for good, or a server in trouble?"""
+    text = str(exc).lower()
+    for_good = ("unknown command", "unknown subcommand", "noproto", "noperm", "no permissions")
+    return Refused(str(exc)) if any(sign in text for sign in for_good) else exc

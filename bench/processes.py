@@ -1,0 +1,91 @@
+"""Start a program on one core, know when it serves, stop it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+STARTUP_SECONDS = 20.0
+STOP_SECONDS = 5.0
+
+
+class BenchError(Exception):
+    """The measurement can not go on; the text says why."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def pinned(core: int, argv: Sequence[str | Path]) -> list[str]:
+    """`argv` on one core; the children inherit that. taskset becomes the program, same id."""
+    return ["taskset", "-c", str(core), *(os.fspath(part) for part in argv)]
+
+
+def start(
+    argv: Sequence[str | Path], *, core: int, log: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Run `argv` on `core` with its output in `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            pinned(core, argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,  # so that `stop` reaches the children
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then SIGKILL to the whole group."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def serving(
+    argv: Sequence[str | Path],
+    port: int,
+    *,
+    core: int,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that accepts connections on `port` of 127.0.0.1 for as long as the block runs."""
+    process = start(argv, core=core, log=log, env=env)
+    try:
+        _wait_for_port(process, port, log)
+        yield process
+    finally:
+        stop(process)
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            pass
+        else:
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = log.read_text(errors="replace")[-2000:]
+            raise BenchError(f"{process.args!r} does not listen on port {port}:\n{said}")
+        time.sleep(0.02)

@@ -1,0 +1,147 @@
+"""Backends and proxies, all up at once, and one measurement after the other."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import load, procfs
+from bench.processes import STARTUP_SECONDS, BenchError, free_ports, serving
+from bench.proxies import CHECKOUT, Proxy
+from bench.results import Sample
+from bench.scenarios import EchoScenario, HttpScenario, Scenario
+from bench.sites import HOSTS, LARGE_BYTES, SMALL_BODY, Site, fill_in
+
+WARM_UP_SECONDS = 2.0
+"""Load before a proxy's first measurement in a scenario, for its compiler, caches and pools."""
+
+ANSWERS = {"/small": SMALL_BODY.encode(), "/large": b"x" * LARGE_BYTES, "/upload": b"received\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A proxy that serves."""
+
+    name: str
+    site: Site
+    processes: list[int]
+
+    def cpu_seconds(self) -> float:
+        return procfs.cpu_seconds(self.processes)
+
+
+class Rig:
+    """Proxies in front of the same backends."""
+
+    def __init__(self, running: Sequence[Running]) -> None:
+        self.running = running
+
+    def check(self, scenario: Scenario) -> None:
+        """Every proxy gives the right answer for the first and the last host, or BenchError."""
+        if isinstance(scenario, EchoScenario):
+            return  # its generator compares every byte
+        for proxy in self.running:
+            for host in (HOSTS[0], HOSTS[scenario.hosts - 1]):
+                status, body = _ask(proxy.site.port, host, scenario)
+                if (status, body) != (200, ANSWERS[scenario.path]):
+                    said = body[:200].decode(errors="replace")
+                    raise BenchError(f"{proxy.name}: {status} in {scenario.name}: {said}")
+
+    def measure(self, proxy: Running, scenario: Scenario, turn: int, seconds: float) -> Sample:
+        """One run of `scenario` against `proxy`; the others stand idle meanwhile."""
+        ours = [os.getpid()]
+        machine, us = procfs.machine_cpu_seconds(), procfs.cpu_seconds(ours)
+        cpu = proxy.cpu_seconds()
+        started = time.monotonic()
+        seen = load.run(scenario, proxy.site.port, seconds=seconds, core=proxy.site.load_core)
+        elapsed = time.monotonic() - started
+        cpu = proxy.cpu_seconds() - cpu
+        us, machine = procfs.cpu_seconds(ours) - us, procfs.machine_cpu_seconds() - machine
+        return Sample(
+            scenario=scenario.name,
+            proxy=proxy.name,
+            round=turn,
+            requests=seen.requests,
+            seconds=seen.seconds,
+            cpu_us=1e6 * cpu / max(1, seen.requests),
+            busy=cpu / elapsed,
+            p50_us=seen.p50_us,
+            p99_us=seen.p99_us,
+            errors=seen.errors,
+            others=max(0.0, machine - us) / (elapsed * (os.cpu_count() or 1)),
+        )
+
+    def rounds(
+        self, scenarios: Sequence[Scenario], rounds: int, seconds: float
+    ) -> Iterator[Sample]:
+        """Interleaved: each round measures every scenario and proxy once.
+
+        The proxies' order turns from round to round, so that none always comes after the same.
+        """
+        for scenario in scenarios:
+            self.check(scenario)
+        for turn in range(rounds):
+            first = turn % len(self.running)
+            for scenario in scenarios:
+                for proxy in [*self.running[first:], *self.running[:first]]:
+                    if turn == 0:
+                        self.measure(proxy, scenario, turn, min(WARM_UP_SECONDS, seconds))
+                    yield self.measure(proxy, scenario, turn, seconds)
+
+
+@contextmanager
+def rig(proxies: Sequence[Proxy], *, http_backend: bool = True) -> Iterator[Rig]:
+    """Start backends and `proxies`; everything is stopped when the block ends.
+
+    `http_backend=False` does without nginx, for WebSocket scenarios alone.
+    """
+    core, load_core = procfs.cores()
+    with tempfile.TemporaryDirectory(prefix="hipache-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        backend, inner, echo = free_ports(3)
+        if http_backend:
+            _start_backend(stack, folder, backend, inner, load_core)
+        argv = [sys.executable, "-m", "bench.echo", str(echo)]
+        env = {"PYTHONPATH": str(CHECKOUT)}
+        log = folder / "echo.log"
+        stack.enter_context(serving(argv, echo, core=load_core, log=log, env=env))
+        running = []
+        for proxy in proxies:
+            home = folder / proxy.name
+            home.mkdir()
+            (port,) = free_ports(1)
+            site = Site(port, backend, echo, home, core, load_core)
+            running.append(Running(proxy.name, site, proxy.start(site, stack)))
+        yield Rig(running)
+
+
+def _start_backend(stack: ExitStack, folder: Path, port: int, inner: int, core: int) -> None:
+    (folder / "large").write_bytes(ANSWERS["/large"])
+    config = fill_in("backend.conf", folder, BACKEND=port, INNER=inner, SMALL=SMALL_BODY)
+    log = folder / "backend.log"
+    stack.enter_context(serving(["nginx", "-c", config], port, core=core, log=log))
+
+
+def _ask(port: int, host: str, scenario: HttpScenario) -> tuple[int, bytes]:
+    """One request as `scenario` makes it. A proxy that does not route yet gets time to."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while True:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            client.request(
+                scenario.method, scenario.path, body=b"x" * scenario.body, headers={"Host": host}
+            )
+            answer = client.getresponse()
+            found = answer.status, answer.read()
+        finally:
+            client.close()
+        if found[0] == 200 or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)

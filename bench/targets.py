@@ -1,0 +1,52 @@
+"""What Hipache has to reach, checked against the measured figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.results import Sample, cpu_ratio, row
+
+HIPACHE, NGINX, NODE = "hipache", "nginx", "node-http-proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on Hipache's CPU per request, as a ratio to another run or in microseconds."""
+
+    text: str
+    limit: float
+    over: tuple[str, str]
+    """(scenario, proxy)."""
+    under: tuple[str, str] | None = None
+    """(scenario, proxy); None: the limit is in microseconds."""
+
+    def value(self, samples: Sequence[Sample]) -> float | None:
+        """What was measured; None if it was not."""
+        if self.under is not None:
+            return cpu_ratio(samples, self.over, self.under)
+        found = row(samples, *self.over)
+        return found.cpu_us if found else None
+
+
+def _times(text: str, limit: float, scenario: str, other: str) -> Target:
+    return Target(text, limit, (scenario, HIPACHE), (scenario, other))
+
+
+TARGETS = (
+    _times("small GET ÷ nginx", 4.0, "small_get", NGINX),
+    _times("small GET ÷ node-http-proxy", 0.85, "small_get", NODE),
+    _times("1 MiB download ÷ nginx", 1.5, "download", NGINX),
+    _times("1 MiB upload ÷ nginx", 1.5, "upload", NGINX),
+    Target("256 clients ÷ 16 clients", 1.15, ("clients_256", HIPACHE), ("clients_16", HIPACHE)),
+    Target("1,000 hosts ÷ one host", 1.15, ("hosts_1000", HIPACHE), ("small_get", HIPACHE)),
+    _times("64-byte echo ÷ nginx", 1.8, "echo_small", NGINX),
+    _times("64-byte echo ÷ node-http-proxy", 1.0, "echo_small", NODE),
+    Target("64-byte echo through the relay, µs", 50, ("echo_small", "hipache-relay")),
+    _times("1 MiB echo ÷ nginx", 1.5, "echo_large", NGINX),
+)
+
+
+def verdicts(samples: Sequence[Sample]) -> list[tuple[Target, float]]:
+    """The targets that were measured, each with its value."""
+    return [(each, found) for each in TARGETS if (found := each.value(samples)) is not None]

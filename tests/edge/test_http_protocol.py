@@ -1,0 +1,161 @@
+"""The client's side over raw sockets: what comes in, what goes out, when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from app.server.edge import Limits
+from tests.edge.serving import Recorder, answer, serving
+
+GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+LAST_GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
+
+
+async def test_a_request_reaches_the_application_byte_for_byte() -> None:
+    app = Recorder()
+    async with serving(app) as served:
+        await served.talk(
+            b"FOO /a%2Fb//x/../y?q=%20&z HTTP/1.1\r\nHost: A.test:80\r\n"
+            b"X-A: 1\r\nx-a:  \xff 2\t\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+    (scope,) = app.scopes
+    assert scope["method"] == "FOO"
+    assert scope["raw_path"] == b"/a%2Fb//x/../y"
+    assert scope["query_string"] == b"q=%20&z"
+    assert scope["extensions"]["hipache.target"] == b"/a%2Fb//x/../y?q=%20&z"
+    assert scope["headers"][:3] == [(b"host", b"A.test:80"), (b"x-a", b"1"), (b"x-a", b"\xff 2")]
+
+
+async def test_an_empty_query_keeps_its_question_mark() -> None:
+    app = Recorder()
+    async with serving(app) as served:
+        await served.talk(b"GET /a? HTTP/1.0\r\n\r\n")
+    assert app.scopes[0]["extensions"]["hipache.target"] == b"/a?"
+
+
+async def test_head_and_body_leave_in_one_write() -> None:
+    async with serving(Recorder()) as served:
+        client = await served.connect()
+        client.send(GET)
+        assert await client.read() == (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok"
+        )
+
+
+async def test_a_head_does_not_wait_for_the_first_event() -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await go_on.wait()
+        await send({"type": "http.response.body", "body": b"data: 1\n\n"})
+
+    async with serving(app) as served:
+        client = await served.connect()
+        client.send(GET)
+        assert b"transfer-encoding: chunked" in await client.until(b"\r\n\r\n")
+        go_on.set()
+        assert await client.until(b"0\r\n\r\n") == b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, scope["raw_path"])
+
+    async with serving(app) as served:
+        answers = await served.talk(
+            b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+            b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+            b"GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+    assert [part[-2:] for part in answers.split(b"HTTP/1.1 200 OK")[1:]] == [b"/1", b"/2", b"/3"]
+
+
+async def test_a_half_closed_client_gets_its_answer() -> None:
+    eof_seen = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await eof_seen.wait()
+        await answer(send, b"late")
+
+    async with serving(app) as served:
+        client = await served.connect()
+        client.send(GET)
+        client.end()
+        eof_seen.set()
+        assert (await client.rest()).endswith(b"late")
+
+
+class Waiting:
+    """An application that never answers, and is cancelled when its client leaves."""
+
+    def __init__(self) -> None:
+        self.running = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        scope["extensions"]["hipache.connection"].on_disconnect(task.cancel)
+        self.running.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+
+
+async def test_a_client_that_resets_is_gone_at_once() -> None:
+    app = Waiting()
+    async with serving(app) as served:
+        client = await served.connect()
+        client.send(GET)
+        await app.running.wait()
+        client.reset()
+        await app.left.wait()
+
+
+async def test_a_client_that_closes_is_told_from_one_that_half_closes() -> None:
+    app = Waiting()
+    async with serving(app, Limits(half_close_probe=0.001, drain_grace=0.001)) as served:
+        client = await served.connect()
+        client.send(GET)
+        await app.running.wait()
+        await client.close()
+        await app.left.wait()
+
+
+async def test_a_second_request_can_not_hide_behind_an_upgrade() -> None:
+    app = Recorder()
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with serving(app) as served:
+        client = await served.connect()
+        client.send(
+            b"POST /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: foo\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(hidden)
+        )
+        client.send(hidden)
+        await client.rest()
+    assert [scope["raw_path"] for scope in app.scopes] == [b"/a"]
+    assert app.bodies == [hidden]
+
+
+async def test_a_cut_answer_does_not_look_whole() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    async with serving(app) as served:
+        assert not (await served.talk(GET)).endswith(b"0\r\n\r\n")
+
+
+async def test_an_http10_client_never_gets_chunks() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": b"b"})
+
+    async with serving(app) as served:
+        got = await served.talk(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert got == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nab"

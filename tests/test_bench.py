@@ -1,0 +1,203 @@
+"""The benchmark's own arithmetic, its byte-level WebSocket ends, and one small real run."""
+
+import asyncio
+import doctest
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import echo, plot, procfs, profile, report, results, targets
+from bench.__main__ import main
+from bench.load import Outcome, command, parse
+from bench.needs import missing
+from bench.processes import BenchError
+from bench.results import Sample, cpu_ratio
+from bench.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
+from bench.sites import CONFIGS, fill_in
+from bench.ws_load import Load, frame, run
+
+WRK_OUTPUT = """Running 1s test @ http://127.0.0.1:8080/small
+  1 threads and 64 connections
+  25061 requests in 1.00s, 6.50MB read
+
+{"requests": 25061, "seconds": 1.000100, "p50_us": 2470.0, "p99_us": 5750.0, "errors": 3}
+"""
+
+
+def sample(
+    proxy: str, cpu_us: float, *, turn: int = 0, scenario: str = "small_get", errors: int = 0
+) -> Sample:
+    return Sample(
+        scenario=scenario, proxy=proxy, round=turn, requests=1000, seconds=0.5, cpu_us=cpu_us,
+        busy=0.5, p50_us=1500, p99_us=2500, errors=errors, others=0.01,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [procfs, results, echo, profile])
+def test_the_examples_in_the_docstrings_hold(module: object) -> None:
+    outcome = doctest.testmod(module)  # type: ignore[arg-type]
+    assert (outcome.attempted > 0, outcome.failed) == (True, 0)
+
+
+def test_the_generators_line_is_found_in_wrks_output() -> None:
+    seen = Outcome(requests=25061, seconds=1.0001, p50_us=2470, p99_us=5750, errors=3)
+    assert parse(WRK_OUTPUT) == seen
+
+
+def test_a_generator_that_counted_nothing_is_an_error() -> None:
+    with pytest.raises(BenchError, match="unable to connect"):
+        parse("unable to connect to 127.0.0.1:1")
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_every_scenario_says_all_of_itself_on_the_command_line(
+    scenario: HttpScenario | EchoScenario,
+) -> None:
+    words = command(scenario, 8080, 3.0)
+    assert f"-c{scenario.connections}" in words or str(scenario.connections) in words
+    if isinstance(scenario, HttpScenario):
+        assert words[-5:-2] == [scenario.method, str(scenario.body), str(scenario.hosts)]
+
+
+def test_a_ratio_is_the_median_of_the_rounds_not_the_ratio_of_the_medians() -> None:
+    samples = [
+        *(sample("ours", cpu, turn=turn) for turn, cpu in enumerate([10, 40, 90])),
+        *(sample("theirs", cpu, turn=turn) for turn, cpu in enumerate([10, 10, 45])),
+    ]
+    assert cpu_ratio(samples, ("small_get", "ours"), ("small_get", "theirs")) == 2.0
+
+
+def test_a_ratio_to_what_was_not_measured_is_none() -> None:
+    samples = [sample("ours", 10), sample("theirs", 10, turn=1)]
+    assert cpu_ratio(samples, ("small_get", "ours"), ("small_get", "theirs")) is None
+
+
+def test_the_table_compares_with_nginx_and_node_http_proxy() -> None:
+    samples = [sample("nginx", 20), sample("node-http-proxy", 100), sample("hipache", 60)]
+    assert report.scenario_table(samples, "small_get").splitlines()[-1] == (
+        "| hipache | 60.0 | 2,000 | 1.50 | 2.50 | 50% | 0 | 3.00 | 0.60 |"
+    )
+
+
+def test_errors_of_all_rounds_are_shown_and_make_the_row_invalid() -> None:
+    samples = [sample("nginx", 20, errors=1), sample("nginx", 20, turn=1, errors=2)]
+    assert "**3: not valid**" in report.scenario_table(samples, "small_get")
+
+
+def test_a_target_is_reached_at_its_limit_and_missed_above_it() -> None:
+    at, above = sample("hipache", 80), sample("hipache", 81)
+    nginx = sample("nginx", 20)
+    assert "| ≤ 4 | 4.00 | yes |" in report.targets_table([at, nginx])
+    assert "| ≤ 4 | 4.05 | **no** |" in report.targets_table([above, nginx])
+
+
+def test_a_target_that_was_not_measured_is_left_out() -> None:
+    assert targets.verdicts([sample("nginx", 20)]) == []
+
+
+def test_every_target_names_scenarios_that_exist() -> None:
+    named = {side[0] for each in targets.TARGETS for side in (each.over, each.under) if side}
+    assert named <= set(BY_NAME)
+
+
+def test_a_busy_machine_is_named() -> None:
+    quiet = sample("nginx", 20)
+    assert "Disturbed" not in report.disturbance([quiet])
+    busy = Sample(**{name: getattr(quiet, name) for name in quiet.__slots__} | {"others": 0.2})
+    assert "Disturbed" in report.disturbance([quiet, busy])
+
+
+def test_the_plots_bars_are_to_scale_within_a_panel() -> None:
+    picture = ElementTree.fromstring(plot.bars([sample("nginx", 20), sample("hipache", 60)]))
+    bars = [float(bar.get("width", 0)) for bar in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    assert bars[2] / bars[1] == pytest.approx(3, abs=0.01)
+    assert max(bars[1:]) < plot.PANEL_WIDTH
+
+
+@pytest.mark.parametrize("template", sorted(path.name for path in CONFIGS.iterdir()))
+def test_a_configuration_is_filled_in_completely(template: str, tmp_path: Path) -> None:
+    names = ["PORT", "BACKEND", "ECHO", "INNER", "SMALL", "HOSTS", "ECHO_HOST", "CADDY_HOSTS"]
+    filled = fill_in(template, tmp_path, **dict.fromkeys(names, "1")).read_text()
+    assert "@" not in filled
+
+
+def test_a_missing_program_is_named() -> None:
+    assert missing({"sh", "no-such-program"}) == {"no-such-program"}
+
+
+@pytest.mark.parametrize("cut", range(1, 26))
+def test_the_echo_unmasks_frames_however_they_arrive(cut: int) -> None:
+    masked = bytes.fromhex("8183010203046062638185ffffff00010203040588800a0b0c0d")
+    frames = echo.Unmasker()
+    assert frames.feed(masked[:cut]) + frames.feed(masked[cut:]) == bytes.fromhex(
+        "81036160608105fefdfc04fa8800"
+    )
+    assert frames.closed
+
+
+@asynccontextmanager
+async def listening(protocol: type[asyncio.Protocol]) -> AsyncIterator[int]:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize("size", [0, 64, 126, 65536])
+async def test_the_load_counts_every_echo(size: int) -> None:
+    async with listening(echo.Echo) as port:
+        seen = await run(port, Load(b"echo.example", size, in_flight=2), 3, 0.05)
+    assert seen["errors"] == 0
+    assert seen["requests"] >= 6
+
+
+class LyingEcho(echo.Echo):
+    """Changes the last byte of what it sends back."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data[:-1] + b"y" if data.endswith(b"x") else data)
+
+
+class Refusing(asyncio.Protocol):
+    """Answers the handshake with 503."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("server", [LyingEcho, Refusing])
+async def test_the_load_counts_a_wrong_echo_and_a_refusal(server: type[asyncio.Protocol]) -> None:
+    async with listening(server) as port:
+        seen = await run(port, Load(b"echo.example", 64, in_flight=2), 3, 0.05)
+    assert (seen["requests"], seen["errors"]) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (125, "827d"),
+        (126, "827e007e"),
+        (65535, "827effff"),
+        (65536, "827f0000000000010000"),
+    ],
+)
+def test_a_frames_length_is_written_in_its_shortest_form(size: int, head: str) -> None:
+    assert frame(size, masked=False) == bytes.fromhex(head) + b"x" * size
+
+
+def test_two_runs_of_one_program_are_measured_and_reported(tmp_path: Path) -> None:
+    assert main(["--smoke", "--rounds", "2", "--seconds", "0.2", "--results", str(tmp_path)]) == 0
+    samples = json.loads((tmp_path / "results.json").read_text())["samples"]
+    assert [each["proxy"] for each in samples] == ["direct-a", "direct-b", "direct-b", "direct-a"]
+    assert all(each["requests"] > 0 and each["errors"] == 0 for each in samples)
+    assert sum(each["cpu_us"] for each in samples) > 0
+    assert "direct-b" in (tmp_path / "results.md").read_text()
+    assert "direct-b" in (tmp_path / "results.svg").read_text()
+
+
+def test_an_unknown_scenario_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "small_gets"]) == 2
+    assert "small_gets" in capsys.readouterr().err
