@@ -1,0 +1,154 @@
+"""How each field of an access record is written, in a line of text and in JSON. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as json_string
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.access_log import AccessRecord
+
+# How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
+# FUNCTIONS. Python's own calls are what a line costs, so the frequent ones are written out here.
+_BYTES = ("escape(r.{0})", "json_bytes(r.{0})")
+_TEXT = ("escape_text(r.{0})", "json_string(r.{0}) if r.{0} else 'null'")
+_SHORT = ("escape_short(r.{0})", _TEXT[1])  # its length is not the client's choice
+NUMBER = ("r.{0}", "r.{0}")
+_MAYBE = ("'' if r.{0} is None else str(r.{0})", "'null' if r.{0} is None else r.{0}")
+_SECONDS = (
+    "'' if r.{0} is None else seconds(int(r.{0} * 1000 + 0.5))",
+    "'null' if r.{0} is None else f'{{r.{0}:.6f}}'",
+)
+
+WRITTEN = {
+    "time": ("clf_time(int(r.start))", "json_time(r.start)"),
+    "request_id": _TEXT,
+    "client": _SHORT,
+    "host": _TEXT,
+    "method": _SHORT,
+    "target": _BYTES,
+    "http_version": _SHORT,
+    "scheme": _SHORT,
+    "tls": _SHORT,
+    "frontend": _SHORT,
+    "identifier": _SHORT,
+    "backend": _SHORT,
+    "attempts": NUMBER,
+    "retried_from": ("escape_text(' '.join(r.{0}))", "json_list(r.{0})"),
+    "status": NUMBER,
+    "bytes_in": NUMBER,
+    "bytes_out": NUMBER,
+    "connect_time": _SECONDS,
+    "head_time": _SECONDS,
+    "total_time": _SECONDS,
+    "error": _TEXT,
+    "referer": _BYTES,
+    "user_agent": _BYTES,
+    "worker": NUMBER,
+    "messages_in": _MAYBE,
+    "messages_out": _MAYBE,
+    "close_code": _MAYBE,
+    "closed_by": _SHORT,
+    "request": ("request_line(r)", ""),
+}
+"""Field -> expression for text, expression for JSON; the latter is empty where there is none."""
+
+
+# What nginx escapes in its logs: control bytes, what is not ASCII, and what ends a quoted field.
+_UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
+
+
+def escape(value: bytes) -> str:
+    r"""A value for a line of text: unsafe bytes as `\xHH`.
+
+    >>> escape(b'a"b\n')
+    'a\\x22b\\x0A'
+    """
+    return _escape_cached(value) if len(value) <= CACHED else _escape(value)
+
+
+def escape_text(value: str) -> str:
+    return (
+        escape_short(value) if len(value) <= CACHED else _escape(value.encode("utf-8", "replace"))
+    )
+
+
+def _escape(value: bytes) -> str:
+    return _UNSAFE.sub(lambda found: b"\\x%02X" % ord(found[0]), value).decode("ascii")
+
+
+# The same user agents and hosts come again and again. The limits bound the memory to about 1 MB.
+CACHED = 200
+_escape_cached = lru_cache(1024)(_escape)
+
+
+@lru_cache(1024)
+def escape_short(value: str) -> str:
+    return _escape(value.encode("utf-8", "replace"))
+
+
+def request_line(r: AccessRecord) -> str:
+    """Empty where no request line could be read."""
+    if not r.method:
+        return ""
+    return f"{escape_short(r.method)} {escape(r.target)} HTTP/{escape_short(r.http_version)}"
+
+
+@lru_cache(4096)
+def seconds(milliseconds: int) -> str:
+    """Seconds without padding, as JavaScript wrote them: `0.011`, `0.1`, `1`."""
+    return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@lru_cache(64)
+def clf_time(second: int) -> str:
+    """The common log format's, in UTC. Not strftime: that would follow the locale."""
+    at = datetime.fromtimestamp(second, UTC)
+    return f"{at.day:02}/{_MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"
+
+
+@lru_cache(64)
+def _rfc3339(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def json_time(start: float) -> str:
+    return f'"{_rfc3339(int(start))}.{int(start % 1 * 1000):03}Z"'
+
+
+def json_bytes(value: bytes) -> str:
+    return _json_cached(value) if len(value) <= CACHED else _json(value)
+
+
+def _json(value: bytes) -> str:
+    return json_string(value.decode("utf-8", "backslashreplace")) if value else "null"
+
+
+_json_cached = lru_cache(1024)(_json)
+
+
+def json_list(values: tuple[str, ...]) -> str:
+    return f"[{', '.join(map(json_string, values))}]" if values else "[]"
+
+
+FUNCTIONS: dict[str, Callable[..., str]] = {"json_string": json_string} | {
+    function.__name__: function
+    for function in (
+        escape,
+        escape_text,
+        escape_short,
+        request_line,
+        seconds,
+        clf_time,
+        json_time,
+        json_bytes,
+        json_list,
+    )
+}
