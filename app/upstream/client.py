@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import httpx
 
@@ -13,9 +14,12 @@ from app.config import Config, ServerConfig
 from app.routing import Backend
 from app.upstream.answer import Answer
 from app.upstream.connection import NEVER
+from app.upstream.dialling import connect
 from app.upstream.framing import RawHeaders
 from app.upstream.pool import Limits
 from app.upstream.transport import Body, Request, Response, Transport
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 # There are no mounts, so the URL does not choose the transport; respx replaces the method.
 ANYWHERE = httpx.URL("http://backend.invalid")
@@ -32,10 +36,9 @@ class UpstreamClient(httpx.AsyncClient):
         self, config: Config, *, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         server = config.server
-        super().__init__(
-            transport=transport or Transport(_limits(server), ssl.create_default_context),
-            trust_env=False,
-        )
+        self._limits = _limits(server)
+        self._tls = ssl.create_default_context
+        super().__init__(transport=transport or Transport(self._limits, self._tls), trust_env=False)
         self._timeouts = {
             "connect": server.connect_timeout or None,
             "read": server.tcp_timeout or None,
@@ -61,6 +64,13 @@ class UpstreamClient(httpx.AsyncClient):
         if isinstance(response, Response):
             return response.answer
         return ForeignAnswer(response)
+
+    async def dial(self, backend: Backend, factory: Callable[[], P]) -> P:
+        """A connection of its own to `backend`, outside the pools: for what becomes a WebSocket.
+
+        Raises UpstreamConnectTimeout, UpstreamTLSFailure and UpstreamUnreachable.
+        """
+        return await connect(backend.origin, factory, self._tls, self._limits.connect)
 
     async def send(
         self, request: httpx.Request, *, stream: bool = False, **_: Any

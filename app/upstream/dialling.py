@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from typing import TypeVar
+
+from app.errors import UpstreamConnectTimeout, UpstreamTLSFailure, UpstreamUnreachable
 
 Origin = tuple[str, str, int]
 Address = tuple[int, tuple[object, ...]]  # family, and what connect() wants
@@ -42,6 +45,25 @@ async def dial(origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.S
     except BaseException:
         sock.close()
         raise
+
+
+async def connect(
+    origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.SSLContext], limit: float
+) -> P:
+    """`dial` within `limit` seconds (may be infinite).
+
+    Raises UpstreamConnectTimeout, UpstreamTLSFailure and UpstreamUnreachable.
+    """
+    try:
+        async with asyncio.timeout(None if limit == math.inf else limit):
+            return await dial(origin, factory, tls)
+    except TimeoutError:
+        raise UpstreamConnectTimeout from None
+    except ssl.SSLError as exc:
+        raise UpstreamTLSFailure(f"TLS with the backend failed: {exc.reason or exc}") from exc
+    except OSError as exc:
+        why = exc.strerror or str(exc)
+        raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
 
 
 async def _resolve(host: str, port: int) -> list[Address]:

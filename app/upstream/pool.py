@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from app.errors import (
     UpstreamBusy,
-    UpstreamConnectTimeout,
-    UpstreamTLSFailure,
     UpstreamUnreachable,
 )
 from app.upstream.connection import NEVER, Connection
-from app.upstream.dialling import Origin, dial
+from app.upstream.dialling import Origin, connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,22 +191,15 @@ class Pool:
     async def _connect(self) -> Connection:
         """Connect; the caller has counted this one in `_connecting`."""
         started = self._clock()
-        limit = self.limits.connect
         try:
-            async with asyncio.timeout(None if limit == NEVER else limit):
-                connection = await dial(self.origin, self._new_connection, self._tls)
+            connection = await connect(
+                self.origin, self._new_connection, self._tls, self.limits.connect
+            )
             if not connection.usable:
                 raise UpstreamUnreachable("the backend closed the connection at once")
             connection.connect_time = self._clock() - started
             self._open.add(connection)
             return connection
-        except TimeoutError:
-            raise UpstreamConnectTimeout from None
-        except ssl.SSLError as exc:
-            raise UpstreamTLSFailure(f"TLS with the backend failed: {exc.reason or exc}") from exc
-        except OSError as exc:
-            why = exc.strerror or str(exc)
-            raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
         finally:
             self._connecting -= 1
             self._make_room()
