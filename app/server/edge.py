@@ -80,7 +80,7 @@ class Edge:
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
         self.total_requests = 0
-        self.refused_requests = 0
+        self.refused: dict[int, int] = {}  # requests, by status
         self.refused_connections = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._last_warning = -MINUTE
@@ -99,7 +99,9 @@ class Edge:
 
     # Connections.
 
-    def admit(self, connection: Swept, address: str | None, loop: asyncio.AbstractEventLoop) -> str:
+    def admit(
+        self, connection: Swept, address: str | None, loop: asyncio.AbstractEventLoop
+    ) -> str | None:
         """Count a new connection in. A text tells which limit it exceeds."""
         if self._sweeper is None:
             self.now = loop.time()
@@ -111,8 +113,8 @@ class Edge:
             return self._warn("too many connections", self.max_connections)
         most = self.limits.connections_per_address
         if most and address is not None and self.by_address[address] > most:
-            return self._warn(f"too many connections from {address}", most)
-        return ""
+            return self._warn("too many connections from one address", most)
+        return None
 
     def release(self, connection: Swept, address: str | None) -> None:
         """Count a connection out."""
@@ -125,6 +127,14 @@ class Edge:
                 self.by_address[address] = left
             else:
                 del self.by_address[address]
+
+    @property
+    def flooded(self) -> bool:
+        """Beyond the limit by so much that even an answer is too much."""
+        return len(self.connections) > self.max_connections + self.max_connections // 8 + 16
+
+    def count_refusal(self, status: int) -> None:
+        self.refused[status] = self.refused.get(status, 0) + 1
 
     def _warn(self, text: str, limit: int) -> str:
         self.refused_connections += 1

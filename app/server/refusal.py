@@ -32,13 +32,10 @@ def status_line(status: int, reason: bytes = b"") -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
-def plain_response(
-    status: int, text: str, *, fields: bytes = b"", head_only: bool = False
-) -> bytes:
+def plain_response(status: int, text: str, fields: bytes = b"") -> bytes:
     """A whole closing response in plain text; `fields` are extra lines, each with its CRLF."""
     body = b"%d %b\n" % (status, text.encode("ascii", "replace"))
-    head = (
+    return (
         b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
-        b"cache-control: no-store\r\n%bconnection: close\r\n\r\n"
-    ) % (status_line(status), len(body), fields)
-    return head + body
+        b"cache-control: no-store\r\n%bconnection: close\r\n\r\n%b"
+    ) % (status_line(status), len(body), fields, body)

@@ -13,25 +13,20 @@ import re
 from dataclasses import dataclass
 
 from app.server.refusal import Refusal
+from app.server.request_target import HOST, TARGET, reduce_target
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 _ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TOKEN = _ALPHANUMERIC + b"!#$%&'*+-.^_`|~"  # RFC 9110 §5.6.2
-_HOST = _ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"  # RFC 3986 §3.2.2, with port
 # What no field may hold (RFC 9110 §5.5) but CR and LF, which end lines and are counted.
 _CONTROLS = bytes(set(range(32)) - {9, 10, 13}) + b"\x7f"
-# Visible ASCII without "#": a target has no fragment (RFC 9112 §3.2). Some octets that
-# RFC 3986 wants encoded, such as "|" and "{", are sent by browsers and pass as they are.
-_TARGET = bytes(set(range(0x21, 0x7F)) - {0x23})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 # Backends in CGI's tradition read "_" as "-" (RFC 3875 §4.1.18).
 _DISGUISED = (b"content_length", b"transfer_encoding")
 _MAX_LENGTH_DIGITS = 18  # below 2**63, so no parser behind us overflows
 
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
-_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)")
-_DEFAULT_PORT = {b"http": b":80", b"https": b":443"}
 
 
 @dataclass(slots=True)
@@ -72,9 +67,29 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
         raise Refusal(505, "this server speaks HTTP/1.1 and HTTP/1.0")
     else:
         raise Refusal(400, "malformed HTTP version")
-    if not target or target.translate(None, _TARGET):
+    if not target or target.translate(None, TARGET):
         raise Refusal(400, "malformed request target")
     return method, target, http11
+
+
+def check_size(data: bytes, size: int, request_line: int, head: int) -> None:
+    """Refuse a head of `size` bytes, complete or not, that is over a limit: 414 or 431."""
+    if size <= request_line and size <= head:
+        return
+    line = data.find(b"\r\n", 0, request_line + 2)
+    if line < 0 or line > request_line:
+        raise Refusal(414, "the request line is too long")
+    if size > head:
+        raise Refusal(431, "the request's head is too large")
+
+
+def check_beginning(data: bytes) -> None:
+    """Refuse early what no further byte can mend: TLS on a plain port, bare LF, noise."""
+    end = data.find(b"\r\n")
+    if end >= 0:
+        parse_request_line(data[:end])
+    elif b"\n" in data or (data and data[0] <= 0x20 and data != b"\r"):
+        raise Refusal(400, "malformed request line")
 
 
 def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> RequestHead:
@@ -94,15 +109,18 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
     fields = dict(headers)
     if len(fields) != len(headers):
         _join_repeated(headers, fields)
-    request = RequestHead(method, target, http11, headers, http11)
-    if target[0] != 0x2F:
-        _reduce_target(request, fields, secure)
     host = fields.get(b"host")
     if host is None:
         if http11:
             raise Refusal(400, "no host header")
-    elif host.translate(None, _HOST):
+    elif host.translate(None, HOST):
         raise Refusal(400, "malformed host header")
+    if target[0] != 0x2F:
+        target, authority = reduce_target(method, target, host, secure=secure)
+        if authority is not None:
+            headers = [field for field in headers if field[0] != b"host"]
+            headers.insert(0, (b"host", authority))
+    request = RequestHead(method, target, http11, headers, http11)
     if len(fields) > 1:  # a lone Host is the benchmark's request, and many a health check's
         _read_framing(request, fields)
         _read_connection(request, fields)
@@ -140,46 +158,6 @@ def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
             fields[name] = b", ".join([value for key, value in headers if key == name])
 
 
-def _reduce_target(request: RequestHead, fields: dict[bytes, bytes], secure: bool) -> None:
-    """Bring absolute-form to origin-form plus Host, refuse what is none of the forms.
-
-    The authority wins over Host (RFC 9112 §3.2.2), but a backend may read it the
-    other way round, so the two must agree.
-    """
-    if request.method == b"CONNECT":
-        raise Refusal(405, "CONNECT is not served here")
-    if request.target == b"*":
-        if request.method != b"OPTIONS":
-            raise Refusal(400, "the target * is for OPTIONS")
-        return
-    absolute = _ABSOLUTE.match(request.target)
-    scheme = absolute.group(1).lower() if absolute else b""
-    if absolute is None or scheme not in _DEFAULT_PORT:
-        raise Refusal(400, "malformed request target")
-    if scheme == b"https" and not secure:
-        raise Refusal(421, "an https target needs a TLS connection")  # RFC 9110 §7.4
-    authority = absolute.group(2)
-    if not authority or authority.translate(None, _HOST):
-        raise Refusal(400, "malformed authority in the request target")
-    host = fields.get(b"host")
-    if host is None and request.http11:
-        raise Refusal(400, "no host header")
-    if host is not None and _origin(host, scheme) != _origin(authority, scheme):
-        raise Refusal(400, "Host contradicts the request target")
-    rest = request.target[absolute.end() :]
-    if not rest and request.method == b"OPTIONS":
-        request.target = b"*"  # RFC 9112 §3.2.4
-    else:
-        request.target = rest if rest.startswith(b"/") else b"/" + rest
-    fields[b"host"] = authority
-    others = [(name, value) for name, value in request.headers if name != b"host"]
-    request.headers = [(b"host", authority), *others]
-
-
-def _origin(authority: bytes, scheme: bytes) -> bytes:
-    return authority.lower().removesuffix(_DEFAULT_PORT[scheme]).removesuffix(b":")
-
-
 def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
     """Content-Length or Transfer-Encoding, never a doubt (RFC 9112 §6.1-6.3)."""
     for name in _DISGUISED:
@@ -198,6 +176,11 @@ def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
         if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
             raise Refusal(400, "malformed Content-Length")
         request.length = int(length)
+        if length[0] == 0x30 and len(length) > 1:  # legal, but somebody might read it as octal
+            plain = (b"content-length", b"%d" % request.length)
+            request.headers = [
+                plain if field[0] == b"content-length" else field for field in request.headers
+            ]
 
 
 def _check_coding(coding: bytes) -> None:

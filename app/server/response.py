@@ -1,0 +1,195 @@
+"""The sending half of an exchange: ASGI messages in, one HTTP/1.1 response out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+
+from app.server.refusal import status_line
+
+if TYPE_CHECKING:
+    from app.server.http_protocol import HttpProtocol
+    from app.server.request_head import RequestHead
+
+Message = MutableMapping[str, Any]
+
+STATUS_LINES = {status: status_line(status) for status in range(200, 600)}
+SMALL_BODY = 65536
+"""Up to here a body is copied behind its head, so that both leave in one write."""
+
+
+class Response:
+    """Heads are checked, bodies framed; framing is ours, whatever the application says.
+
+    With a length the body must be as long. Without one it is chunked, or to an
+    HTTP/1.0 client ended by the close, which never understands chunks.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_continue",
+        "_drained",
+        "_head",
+        "_is_head",
+        "_left",
+        "complete",
+        "disconnected",
+        "http11",
+        "keep_alive",
+        "protocol",
+        "started",
+        "transport",
+    )
+
+    def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
+        self.protocol = protocol
+        self.transport = protocol.transport
+        self.http11 = request.http11
+        self.keep_alive = request.keep_alive
+        self.started = False
+        self.complete = False
+        self.disconnected = False
+        self._is_head = request.method == b"HEAD"
+        self._continue = request.expects_continue
+        self._head = b""  # held for one turn of the loop, to leave with the body
+        self._chunked = False
+        self._left = 0  # bytes of Content-Length still to send; -1 without
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def close_delimited(self) -> bool:
+        """Whether only the connection's close ends the body."""
+        return self._left < 0 and not self._chunked
+
+    async def send(self, message: Message) -> None:
+        """ASGI's. Raises ClientDisconnected, an OSError, once the client has gone."""
+        if self.disconnected:
+            raise ClientDisconnected
+        kind = message["type"]
+        if kind == "http.response.body":
+            if not self.started or self.complete:
+                raise RuntimeError("http.response.body outside of a response")
+            self._send_body(message.get("body", b""), message.get("more_body", False))
+            if self.protocol.write_paused and not self.complete:
+                await self._drain()
+        elif kind == "http.response.start":
+            if self.started:
+                raise RuntimeError("a second http.response.start")
+            self._start(message)
+        else:
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+
+    async def _drain(self) -> None:
+        self._drained = self.protocol.loop.create_future()
+        try:
+            await self._drained
+        finally:
+            self._drained = None
+        if self.disconnected:
+            raise ClientDisconnected
+
+    def resume(self) -> None:
+        """The transport takes more (or is gone)."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _start(self, message: Message) -> None:
+        """Build the head. `reason` (bytes) is ours, not ASGI's: a backend's own phrase."""
+        status: int = message["status"]
+        if status < 200:
+            raise RuntimeError(f"{status} is no final status")
+        line = STATUS_LINES.get(status)
+        if line is None or "reason" in message:
+            line = status_line(status, message.get("reason", b""))
+        lines, length = self._fields(message.get("headers", ()))
+        if self._is_head or status in (204, 304):
+            length = 0
+        elif length < 0:
+            if self.http11:
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked")
+            else:
+                self.keep_alive = False
+        self._left = length
+        # An unanswered expectation leaves open whether the body still comes.
+        if self._continue or self.protocol.must_close():
+            self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+        elif not self.http11:
+            lines.append(b"connection: keep-alive")
+        lines.append(b"\r\n")
+        head = line + b"\r\n".join(lines)
+        # One look at the whole: no field may end its line, or the head, by itself.
+        ends = len(lines) + 1
+        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+            raise RuntimeError("CR, LF or NUL in the response's head")
+        self._continue = False
+        self.started = True
+        self._head = head
+        self.protocol.loop.call_soon(self._flush_head)
+
+    def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], int]:
+        """The field lines without those that only we may write; Content-Length, or -1."""
+        length = -1
+        lines = []
+        for field in headers:
+            name = field[0].lower()
+            if name == b"content-length":
+                if length >= 0 or not field[1].isdigit():
+                    raise RuntimeError("malformed or repeated Content-Length")
+                length = int(field[1])
+            elif name == b"transfer-encoding":
+                continue
+            elif name == b"connection":
+                if b"close" in field[1].lower():
+                    self.keep_alive = False
+                continue
+            lines.append(b": ".join(field))
+        return lines, length
+
+    def _flush_head(self) -> None:
+        """The body did not come at once: the head goes alone (server-sent events wait for it)."""
+        if self._head and not self.disconnected:
+            self.transport.write(self._head)
+            self._head = b""
+
+    def _send_body(self, body: bytes, more: bool) -> None:
+        head, self._head = self._head, b""
+        if self._chunked:
+            self._send_chunk(head, body, more)
+        else:
+            if self._left >= 0:
+                body = self._measure(body, more)
+            if head or body:
+                self._write(head, body, b"")
+        if not more:
+            self.complete = True
+            self.protocol.response_done()
+
+    def _measure(self, body: bytes, more: bool) -> bytes:
+        """Count against Content-Length; a HEAD's body is dropped."""
+        if self._is_head:
+            return b""
+        self._left -= len(body)
+        if self._left < 0:
+            raise RuntimeError("the response is longer than its Content-Length")
+        if self._left and not more:
+            raise RuntimeError("the response is shorter than its Content-Length")
+        return body
+
+    def _send_chunk(self, head: bytes, body: bytes, more: bool) -> None:
+        end = b"" if more else b"0\r\n\r\n"
+        if body:
+            self._write(head + b"%x\r\n" % len(body), body, b"\r\n" + end)
+        elif head or end:
+            self.transport.write(head + end)
+
+    def _write(self, head: bytes, body: bytes, end: bytes) -> None:
+        if len(body) <= SMALL_BODY:
+            self.transport.write(head + body + end)
+        else:
+            self.transport.writelines([part for part in (head, body, end) if part])
