@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 from app.config import Config
 from app.stores.base import Store
 from app.stores.cached import CachedStore
 from app.stores.driver import parse_driver
+from app.stores.embedded import EmbeddedServer, EmbeddedStore
 from app.stores.redis import RedisStore
 
-__all__ = ["CachedStore", "open_store"]
+__all__ = ["CachedStore", "hold", "open_store"]
 
 
 def open_store(config: Config) -> CachedStore:
@@ -22,4 +25,17 @@ def open_store(config: Config) -> CachedStore:
 
 def _store(config: Config) -> Store:
     drivers = [parse_driver(url) for url in config.driver]
-    return RedisStore(drivers, timeout=config.server.store_timeout or None)
+    timeout = config.server.store_timeout or None
+    if drivers[0].scheme == "embedded":
+        return EmbeddedStore(drivers[0], timeout=timeout)
+    return RedisStore(drivers, timeout=timeout)
+
+
+def hold(config: Config) -> AbstractContextManager[object]:
+    """Keep the embedded server running while this is open, if `driver` names it.
+
+    For the supervisor: its workers may come and go. Entering raises StoreUnavailable,
+    making it ConfigError.
+    """
+    driver = parse_driver(config.driver[0])
+    return EmbeddedServer(driver.path) if driver.scheme == "embedded" else nullcontext()

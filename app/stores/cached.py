@@ -61,10 +61,11 @@ class CachedStore:
         """Write the marks that are still to be written, if the store is there, and stop."""
         if not self.away:
             await self._local.flush(CLOSE_WITHIN)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            # Again and again: Python 3.11's wait_for, inside redis-py, may swallow a cancellation.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.1)
         await self.store.aclose()
 
     # What the proxy asks (base.Routes; `known` is the memory's own method).

@@ -132,7 +132,11 @@ class RedisStore:
     async def watch(self, listener: Listener) -> None:
         """Track the prefixes of our keys on a connection of its own, for ever."""
         prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO)]
-        await Tracker(self._reading, prefixes, _Dispatch(listener, self.prefix), listener).run()
+        on_keys = _Dispatch(listener, self.prefix)
+        await Tracker(self._reading, prefixes, on_keys, listener, self.prepare).run()
+
+    async def prepare(self) -> None:
+        """What must be done before every attempt to connect: nothing for a server of its own."""
 
     async def aclose(self) -> None:
         """Close every connection."""

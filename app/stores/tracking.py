@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
+from app.errors import StoreUnavailable
 from app.stores.base import Listener
 from app.stores.connections import Connections
 
@@ -38,8 +40,11 @@ class Tracker:
         prefixes: Sequence[str],
         on_keys: Callable[[list[bytes] | None], None],
         listener: Listener,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
-        """`on_keys` gets the changed keys, or None when all of them changed."""
+        """`on_keys` gets the changed keys, or None when all of them changed. `prepare` is awaited
+        before every attempt to connect; it may raise StoreUnavailable."""
+        self._prepare = prepare
         self._connections = connections
         self._prefixes = prefixes
         self._on_keys = on_keys
@@ -49,22 +54,31 @@ class Tracker:
         """Track until cancelled, or until the server refuses."""
         pause = FIRST_PAUSE
         while True:
-            pool, connection = self._connections.pushing()
             try:
-                await self._subscribe(connection)
-                pause = FIRST_PAUSE
-                self._listener.tracking()
-                await self._listen(connection)
+                await self._prepare()
+                async with self._connected() as connection:
+                    pause = FIRST_PAUSE
+                    self._listener.tracking()
+                    await self._listen(connection)
             except Refused as exc:
                 self._listener.refused(str(exc))
                 return
+            except StoreUnavailable as exc:
+                self._listener.unreachable(str(exc))
             except (OSError, RedisError) as exc:
                 self._listener.lost(str(exc))
-            finally:
-                await connection.disconnect(nowait=True)
-                await pool.disconnect()
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AbstractConnection]:
+        pool, connection = self._connections.pushing()
+        try:
+            await self._subscribe(connection)
+            yield connection
+        finally:
+            await connection.disconnect(nowait=True)
+            await pool.disconnect()
 
     async def _subscribe(self, connection: AbstractConnection) -> None:
         try:
