@@ -75,6 +75,15 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     snapshot: str | None = ".hipache/routes.json"  # the last known routes; None keeps none
 
     # the client's side
+    max_request_line: Annotated[int, Meta(ge=512, le=1_048_576)] = 16_384  # bytes; else 414
+    max_header_size: Annotated[int, Meta(ge=1024, le=16_777_216)] = 65_536  # the whole head; 431
+    max_headers: Annotated[int, Meta(ge=10, le=10_000)] = 200  # fields; else 431
+    max_body: Annotated[int, Meta(ge=0, le=2**62)] = 0  # bytes; else 413
+    header_timeout: Seconds = 10.0  # until the head is there; else 408
+    keep_alive_timeout: Seconds = 75.0  # between two requests
+    max_requests_per_connection: Count = 0
+    max_connections: Count = 0  # per worker; 0 means as many as the open files allow
+    max_connections_per_address: Count = 0  # per worker
     trusted_proxies: Networks = Networks()  # whose X-Forwarded-* are believed
     static_dir: str | None = None  # error_<status>.html, as Hipache's static/
     templates_dir: str | None = None  # <status>.html, before the built-in pages

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from app.config import ServerConfig
+
 logger = logging.getLogger(__name__)
 
 MINUTE = 60.0
@@ -47,6 +49,22 @@ class Limits:
     """After a client's FIN, when to find out whether it still listens."""
     drain_grace: float = 1.0
     """How long an idle connection is still listened to when the worker drains."""
+
+    @classmethod
+    def of(cls, server: ServerConfig) -> Limits:
+        """The limits that the configuration sets."""
+        return cls(
+            request_line=server.max_request_line,
+            head=server.max_header_size,
+            headers=server.max_headers,
+            body=server.max_body,
+            header_timeout=server.header_timeout,
+            keep_alive_timeout=server.keep_alive_timeout,
+            idle_timeout=server.tcp_timeout,
+            requests=server.max_requests_per_connection,
+            connections=server.max_connections,
+            connections_per_address=server.max_connections_per_address,
+        )
 
 
 class Swept(Protocol):
