@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from app import config_faults as faults
-from app.config_checks import check_address, check_driver
+from app.config_checks import check_address, check_balance, check_driver
 from app.config_faults import Origins
 from app.config_forms import overlay, write_out
 from app.legacy_config import OLD_NAMES, translate
@@ -67,6 +67,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     retry_on_error: Annotated[int, Meta(ge=0, le=100)] = 3  # after the first attempt
     retry_buffer: Count = 65_536  # bytes of a request's body held for a retry
     dead_backend_ttl: Seconds = 30.0
+    dead_backend_max_ttl: Seconds = 300.0  # the time doubles up to this with each failed trial
     dead_backend_on500: bool = True  # where an active checker runs
 
     # the store
@@ -92,6 +93,17 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
     access_log_format: str = "hipache"  # hipache, combined, json, or a template
     log_format: str = "text"  # of the proxy's own log: text or json
+
+
+class Balance(_Section, frozen=True, kw_only=True):
+    """The `balance` object: what holds where `options:<host>` says nothing else."""
+
+    policy: Literal["random", "round_robin", "least_conn", "least_time", "hash"] = "random"
+    hash: str = "client"  # or header:NAME or cookie:NAME, for the policy of that name
+    sticky: str | None = None  # on, or the name of the cookie that keeps a client at its backend
+    slow_start: Seconds = 0.0  # until a backend that came back has its full share
+    panic: bool = True  # when all are dead, try the one marked longest ago before a 502
+    secret: str | None = None  # of the sticky cookie; None derives it from driver
 
 
 class Bind(_Section, frozen=True, kw_only=True):
@@ -139,6 +151,7 @@ class _File(_Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     http: HttpConfig = HttpConfig()
     https: HttpsConfig = HttpsConfig()
+    balance: Balance = Balance()
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
     user: str | int = "www-data"  # whom to become after binding, if started as root
     group: str | int | None = None  # None means the user's own
@@ -202,6 +215,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
         raise faults.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
     for url in config.driver:
         check_driver(url, source, "driver")
+    check_balance(config.balance.hash, config.balance.sticky, source)
     listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
         "http": config.http.binds,
         "https": config.https.binds,

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from app.config_faults import fault, masked_url, show
+from app.options import parse_hash_key, parse_sticky
 
 DRIVERS = ("redis", "rediss", "unix", "embedded", "file")
 
@@ -38,6 +39,18 @@ def check_address(address: str, source: str, path: str) -> None:
         if not re.fullmatch(r"unix:/[^\0]+|[A-Za-z0-9_.-]+", address):
             expected = "expected an IP address, a host name or unix:/path"
             raise fault(source, path, f"{expected}, found {show(address)}") from None
+
+
+def check_balance(hash_key: str, sticky: str | None, source: str) -> None:
+    """Raises ConfigError where a value is none that `options:<host>` could have either."""
+    for name, value, parse in (
+        ("hash", hash_key, parse_hash_key),
+        ("sticky", sticky or "off", parse_sticky),
+    ):
+        try:
+            parse(value)
+        except ValueError as exc:
+            raise fault(source, f"balance.{name}", str(exc)) from None
 
 
 def whole_number(text: str, source: str, *, low: int, high: int) -> int:

@@ -139,12 +139,13 @@ def can_lose_one(frontend: Frontend) -> bool:
 def next_mark(
     previous: Mark | None, *, now: float, ttl: float, max_ttl: float, reason: str, by: str
 ) -> Mark | None:
-    """The mark for a backend that was found dead at `now`; None if it is marked already.
+    """The mark for a backend that was found dead at `now`; None if it is marked already,
+    or if marks are switched off (`ttl` 0).
 
     A mark that lapsed without a success since is repeated for twice as long
     as it would have been before, from `ttl` up to `max_ttl` seconds.
     """
-    if previous is not None and previous.until > now:
+    if not ttl or (previous is not None and previous.until > now):
         return None
     failures = previous.failures + 1 if previous is not None else 1
     seconds = min(ttl * 2.0 ** min(failures - 1, 60), max(ttl, max_ttl))

@@ -26,7 +26,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from app.config import Balance  # which asks this module what a value may be
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0
@@ -77,6 +80,17 @@ class Options:
     """Get no new clients; sticky ones stay."""
     backups: frozenset[str] = frozenset()
     """Serve only when nobody else is left."""
+
+
+def default_options(balance: Balance) -> Options:
+    """What the configuration says for every frontend."""
+    return Options(
+        policy=Policy(balance.policy),
+        hash_key=parse_hash_key(balance.hash),
+        sticky=parse_sticky(balance.sticky or "off"),
+        slow_start=balance.slow_start,
+        panic=balance.panic,
+    )
 
 
 class _Wrong(ValueError):

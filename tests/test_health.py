@@ -109,6 +109,10 @@ def test_a_backend_that_is_marked_is_not_marked_again() -> None:
     assert mark(first, 1001) is None
 
 
+def test_a_ttl_of_zero_switches_marks_off() -> None:
+    assert next_mark(None, now=1000, ttl=0, max_ttl=300, reason="why", by="me") is None
+
+
 def test_the_first_mark_is_never_cut_by_the_maximum() -> None:
     first = mark(None, 1000, max_ttl=10)
     assert first is not None

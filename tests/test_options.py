@@ -5,7 +5,9 @@ import doctest
 import pytest
 
 from app import options
-from app.options import HashKey, Options, Policy, parse_options
+from app.config import Balance, parse
+from app.errors import ConfigError
+from app.options import HashKey, Options, Policy, default_options, parse_options
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -60,3 +62,27 @@ def test_what_is_wrong_is_named_and_passed_over(field: tuple[str, str]) -> None:
     )
     assert parsed == Options(backups=frozenset({"b"}))
     assert any(name.partition(":")[0] in problem for problem in problems)
+
+
+def test_the_configuration_gives_the_defaults_of_all() -> None:
+    balance = parse(
+        '{"balance": {"policy": "hash", "hash": "cookie:sid", "sticky": "on", "slowStart": 5,'
+        ' "panic": false, "secret": "s"}}'
+    ).balance
+    assert default_options(balance) == Options(
+        policy=Policy.HASH,
+        hash_key=HashKey("cookie", b"sid"),
+        sticky="hipache",
+        slow_start=5,
+        panic=False,
+    )
+    assert balance.secret == "s"
+    assert default_options(Balance()) == Options()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("policy", "fastest"), ("hash", "header"), ("sticky", "a b")]
+)
+def test_a_wrong_value_in_the_configuration_stops_the_start(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"balance\.{key}.*"):
+        parse(f'{{"balance": {{"{key}": "{value}"}}}}')

@@ -74,6 +74,9 @@ class Store(Protocol):
     async def erase_mark(self, frontend: Frontend, backend: Backend) -> None:
         """Forget the mark and its history."""
 
+    async def announce(self, frontend: Frontend, backend: Backend) -> None:
+        """Tell other programs that a backend failed, without marking it."""
+
     async def watch(self, listener: Listener) -> None:
         """Tell `listener` until cancelled; connects and connects again by itself."""
 
@@ -103,6 +106,12 @@ class Routes(Protocol):
 
     def clear_mark(self, frontend: Frontend, backend: Backend) -> None:
         """Forget the mark and its history, here at once and in the store in the background."""
+
+    def marks_of(self, frontend: Frontend) -> Marks:
+        """The marks of this frontend as this worker knows them now, whatever a Route says."""
+
+    def announce(self, frontend: Frontend, backend: Backend) -> None:
+        """Tell other programs, in the background, that a backend failed, without marking it."""
 
     async def start(self) -> None:
         """Begin to watch the store. A store that is away is no error."""

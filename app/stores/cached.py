@@ -13,7 +13,7 @@ from typing import Any
 
 from app.errors import FrontendNotFound, ProxyError, StoreUnavailable
 from app.routing import Backend, Frontend, Mark, Route, lookup_keys
-from app.stores.base import Found, Store
+from app.stores.base import Found, Marks, Store
 from app.stores.local_marks import LocalMarks
 from app.stores.memory import Memory
 
@@ -104,6 +104,20 @@ class CachedStore:
         """Forget a mark and its history, here at once and in the store in the background."""
         self._local.clear(frontend, backend)
         self._memory.set_mark(frontend.key, backend.url, None)
+
+    def marks_of(self, frontend: Frontend) -> Marks:
+        """The marks of this frontend as this worker knows them now, whatever a Route says."""
+        return self._memory.marks(frontend.key)
+
+    def announce(self, frontend: Frontend, backend: Backend) -> None:
+        """Tell other programs, in the background, that a backend failed, without marking it."""
+        self._spawn(self._announce(frontend, backend), f"store announcement {frontend.key}")
+
+    async def _announce(self, frontend: Frontend, backend: Backend) -> None:
+        try:
+            await self.store.announce(frontend, backend)
+        except StoreUnavailable as exc:
+            self.unreachable(str(exc))
 
     # Reading.
 

@@ -175,6 +175,11 @@ class Memory:
         served = self._by_key.get(key)
         return served.frontend if served else None
 
+    def marks(self, key: str) -> Marks:
+        """The marks of this frontend; none if no kept host is served by it."""
+        served = self._by_key.get(key)
+        return served.route.marks if served else NO_MARKS
+
     def set_marks(self, key: str, marks: Marks) -> None:
         """The store's marks under a frontend's key, read anew."""
         if (served := self._by_key.get(key)) is not None:

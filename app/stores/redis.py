@@ -118,6 +118,11 @@ class RedisStore:
         pipe.hdel(info, backend.url)
         await self._bounded(pipe.execute)
 
+    async def announce(self, frontend: Frontend, backend: Backend) -> None:
+        """What Hipache did while an active checker was alive: PUBLISH, and nothing else."""
+        text = marks_format.announcement(frontend, backend)
+        await self._bounded(lambda: self._writing.client.publish(DEAD_CHANNEL, text))
+
     def _mark_keys(self, frontend: Frontend) -> tuple[str, str]:
         return self.prefix + DEAD + frontend.key, self.prefix + DEAD_INFO + frontend.key
 

@@ -1,0 +1,141 @@
+"""Brings what requests learn about backends to everybody: marks, announcements, one log line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.balancing import Balancer
+from app.config import ServerConfig
+from app.errors import UpstreamError
+from app.headers import RawHeaders
+from app.health import STRIKES, Outcome, Verdict, can_lose_one, next_mark, outcome_of, verdict
+from app.routing import Backend, Route
+from app.stores.base import Routes
+from app.stores.marks import FOREIGN
+
+logger = logging.getLogger(__name__)
+
+_MAX_STRIKES = 10_000  # backends that strikes are counted for
+
+
+@dataclass(slots=True)
+class Checkers:
+    """Which active checkers are alive; whoever watches them writes it, the reports read it."""
+
+    foreign: bool = False
+    """hchecker or its like announces itself: marking is left to it."""
+    ours: bool = False
+    """Our own fleet checks every frontend."""
+
+
+class HealthReports:
+    """What attempts say about backends, turned into marks. One for each worker."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        balancer: Balancer,
+        config: ServerConfig,
+        *,
+        name: str,
+        clock: Callable[[], float],
+        checkers: Checkers,
+    ) -> None:
+        """`name` is this proxy's, for those who ask who marked; `clock` gives Unix seconds."""
+        self._routes = routes
+        self._balancer = balancer
+        self._config = config
+        self._name = name
+        self._clock = clock
+        self._checkers = checkers
+        self._strikes: dict[tuple[str, str], int] = {}
+
+    def answered(self, route: Route, backend: Backend, status: int, headers: RawHeaders) -> None:
+        """A final head came from `backend`; `headers` have lower-case names."""
+        if status < 500 and not route.marks and not self._strikes:
+            return
+        judgement = verdict(
+            Outcome.ANSWERED,
+            status,
+            retry_after=any(name == b"retry-after" for name, _ in headers),
+            dead_on_500=self._config.dead_backend_on500,
+            checked=self._checkers.foreign or self._checkers.ours,
+        )
+        self._act(judgement, route, backend, f"status {status}")
+
+    def failed(
+        self, route: Route, backend: Backend, error: BaseException, *, answer_started: bool = False
+    ) -> None:
+        """An attempt ended with `error`; `answer_started`: inside the answer's body."""
+        outcome = outcome_of(error, answer_started=answer_started)
+        detail = f"{outcome}: {error}" if isinstance(error, UpstreamError) else str(outcome)
+        self._act(verdict(outcome), route, backend, detail)
+
+    def _act(self, judgement: Verdict, route: Route, backend: Backend, cause: str) -> None:
+        if judgement is Verdict.ALIVE:
+            self._alive(route, backend)
+        elif judgement is not Verdict.NOTHING and can_lose_one(route.frontend):
+            if judgement is Verdict.COUNTS:
+                strikes = self._strike(route, backend)
+                if strikes < STRIKES:
+                    return
+                cause = f"{strikes} failures in a row, the last: {cause}"
+            self._strikes.pop((route.frontend.key, backend.url), None)
+            self._dead(route, backend, cause)
+
+    def _strike(self, route: Route, backend: Backend) -> int:
+        if len(self._strikes) >= _MAX_STRIKES:
+            self._strikes.clear()
+        key = route.frontend.key, backend.url
+        self._strikes[key] = self._strikes.get(key, 0) + 1
+        return self._strikes[key]
+
+    def _dead(self, route: Route, backend: Backend, cause: str) -> None:
+        frontend = route.frontend
+        if self._checkers.foreign:
+            logger.warning(
+                "backend failed frontend=%s backend=%s cause=%s mark=left to the active checker",
+                frontend.key, backend.url, cause,
+            )  # fmt: skip
+            self._routes.announce(frontend, backend)
+            return
+        # The route is as old as the request; others may have marked since.
+        known = self._routes.marks_of(frontend).get(backend.url)
+        now = self._clock()
+        mark = next_mark(
+            known,
+            now=now,
+            ttl=self._config.dead_backend_ttl,
+            max_ttl=self._config.dead_backend_max_ttl,
+            reason=cause,
+            by=self._name,
+        )
+        if mark is not None:
+            self._routes.mark_dead(frontend, backend, mark)
+            logger.warning(
+                "backend dead frontend=%s backend=%s cause=%s ttl=%gs",
+                frontend.key, backend.url, cause, mark.until - now,
+            )  # fmt: skip
+
+    def _alive(self, route: Route, backend: Backend) -> None:
+        frontend = route.frontend
+        self._strikes.pop((frontend.key, backend.url), None)
+        then = route.marks.get(backend.url)
+        if then is None:
+            return
+        # An answer to a request from before the mark proves nothing about afterwards.
+        on_trial = self._balancer.on_trial(route, backend)
+        if not on_trial and then.until > self._clock():
+            return
+        known = self._routes.marks_of(frontend).get(backend.url)
+        if known is None or (known.by, known.failures) != (then.by, then.failures):
+            return  # cleared already, or marked anew since this attempt began
+        if known.by == FOREIGN and self._checkers.foreign:
+            return
+        self._routes.clear_mark(frontend, backend)
+        logger.info(
+            "backend alive frontend=%s backend=%s after=%.1fs",
+            frontend.key, backend.url, self._clock() - known.since,
+        )  # fmt: skip
