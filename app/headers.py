@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
+
+from app.networks import Networks
 
 RawHeaders = list[tuple[bytes, bytes]]
-Network = IPv4Network | IPv6Network
 
 HOP_BY_HOP = frozenset({
     b"connection",
@@ -118,15 +119,16 @@ class ForwardedFields:
     1.10, point 13).
     """
 
-    def __init__(self, trusted: Sequence[Network] = ()) -> None:
-        self._trusted = tuple(trusted)
+    def __init__(self, trusted: Networks) -> None:
+        self._trusted = trusted
+        self._matches = lru_cache(maxsize=4096)(trusted.match)
         # Nearly every request of a connection gets the same fields: building
         # them costs 3 us, finding them again 0.2 us.
         self._plain = lru_cache(maxsize=4096)(_fields)
 
     def trusts(self, address: str) -> bool:
         """Whether `address` is one of our own proxies."""
-        return bool(self._trusted) and _is_in(address, self._trusted)
+        return bool(self._trusted) and self._matches(address)
 
     def build(
         self, headers: RawHeaders, client: str, scheme: str, port: int, host: bytes
@@ -136,7 +138,7 @@ class ForwardedFields:
         `client` is the peer's address, `port` the one it connected to, `host`
         its `Host` field.
         """
-        if not self._trusted or not self.trusts(client):
+        if not self.trusts(client):
             return self._plain(client, scheme, port, host)
         claimed = {name: value for name, value in headers if name in FORWARDED}
         hops = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
@@ -153,8 +155,7 @@ class ForwardedFields:
     def true_client(self, headers: RawHeaders, peer: str) -> str:
         """The address of the client itself: the last hop that none of ours vouches for.
 
-        >>> from ipaddress import ip_network
-        >>> fields = ForwardedFields([ip_network("10.0.0.0/8")])
+        >>> fields = ForwardedFields(Networks.parse(["10.0.0.0/8"]))
         >>> fields.true_client([(b"x-forwarded-for", b"6.6.6.6, 1.2.3.4, 10.0.0.9")], "10.0.0.1")
         '1.2.3.4'
         """
@@ -194,13 +195,3 @@ def _address(text: str) -> str | None:
         return str(ip_address(text))
     except ValueError:
         return None
-
-
-@lru_cache(maxsize=4096)
-def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        ip = ip_address(address)
-    except ValueError:  # a unix socket's peer has no address
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return any((mapped or ip) in network for network in networks)

@@ -16,11 +16,14 @@ MODULES = {
 }
 
 CORE = {
-    "access_log", "balancing", "config", "config_checks", "config_faults", "config_forms", "errors",
-    "headers", "health", "legacy_config", "media_types", "networks", "options", "plans", "policies",
+    "access_fields", "access_log", "balancing", "config", "config_checks", "config_faults",
+    "config_forms", "errors", "headers", "health", "legacy_config", "media_types", "networks", "options", "plans", "policies",
     "rendezvous", "routing", "sticky", "websocket_frames",
 }  # fmt: skip
-LATER = {"http_proxy": 3, "websocket_proxy": 3, "main": 4, "supervisor": 5, "cli": 6}
+LATER = {
+    "gateway": 3, "http_proxy": 4, "websocket_proxy": 4, "main": 5, "supervisor": 6, "worker": 6,
+    "serve": 7, "cli": 8,
+}  # fmt: skip
 """What stands above the adapters; a module in neither table is an adapter of one outside world."""
 
 IMPURE = {"asyncio", "socket", "os", "time", "random", "logging", "pathlib", "subprocess"}

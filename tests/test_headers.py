@@ -1,14 +1,14 @@
 """Which fields pass, which stop, and whose word is taken for who the client is."""
 
 import doctest
-from ipaddress import ip_network
 
 import pytest
 
 from app import headers
 from app.headers import ForwardedFields, RawHeaders, has_body, request_headers, response_headers
+from app.networks import Networks
 
-LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"), ip_network("::1/128")]
+LOOPBACK = Networks.parse(["127.0.0.0/8", "10.0.0.0/8", "::1/128"])
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -73,7 +73,7 @@ def test_a_body_is_announced(fields: RawHeaders, expected: bool) -> None:
 
 
 def build(trusted: list[str], client: str, claims: RawHeaders) -> dict[bytes, bytes]:
-    fields = ForwardedFields([ip_network(t) for t in trusted])
+    fields = ForwardedFields(Networks.parse(trusted))
     return dict(fields.build(claims, client, "http", 8080, b"a.example:8080"))
 
 

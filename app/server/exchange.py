@@ -27,7 +27,8 @@ class Exchange(Response):
 
     The application gets it as the scope extension `hipache.connection`, for what
     ASGI has no message for: `on_disconnect` tells at once that the client has
-    gone, without a task that waits in `receive`.
+    gone, without a task that waits in `receive`; `cut` ends an answer that can
+    not be completed so that the client sees it.
     """
 
     __slots__ = ("_body", "_buffered", "_on_disconnect", "_waiter", "body_complete", "task")
@@ -65,10 +66,16 @@ class Exchange(Response):
         if self.disconnected or self.complete:
             return
         if self.started:
-            self.protocol.cut(close_delimited=self.close_delimited)
+            self.cut()
         else:
             self.started = self.complete = True
             self.protocol.answer_and_close(500, "internal error")
+
+    def cut(self) -> None:
+        """Break an answer off; for the application the client has left then."""
+        if not self.disconnected and not self.complete:
+            self.disconnected = True
+            self.protocol.cut(close_delimited=self.close_delimited)
 
     def on_disconnect(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the client goes away before its answer is complete."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
@@ -48,7 +48,7 @@ class UpstreamClient(httpx.AsyncClient):
 
     async def open(
         self, backend: Backend, method: bytes, target: bytes, headers: RawHeaders, body: Body
-    ) -> Answer | ForeignAnswer:
+    ) -> AnyAnswer:
         """Send a request; returns when the final head of its answer is there.
 
         `headers` go out as they are, so they must frame `body`: with
@@ -112,6 +112,8 @@ class ForeignAnswer:
         """Give the answer up."""
         await self._response.aclose()
 
+
+AnyAnswer: TypeAlias = Answer | ForeignAnswer
 
 # The first that fits; the order of httpx's tree.
 _OURS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (

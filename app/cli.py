@@ -1,0 +1,70 @@
+"""The `hipache` command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from app.config import Config, render
+from app.config_file import load
+from app.errors import ConfigError
+from app.serve import serve as serve_forever
+
+EX_CONFIG = 78
+"""sysexits.h: the configuration is wrong; starting again will not help."""
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "path",
+    metavar="PATH",
+    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
+)
+
+
+@click.group()
+def main() -> None:
+    """A distributed HTTP and WebSocket reverse proxy whose virtual hosts live in Redis."""
+
+
+def read_config(path: str | None) -> Config:
+    """The configuration, with its warnings told. Raises ConfigError."""
+    config = load(path, os.environ, Path.cwd())
+    for warning in config.warnings:
+        logging.getLogger("hipache.config").warning("%s", warning)
+    return config
+
+
+def _fail(error: ConfigError) -> None:
+    click.echo(f"hipache: {error}", err=True)
+    sys.exit(EX_CONFIG)
+
+
+@main.command()
+@config_option
+def serve(path: str | None) -> None:
+    """Run the proxy: one supervisor and its workers."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        status = serve_forever(lambda: read_config(path), os.environ)
+    except ConfigError as exc:
+        _fail(exc)
+    sys.exit(status)
+
+
+@main.command()
+@config_option
+def check(path: str | None) -> None:
+    """Validate the configuration and print what it means, secrets masked."""
+    try:
+        click.echo(render(read_config(path)))
+    except ConfigError as exc:
+        _fail(exc)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""One HTTP request from its head to its last byte: the order of events, no rules.
+
+The rules are elsewhere: which key (routing), which backend (balancing), which
+fields (headers), what an outcome means (health). Hipache's counterpart is
+lib/worker.js.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from starlette.types import Receive, Scope, Send
+
+from app.client_watch import ClientWatch, cut, is_told
+from app.errors import ProxyError, UpstreamError
+from app.gateway import Attempt, Gateway, Request
+from app.headers import field, has_body, request_headers, response_headers
+from app.request_body import ClientLeft, RequestBody
+from app.routing import Backend, Route
+from app.upstream.client import AnyAnswer, UpstreamClient
+
+PING, READY = b"__ping__", b"__ready__"
+"""`Host` fields that ask about the proxy itself; `__ping__` is Hipache's."""
+
+
+class HttpProxy:
+    """The ASGI endpoint of one worker for scopes of type `http`."""
+
+    def __init__(self, gateway: Gateway, client: UpstreamClient, *, retry_buffer: int) -> None:
+        """`retry_buffer`: bytes of a body that are held for a retry."""
+        self._gateway = gateway
+        self._client = client
+        self._retry_buffer = retry_buffer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway = self._gateway
+        if (host := field(scope["headers"], b"host")) in (PING, READY):
+            await self._tell_state(host == PING, send)
+            return
+        request = gateway.begin(scope)
+        try:
+            await self._serve(request, receive, send)
+        except ProxyError as error:
+            await self._explain(request, error, send)
+        except ClientLeft:
+            request.client_left = True
+        except asyncio.CancelledError:
+            if not request.client_left:
+                raise
+        finally:
+            gateway.end(request)
+
+    async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
+        body: RequestBody | None = None
+        if has_body(request.headers):
+            body = RequestBody(receive, hold=self._retry_buffer)
+        watch: ClientWatch | None = None
+        if not is_told(request.scope, request.leave):
+            watch = ClientWatch(receive, request.leave)
+            if body is None:
+                watch.start()
+            else:
+                body.on_complete = watch.start
+        try:
+            route = await self._gateway.find_route(request)
+            attempt = await self._ask(request, route, body)
+            try:
+                await self._relay(request, attempt, send)
+            finally:
+                await attempt.answer.aclose()
+                self._gateway.finished(attempt)
+        finally:
+            if watch is not None:
+                watch.stop()
+            if body is not None:
+                request.record.bytes_in = body.size
+
+    async def _ask(
+        self, request: Request, route: Route, body: RequestBody | None
+    ) -> Attempt[AnyAnswer]:
+        """The head of an answer, from whichever backend gives one."""
+        headers = request_headers(request.headers, request.ours)
+        method, target = request.method, request.target
+        content: RequestBody | bytes | None = body
+        if body is not None and self._comes_at_once(request):
+            content = await body.whole()
+
+        def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
+            return self._client.open(backend, method, target, headers, content)
+
+        return await self._gateway.first_answer(
+            request, route, open_answer, body_intact=lambda: body is None or body.replayable
+        )
+
+    def _comes_at_once(self, request: Request) -> bool:
+        """Whether the body is so small that waiting for all of it beats streaming it."""
+        length = field(request.headers, b"content-length")
+        return length is not None and int(length) <= self._retry_buffer
+
+    async def _relay(self, request: Request, attempt: Attempt[AnyAnswer], send: Send) -> None:
+        """Pass the answer down at the client's pace."""
+        record, answer = request.record, attempt.answer
+        headers = response_headers(answer.headers, answer.status)
+        self._gateway.answered(request, attempt, answer.status, headers)
+        record.status = answer.status
+        record.connect_time = answer.connect_time
+        await send({
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": headers,
+            "reason": answer.reason,  # our own server sends it; ASGI has no place for it
+        })  # fmt: skip
+        if answer.whole is not None:
+            record.bytes_out = len(answer.whole)
+            await send({"type": "http.response.body", "body": answer.whole})
+            return
+        try:
+            async for chunk in answer:
+                record.bytes_out += len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except UpstreamError as error:
+            self._gateway.broke_off(attempt, error)
+            raise
+        await send({"type": "http.response.body"})
+
+    async def _explain(self, request: Request, error: ProxyError, send: Send) -> None:
+        """Our own page; but where the answer has begun, only a cut is honest."""
+        record = request.record
+        record.error = str(error)
+        if record.status:
+            cut(request.scope)
+            return
+        record.status = error.status
+        headers, body = self._gateway.error_page(request, error)
+        if request.method == b"HEAD":
+            body = b""
+        record.bytes_out = len(body)
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _tell_state(self, ping: bool, send: Send) -> None:
+        """`__ping__`: this worker lives. `__ready__`: it has reached its store once."""
+        ready = ping or self._gateway.ready
+        body = b"ok" if ready else b"no route store has been reached yet"
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+        status = 200 if ready else 503
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,107 @@
+"""Binds every address once, before any worker exists, and says clearly what it can not bind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from app.errors import ConfigError
+
+BACKLOG = 2048
+_SD_FIRST_FD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: an IP address and port, or the path of a unix socket."""
+
+    host: str
+    port: int = 0
+
+    @property
+    def is_unix(self) -> bool:
+        return self.host.startswith("/")
+
+    def __str__(self) -> str:
+        if self.is_unix:
+            return f"unix:{self.host}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:
+    """One listening socket for each address, in order.
+
+    Raises ConfigError naming the address and the reason; nothing stays bound then.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for address in addresses:
+            bound.append(_bind_unix(address) if address.is_unix else _bind_tcp(address))
+    except ConfigError:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # "::" beside "0.0.0.0" must not fail: each family has its own socket.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.port))
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise ConfigError(f"cannot listen on {address}: {_reason(exc, address.port)}") from exc
+    return sock
+
+
+def _bind_unix(address: Address) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead_socket(address.host)
+        sock.bind(address.host)
+        os.chmod(address.host, 0o666)  # who may connect is the folder's business
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise ConfigError(f"cannot listen on {address}: {_reason(exc, 0)}") from exc
+    return sock
+
+
+def _remove_dead_socket(path: str) -> None:
+    """Remove what a killed predecessor left, but never a socket that still answers."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _reason(exc: OSError, port: int) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return "the address is in use by another program"
+    if exc.errno == errno.EACCES and 0 < port < 1024:
+        return f"port {port} needs root or CAP_NET_BIND_SERVICE"
+    return exc.strerror or str(exc)
+
+
+def from_systemd(environ: Mapping[str, str]) -> list[socket.socket]:
+    """The sockets that systemd's socket activation handed over (sd_listen_fds(3)); else none."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(environ.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=fd) for fd in range(_SD_FIRST_FD, _SD_FIRST_FD + count)]

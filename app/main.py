@@ -1,0 +1,128 @@
+"""Puts the parts together: `create_app` makes the ASGI application of one worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from multiprocessing import parent_process
+from pathlib import Path
+
+import httpx
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.balancing import Balancer
+from app.config import Config
+from app.config_file import load
+from app.errors import ConfigError
+from app.gateway import Gateway
+from app.headers import ForwardedFields
+from app.health import RetryBudget
+from app.health_reports import Checkers, HealthReports
+from app.http_proxy import HttpProxy
+from app.pages import ErrorPages
+from app.server.edge import Edge
+from app.server.running import configure
+from app.stores import open_store
+from app.stores.base import Routes
+from app.upstream.client import UpstreamClient
+
+logger = logging.getLogger("hipache")
+
+EX_CONFIG = 78
+"""sysexits.h: something in the configuration is wrong; starting again will not help."""
+UVICORN_GIVE_UP = 3
+"""uvicorn's supervisor ends the service on this status, and starts the worker again on others."""
+
+
+class Endpoint:
+    """The catch-all behind Starlette's router: every path, every method, both protocols.
+
+    A Route or Mount can not stand here: each answers 404 for `*` and for a path
+    with an encoded newline.
+    """
+
+    http: HttpProxy
+    websocket: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.http(scope, receive, send)
+        else:
+            await self.websocket(scope, receive, send)
+
+
+def create_app(
+    config: Config | None = None,
+    *,
+    store: Routes | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Starlette:
+    """The proxy as an ASGI application, one per worker.
+
+    Without `config` it is read as `hipache serve` reads it. `store` and
+    `transport` take the place of the configured driver and of our connections:
+    any httpx transport will do, `httpx.MockTransport` for one.
+    """
+    config = config or _configured()
+    endpoint = Endpoint()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        configure(Edge())
+        async with AsyncExitStack() as stack:
+            routes = store or open_store(config)
+            await routes.start()
+            stack.push_async_callback(routes.aclose)
+            client = await stack.enter_async_context(UpstreamClient(config, transport=transport))
+            gateway = _gateway(config, routes)
+            retry_buffer = config.server.retry_buffer
+            endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
+            yield
+
+    app = Starlette(lifespan=lifespan)
+    app.router.default = endpoint
+    app.router.redirect_slashes = False
+    return app
+
+
+def _gateway(config: Config, routes: Routes) -> Gateway:
+    server = config.server
+    balancer = Balancer(random=random.random, clock=time.time)
+    reports = HealthReports(
+        routes,
+        balancer,
+        server,
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        clock=time.time,
+        checkers=Checkers(),
+    )
+    return Gateway(
+        routes=routes,
+        balancer=balancer,
+        reports=reports,
+        budget=RetryBudget(),
+        retries=server.retry_on_error,
+        pages=ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d]),
+        forwarded=ForwardedFields(server.trusted_proxies),
+        log=None,
+        worker=int(os.environ.get("HIPACHE_WORKER", "0")),
+    )
+
+
+def _configured() -> Config:
+    """The configuration, or one line and the end: a traceback would bury it."""
+    try:
+        config = load(None, os.environ, Path.cwd())
+    except ConfigError as exc:
+        print(f"hipache: {exc}", file=sys.stderr)
+        raise SystemExit(UVICORN_GIVE_UP if parent_process() else EX_CONFIG) from None
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    return config

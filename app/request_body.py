@@ -1,0 +1,68 @@
+"""The client's body on its way to a backend: streamed once, held while it is small."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from starlette.types import Receive
+
+
+class ClientLeft(Exception):
+    """The client closed its connection; no backend is to blame."""
+
+
+class RequestBody:
+    """An async iterable over the body's chunks, at the pace of whoever reads it.
+
+    What has been read is held up to `hold` bytes, so that a request whose
+    backend failed can be sent again from its first byte. Hipache piped the
+    request straight through: what the first backend had read was missing at
+    the second (hipache #137).
+    """
+
+    __slots__ = ("_held", "_hold", "_receive", "complete", "on_complete", "size")
+
+    def __init__(self, receive: Receive, *, hold: int) -> None:
+        self._receive = receive
+        self._hold = hold
+        self._held: list[bytes] | None = []
+        self.complete = False
+        """Whether the client has sent all of it."""
+        self.on_complete: Callable[[], None] | None = None
+        self.size = 0
+        """Bytes received from the client so far."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether all that was read so far can still be sent again."""
+        return self._held is not None
+
+    async def whole(self) -> bytes:
+        """All of it at once, for a body known to be small. Raises ClientLeft."""
+        return b"".join([chunk async for chunk in self])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._held is None:
+            raise RuntimeError("a body that was not held can not be sent again")
+        for chunk in tuple(self._held):
+            yield chunk
+        while not self.complete:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            if not message.get("more_body", False):
+                self.complete = True
+                if self.on_complete is not None:
+                    self.on_complete()
+            chunk = message.get("body", b"")
+            if chunk:
+                self._keep(chunk)
+                yield chunk
+
+    def _keep(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self._held is not None:
+            if self.size > self._hold:
+                self._held = None
+            else:
+                self._held.append(chunk)

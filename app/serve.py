@@ -1,0 +1,87 @@
+"""`hipache serve`: from a configuration to a supervisor with its workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from app import privileges, worker
+from app.config import Config
+from app.errors import ConfigError
+from app.listeners import Address, bind_all, from_systemd
+from app.main import create_app
+from app.server.running import uvicorn_config
+from app.supervisor import Generation, Limits, Supervisor
+
+logger = logging.getLogger("hipache.serve")
+
+Reader = Callable[[], Config]
+
+
+def serve(read: Reader, environ: Mapping[str, str]) -> int:
+    """Serve until told to stop; returns the exit status.
+
+    `read` reads the configuration, now and at every SIGHUP. Raises ConfigError
+    for whatever keeps the service from starting; nothing was started then.
+    """
+    config = read()
+    sockets = from_systemd(environ) or bind_all(addresses(config))
+    become_user(config)
+    for sock in sockets:
+        logger.info("listening address=%s", name_of(sock))
+    supervisor = Supervisor(generation(config, sockets), reload=partial(reloaded, read, sockets))
+    return supervisor.run()
+
+
+def addresses(config: Config) -> list[Address]:
+    """Where to listen, in the order of the configuration."""
+    return [Address(bind.address.removeprefix("unix:"), bind.port) for bind in config.http.binds]
+
+
+def generation(config: Config, sockets: Sequence[socket.socket]) -> Generation:
+    """The workers that this configuration asks for."""
+    return Generation(
+        workers=config.server.workers or os.cpu_count() or 1,
+        main=partial(run_worker, config, sockets),
+        limits=Limits(),
+    )
+
+
+def reloaded(read: Reader, sockets: Sequence[socket.socket]) -> Generation | None:
+    """The generation of the file as it is now; a bad file is named and the old one stays."""
+    try:
+        config = read()
+    except ConfigError as exc:
+        logger.error("configuration refused, the old one stays: %s", exc)
+        return None
+    return generation(config, sockets)
+
+
+def run_worker(
+    config: Config, sockets: Sequence[socket.socket], slot: int, control: socket.socket
+) -> None:
+    """A worker's whole life, in its own process."""
+    os.environ["HIPACHE_WORKER"] = str(slot)
+    worker.serve(
+        uvicorn_config(create_app(config), log_config=None, lifespan="on"), sockets, control
+    )
+
+
+def become_user(config: Config) -> None:
+    """Give root away once the ports are bound, as Hipache's workers did; the master kept it."""
+    if os.geteuid() != 0 or config.user is None:
+        return
+    uid, gid = privileges.find_ids(str(config.user), str(config.group) if config.group else None)
+    if uid != 0:
+        privileges.drop(uid, gid)
+
+
+def name_of(sock: socket.socket) -> str:
+    """The address a socket is bound to, as a person writes it."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return str(Address(host, port))

@@ -1,0 +1,297 @@
+"""Keeps `workers` workers serving: replaces what dies, hangs, grows or is told to go.
+
+A replacement serves before the worker it replaces begins to drain, and no more
+than one worker drains for its memory at a time. Hipache started the new one
+only after the old one was gone, and all could go at once (hipache.md 1.10,
+point 24). The supervisor has one thread and no event loop, so that forking is
+safe at any time; it serves nothing itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.worker_process import Message, WorkerMain, WorkerProcess, exited_children
+
+logger = logging.getLogger("hipache.supervisor")
+
+HANDLED = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+    signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How patient the supervisor is. Times are seconds."""
+
+    graceful_timeout: float = 30.0
+    """From SIGTERM until running requests are cut; 0 waits for ever."""
+    recycle_grace: float = 120.0
+    """The same for a worker that is replaced while the service goes on."""
+    hang_timeout: float = 10.0
+    """A worker without a sign of life for so long is killed and replaced; 0 = never."""
+    start_timeout: float = 30.0
+    """A worker that is not ready by then counts as hung."""
+    early_death: float = 5.0
+    """A worker that dies before this age died at once: its successor waits."""
+    max_respawn_delay: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What one reading of the configuration starts; SIGHUP makes a new one."""
+
+    workers: int
+    main: WorkerMain
+    limits: Limits = Limits()
+
+
+class Supervisor:
+    """One per `hipache serve`. `reload` returns the new generation, or None to keep the old."""
+
+    def __init__(self, generation: Generation, *, reload: Callable[[], Generation | None]) -> None:
+        self._generation = generation
+        self._reload = reload
+        self._count = generation.workers
+        self._workers: dict[int, WorkerProcess] = {}  # by pid
+        self._replacing: dict[int, WorkerProcess] = {}  # replacement's pid -> who goes for it
+        self._to_roll: list[WorkerProcess] = []
+        self._to_recycle: list[WorkerProcess] = []
+        self._early_deaths: dict[int, int] = {}  # slot -> deaths at once in a row
+        self._respawn_at: dict[int, float] = {}  # slot -> when
+        self._replace_not_before = 0.0
+        self._stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._signals, self._wakeup = socket.socketpair()
+
+    @property
+    def _limits(self) -> Limits:
+        return self._generation.limits
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit status."""
+        self._install_signal_handlers()
+        for slot in range(1, self._count + 1):
+            self._spawn(slot)
+        try:
+            while self._workers or not self._stopping:
+                self._wait(self._until_next_deadline())
+                self._tick(time.monotonic())
+        finally:
+            for worker in self._workers.values():
+                worker.kill()
+        logger.info("stopped")
+        return 0
+
+    # Starting and ending workers
+
+    def _spawn(self, slot: int, *, instead_of: WorkerProcess | None = None) -> None:
+        self._respawn_at.pop(slot, None)
+        worker = WorkerProcess.fork(slot, self._generation.main, self._close_in_child)
+        self._workers[worker.pid] = worker
+        if instead_of is not None:
+            self._replacing[worker.pid] = instead_of
+        self._selector.register(worker.channel.sock, selectors.EVENT_READ, worker)
+        logger.info("worker started worker=%d pid=%d", slot, worker.pid)
+
+    def _close_in_child(self) -> None:
+        self._selector.close()
+        self._signals.close()
+        self._wakeup.close()
+        for worker in self._workers.values():
+            worker.close()
+
+    def _drain(self, worker: WorkerProcess, grace: float, why: str) -> None:
+        if not worker.draining:
+            logger.info("worker draining worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
+            worker.drain(grace, time.monotonic())
+
+    def _reap(self) -> None:
+        for pid, status in exited_children():
+            worker = self._workers.pop(pid, None)
+            if worker is not None:
+                self._forget(worker)
+                self._after_exit(worker, os.waitstatus_to_exitcode(status))
+
+    def _forget(self, worker: WorkerProcess) -> None:
+        self._selector.unregister(worker.channel.sock)
+        worker.close()
+        for queue in (self._to_roll, self._to_recycle):
+            if worker in queue:
+                queue.remove(worker)
+        self._replacing = {p: w for p, w in self._replacing.items() if w is not worker}
+
+    def _after_exit(self, worker: WorkerProcess, exit_code: int) -> None:
+        age = time.monotonic() - worker.started
+        replaced = self._replacing.pop(worker.pid, None)
+        expected = worker.draining or self._stopping
+        logger.log(
+            logging.INFO if expected else logging.ERROR,
+            "worker %s worker=%d pid=%d status=%d age=%.1fs",
+            "ended" if expected else "died", worker.slot, worker.pid, exit_code, age,
+        )  # fmt: skip
+        if expected or worker.slot > self._count:
+            return
+        delay = self._delay_after_death(worker.slot, early=age < self._limits.early_death)
+        if replaced is not None and replaced.pid in self._workers:
+            # The one it was to replace still serves: keep that, try again later.
+            self._to_recycle.append(replaced)
+            self._replace_not_before = time.monotonic() + max(delay, 1.0)
+        else:
+            self._respawn_at[worker.slot] = time.monotonic() + delay
+
+    def _delay_after_death(self, slot: int, *, early: bool) -> float:
+        deaths = self._early_deaths[slot] = self._early_deaths.get(slot, 0) + 1 if early else 0
+        delay = min(2.0 ** (deaths - 1) / 2, self._limits.max_respawn_delay) if deaths else 0.0
+        if deaths == 5:
+            logger.error(
+                "worker keeps dying worker=%d deaths=%d next_in=%.0fs", slot, deaths, delay
+            )
+        return delay
+
+    # What workers say
+
+    def _heard(self, worker: WorkerProcess) -> None:
+        messages = worker.channel.receive()
+        if messages is None:
+            return  # it is gone; SIGCHLD tells the rest
+        worker.last_seen = time.monotonic()
+        for message in messages:
+            self._handle(worker, message)
+
+    def _handle(self, worker: WorkerProcess, message: Message) -> None:
+        match message.get("say"):
+            case "ready":
+                worker.ready = True
+                self._early_deaths.pop(worker.slot, None)
+                logger.info("worker ready worker=%d pid=%d", worker.slot, worker.pid)
+                old = self._replacing.pop(worker.pid, None)
+                if old is not None:
+                    self._drain(old, self._limits.recycle_grace, "replaced")
+            case "recycle" if not worker.draining and worker not in self._to_recycle:
+                self._to_recycle.append(worker)
+            case "alive":
+                worker.report = message
+
+    # Signals
+
+    def _install_signal_handlers(self) -> None:
+        self._signals.setblocking(False)
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        for signum in HANDLED:
+            signal.signal(signum, _ignore)
+        self._selector.register(self._signals, selectors.EVENT_READ)
+
+    def _signalled(self) -> None:
+        for signum in self._signals.recv(4096):
+            match signum:
+                case signal.SIGTERM | signal.SIGINT:
+                    self._stop()
+                case signal.SIGHUP:
+                    self._roll()
+                case signal.SIGUSR1:
+                    for worker in self._workers.values():
+                        worker.kill(signal.SIGUSR1)
+                case signal.SIGTTIN:
+                    self._resize(self._count + 1)
+                case signal.SIGTTOU:
+                    self._resize(max(1, self._count - 1))
+
+    def _stop(self) -> None:
+        if self._stopping:
+            logger.warning("stopping at once workers=%d", len(self._workers))
+            for worker in self._workers.values():
+                worker.kill()
+            return
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.draining = False  # a recycling one gets the shorter of both graces
+            self._drain(worker, self._limits.graceful_timeout, "stop")
+
+    def _roll(self) -> None:
+        """Replace every worker in turn by one of the configuration as it is now."""
+        generation = None if self._stopping else self._reload()
+        if generation is None:
+            return
+        if generation.workers != self._generation.workers:
+            self._generation = generation
+            self._resize(generation.workers)
+        self._generation = generation
+        self._to_roll = [w for w in self._workers.values() if not w.draining]
+
+    def _resize(self, count: int) -> None:
+        logger.info("workers=%d was=%d", count, self._count)
+        self._count = count
+        serving = {w.slot for w in self._workers.values() if not w.draining}
+        for slot in range(1, count + 1):
+            if slot not in serving and not self._stopping:
+                self._spawn(slot)
+        for worker in list(self._workers.values()):
+            if worker.slot > count:
+                self._drain(worker, self._limits.recycle_grace, "fewer workers")
+
+    # Time
+
+    def _wait(self, timeout: float) -> None:
+        for key, _ in self._selector.select(timeout):
+            if key.data is None:
+                self._signalled()
+            else:
+                self._heard(key.data)
+        self._reap()
+
+    def _until_next_deadline(self) -> float:
+        now = time.monotonic()
+        due = [now + 1.0, *self._respawn_at.values()]
+        due += [w.drain_deadline for w in self._workers.values() if w.drain_deadline]
+        return max(0.0, min(due) - now)
+
+    def _tick(self, now: float) -> None:
+        self._kill_overdue(now)
+        if self._stopping:
+            return
+        for slot in [s for s, at in self._respawn_at.items() if at <= now]:
+            self._spawn(slot)
+        self._replace_next(now)
+
+    def _kill_overdue(self, now: float) -> None:
+        limits = self._limits
+        for worker in self._workers.values():
+            patience = limits.hang_timeout if worker.ready else limits.start_timeout
+            # Half a second more than the worker itself was told: it cuts and reports first.
+            if worker.drain_deadline and now > worker.drain_deadline + 0.5:
+                why = "did not drain in time"
+            elif patience and now - worker.last_seen > patience:
+                why = "gives no sign of life"
+            else:
+                continue
+            logger.error("worker killed worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
+            worker.kill()
+            worker.last_seen = now  # once is enough
+
+    def _replace_next(self, now: float) -> None:
+        """Start the replacement of one worker, unless one is on its way.
+
+        A roll goes on while old workers still drain; a worker that is replaced
+        for its memory waits until no other drains.
+        """
+        if self._replacing or now < self._replace_not_before:
+            return
+        draining = any(w.draining for w in self._workers.values())
+        queue = self._to_roll or ([] if draining else self._to_recycle)
+        if queue:
+            old = queue.pop(0)
+            self._spawn(old.slot, instead_of=old)
+
+
+def _ignore(signum: int, frame: object) -> None:
+    """The wakeup socket carries the signal's number; nothing is done in the handler."""

@@ -1,0 +1,93 @@
+"""One worker process under `hipache serve`: a uvicorn server that its supervisor steers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from time import monotonic
+
+import psutil
+import uvicorn
+
+from app.worker_process import ControlChannel, Message
+
+logger = logging.getLogger("hipache.worker")
+
+REPORT_INTERVAL = 1.0
+"""Seconds between two signs of life."""
+
+
+class WorkerServer(uvicorn.Server):
+    """A uvicorn server that listens to its control socket, not to the terminal.
+
+    Ctrl-C reaches every process of the terminal's group at once: were workers
+    to act on it, they would end beside the supervisor's plan, not by it.
+    """
+
+    def __init__(self, config: uvicorn.Config, control: socket.socket) -> None:
+        super().__init__(config)
+        self._channel = ControlChannel(control)
+        self._started_at = monotonic()
+        self._process = psutil.Process()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._channel.sock, self._heard)
+        self._channel.send(say="ready", pid=os.getpid())
+        self._say_alive()
+
+    def drain(self, grace: float) -> None:
+        """Accept nothing new, let what runs finish within `grace` seconds (0: however long)."""
+        self.config.timeout_graceful_shutdown = grace or None  # type: ignore[assignment]
+        self.should_exit = True
+
+    def ask_for_recycling(self, why: str) -> None:
+        """Tell the supervisor that a fresh worker should take over."""
+        self._channel.send(say="recycle", why=why)
+
+    def _heard(self) -> None:
+        messages = self._channel.receive()
+        if messages is None:
+            asyncio.get_running_loop().remove_reader(self._channel.sock)
+            logger.error("the supervisor is gone, stopping pid=%d", os.getpid())
+            self.force_exit = True
+            self.should_exit = True
+            return
+        for message in messages:
+            if message.get("do") == "drain":
+                self.drain(message["grace"])
+
+    def _say_alive(self) -> None:
+        self._channel.send(say="alive", **self.figures())
+        asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._say_alive)
+
+    def figures(self) -> Message:
+        """What `hipache status` shows of this worker."""
+        return {
+            "age": round(monotonic() - self._started_at, 1),
+            "rss": self._process.memory_info().rss,
+            "requests": self.server_state.total_requests,
+            "connections": len(self.server_state.connections),
+            "in_flight": len(self.server_state.tasks),
+        }
+
+
+def serve(
+    config: uvicorn.Config, sockets: Sequence[socket.socket], control: socket.socket
+) -> WorkerServer:
+    """Run until drained; returns the server, whose figures are final then."""
+    server = WorkerServer(config, control)
+    server.run(sockets=list(sockets))
+    return server
