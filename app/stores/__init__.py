@@ -9,6 +9,7 @@ from app.stores.base import Store
 from app.stores.cached import CachedStore
 from app.stores.driver import parse_driver
 from app.stores.embedded import EmbeddedServer, EmbeddedStore
+from app.stores.file import FileStore
 from app.stores.redis import RedisStore
 
 __all__ = ["CachedStore", "hold", "open_store"]
@@ -28,6 +29,8 @@ def _store(config: Config) -> Store:
     timeout = config.server.store_timeout or None
     if drivers[0].scheme == "embedded":
         return EmbeddedStore(drivers[0], timeout=timeout)
+    if drivers[0].scheme == "file":
+        return FileStore(drivers[0].path)
     return RedisStore(drivers, timeout=timeout)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from app.config_faults import masked_url
 from app.errors import ConfigError
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
@@ -81,7 +82,7 @@ def _parse_redis(scheme: str, text: str) -> Driver:
     try:
         url = urlsplit(text)
     except ValueError as exc:
-        raise ConfigError(f"driver: {exc} in {mask(text)!r}") from None
+        raise ConfigError(f"driver: {exc} in {masked_url(text)!r}") from None
     credentials, at, hosts = url.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     query = dict(parse_qsl(url.query))
@@ -89,12 +90,14 @@ def _parse_redis(scheme: str, text: str) -> Driver:
     service = ""
     if scheme in SENTINEL_SCHEMES:
         if not parts:
-            raise ConfigError(f"driver: {mask(text)!r} needs the service: {scheme}://host/service")
+            raise ConfigError(
+                f"driver: {masked_url(text)!r} needs the service: {scheme}://host/service"
+            )
         service = parts.pop(0)
     if scheme == "unix":
         path, parts = unquote(url.path), []
         if not path.startswith("/"):
-            raise ConfigError(f"driver: {mask(text)!r}: expected unix:///path/to/redis.sock")
+            raise ConfigError(f"driver: {masked_url(text)!r}: expected unix:///path/to/redis.sock")
     else:
         path = ""
     database = query.pop("db", "") or (parts[0] if parts else "0")
@@ -102,9 +105,11 @@ def _parse_redis(scheme: str, text: str) -> Driver:
         key: query.pop(key) for key in ("cafile", "certfile", "keyfile", "verify") if key in query
     }
     if query:
-        raise ConfigError(f"driver: unknown parameter {next(iter(query))!r} in {mask(text)!r}")
+        raise ConfigError(
+            f"driver: unknown parameter {next(iter(query))!r} in {masked_url(text)!r}"
+        )
     if not re.fullmatch(r"[0-9]{1,5}", database) or len(parts) > 1:
-        raise ConfigError(f"driver: {mask(text)!r}: the database must be a number, as in /0")
+        raise ConfigError(f"driver: {masked_url(text)!r}: the database must be a number, as in /0")
     return Driver(
         scheme=scheme,
         addresses=() if path else _addresses(hosts, DEFAULT_PORTS[scheme], text),
@@ -125,24 +130,8 @@ def _addresses(hosts: str, default_port: int, text: str) -> tuple[tuple[str, int
             url = urlsplit(f"//{part}")
             addresses.append((url.hostname or "127.0.0.1", url.port or default_port))
         except ValueError as exc:
-            raise ConfigError(f"driver: {exc} in {mask(text)!r}") from None
+            raise ConfigError(f"driver: {exc} in {masked_url(text)!r}") from None
     return tuple(addresses)
-
-
-def mask(text: str) -> str:
-    """A URL with its password replaced.
-
-    >>> mask("redis://u:secret@h/0")
-    'redis://u:***@h/0'
-    """
-    url = urlsplit(text) if "[" not in text else None
-    if url is None:
-        return re.sub(r"(//[^/@:]*):[^@/]*@", r"\1:***@", text)
-    credentials, at, hosts = url.netloc.rpartition("@")
-    if not at:
-        return text
-    user, colon, _ = credentials.partition(":")
-    return urlunsplit(url._replace(netloc=f"{user}{':***' if colon else ''}@{hosts}"))
 
 
 def _host_port(host: str, port: int) -> str:

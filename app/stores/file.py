@@ -1,0 +1,138 @@
+"""`file:PATH`: frontends in a text file, taken over whole or not at all when it changes.
+
+Marks live in each worker: nobody else reads them from a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from types import MappingProxyType
+
+from watchfiles import awatch
+
+from app.errors import StoreUnavailable
+from app.routing import Backend, Frontend, Mark, lookup_keys, parse_frontend
+from app.stores.base import NO_MARKS, Found, Listener, Marks
+from app.stores.table import Entry, TableError, parse_table
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 500
+"""Milliseconds after which the file is looked at even if no event came: network file systems and
+symbolic links into other folders send none."""
+QUIET = 0.05
+"""Seconds without a change after which a file counts as completely written."""
+
+Stamp = tuple[int, int, int] | None
+
+
+class FileStore:
+    """The table of one file in memory."""
+
+    shares_marks = False
+
+    def __init__(self, path: str) -> None:
+        """Reads nothing yet; `watch` does."""
+        self.name = f"file:{path}"
+        self._path = Path(path).absolute()
+        self._frontends: dict[str, Frontend] | None = None
+        self._entries: dict[str, Entry] = {}
+        self._stamp: Stamp = None
+        self._reason = "not read yet"
+
+    async def lookup(self, host: str) -> Found | None:
+        """From memory. Raises StoreUnavailable while there never was a good table."""
+        if self._frontends is None:
+            raise StoreUnavailable(self._reason)
+        for key in lookup_keys(host):
+            if (frontend := self._frontends.get(key)) is not None:
+                return Found(frontend)
+        return None
+
+    async def marks(self, frontend: Frontend) -> Marks:
+        """None: a file holds no marks."""
+        return NO_MARKS
+
+    async def write_mark(
+        self, frontend: Frontend, backend: Backend, mark: Mark, *, shared_until: float
+    ) -> None:
+        """Nothing: `shares_marks` is False."""
+
+    async def erase_mark(self, frontend: Frontend, backend: Backend) -> None:
+        """Nothing: `shares_marks` is False."""
+
+    async def watch(self, listener: Listener) -> None:
+        """Read the file, and again whenever it changes."""
+        await self._look(listener)
+        while True:
+            try:
+                # The folder, not the file: editors write a new file and rename it.
+                async for _ in awatch(
+                    self._path.parent, debounce=200, step=20, rust_timeout=LOOK_EVERY,
+                    yield_on_timeout=True, recursive=False,
+                ):  # fmt: skip
+                    await self._look(listener)
+            except OSError as exc:
+                logger.error("file store can not be watched file=%s cause=%s", self._path, exc)
+                await asyncio.sleep(LOOK_EVERY / 1000)
+                await self._look(listener)
+
+    async def _look(self, listener: Listener) -> None:
+        stamp = self._stat()
+        if stamp == self._stamp and self._stamp is not None:
+            return
+        while True:
+            await asyncio.sleep(QUIET)
+            if (again := self._stat()) == stamp:
+                break
+            stamp = again
+        if stamp != self._stamp or self._frontends is None:
+            self._stamp = stamp
+            self._load(listener)
+
+    def _stat(self) -> Stamp:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+    def _load(self, listener: Listener) -> None:
+        try:
+            text = self._path.read_text("utf-8")
+            if not text.strip():
+                raise TableError(f"{self._path} line 1: the file is empty")
+            entries = parse_table(text, str(self._path))
+        except (OSError, UnicodeDecodeError, TableError) as exc:
+            self._refuse(str(exc), listener)
+            return
+        first = self._frontends is None
+        before, self._entries = self._entries, entries
+        known = self._frontends or {}
+        changed = {key for key in before | entries if before.get(key) != entries.get(key)}
+        self._frontends = {
+            key: known[key] if key not in changed and key in known else _frontend(key, entry)
+            for key, entry in entries.items()
+        }
+        logger.info("routes read file=%s frontends=%d", self._path, len(entries))
+        if first:
+            listener.tracking()
+        for key in changed:
+            listener.frontend_changed(key)
+
+    def _refuse(self, reason: str, listener: Listener) -> None:
+        if self._frontends is None:
+            if reason != self._reason:
+                listener.unreachable(reason)
+            self._reason = reason
+        else:
+            logger.error("routes refused cause=%s: the last good table keeps serving", reason)
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+
+def _frontend(key: str, entry: Entry) -> Frontend:
+    return parse_frontend(key, entry.rows, MappingProxyType(dict(entry.options)))

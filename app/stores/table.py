@@ -1,0 +1,170 @@
+"""A whole table of frontends as text, TOML or JSON: the file store's and the export's form. Pure.
+
+["www.example.com"]
+id = "mywebsite"
+backends = ["http://192.168.0.42:80", "http://192.168.0.43:80"]
+options = { policy = "round_robin" }
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from app.errors import BadHost, HipacheError
+from app.routing import MAX_WILDCARD_LABELS, InvalidBackendURL, normalise_host, parse_backend
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class TableError(HipacheError):
+    """A table, or a change to one, that can not be used; the text says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one key of a store holds."""
+
+    identifier: str
+    backends: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+    ttl: int | None = None
+    """Seconds until it disappears; only Redis knows that."""
+
+    @property
+    def rows(self) -> list[str]:
+        """Hipache's list: the identifier, then the backends."""
+        return [self.identifier, *self.backends]
+
+
+Table = dict[str, Entry]
+
+
+def check_key(key: str) -> str:
+    """A frontend's key in the form in which it is looked up.
+
+    >>> check_key("*.Example.COM.")
+    '*.example.com'
+
+    Raises TableError where no request could ever match it.
+    """
+    if key == "*":
+        return key
+    wildcard, host = key.startswith("*."), key.removeprefix("*.")
+    try:
+        name = normalise_host(host.encode("latin-1", "replace"))
+    except BadHost:
+        raise TableError(f"{key!r} is no host, no *.domain and not *") from None
+    if ":" in host and not host.startswith("["):
+        raise TableError(f"{key!r}: the key is the host without its port: {name!r}")
+    if not wildcard:
+        return name
+    if name.startswith("["):
+        raise TableError(f"{key!r}: an address has no wildcard")
+    if name.count(".") >= MAX_WILDCARD_LABELS:
+        raise TableError(
+            f"{key!r} never matches: a wildcard has at most {MAX_WILDCARD_LABELS} labels"
+        )
+    return f"*.{name}"
+
+
+def check_entry(key: str, entry: Entry) -> None:
+    """Raise TableError where a backend is no URL or stands twice in the list."""
+    seen: dict[tuple[str, str, int], str] = {}
+    for url in entry.backends:
+        try:
+            origin = parse_backend(url, 0).origin
+        except InvalidBackendURL as exc:
+            raise TableError(f"{key}: backend {exc}") from None
+        if origin in seen:
+            raise TableError(f"{key}: backend {url!r} is there twice")
+        seen[origin] = url
+
+
+def parse_table(text: str, source: str) -> Table:
+    """The table of a file, JSON if `source` ends in .json, else TOML.
+
+    Raises TableError with file, line and reason. All or nothing.
+    """
+    try:
+        raw = json.loads(text) if source.endswith(".json") else tomllib.loads(text)
+    except json.JSONDecodeError as exc:
+        raise TableError(f"{source} line {exc.lineno}: {exc.msg}") from None
+    except tomllib.TOMLDecodeError as exc:
+        # "... (at line 3, column 7)" or "... (at end of document)"
+        reason, _, where = str(exc).partition(" (at ")
+        numbers = re.findall(r"[0-9]+", where) or [str(text.count("\n") + 1)]
+        raise TableError(f"{source} line {numbers[0]}: {reason}") from None
+    if not isinstance(raw, dict):
+        raise TableError(f"{source} line 1: expected an object of hosts")
+    table: Table = {}
+    for name, value in raw.items():
+        try:
+            key = check_key(name)
+            if key in table:
+                raise TableError(f"{key} is there twice")
+            table[key] = _entry(name, value)
+            check_entry(key, table[key])
+        except TableError as exc:
+            line = _line_of(text, name, str(exc))
+            raise TableError(f"{source} line {line}: {exc}") from None
+    return table
+
+
+def _entry(name: str, value: Any) -> Entry:
+    if not isinstance(value, dict):
+        raise TableError(f'{name}: expected a table: ["{name}"]')
+    unknown = [key for key in value if key not in ("id", "backends", "options", "ttl")]
+    if unknown and isinstance(value[unknown[0]], dict):
+        raise TableError(f'quote the host: ["{name}.{unknown[0]}..."]')
+    if unknown:
+        raise TableError(f"{name}: unknown key {unknown[0]!r}; expected id, backends or options")
+    identifier, backends = value.get("id", name), value.get("backends", [])
+    options, ttl = value.get("options", {}), value.get("ttl")
+    if not isinstance(identifier, str):
+        raise TableError(f"{name}: id: expected a text, found {identifier!r}")
+    if not isinstance(backends, list) or not all(isinstance(url, str) for url in backends):
+        raise TableError(f"{name}: backends: expected a list of URLs, found {backends!r}")
+    if not isinstance(options, dict):
+        raise TableError(f"{name}: options: expected a table, found {options!r}")
+    if ttl is not None and (type(ttl) is not int or ttl <= 0):
+        raise TableError(f"{name}: ttl: expected seconds, found {ttl!r}")
+    texts = {option: _option(name, option, setting) for option, setting in options.items()}
+    return Entry(identifier, tuple(backends), MappingProxyType(texts), ttl)
+
+
+def _option(name: str, option: str, setting: Any) -> str:
+    if isinstance(setting, bool):
+        return "true" if setting else "false"
+    if isinstance(setting, str | int | float):
+        return str(setting)
+    raise TableError(f"{name}: options.{option}: expected a text or a number, found {setting!r}")
+
+
+def _line_of(text: str, name: str, reason: str) -> int:
+    """The line that a complaint is about: the quoted value if it is in the file, else the key."""
+    start = text.find(name)
+    quoted = re.search(r"'([^']*)'", reason)
+    if start >= 0 and quoted and (there := text.find(quoted.group(1), start)) >= 0:
+        start = there
+    return text.count("\n", 0, max(start, 0)) + 1
+
+
+def dump_table(table: Mapping[str, Entry]) -> str:
+    """The table as JSON that `parse_table` reads, keys in order."""
+    return json.dumps({key: as_json(table[key]) for key in sorted(table)}, indent=2) + "\n"
+
+
+def as_json(entry: Entry) -> dict[str, Any]:
+    """One entry in the form of the file; what is empty is left out."""
+    value: dict[str, Any] = {"id": entry.identifier, "backends": list(entry.backends)}
+    if entry.options:
+        value["options"] = dict(entry.options)
+    if entry.ttl is not None:
+        value["ttl"] = entry.ttl
+    return value
