@@ -26,9 +26,12 @@ from app.headers import ForwardedFields
 from app.health import RetryBudget
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
+from app.options import default_options
 from app.pages import ErrorPages
+from app.routing import Frontend
 from app.server.edge import Edge
 from app.server.running import configure
+from app.sticky import secret_of
 from app.stores import open_store
 from app.stores.base import Routes
 from app.upstream.client import UpstreamClient
@@ -94,7 +97,13 @@ def create_app(
 
 def _gateway(config: Config, routes: Routes) -> Gateway:
     server = config.server
-    balancer = Balancer(random=random.random, clock=time.time)
+    balancer = Balancer(
+        default_options(config.balance),
+        random=random.random,
+        clock=time.time,
+        secret=secret_of(config.balance.secret, config.driver),
+        report=_complain,
+    )
     reports = HealthReports(
         routes,
         balancer,
@@ -114,6 +123,10 @@ def _gateway(config: Config, routes: Routes) -> Gateway:
         log=None,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
     )
+
+
+def _complain(frontend: Frontend, problem: str) -> None:
+    logger.warning("option unusable frontend=%s cause=%s", frontend.key, problem)
 
 
 def _configured() -> Config:

@@ -63,6 +63,9 @@ class FileStore:
     async def erase_mark(self, frontend: Frontend, backend: Backend) -> None:
         """Nothing: `shares_marks` is False."""
 
+    async def announce(self, frontend: Frontend, backend: Backend) -> None:
+        """Nothing: nobody listens."""
+
     async def watch(self, listener: Listener) -> None:
         """Read the file, and again whenever it changes."""
         await self._look(listener)

@@ -1,0 +1,75 @@
+"""Health and balancing through the whole proxy, with the options that an operator writes."""
+
+import re
+
+import pytest
+
+from tests.backends import answer, answering, refusing, resetting
+from tests.redis_servers import RedisServer
+from tests.serving import Proxy, proxying
+
+POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"
+GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+
+async def set_options(proxy: Proxy, **fields: str) -> None:
+    async with proxy.valkey.client as redis:
+        await redis.hset("options:a.test", mapping=fields)
+
+
+@pytest.mark.parametrize("request_", [GET, POST], ids=["GET", "POST"])
+async def test_a_backend_that_refuses_costs_no_request(
+    valkey: RedisServer, request_: bytes
+) -> None:
+    async with proxying(valkey) as proxy, answering(answer(b"hello")) as alive, refusing() as dead:
+        await proxy.route("a.test", dead, alive)
+        replies = [await proxy.talk(request_) for _ in range(20)]
+    assert all(reply.endswith(b"hello") for reply in replies)
+    async with valkey.client as redis:
+        assert await redis.smembers("dead:a.test") == {"0"}
+        assert list(await redis.hgetall("dead-info:a.test")) == [dead]
+
+
+async def test_a_post_that_was_sent_is_not_sent_again(valkey: RedisServer) -> None:
+    async with proxying(valkey) as proxy, resetting() as one, resetting() as two:
+        await proxy.route("a.test", one, two)
+        assert (await proxy.talk(POST)).startswith(b"HTTP/1.1 502 ")
+        assert len(one.requests) + len(two.requests) == 1
+        assert (await proxy.talk(GET)).startswith(b"HTTP/1.1 502 ")
+        assert len(one.requests) + len(two.requests) > 2
+
+
+async def test_options_in_redis_decide_and_mistakes_cost_nothing(
+    valkey: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with proxying(valkey) as proxy, answering(answer()) as one, answering(answer()) as two:
+        await proxy.route("a.test", one, two)
+        await set_options(proxy, **{f"drain:{one.url}": "on", "policy": "fastest"})
+        for _ in range(10):
+            assert (await proxy.get()).startswith(b"HTTP/1.1 200 ")
+    assert (len(one.requests), len(two.requests)) == (0, 10)
+    assert [m for m in caplog.messages if "option unusable" in m] == [
+        "option unusable frontend=a.test cause=policy 'fastest' is none of "
+        "random, round_robin, least_conn, least_time, hash"
+    ]
+
+
+async def test_a_browser_with_the_sticky_cookie_stays(valkey: RedisServer) -> None:
+    async with proxying(valkey) as proxy, answering(answer()) as one, answering(answer()) as two:
+        await proxy.route("a.test", one, two)
+        await set_options(proxy, sticky="on")
+        first = await proxy.get()
+        found = re.search(rb"\r\nset-cookie: (hipache=[0-9a-f]+); Path=/; HttpOnly", first)
+        assert found
+        again = GET[:-2] + b"Cookie: " + found[1] + b"\r\n\r\n"
+        replies = [await proxy.talk(again) for _ in range(10)]
+    assert sorted((len(one.requests), len(two.requests))) == [0, 11]
+    assert not any(b"set-cookie" in reply.lower() for reply in replies)
+
+
+async def test_when_all_are_dead_one_that_lives_is_found_again(valkey: RedisServer) -> None:
+    async with proxying(valkey) as proxy, answering(answer()) as one, refusing() as two:
+        await proxy.route("a.test", one, two)
+        async with valkey.client as redis:
+            await redis.sadd("dead:a.test", 0, 1)
+        assert [(await proxy.get())[9:12] for _ in range(5)] == [b"200"] * 5
