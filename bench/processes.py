@@ -36,11 +36,12 @@ def pinned(core: int, argv: Sequence[str | Path]) -> list[str]:
 def start(
     argv: Sequence[str | Path], *, core: int, log: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Run `argv` on `core` with its output in `log`."""
+    """Run `argv` on `core`, with its output in `log` and in that folder."""
     with log.open("ab") as output:
         return subprocess.Popen(
             pinned(core, argv),
             stdin=subprocess.DEVNULL,
+            cwd=log.parent,
             stdout=output,
             stderr=output,
             env={**os.environ, **(env or {})},

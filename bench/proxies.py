@@ -22,6 +22,9 @@ from bench.sites import CONFIGS, ECHO_HOST, HOSTS, Site
 
 CHECKOUT = Path(__file__).parent.parent
 
+UNSET = dict.fromkeys(("REDIS_URL", "PORT", "WEB_CONCURRENCY", "SETTINGS_FLAVOR"), "")
+"""What else in the environment would win over the configuration; empty counts as not set."""
+
 
 class Proxy(ABC):
     """A program that listens on `site.port` and proxies by `Host`."""
@@ -138,9 +141,12 @@ class Hipache(Proxy):
         self._write_routes(port, site)
         config = site.folder / f"{self.name}.json"
         config.write_text(json.dumps(self._config(site, port), indent=2))
-        argv = [sys.executable, "-m", "app.cli", "serve", "--config", str(config)]
-        env = {"PYTHONPATH": str(CHECKOUT)}
-        return [serve(argv, site, stack, env, self.name), store.pid]
+        env = {"PYTHONPATH": str(CHECKOUT), **UNSET, "HIPACHE_CONFIG": str(config)}
+        return [serve(self.command(site), site, stack, env, self.name), store.pid]
+
+    def command(self, site: Site) -> list[str]:
+        """What serves on `site.port` with the configuration that the environment names."""
+        return [sys.executable, "-m", "app.cli", "serve"]
 
     def _config(self, site: Site, database: int) -> dict[str, Any]:
         return {

@@ -83,15 +83,31 @@ def row(samples: Sequence[Sample], scenario: str, proxy: str) -> Row | None:
 def cpu_ratio(
     samples: Sequence[Sample], over: tuple[str, str], under: tuple[str, str]
 ) -> float | None:
-    """Median over the rounds of the CPU per request of `over` by that of `under`.
+    """Median over the rounds of the CPU per request of `over` divided by that of `under`.
 
     Both are (scenario, proxy). Runs of one round lie seconds apart, so the ratio
     is steadier than its two parts when the machine is not. None if no round has both.
     """
-    by_round = {(each.scenario, each.proxy, each.round): each.cpu_us for each in samples}
-    ratios = [
-        cpu / by_round[(*under, turn)]
-        for (scenario, proxy, turn), cpu in by_round.items()
-        if (scenario, proxy) == over and by_round.get((*under, turn), 0) > 0
-    ]
+    pairs = _of_same_round(samples, over, under)
+    ratios = [first / second for first, second in pairs if second > 0]
     return median(ratios) if ratios else None
+
+
+def cpu_difference(
+    samples: Sequence[Sample], more: tuple[str, str], less: tuple[str, str]
+) -> float | None:
+    """As `cpu_ratio`, but CPU microseconds per request of `more` minus that of `less`."""
+    pairs = _of_same_round(samples, more, less)
+    return median(first - second for first, second in pairs) if pairs else None
+
+
+def _of_same_round(
+    samples: Sequence[Sample], first: tuple[str, str], second: tuple[str, str]
+) -> list[tuple[float, float]]:
+    cpu = {(each.scenario, each.proxy, each.round): each.cpu_us for each in samples}
+    turns = sorted({each.round for each in samples})
+    return [
+        (cpu[(*first, turn)], cpu[(*second, turn)])
+        for turn in turns
+        if (*first, turn) in cpu and (*second, turn) in cpu
+    ]

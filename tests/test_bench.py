@@ -15,7 +15,7 @@ from bench.__main__ import main
 from bench.load import Outcome, command, parse
 from bench.needs import missing
 from bench.processes import BenchError
-from bench.results import Sample, cpu_ratio
+from bench.results import Sample, cpu_difference, cpu_ratio
 from bench.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
 from bench.sites import CONFIGS, fill_in
 from bench.ws_load import Load, frame, run
@@ -71,6 +71,14 @@ def test_a_ratio_is_the_median_of_the_rounds_not_the_ratio_of_the_medians() -> N
     assert cpu_ratio(samples, ("small_get", "ours"), ("small_get", "theirs")) == 2.0
 
 
+def test_a_difference_is_the_median_of_the_rounds() -> None:
+    samples = [
+        *(sample("on", cpu, turn=turn) for turn, cpu in enumerate([12, 45, 93])),
+        *(sample("off", cpu, turn=turn) for turn, cpu in enumerate([10, 40, 90])),
+    ]
+    assert cpu_difference(samples, ("small_get", "on"), ("small_get", "off")) == 3
+
+
 def test_a_ratio_to_what_was_not_measured_is_none() -> None:
     samples = [sample("ours", 10), sample("theirs", 10, turn=1)]
     assert cpu_ratio(samples, ("small_get", "ours"), ("small_get", "theirs")) is None
@@ -100,7 +108,9 @@ def test_a_target_that_was_not_measured_is_left_out() -> None:
 
 
 def test_every_target_names_scenarios_that_exist() -> None:
-    named = {side[0] for each in targets.TARGETS for side in (each.over, each.under) if side}
+    named = {
+        side[0] for each in targets.TARGETS for side in (each.over, each.under, each.minus) if side
+    }
     assert named <= set(BY_NAME)
 
 

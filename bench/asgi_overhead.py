@@ -1,0 +1,49 @@
+"""What Starlette costs: the same proxy on it, and as a raw ASGI application beside it.
+
+`python -m bench.asgi_overhead` runs both under a bare uvicorn, in one run, and
+prints the difference in CPU per request (`targets.py` says how much it may be).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import create_app
+from bench.__main__ import main
+from bench.proxies import Hipache
+from bench.sites import Site
+
+
+def raw() -> ASGIApp:
+    """The application's endpoint, called by the server; Starlette only starts and stops it."""
+    app = create_app()
+    endpoint = app.router.default
+
+    async def without_starlette(scope: Scope, receive: Receive, send: Send) -> None:
+        await (app if scope["type"] == "lifespan" else endpoint)(scope, receive, send)
+
+    return without_starlette
+
+
+@dataclass
+class UnderUvicorn(Hipache):
+    """Hipache as an ASGI application under plain uvicorn."""
+
+    factory: str = "app:create_app"
+
+    def command(self, site: Site) -> list[str]:
+        return [
+            sys.executable, "-m", "uvicorn", self.factory, "--factory", "--port", str(site.port),
+            "--no-access-log",
+        ]  # fmt: skip
+
+
+ON_STARLETTE = UnderUvicorn("on-starlette")
+RAW = UnderUvicorn("raw-asgi", factory="bench.asgi_overhead:raw")
+
+
+if __name__ == "__main__":
+    sys.exit(main(["--only", "small_get", *sys.argv[1:]], proxies=[ON_STARLETTE, RAW]))
