@@ -80,5 +80,6 @@ def uvicorn_config(
         date_header=False,
         proxy_headers=False,
         access_log=False,
+        workers=1,  # else it reads WEB_CONCURRENCY itself, and an empty one ends the worker
         **options,
     )
