@@ -46,7 +46,7 @@ class UvicornHello(Proxy):
             "--loop", "uvloop", "--http", "httptools", "--lifespan", "off", "--no-access-log",
             "--no-proxy-headers", "--no-server-header", "--no-date-header",
         ]  # fmt: skip
-        return [serve(argv, site, stack, {"PYTHONPATH": str(CHECKOUT)}, self.name)]
+        return [serve(argv, site, stack, {"PYTHONPATH": str(CHECKOUT)})]
 
     def version(self) -> str:
         return f"uvicorn {version('uvicorn')}"

@@ -59,6 +59,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def tail(log: Path) -> str:
+    """The last lines of a program's output, for whoever must find out why."""
+    return log.read_text(errors="replace")[-2000:]
+
+
 @contextmanager
 def serving(
     argv: Sequence[str | Path],
@@ -87,6 +92,5 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> No
         else:
             return
         if process.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace")[-2000:]
-            raise BenchError(f"{process.args!r} does not listen on port {port}:\n{said}")
+            raise BenchError(f"{process.args!r} does not listen on port {port}:\n{tail(log)}")
         time.sleep(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -142,7 +143,7 @@ class Hipache(Proxy):
         config = site.folder / f"{self.name}.json"
         config.write_text(json.dumps(self._config(site, port), indent=2))
         env = {"PYTHONPATH": str(CHECKOUT), **UNSET, "HIPACHE_CONFIG": str(config)}
-        return [serve(self.command(site), site, stack, env, self.name), store.pid]
+        return [serve(self.command(site), site, stack, env), store.pid]
 
     def command(self, site: Site) -> list[str]:
         """What serves on `site.port` with the configuration that the environment names."""
@@ -157,6 +158,8 @@ class Hipache(Proxy):
             },
             "http": {"port": site.port, "bind": ["127.0.0.1"]},
             "driver": [f"redis://127.0.0.1:{database}"],
+            # Another user may not be able to read this checkout, or root's Python.
+            **({"user": "root", "group": "root"} if os.geteuid() == 0 else {}),
             **self.more,
         }
 
@@ -185,7 +188,7 @@ class Direct(Proxy):
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
         argv = [sys.executable, "-m", "bench.echo", str(site.port)]
-        return [serve(argv, site, stack, {"PYTHONPATH": str(CHECKOUT)}, self.name)]
+        return [serve(argv, site, stack, {"PYTHONPATH": str(CHECKOUT)})]
 
     def version(self) -> str:
         return f"Python {sys.version.split()[0]}"
@@ -202,11 +205,9 @@ def serve(
     site: Site,
     stack: ExitStack,
     env: Mapping[str, str] | None = None,
-    name: str | None = None,
 ) -> int:
     """Start `argv` as the proxy of `site`, with its output in a log; its process id."""
-    log = site.folder / f"{name or argv[0]}.log"
-    server = serving(argv, site.port, core=site.core, log=log, env=env)
+    server = serving(argv, site.port, core=site.core, log=site.log, env=env)
     return stack.enter_context(server).pid
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import load, procfs
-from bench.processes import STARTUP_SECONDS, BenchError, free_ports, serving
+from bench.processes import STARTUP_SECONDS, BenchError, free_ports, serving, tail
 from bench.proxies import CHECKOUT, Proxy
 from bench.results import Sample
 from bench.scenarios import EchoScenario, HttpScenario, Scenario
@@ -49,10 +49,12 @@ class Rig:
             return  # its generator compares every byte
         for proxy in self.running:
             for host in (HOSTS[0], HOSTS[scenario.hosts - 1]):
-                status, body = _ask(proxy.site.port, host, scenario)
-                if (status, body) != (200, ANSWERS[scenario.path]):
-                    said = body[:200].decode(errors="replace")
-                    raise BenchError(f"{proxy.name}: {status} in {scenario.name}: {said}")
+                found = _ask(proxy.site.port, host, scenario)
+                if found != (200, ANSWERS[scenario.path]):
+                    said = str(found)[:200]
+                    raise BenchError(
+                        f"{proxy.name} in {scenario.name}: {said}\n{tail(proxy.site.log)}"
+                    )
 
     def measure(self, proxy: Running, scenario: Scenario, turn: int, seconds: float) -> Sample:
         """One run of `scenario` against `proxy`; the others stand idle meanwhile."""
@@ -129,8 +131,9 @@ def _start_backend(stack: ExitStack, folder: Path, port: int, inner: int, core: 
     stack.enter_context(serving(["nginx", "-c", config], port, core=core, log=log))
 
 
-def _ask(port: int, host: str, scenario: HttpScenario) -> tuple[int, bytes]:
+def _ask(port: int, host: str, scenario: HttpScenario) -> tuple[int, bytes] | Exception:
     """One request as `scenario` makes it. A proxy that does not route yet gets time to."""
+    found: tuple[int, bytes] | Exception
     deadline = time.monotonic() + STARTUP_SECONDS
     while True:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -140,8 +143,12 @@ def _ask(port: int, host: str, scenario: HttpScenario) -> tuple[int, bytes]:
             )
             answer = client.getresponse()
             found = answer.status, answer.read()
+            if answer.status == 200:
+                return found
+        except (OSError, http.client.HTTPException) as error:
+            found = error
         finally:
             client.close()
-        if found[0] == 200 or time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             return found
         time.sleep(0.1)

@@ -34,6 +34,11 @@ class Site:
     load_core: int
     """What the load, the backends and a proxy's database are pinned to."""
 
+    @property
+    def log(self) -> Path:
+        """What the proxy says."""
+        return self.folder / "output.log"
+
     def write(self, template: str, **more: object) -> Path:
         """Fill in `configs/<template>` and return where the result lies."""
         return fill_in(
