@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import config_faults as faults
-from app.config_checks import check_address, check_balance, check_driver
+from app.config_checks import check_address, check_balance, check_driver, check_logs
 from app.config_faults import Origins
 from app.config_forms import overlay, write_out
 from app.legacy_config import OLD_NAMES, translate
@@ -213,6 +213,10 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     redis = all(url.startswith(("redis", "unix")) for url in config.driver)
     if len(config.driver) not in ((1, 2) if redis else (1,)):
         raise faults.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
+    check_logs(config.server.access_log, config.server.access_log_format, source)
+    if config.server.log_format not in ("text", "json"):
+        found = faults.show(config.server.log_format)
+        raise faults.fault(source, "server.logFormat", f"expected text or json, found {found}")
     for url in config.driver:
         check_driver(url, source, "driver")
     check_balance(config.balance.hash, config.balance.sticky, source)

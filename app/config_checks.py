@@ -6,6 +6,8 @@ import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from app import syslog
+from app.access_log import compile_format
 from app.config_faults import fault, masked_url, show
 from app.options import parse_hash_key, parse_sticky
 
@@ -51,6 +53,21 @@ def check_balance(hash_key: str, sticky: str | None, source: str) -> None:
             parse(value)
         except ValueError as exc:
             raise fault(source, f"balance.{name}", str(exc)) from None
+
+
+def check_logs(target: str | None, template: str, source: str) -> None:
+    """Raises ConfigError where the access log names no place, or its format is none."""
+    if target is not None and not (target and target.isprintable()):
+        expected = "expected a path, stdout, syslog or null"
+        raise fault(source, "server.accessLog", f"{expected}, found {show(target)}")
+    try:
+        syslog.parse_address(target or "")
+    except ValueError as exc:
+        raise fault(source, "server.accessLog", f"{exc}, found {show(target)}") from None
+    try:
+        compile_format(template)
+    except ValueError as exc:
+        raise fault(source, "server.accessLogFormat", str(exc)) from None
 
 
 def whole_number(text: str, source: str, *, low: int, high: int) -> int:

@@ -75,6 +75,13 @@ def test_an_https_bind_inherits_what_it_does_not_name():
         ('{"driver": []}', "driver: expected one URL, or [read, write] of a Redis"),
         ('{"driver": ["file:a", "file:b"]}', "driver: expected one URL, or [read, write]"),
         ('{"driver": "redis://h:99999"}', "driver: expected redis://[user]:password@host:port"),
+        ('{"server": {"logFormat": "xml"}}', "server.logFormat: expected text or json, found"),
+        (
+            '{"server": {"accessLogFormat": "{clint}"}}',
+            "server.accessLogFormat: unknown field {clint}; did you mean {client}?",
+        ),
+        ('{"server": {"accessLog": "syslog://"}}', "server.accessLog: expected syslog, syslog:/p"),
+        ('{"server": {"accessLog": ""}}', "server.accessLog: expected a path"),
         ('{"a": 1, "a": 2}', "a: this key stands twice in one object"),
         ('{"a":\n  }', "not JSON: Expecting value at line 2, column 3"),
         ("[]", "expected an object, found []"),

@@ -1,0 +1,160 @@
+"""The access log's writer: lines are gathered in the event loop and written by a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from time import monotonic
+
+from app.access_log import AccessRecord, compile_format
+from app.config import ServerConfig
+from app.log_sinks import Sink, open_sink
+
+logger = logging.getLogger(__name__)
+
+FLUSH_BYTES = 64 * 2**10
+FLUSH_SECONDS = 1.0
+MAX_PENDING = 16 * 2**20
+"""Bytes that wait for a slow disk; what comes on top is lost, and counted."""
+REPORT_SECONDS = 60.0
+
+
+class LineWriter:
+    """Hands lines to a sink, in order, at most a second or 64 KiB late; never blocks its caller.
+
+    `write` and `reopen` are for one thread, the event loop's. Nothing here
+    raises: a line that can not be written is lost, counted in `lost`, and
+    reported at once and then once a minute.
+    """
+
+    def __init__(
+        self, sink: Sink, *, name: str = "access log", flush_seconds: float = FLUSH_SECONDS
+    ) -> None:
+        self._sink = sink
+        self._name = name
+        self._flush_seconds = flush_seconds
+        self._lines: deque[str] = deque()
+        # Each of these has one writing thread, so that no count needs a lock.
+        self._queued = self._dropped = 0  # bytes and lines, the caller's
+        self._taken = self._failed = 0  # the thread's
+        self._wake = threading.Event()
+        self._due = threading.Event()
+        self._reopen = self._closing = False
+        self._reported_at = -REPORT_SECONDS
+        self._reported_lost = 0
+        # A daemon: a disk that never answers must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def lost(self) -> int:
+        """Lines that were not written."""
+        return self._dropped + self._failed
+
+    def start(self) -> None:
+        """Start the thread; to be called in the process that writes."""
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Queue one line, without its line break."""
+        pending = self._queued - self._taken
+        if pending > MAX_PENDING:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        self._queued += len(line)
+        if not self._wake.is_set():
+            self._wake.set()
+        if pending > FLUSH_BYTES:
+            self._due.set()
+
+    def reopen(self) -> None:
+        """Write what waits and then open the file anew, soon and in the background."""
+        self._reopen = True
+        self._due.set()
+        self._wake.set()
+
+    async def aclose(self, timeout: float = 5.0) -> None:
+        """Write what waits, for at most `timeout` seconds, and close."""
+        await asyncio.to_thread(self.close, timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """As `aclose`, but blocking."""
+        self._closing = True
+        self._due.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._dropped += len(self._lines)  # what a disk that hangs left behind
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            self._wake.wait()
+            self._due.wait(self._flush_seconds)
+            # Read and cleared before the lines are taken: what comes later wakes us again.
+            closing = self._closing
+            self._wake.clear()
+            self._due.clear()
+            self._drain()
+            if self._reopen:
+                self._reopen = False
+                self._sink.reopen()
+            self._report(final=closing)
+        self._sink.close()
+
+    def _drain(self) -> None:
+        while self._lines:
+            batch: list[str] = []
+            size = 0
+            while self._lines and size < FLUSH_BYTES:
+                batch.append(self._lines.popleft())
+                size += len(batch[-1])
+            self._failed += self._sink.write(batch)
+            self._taken += size
+
+    def _report(self, *, final: bool) -> None:
+        lost = self.lost - self._reported_lost
+        if not lost:
+            return
+        now = monotonic()
+        if now - self._reported_at < REPORT_SECONDS and not final:
+            return
+        self._reported_at = now
+        self._reported_lost += lost
+        logger.warning(
+            "%s lost lines=%d cause=%s", self._name, lost, self._sink.fault or "too slow"
+        )
+
+
+class AccessLog:
+    """The access log as the configuration wants it."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.enabled = config.access_log is not None
+        """Without a log nobody needs to fill a record."""
+        self._format = compile_format(config.access_log_format)
+        self._writer = LineWriter(open_sink(config.access_log)) if config.access_log else None
+
+    @property
+    def lost(self) -> int:
+        """Lines that were not written."""
+        return self._writer.lost if self._writer else 0
+
+    def write(self, record: AccessRecord) -> None:
+        """Log one finished request."""
+        if self._writer:
+            self._writer.write(self._format(record))
+
+    def start(self) -> None:
+        if self._writer:
+            self._writer.start()
+
+    def reopen(self) -> None:
+        if self._writer:
+            self._writer.reopen()
+
+    async def aclose(self) -> None:
+        if self._writer:
+            await self._writer.aclose()

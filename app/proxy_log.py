@@ -1,0 +1,169 @@
+"""The log of the proxy itself: one event, one line, the same keys everywhere.
+
+Callers use stdlib logging and write each value behind its key:
+
+    logger.warning("backend dead frontend=%s backend=%s ttl=%ds", …)
+
+The formatters read event and keys from that, so that text and JSON say the
+same, numbers stay numbers in JSON, and no value can break a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import isfinite
+from time import monotonic
+from typing import Any, TextIO
+
+REPEAT_SECONDS = 60.0
+MAX_ALIKE = 30
+"""Lines from one place in the code within REPEAT_SECONDS, whatever their values."""
+MAX_REMEMBERED = 1000
+
+# `key=%s`, with a unit behind it perhaps; or any other conversion, which no key names.
+_CONVERSION = re.compile(
+    r"(?:(?P<key>\w+)=)?(?P<format>%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])[^\s%,]*)"
+)
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quote, = and backslash
+
+
+@lru_cache(512)
+def _parse(template: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    """A message's template as its event and its keys with their formats.
+
+    None where it has no values, or one without a key.
+
+    >>> _parse("backend dead backend=%s ttl=%ds, trying others")
+    ('backend dead, trying others', (('backend', '%s'), ('ttl', '%ds')))
+    """
+    found = list(_CONVERSION.finditer(template))
+    if not found or any(match["key"] is None for match in found):
+        return None
+    event = " ".join(_CONVERSION.sub("", template).split()).replace(" ,", ",")
+    return event, tuple((match["key"], match["format"]) for match in found)
+
+
+def fields(record: logging.LogRecord, *, numbers: bool) -> dict[str, Any]:
+    """What a line says, in order: time, level, event, the event's own keys.
+
+    With `numbers`, a number is one, without its unit; else all is text.
+    """
+    at = datetime.fromtimestamp(record.created, UTC)
+    values: dict[str, Any] = {
+        "time": f"{at:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03}Z",
+        "level": record.levelname.lower(),
+    }
+    parsed = _parse(str(record.msg))
+    if parsed and isinstance(record.args, tuple) and len(record.args) == len(parsed[1]):
+        values["event"], keys = parsed
+        for (key, pattern), arg in zip(keys, record.args, strict=True):
+            is_number = isinstance(arg, int) or (isinstance(arg, float) and isfinite(arg))
+            key = f"{key}_" if key in values else key
+            values[key] = arg if numbers and is_number else pattern % (arg,)
+    else:
+        values["event"] = record.getMessage()
+    if repeated := getattr(record, "repeated", 0):
+        values["repeated"] = repeated
+    if record.exc_info:
+        values["trace"] = logging.Formatter().formatException(record.exc_info)
+    return values
+
+
+class TextFormatter(logging.Formatter):
+    """`key=value`, quoted as in JSON where a value has spaces or worse."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(
+            f"{key}={value if _PLAIN.fullmatch(str(value)) else json.dumps(value)}"
+            for key, value in _with_worker(fields(record, numbers=False), self._worker).items()
+        )
+
+
+class JsonFormatter(TextFormatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(_with_worker(fields(record, numbers=True), self._worker))
+
+
+def _with_worker(values: dict[str, Any], worker: int | None) -> dict[str, Any]:
+    return values if worker is None else {"time": values.pop("time"), "worker": worker} | values
+
+
+class Repeats(logging.Filter):
+    """Lets a warning through once a minute; the next one tells how many were held back.
+
+    What was said is told apart by its values too, so that two dead backends
+    are two lines; but no place in the code gets more than MAX_ALIKE lines a
+    minute, or a client could fill the log with ever new values. Debug and info
+    are not limited. The place is a logger and a message's template.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: OrderedDict[tuple[object, ...], list[float]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        place = (record.name, record.msg)
+        exact = self._admit((*place, str(record.args)), 1)
+        if exact is None:
+            return False
+        alike = self._admit(place, MAX_ALIKE)
+        if alike is None:
+            return False
+        record.repeated = exact + alike
+        return True
+
+    def _admit(self, key: tuple[object, ...], limit: int) -> int | None:
+        """How many were held back since the last one, or None to hold this one back too."""
+        now = self._clock()
+        begun, admitted, held = self._said.pop(key, (now, 0.0, 0.0))
+        if now - begun >= REPEAT_SECONDS:
+            begun, admitted = now, 0.0
+        verdict: int | None = None
+        if admitted < limit:
+            admitted, held, verdict = admitted + 1, 0.0, int(held)
+        else:
+            held += 1
+        self._said[key] = [begun, admitted, held]
+        if len(self._said) > MAX_REMEMBERED:
+            self._said.popitem(last=False)
+        return verdict
+
+
+def set_up(
+    log_format: str,
+    *,
+    debug: bool = False,
+    worker: int | None = None,
+    stream: TextIO | None = None,
+    loggers: tuple[str, ...] = ("app", "uvicorn"),
+) -> None:
+    """Send these loggers to `stream` (stderr) as `text` or `json`; debug messages if `debug`.
+
+    Replaces the handlers they had, so it may be called again in a worker. Of
+    uvicorn, only warnings are kept: its start is told by our own lines.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter((JsonFormatter if log_format == "json" else TextFormatter)(worker))
+    handler.addFilter(Repeats())
+    for name in loggers:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        level = logging.DEBUG if debug else logging.INFO
+        logger.setLevel(logging.WARNING if name == "uvicorn" and not debug else level)

@@ -1,0 +1,185 @@
+"""The writer never blocks its caller, keeps order, and counts what it loses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from app import log_files
+from app.access_log import AccessRecord
+from app.config import ServerConfig
+from app.log_files import AccessLog, LineWriter
+from app.log_sinks import DescriptorSink, FileSink
+
+ROOT = Path(__file__).parent.parent
+
+WRITER = """
+import sys
+from pathlib import Path
+from app.log_files import LineWriter
+from app.log_sinks import FileSink
+path, name, count = sys.argv[1:]
+writer = LineWriter(FileSink(Path(path)))
+writer.start()
+for number in range(int(count)):
+    writer.write(f"{name} {number} {'x' * (number % 300)}")
+writer.close(30)
+print(writer.lost)
+"""
+
+
+@pytest.fixture
+def pipe():
+    """A read end as a file, and a sink on the write end."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end) as reader:
+        yield reader, DescriptorSink(write_end)
+        os.close(write_end)
+
+
+def test_closing_writes_all_lines_in_order(tmp_path):
+    writer = LineWriter(FileSink(tmp_path / "log"))
+    writer.start()
+    lines = [f"line {number}" for number in range(10_000)]
+    for line in lines:
+        writer.write(line)
+    writer.close()
+    assert (tmp_path / "log").read_text().splitlines() == lines
+    assert writer.lost == 0
+
+
+async def test_the_event_loop_closes_it_too(tmp_path):
+    writer = LineWriter(FileSink(tmp_path / "log"))
+    writer.start()
+    writer.write("a")
+    await writer.aclose()
+    assert (tmp_path / "log").read_text() == "a\n"
+
+
+def test_a_lone_line_is_written_within_a_second(pipe):
+    reader, sink = pipe
+    writer = LineWriter(sink)
+    writer.start()
+    writer.write("alone")
+    assert reader.readline() == "alone\n"  # the writer stays open
+    writer.close()
+
+
+def test_64_kib_are_written_at_once(pipe):
+    reader, sink = pipe
+    writer = LineWriter(sink, flush_seconds=3600)
+    writer.start()
+    for _ in range(66):
+        writer.write("x" * 1024)
+    assert [reader.readline() for _ in range(60)] == ["x" * 1024 + "\n"] * 60
+    writer.close()
+
+
+def test_lines_before_a_reopen_go_to_the_old_file(tmp_path):
+    writer = LineWriter(FileSink(tmp_path / "log"), flush_seconds=3600)
+    writer.write("before")
+    writer.reopen()
+    writer.start()
+    writer.close()
+    assert (tmp_path / "log").read_text() == "before\n"
+
+
+def test_a_reopen_creates_the_file_anew_in_the_background(tmp_path):
+    path = tmp_path / "log"
+    writer = LineWriter(FileSink(path), flush_seconds=3600)
+    writer.start()
+    writer.reopen()
+    writer.close()
+    assert path.read_text() == ""
+
+
+def test_a_disk_that_stands_still_never_blocks_and_costs_counted_lines(pipe, monkeypatch, caplog):
+    reader, sink = pipe
+    monkeypatch.setattr(log_files, "MAX_PENDING", 2**20)
+    writer = LineWriter(sink)
+    writer.start()
+    for number in range(5000):
+        writer.write(f"{number} " + "x" * 1000)  # nobody reads: a pipe holds 64 KiB
+    lost = writer.lost
+    assert 3800 < lost < 4200
+    got = [reader.readline() for _ in range(5000 - lost)]
+    assert [int(line.split()[0]) for line in got] == list(range(5000 - lost))
+    assert {len(line.split()[1]) for line in got} == {1000}
+    writer.close()
+    assert writer.lost == lost
+    assert f"access log lost lines={lost} cause=too slow" in caplog.text
+
+
+def test_lines_that_a_standing_disk_keeps_at_the_end_are_counted(pipe):
+    _, sink = pipe
+    writer = LineWriter(sink)
+    writer.start()
+    for _ in range(300):
+        writer.write("x" * 1000)
+    writer.close(timeout=0.01)
+    assert writer.lost > 0
+
+
+def test_a_full_disk_is_told_once_with_a_count(caplog):
+    caplog.set_level(logging.WARNING)
+    writer = LineWriter(FileSink(Path("/dev/full")))
+    writer.start()
+    for _ in range(7):
+        writer.write("lost")
+    writer.close()
+    assert writer.lost == 7
+    assert caplog.messages == ["access log lost lines=7 cause=No space left on device"]
+
+
+def test_four_workers_write_one_file_while_it_is_rotated(tmp_path):
+    path = tmp_path / "access.log"
+    path.touch()
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, str(name), "20000"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in range(4)
+    ]
+    rotations = 0
+    while any(worker.poll() is None for worker in workers):
+        if path.exists() and path.stat().st_size:
+            rotations += 1
+            path.rename(tmp_path / f"access.log.{rotations}")
+        with suppress(subprocess.TimeoutExpired):
+            workers[0].wait(0.02)
+    assert [worker.communicate()[0] for worker in workers] == ["0\n"] * 4
+    lines = [line for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
+    wanted = [
+        f"{name} {number} {'x' * (number % 300)}" for name in range(4) for number in range(20000)
+    ]
+    assert rotations
+    assert sorted(lines) == sorted(wanted)
+
+
+async def test_the_access_log_writes_records_in_the_configured_format(tmp_path):
+    path = tmp_path / "log"
+    log = AccessLog(ServerConfig(access_log=str(path), access_log_format="{status} {host}"))
+    log.start()
+    log.write(AccessRecord(0.0, host="a.org", status=200))
+    await log.aclose()
+    assert path.read_text() == "200 a.org\n"
+    assert (log.enabled, log.lost) == (True, 0)
+
+
+async def test_without_an_access_log_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = AccessLog(ServerConfig(access_log=None))
+    log.start()
+    log.write(AccessRecord(0.0))
+    log.reopen()
+    await log.aclose()
+    assert (log.enabled, log.lost, list(tmp_path.iterdir())) == (False, 0, [])
