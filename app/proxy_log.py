@@ -151,7 +151,7 @@ def set_up(
     debug: bool = False,
     worker: int | None = None,
     stream: TextIO | None = None,
-    loggers: tuple[str, ...] = ("app", "uvicorn"),
+    loggers: tuple[str, ...] = ("app", "hipache", "uvicorn"),
 ) -> None:
     """Send these loggers to `stream` (stderr) as `text` or `json`; debug messages if `debug`.
 
