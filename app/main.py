@@ -29,7 +29,7 @@ from app.http_proxy import HttpProxy
 from app.options import default_options
 from app.pages import ErrorPages
 from app.routing import Frontend
-from app.server.edge import Edge
+from app.server.edge import Edge, Limits
 from app.server.running import configure
 from app.sticky import secret_of
 from app.stores import open_store
@@ -78,7 +78,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        configure(Edge())
+        configure(Edge(Limits.of(config.server)))
         async with AsyncExitStack() as stack:
             routes = store or open_store(config)
             await routes.start()
