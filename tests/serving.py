@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
@@ -31,19 +31,20 @@ class Proxy:
 
     port: int
     valkey: RedisServer
+    clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        """A raw connection, reset at the end of the test if not before."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
 
     async def talk(self, data: bytes) -> bytes:
         """Send, half-close, and read up to the proxy's close."""
         client = await self.connect()
-        try:
-            client.send(data)
-            client.end()
-            return await client.rest()
-        finally:
-            client.reset()
+        client.send(data)
+        client.end()
+        return await client.rest()
 
     async def get(self, target: bytes = b"/", host: bytes = b"a.test") -> bytes:
         return await self.talk(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, host))
@@ -78,4 +79,9 @@ async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
 async def proxying(valkey: RedisServer, **server: Any) -> AsyncIterator[Proxy]:
     """A proxy with these keys of `server` in its configuration."""
     async with serving(create_app(config_of(valkey, **server))) as port:
-        yield Proxy(port, valkey)
+        proxy = Proxy(port, valkey)
+        try:
+            yield proxy
+        finally:
+            for client in proxy.clients:
+                client.reset()
