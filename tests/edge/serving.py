@@ -93,6 +93,10 @@ class Client:
         self.writer.close()
 
 
+async def raw(port: int) -> Client:
+    return Client(*await asyncio.open_connection("127.0.0.1", port))
+
+
 @dataclass
 class Served:
     """The running server."""
@@ -103,7 +107,7 @@ class Served:
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        client = await raw(self.port)
         self.clients.append(client)
         return client
 
@@ -114,9 +118,6 @@ class Served:
         if eof:
             client.end()
         return await client.rest()
-
-    async def stop(self) -> None:
-        self.server.should_exit = True
 
 
 @asynccontextmanager
