@@ -115,7 +115,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
             raise Refusal(400, "no host header")
     elif host.translate(None, HOST):
         raise Refusal(400, "malformed host header")
-    if target[0] != 0x2F:
+    if target[0] != 0x2F or method == b"CONNECT":
         target, authority = reduce_target(method, target, host, secure=secure)
         if authority is not None:
             headers = [field for field in headers if field[0] != b"host"]
