@@ -207,8 +207,12 @@ class Connection(asyncio.Protocol):
 
         Where only the close delimits the body, an orderly close would be its end.
         """
+        self.exchange = None
+        if not close_delimited:
+            self._close()
+            return
         sock: socket.socket | None = self.transport.get_extra_info("socket")
-        if close_delimited and sock is not None and not self.transport.is_closing():
+        if sock is not None and not self.transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._state = CLOSED
         self.deadline = NEVER

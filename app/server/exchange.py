@@ -72,10 +72,12 @@ class Exchange(Response):
             self.protocol.answer_and_close(500, "internal error")
 
     def cut(self) -> None:
-        """Break an answer off; for the application the client has left then."""
-        if not self.disconnected and not self.complete:
-            self.disconnected = True
-            self.protocol.cut(close_delimited=self.close_delimited)
+        """Break the answer off so that the client sees it; for the application it has left."""
+        if self.disconnected or self.complete:
+            return
+        self._flush_head()
+        self.disconnected = True
+        self.protocol.cut(close_delimited=self.close_delimited)
 
     def on_disconnect(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the client goes away before its answer is complete."""

@@ -261,8 +261,7 @@ class HttpProtocol(Connection):
             fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
             self.answer_and_close(refusal.status, str(refusal), fields)
         else:
-            self.exchange = None
-            self.cut(close_delimited=False)
+            self.cut(close_delimited=exchange.close_delimited)
         if exchange is not None:
             exchange.disconnect()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from app.server.edge import Limits
 from tests.edge.serving import Recorder, answer, serving
 
@@ -159,3 +161,31 @@ async def test_an_http10_client_never_gets_chunks() -> None:
     async with serving(app) as served:
         got = await served.talk(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert got == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nab"
+
+
+async def test_what_was_sent_before_a_cut_arrives() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        fields = [(b"content-length", b"9")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        scope["extensions"]["hipache.connection"].cut()
+
+    async with serving(app) as served:
+        assert (await served.talk(GET)).endswith(b"content-length: 9\r\n\r\nhalf")
+
+
+async def test_a_cut_is_a_reset_where_the_close_would_end_the_body() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        await go_on.wait()
+        scope["extensions"]["hipache.connection"].cut()
+
+    go_on = asyncio.Event()
+    async with serving(app) as served:
+        client = await served.connect()
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        await client.until(b"half")
+        go_on.set()
+        with pytest.raises(ConnectionResetError):
+            await client.read()
