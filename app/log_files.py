@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 
 from app.access_log import AccessRecord, compile_format
@@ -89,6 +92,9 @@ class LineWriter:
         self._dropped += len(self._lines)  # what a disk that hangs left behind
 
     def _run(self) -> None:
+        self._sink.reopen()
+        if self._sink.fault:
+            logger.warning(f"{self._name} can not be opened cause=%s", self._sink.fault)
         closing = False
         while not closing:
             self._wake.wait()
@@ -123,9 +129,7 @@ class LineWriter:
             return
         self._reported_at = now
         self._reported_lost += lost
-        logger.warning(
-            "%s lost lines=%d cause=%s", self._name, lost, self._sink.fault or "too slow"
-        )
+        logger.warning(f"{self._name} lost lines=%d cause=%s", lost, self._sink.fault or "too slow")
 
 
 class AccessLog:
@@ -158,3 +162,21 @@ class AccessLog:
     async def aclose(self) -> None:
         if self._writer:
             await self._writer.aclose()
+
+
+@asynccontextmanager
+async def access_log(config: ServerConfig) -> AsyncIterator[AccessLog]:
+    """The access log while the application runs; SIGUSR1 opens its file anew."""
+    log = AccessLog(config)
+    log.start()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    loop = asyncio.get_running_loop()
+    if in_main_thread:
+        loop.add_signal_handler(signal.SIGUSR1, log.reopen)
+    try:
+        yield log
+    finally:
+        if in_main_thread:
+            loop.remove_signal_handler(signal.SIGUSR1)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # its default would end the process
+        await log.aclose()

@@ -169,6 +169,30 @@ def open_sink(target: str) -> Sink:
     return FileSink(Path(target))
 
 
+def hand_over(target: str | None, uid: int, gid: int) -> None:
+    """Give a log's file to those who will write it; for root, before it becomes one of them.
+
+    A folder that is made here becomes theirs too, so that they can begin a new
+    file after a rotation. Raises OSError.
+    """
+    sink = open_sink(target) if target else None
+    if not isinstance(sink, FileSink):
+        return
+    if not sink.path.parent.exists():
+        sink.path.parent.mkdir(parents=True)
+        os.chown(sink.path.parent, uid, gid)
+    # They may own the folder: what they put under the name, a link to a file of root's, is not ours
+    # to give away.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(sink.path, flags, 0o644)
+    try:
+        there = os.fstat(fd)
+        if stat.S_ISREG(there.st_mode) and there.st_nlink == 1:
+            os.fchown(fd, uid, gid)
+    finally:
+        os.close(fd)
+
+
 def _connect(address: syslog.Address) -> socket.socket:
     family, target = socket.AF_UNIX, address
     if isinstance(address, tuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.access_log import FIELDS
 from app.config import Config, parse, render
 from app.legacy_config import OLD_NAMES
 
@@ -41,3 +42,9 @@ def test_the_shipped_file_is_valid_and_stays_on_loopback():
     config = parse((ROOT / "config.json").read_text())
     assert [(bind.address, bind.port) for bind in config.http.binds] == [("127.0.0.1", 8080)]
     assert (config.server.workers, config.driver, config.warnings) == (2, ("embedded:",), ())
+
+
+def test_every_field_of_the_access_log_is_explained():
+    page = (ROOT / "docs/logs.md").read_text("utf-8")
+    told = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.M)))
+    assert set(told) >= {*FIELDS, "request"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,7 +16,7 @@ import pytest
 from app import log_files
 from app.access_log import AccessRecord
 from app.config import ServerConfig
-from app.log_files import AccessLog, LineWriter
+from app.log_files import AccessLog, LineWriter, access_log
 from app.log_sinks import DescriptorSink, FileSink
 
 ROOT = Path(__file__).parent.parent
@@ -81,22 +83,30 @@ def test_64_kib_are_written_at_once(pipe):
     writer.close()
 
 
-def test_lines_before_a_reopen_go_to_the_old_file(tmp_path):
-    writer = LineWriter(FileSink(tmp_path / "log"), flush_seconds=3600)
+def test_a_log_that_can_not_be_opened_is_told_at_the_start(tmp_path, caplog):
+    (tmp_path / "log").mkdir()
+    writer = LineWriter(FileSink(tmp_path / "log"))
+    writer.start()
+    writer.close()
+    assert caplog.messages == ["access log can not be opened cause=Is a directory"]
+
+
+def test_lines_before_a_reopen_go_to_the_file_before_it(tmp_path):
+    """The rename is done by the sink itself, when it is told to open the file anew."""
+    path = tmp_path / "log"
+
+    class Rotating(FileSink):
+        def reopen(self) -> None:
+            if path.exists():
+                path.rename(tmp_path / "log.1")
+            super().reopen()
+
+    writer = LineWriter(Rotating(path), flush_seconds=3600)
+    writer.start()
     writer.write("before")
     writer.reopen()
-    writer.start()
     writer.close()
-    assert (tmp_path / "log").read_text() == "before\n"
-
-
-def test_a_reopen_creates_the_file_anew_in_the_background(tmp_path):
-    path = tmp_path / "log"
-    writer = LineWriter(FileSink(path), flush_seconds=3600)
-    writer.start()
-    writer.reopen()
-    writer.close()
-    assert path.read_text() == ""
+    assert ((tmp_path / "log.1").read_text(), path.read_text()) == ("before\n", "")
 
 
 def test_a_disk_that_stands_still_never_blocks_and_costs_counted_lines(pipe, monkeypatch, caplog):
@@ -183,3 +193,24 @@ async def test_without_an_access_log_nothing_is_written(tmp_path, monkeypatch):
     log.reopen()
     await log.aclose()
     assert (log.enabled, log.lost, list(tmp_path.iterdir())) == (False, 0, [])
+
+
+async def test_a_signal_begins_the_file_anew(tmp_path):
+    path = tmp_path / "log"
+    async with access_log(ServerConfig(access_log=str(path))):
+        await asyncio.to_thread(exists, path)
+        path.rename(tmp_path / "log.1")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.to_thread(exists, path)
+
+
+def exists(path: Path) -> None:
+    """Returns once it does; pytest-timeout ends what never comes."""
+    while not path.exists():
+        os.sched_yield()
+
+
+async def test_after_the_end_a_signal_is_harmless(tmp_path):
+    async with access_log(ServerConfig(access_log=None)):
+        pass
+    os.kill(os.getpid(), signal.SIGUSR1)

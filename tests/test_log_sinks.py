@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app import syslog
-from app.log_sinks import DescriptorSink, FileSink, SyslogSink, open_sink
+from app.log_sinks import DescriptorSink, FileSink, SyslogSink, hand_over, open_sink
 
 ROOT = Path(__file__).parent.parent
 
@@ -213,3 +213,32 @@ def test_the_date_of_a_syslog_line_is_padded_with_a_space():
 )
 def test_what_a_target_opens(target, kind):
     assert type(open_sink(target)) is kind
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@as_root
+def test_root_gives_the_file_and_a_folder_it_made_away(path):
+    hand_over(str(path), 65534, 65534)
+    assert {path.stat().st_uid, path.parent.stat().st_uid, path.stat().st_gid} == {65534}
+
+
+@as_root
+def test_root_gives_away_nothing_that_a_name_only_points_to(path, tmp_path):
+    path.parent.mkdir()
+    secret = tmp_path / "secret"
+    secret.touch()
+    path.symlink_to(secret)
+    with pytest.raises(OSError):
+        hand_over(str(path), 65534, 65534)
+    path.unlink()
+    path.hardlink_to(secret)
+    hand_over(str(path), 65534, 65534)
+    assert secret.stat().st_uid == 0
+    assert path.parent.stat().st_uid == 0
+
+
+@pytest.mark.parametrize("target", [None, "stdout", "syslog"])
+def test_what_is_no_file_is_not_given_away(target):
+    hand_over(target, 65534, 65534)
