@@ -1,0 +1,85 @@
+"""What we say to a backend in the opening handshake, and what we hold it to."""
+
+from __future__ import annotations
+
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.headers import parse_extension
+from websockets.protocol import OPEN
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+from app.headers import RawHeaders
+
+_NOWHERE = WebSocketURI(secure=False, host="", port=80, path="", query="")
+_HANDSHAKE = b"sec-websocket-"
+SWITCH: RawHeaders = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+
+
+class TunnelOffer(ClientProtocol):
+    """The client's own handshake: its key, its extensions, its subprotocols.
+
+    The ends agree with each other; that the backend chose among what the client
+    offered is checked here, so that an answer no client would take is a 502.
+    """
+
+    def __init__(self, headers: RawHeaders) -> None:
+        super().__init__(_NOWHERE, subprotocols=_offered(headers) or None, state=OPEN)
+        self.key = _values(headers, b"sec-websocket-key")[0]
+        self._extensions = _values(headers, b"sec-websocket-extensions")
+
+    def process_extensions(self, headers: Headers) -> list[Extension]:
+        offered = {name for value in self._extensions for name, _ in parse_extension(value)}
+        for value in headers.get_all("Sec-WebSocket-Extensions"):
+            for name, _ in parse_extension(value):
+                if name not in offered:
+                    raise NegotiationError(f"extension {name} was not offered")
+        return []
+
+
+class RelayOffer(ClientProtocol):
+    """Our own handshake for the client's subprotocols; then frames of our own.
+
+    `max_message` is in bytes; beyond it 1009 ends the backend's connection.
+    """
+
+    def __init__(self, headers: RawHeaders, *, compression: bool, max_message: int) -> None:
+        super().__init__(
+            _NOWHERE,
+            subprotocols=_offered(headers) or None,
+            extensions=[_DEFLATE] if compression else None,
+            max_size=max_message or None,
+            state=OPEN,
+        )
+
+    def fields(self, headers: RawHeaders) -> RawHeaders:
+        """`headers` with our handshake in place of the client's."""
+        kept = without_handshake(headers)
+        for name, value in self.connect().headers.raw_items():
+            if name.lower() not in ("host", "connection", "upgrade"):
+                kept.append((name.lower().encode("ascii"), value.encode("latin-1")))
+        return kept
+
+
+# What uvicorn's server side takes too: 4 KiB windows instead of 32.
+_DEFLATE = ClientPerMessageDeflateFactory(
+    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+)
+
+
+def without_handshake(headers: RawHeaders) -> RawHeaders:
+    """`headers` without what belongs to one leg's own handshake."""
+    return [(name, value) for name, value in headers if not name.startswith(_HANDSHAKE)]
+
+
+def _values(headers: RawHeaders, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in headers if name == wanted]
+
+
+def _offered(headers: RawHeaders) -> list[Subprotocol]:
+    """The client's subprotocols; none is no field, an empty one is refused by strict servers."""
+    values = ",".join(_values(headers, b"sec-websocket-protocol")).split(",")
+    return [Subprotocol(token) for value in values if (token := value.strip(" \t"))]

@@ -1,0 +1,202 @@
+"""The backend's leg of a relayed WebSocket: whole messages in, whole messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+
+from app.config import ServerConfig
+from app.websocket_frames import ABNORMAL, BAD_GATEWAY, NO_CODE, sendable
+
+
+class RelayLeg(asyncio.Protocol):
+    """A connection on which the handshake is done and `frames` speaks.
+
+    Reading pauses behind one unread message, `send` waits while the backend
+    does not read: the slower side sets the pace. A backend that was silent for
+    the whole of `webSocketPing` after a ping is gone. After a close frame it has
+    `webSocketCloseTimeout` to answer and to close the connection.
+    """
+
+    def __init__(self, frames: ClientProtocol, config: ServerConfig) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._frames = frames
+        self._ping = config.web_socket_ping
+        self._close_timeout = config.web_socket_close_timeout
+        self._messages: deque[str | bytes] = deque()
+        self._parts: list[bytes] = []
+        self._text = False
+        self._paused = False
+        self._heard = True
+        self._ended = False
+        self._wanted: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._keepalive: asyncio.TimerHandle | None = None
+        self.code = ABNORMAL
+        """What to tell the client once `receive` returned None."""
+        self.reason = ""
+        self.closed = self._loop.create_future()
+        """Done when the connection is gone."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the backend chose."""
+        return self._frames.subprotocol
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def take_over(self, transport: asyncio.Transport, first: bytes) -> None:
+        """Speak on a connection that has switched and is paused; `first` has come already."""
+        self._transport = transport
+        transport.set_protocol(self)
+        if transport.is_closing():
+            self.connection_lost(None)
+            return
+        transport.resume_reading()
+        if first:
+            self.data_received(first)
+        if self._ping:
+            self._keepalive = self._loop.call_later(self._ping, self._keep_alive)
+
+    async def receive(self) -> str | bytes | None:
+        """The next message, None at the end: `code` and `reason` say why it ended."""
+        while not self._messages:
+            if self._ended:
+                return None
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            self._wanted = self._loop.create_future()
+            await self._wanted
+        return self._messages.popleft()
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, at the backend's pace. What comes after its end is dropped."""
+        frames = self._frames
+        if frames.state is not OPEN:
+            return
+        if isinstance(message, str):
+            frames.send_text(message.encode())
+        else:
+            frames.send_binary(message)
+        self._flush()
+        if self._writable is not None:
+            await self._writable
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake; 1005 sends no code, 1006 just cuts.
+
+        `closed` is done `close_timeout` later at the latest.
+        """
+        if code == ABNORMAL:
+            self.abort()
+        elif self._frames.state is OPEN:
+            if code == NO_CODE:
+                self._frames.send_close()
+            else:
+                self._frames.send_close(sendable(code), reason)
+            self._end(code, reason)
+            self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        frames = self._frames
+        frames.receive_data(data)
+        for event in frames.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+        self._flush()
+        if frames.parser_exc is not None and not self._ended:
+            # It broke the protocol or the limit: to the client we are a gateway.
+            self._end(BAD_GATEWAY, "")
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            close = self._frames.close_rcvd
+            assert close is not None
+            self._end(close.code, close.reason)
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if frame.opcode is not Opcode.CONT:
+                self._text = frame.opcode is Opcode.TEXT
+            self._parts.append(bytes(frame.data))
+            if frame.fin:
+                self._message()
+
+    def _message(self) -> None:
+        parts, self._parts = self._parts, []
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._ended:
+            return
+        try:
+            self._messages.append(data.decode() if self._text else data)
+        except UnicodeDecodeError:
+            self._frames.fail(1007, "invalid UTF-8")
+            self._end(BAD_GATEWAY, "")
+            return
+        self._wake()
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _end(self, code: int, reason: str) -> None:
+        """Nothing more comes for the client; the connection itself may need a moment."""
+        if self._ended:
+            return
+        self._ended = True
+        self.code, self.reason = code, reason
+        self._transport.resume_reading()
+        if self._close_timeout:
+            self._timer = self._loop.call_later(self._close_timeout, self._transport.abort)
+        self._wake()
+
+    def _flush(self) -> None:
+        for data in self._frames.data_to_send():
+            if data:
+                self._transport.write(data)
+            elif self._transport.can_write_eof():
+                self._transport.write_eof()
+
+    def _keep_alive(self) -> None:
+        if not self._heard and not self._paused:
+            self._frames.fail(1011, "keepalive ping timeout")
+            self._end(BAD_GATEWAY, "")
+            self._flush()
+            return
+        self._heard = False
+        if self._frames.state is OPEN:
+            self._frames.send_ping(os.urandom(4))
+            self._flush()
+            self._keepalive = self._loop.call_later(self._ping, self._keep_alive)
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def eof_received(self) -> None:
+        self._frames.receive_eof()
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(BAD_GATEWAY, "")
+        for timer in (self._timer, self._keepalive):
+            if timer is not None:
+                timer.cancel()
+        self.resume_writing()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _wake(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
