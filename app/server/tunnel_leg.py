@@ -1,0 +1,137 @@
+"""One connection of a tunnel: forwards what its far end sends, and no more than it may."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from websockets.frames import Close, Frame, Opcode
+
+from app.websocket_frames import FrameTracker
+
+if TYPE_CHECKING:
+    from app.server.tunnel import Tunnel
+
+# A peer that vanished without a word is found after 60 + 6 * 10 seconds.
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
+
+
+def close_frame(code: int, reason: str = "", *, mask: bool) -> bytes:
+    """A whole close frame; `code` must be one that may be sent."""
+    return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=mask)
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel look after a peer that says nothing for long; harmless on unix sockets."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE:
+        if (option := getattr(socket, name, None)) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class Leg(asyncio.Protocol):
+    """One connection of a tunnel: forwards what its far end sends."""
+
+    __slots__ = (
+        "eof",
+        "last",
+        "lost",
+        "peer",
+        "sink",
+        "stopped",
+        "tracker",
+        "transport",
+        "tunnel",
+    )
+
+    peer: Leg
+    transport: asyncio.Transport
+    sink: asyncio.Transport
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.tracker = FrameTracker()
+        self.last: bytes | None = None
+        """What the peer gets in place of this side's next frame; None: everything is forwarded."""
+        self.stopped = False
+        """`last` has been said: nothing of what still comes is forwarded."""
+        self.eof = False
+        self.lost = False
+
+    @property
+    def is_client(self) -> bool:
+        """Whether the client is at the far end, and not the backend."""
+        return self is self.tunnel.client
+
+    def data_received(self, data: bytes) -> None:
+        if self.last is not None:
+            return self._forward_to_boundary(data)
+        tracker = self.tracker
+        tracker.feed(data)
+        self.sink.write(data)
+        if tracker.close_code is not None:
+            self.tunnel.close_seen(self)
+        return None
+
+    def _forward_to_boundary(self, data: bytes) -> None:
+        if not self.stopped:
+            rest = self.tracker.cut(data)
+            if rest > len(data):
+                self.sink.write(data)
+            else:
+                self.sink.write(data[:rest] + cast(bytes, self.last))
+                self.stopped = True
+        self.tracker.feed(data)
+        if self.tracker.close_code is not None:
+            self.tunnel.close_seen(self)
+
+    def stop(self, last: bytes) -> None:
+        """Forward no more than the frame under way, then `last`."""
+        if self.last is None:
+            self.last = last
+            if self.tracker.close_code is not None:
+                self.stopped = True  # its own close frame was the last word
+            elif self.tracker.at_boundary:
+                self.sink.write(last)
+                self.stopped = True
+
+    def finish(self) -> None:
+        """End our side of this connection behind what is still to be written.
+
+        Its far end may go on sending: closing at once would reset the
+        connection and could destroy our last bytes on their way (RFC 9112 §9.6).
+        """
+        self.peer.mute()
+        if self.transport.is_closing():
+            return
+        if self.eof or not self.transport.can_write_eof():
+            self.transport.close()
+        else:
+            self.transport.write_eof()
+            self.transport.resume_reading()
+
+    def mute(self) -> None:
+        """Forward nothing more."""
+        self.last, self.stopped = self.last or b"", True
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        self.tunnel.leg_ended(self)
+        return self.transport.can_write_eof()  # stay half open where there is such a thing
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.eof = self.lost = True
+        self.tunnel.leg_ended(self)
+
+    def pause_writing(self) -> None:
+        self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.peer.transport.resume_reading()
+
+    def shutdown(self) -> None:
+        """uvicorn asks every connection at the start of a drain: a live session goes on."""

@@ -1,0 +1,214 @@
+"""uvicorn's WebSocket protocol without its dead ends, and with a way out to a byte tunnel.
+
+The stock class never answers a handshake that its parser refuses, closes every
+socket at the start of a drain, reports a broken connection as 1005, and keeps a
+refusal's whole body in memory. Frames in the relay are still its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, MutableMapping
+from functools import partial
+from typing import Any, cast
+
+from uvicorn.config import Config as UvicornConfig
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.protocol import Protocol
+from websockets.server import ServerProtocol
+
+from app.config import ServerConfig
+from app.headers import RawHeaders, field
+from app.server.refusal import plain_response, status_line
+from app.server.request_head import RequestHead
+from app.server.tunnel import Tunnel
+from app.websocket_frames import ABNORMAL, NO_CODE
+
+TUNNEL = "hipache.tunnel"
+"""The ASGI extension. Where the scope offers it, the application may answer the
+handshake with a message of this type in place of `websocket.accept`: `headers`
+are all fields of the 101, `tunnel` a Tunnel, `backend` a connected transport
+and `first` the bytes it has already sent."""
+
+MAX_EARLY = 65536
+"""Bytes a client may send before its handshake is answered; RFC 6455 §4.1 allows none."""
+
+
+def install(server: UvicornConfig, config: ServerConfig) -> None:
+    """Have a uvicorn server, not yet listening, use this class as `config` says."""
+    server.ws_protocol_class = WebSocketProtocol
+    server.ws_max_size = config.web_socket_max_message
+    server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping
+    server.ws_per_message_deflate = config.web_socket_compression
+
+
+class ServerFrames(ServerProtocol):
+    """The library's server side, but it can close as a backend did that gave no code."""
+
+    def send_close(self, code: int | None = None, reason: str = "") -> None:
+        super().send_close(None if code == NO_CODE else code, reason)
+
+
+class FramesOnly(ServerFrames):
+    """The same behind a handshake that somebody else has read."""
+
+    def parse(self) -> Generator[None]:
+        yield from Protocol.parse(self)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """One client's socket: the handshake, then either the relay or a tunnel's leg."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = self._frames(ServerFrames)
+        self.early = b""
+        self.release: Callable[[], None] | None = None
+        self.refusing: int | None = None  # status of the refusal under way
+        self.chunked = False
+
+    def _frames(self, kind: type[ServerFrames]) -> ServerFrames:
+        stock = self.conn
+        return kind(
+            extensions=stock.available_extensions,
+            max_size=self.config.ws_max_size or None,
+            logger=stock.logger,
+        )
+
+    def handle_upgrade(
+        self, request: RequestHead, rest: bytes, release: Callable[[], None]
+    ) -> None:
+        """Take over a GET with `Upgrade: websocket` that the HTTP side has parsed and checked.
+
+        `rest` is what came behind the head; `release` is called when the
+        connection is gone, for those who count connections.
+        """
+        self.early = rest
+        self.release = release
+        self.conn = self._frames(FramesOnly)
+        fields = Headers(
+            (name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers
+        )
+        self.handle_connect(Request(request.target.decode("ascii"), fields))
+
+    def handle_connect(self, event: Request) -> None:
+        version = event.headers.get_all("Sec-WebSocket-Version")
+        if version and version != ["13"]:
+            self.refuse(426, "WebSocket version 13 only", b"sec-websocket-version: 13\r\n")
+            return
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions = cast(dict[str, object], self.scope["extensions"])
+            extensions[TUNNEL] = {}
+            extensions["hipache.target"] = event.path.encode("ascii")
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_complete:
+            super().data_received(data)
+        elif self.handshake_initiated:
+            self.early += data
+            if len(self.early) > MAX_EARLY:
+                self.transport.pause_reading()
+        else:
+            self.conn.receive_data(data)
+            if self.conn.handshake_exc is not None:
+                self._refuse_broken_handshake()
+            else:
+                self.handle_events()
+
+    def _refuse_broken_handshake(self) -> None:
+        """The library has a refusal ready for what is too large, for the rest it has none."""
+        answer = b"".join(self.conn.data_to_send())
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(answer or plain_response(400, "malformed WebSocket handshake"))
+        self.transport.close()
+
+    def refuse(self, status: int, text: str, fields: bytes = b"") -> None:
+        """Answer the handshake ourselves and close."""
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(plain_response(status, text, fields=fields))
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL})
+        super().connection_lost(exc)
+        if self.release is not None:
+            self.release()
+
+    def shutdown(self) -> None:
+        """uvicorn asks at the start of a drain: a socket lives on until its grace ends."""
+
+    def keepalive_timeout(self) -> None:
+        """No pong in time. It may wait behind messages that the backend is slow to take."""
+        if self.read_paused:
+            self.pong_timer = self.loop.call_later(self.ping_interval or 20, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
+        kind: str = message["type"]
+        if kind == TUNNEL:
+            self._hand_over(message)
+        elif kind == "websocket.http.response.start":
+            self._start_refusal(message)
+        elif kind == "websocket.http.response.body":
+            await self._refusal_body(message.get("body", b""), message.get("more_body", False))
+        else:
+            await super().send(message)  # type: ignore[arg-type]
+            if kind == "websocket.accept":
+                self._take_early()
+
+    def _take_early(self) -> None:
+        self.transport.resume_reading()
+        early, self.early = self.early, b""
+        if early:
+            self.data_received(early)
+
+    def _hand_over(self, message: MutableMapping[str, Any]) -> None:
+        """Answer 101 and leave the connection to the tunnel."""
+        if self.disconnected or self.transport.is_closing():
+            raise ClientDisconnected
+        tunnel: Tunnel = message["tunnel"]
+        lines = b"".join(b"%b: %b\r\n" % header for header in message["headers"])
+        self.transport.write(b"%b%b\r\n" % (status_line(101), lines))
+        self.handshake_complete = True
+        self.connections.discard(self)
+        self.connections.add(tunnel.client)  # type: ignore[arg-type]
+        tunnel.ended.add_done_callback(partial(self._tunnel_ended, tunnel))
+        tunnel.join(self.transport, message["backend"], self.early, message["first"])
+        # 5,000 idle sockets should not hold 5,000 frame parsers that nobody feeds.
+        del self.conn, self.request, self.response, self.early, self.frames
+
+    def _tunnel_ended(self, tunnel: Tunnel, _: object) -> None:
+        self.connections.discard(tunnel.client)
+        if self.release is not None:
+            self.release()
+
+    def _start_refusal(self, message: MutableMapping[str, Any]) -> None:
+        if self.disconnected:
+            raise ClientDisconnected
+        self.refusing = status = message["status"]
+        headers: RawHeaders = [*self.default_headers, *message.get("headers", ())]
+        self.chunked = status not in (204, 304) and field(headers, b"content-length") is None
+        if self.chunked:
+            headers.append((b"transfer-encoding", b"chunked"))
+        headers.append((b"connection", b"close"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(b"%b%b\r\n" % (status_line(status, message.get("reason", b"")), lines))
+
+    async def _refusal_body(self, body: bytes, more: bool) -> None:
+        await self.writable.wait()
+        if self.disconnected:
+            raise ClientDisconnected
+        if self.refusing not in (204, 304):
+            if self.chunked and body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            self.transport.write(body)
+            if not more and self.chunked:
+                self.transport.write(b"0\r\n\r\n")
+        if not more:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL})
+            self.transport.close()
