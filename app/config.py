@@ -89,6 +89,14 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     static_dir: str | None = None  # error_<status>.html, as Hipache's static/
     templates_dir: str | None = None  # <status>.html, before the built-in pages
 
+    # WebSockets
+    web_socket_relay: bool = False  # relay messages through ASGI, do not tunnel bytes
+    web_socket_close_timeout: Seconds = 10.0  # for the answer to a close frame
+    web_socket_idle_timeout: Seconds = 0.0  # no byte in either direction
+    web_socket_max_message: Count = 64 * 1024 * 1024  # bytes of one message, in the relay
+    web_socket_ping: Seconds = 20.0  # between the relay's pings to either side
+    web_socket_compression: bool = False  # per leg of the relay; a tunnel's ends agree themselves
+
     # logs
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
     access_log_format: str = "hipache"  # hipache, combined, json, or a template

@@ -27,6 +27,9 @@ T = TypeVar("T")
 CLIENT_LEFT = 499
 """What the log says of a request whose client did not wait for an answer (nginx's word for it)."""
 
+# A WebSocket is asked for over HTTP, and that is what backends expect in X-Forwarded-Proto.
+_AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
 # The same few thousand names come again and again; reading one costs 2 us.
 _normalised = lru_cache(maxsize=8192)(normalise_host)
 
@@ -138,7 +141,8 @@ class Gateway:
     def begin(self, scope: Scope) -> Request:
         """The request in `scope`, counted, with our fields and a log record begun. `end` it."""
         request = Request(scope)
-        headers, client, scheme = request.headers, request.client, scope["scheme"]
+        headers, client = request.headers, request.client
+        scheme = _AS_HTTP[scope["scheme"]]
         server = scope["server"]
         port = server[1] if server else 0
         request_id = self._request_id(headers, client)

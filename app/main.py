@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.balancing import Balancer
 from app.config import Config
@@ -31,10 +31,12 @@ from app.pages import ErrorPages
 from app.routing import Frontend
 from app.server.edge import Edge, Limits
 from app.server.running import configure
+from app.server.websocket_protocol import install
 from app.sticky import secret_of
 from app.stores import open_store
 from app.stores.base import Routes
 from app.upstream.client import UpstreamClient
+from app.websocket_proxy import WebSocketProxy
 
 logger = logging.getLogger("hipache")
 
@@ -52,7 +54,7 @@ class Endpoint:
     """
 
     http: HttpProxy
-    websocket: ASGIApp
+    websocket: WebSocketProxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -78,7 +80,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        configure(Edge(Limits.of(config.server)))
+        server = configure(Edge(Limits.of(config.server)))
+        if server is not None:
+            install(server.config, config.server)
         async with AsyncExitStack() as stack:
             routes = store or open_store(config)
             await routes.start()
@@ -87,6 +91,8 @@ def create_app(
             gateway = _gateway(config, routes)
             retry_buffer = config.server.retry_buffer
             endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
+            endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
+            stack.push_async_callback(endpoint.websocket.aclose)
             yield
 
     app = Starlette(lifespan=lifespan)

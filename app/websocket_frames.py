@@ -24,10 +24,10 @@ class FrameTracker:
     sender's invention, as they would be on a direct connection.
     """
 
-    __slots__ = ("_head", "_left", "bytes", "close_code", "messages")
+    __slots__ = ("_head", "_left", "close_code", "messages", "size")
 
     def __init__(self) -> None:
-        self.bytes = 0
+        self.size = 0
         """Bytes of frames seen, headers included."""
         self.messages = 0
         """Messages begun to end: final frames of text and binary messages."""
@@ -44,7 +44,7 @@ class FrameTracker:
     def feed(self, data: bytes) -> None:
         """Take note of the next bytes of the stream."""
         size = len(data)
-        self.bytes += size
+        self.size += size
         at = self._left
         if at >= size:
             self._left = at - size

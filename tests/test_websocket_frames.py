@@ -39,7 +39,7 @@ def test_boundaries_are_the_same_however_the_bytes_arrive(
     tracker = FrameTracker()
     for chunk in split(b"".join(raw), at):
         tracker.feed(chunk)
-        assert tracker.at_boundary == (tracker.bytes in boundaries)
+        assert tracker.at_boundary == (tracker.size in boundaries)
     assert tracker.messages == sum(frame.fin for frame in stream)
 
 
@@ -84,7 +84,7 @@ def test_no_bytes_break_the_tracker(chunks: list[bytes]) -> None:
     for chunk in chunks:
         tracker.cut(chunk)
         tracker.feed(chunk)
-    assert tracker.bytes == sum(map(len, chunks))
+    assert tracker.size == sum(map(len, chunks))
 
 
 @pytest.mark.parametrize("code", [None, *range(900, 1100), 2999, 3000, 4999, 5000, 65535])

@@ -1,0 +1,150 @@
+"""The proxy's WebSocket endpoint on a real server, with real routes to real backends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from websockets.asyncio.client import connect
+
+from app.access_log import AccessRecord
+from app.config import Config, parse
+from app.errors import FrontendNotFound
+from app.main import create_app
+from app.routing import Backend, Frontend, Mark, Route, parse_frontend
+from app.server.edge import Edge
+from app.server.running import uvicorn_config
+from app.server.websocket_protocol import install
+from app.stores.base import Marks
+from tests.websocket.peers import KEY, Wire
+
+HOST = b"ws.test"
+
+
+class FixedRoutes:
+    """One frontend for HOST, in memory; remembers what is marked."""
+
+    ready = True
+
+    def __init__(self, *urls: str) -> None:
+        self.route = Route(parse_frontend(HOST.decode(), ["the-site", *urls]))
+        self.marked: list[tuple[str, str]] = []
+
+    def known(self, host: str) -> Route | None:
+        return self.route if host == HOST.decode() else None
+
+    async def find(self, host: str) -> Route:
+        raise FrontendNotFound
+
+    def mark_dead(
+        self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool = True
+    ) -> None:
+        self.marked.append((backend.url, mark.reason))
+
+    def clear_mark(self, frontend: Frontend, backend: Backend) -> None:
+        pass
+
+    def marks_of(self, frontend: Frontend) -> Marks:
+        return {}
+
+    def announce(self, frontend: Frontend, backend: Backend) -> None:
+        pass
+
+    async def start(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass
+class Proxy:
+    """A running proxy."""
+
+    port: int
+    server: uvicorn.Server
+    routes: FixedRoutes
+    records: asyncio.Queue[AccessRecord]
+    wires: list[Wire] = field(default_factory=list)
+
+    def connect(self, target: str = "/", **options: Any) -> connect:
+        """The library's client; no compression unless asked for."""
+        options = {"max_size": None, "compression": None, "proxy": None, **options}
+        where = {"host": "127.0.0.1", "port": self.port}
+        return connect(f"ws://{HOST.decode()}{target}", **where, **options)
+
+    async def raw(self) -> Wire:
+        """A connection on which nothing was sent."""
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port), mask=True)
+        self.wires.append(wire)
+        return wire
+
+    async def ask(self, *fields: bytes, target: bytes = b"/", host: bytes = HOST) -> Wire:
+        """A connection on which the handshake was sent."""
+        wire = await self.raw()
+        lines = [
+            b"GET %b HTTP/1.1" % target,
+            b"Host: " + host,
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Key: " + KEY,
+            b"Sec-WebSocket-Version: 13",
+            *fields,
+        ]
+        wire.write(b"\r\n".join(lines) + b"\r\n\r\n")
+        return wire
+
+    async def open(self, *fields: bytes, **options: Any) -> Wire:
+        """A raw client's open WebSocket; its 101 is in `head`."""
+        wire = await self.ask(*fields, **options)
+        assert (await wire.read_head()).startswith(b"HTTP/1.1 101 "), wire.head
+        return wire
+
+
+@asynccontextmanager
+async def proxying(
+    *urls: str, mode: str = "tunnel", grace: float = 5, **keys: Any
+) -> AsyncIterator[Proxy]:
+    """A proxy that routes HOST to these backends; `keys` are of `server`, as in the file."""
+    config = config_of(mode, keys)
+    routes = FixedRoutes(*urls)
+    records: asyncio.Queue[AccessRecord] = asyncio.Queue()
+    app = create_app(config, store=routes)
+    server = await started(app, config, grace)
+    app.router.default.websocket._gateway._log = records.put_nowait  # in place of the file's writer
+    port = server.servers[0].sockets[0].getsockname()[1]
+    proxy = Proxy(port, server, routes, records)
+    try:
+        yield proxy
+    finally:
+        # Not the server's own shutdown, which sleeps: the tests of a drain call that.
+        for listener in server.servers:
+            listener.close()
+        for wire in proxy.wires:
+            wire.reset()
+        await server.lifespan.shutdown()
+        await asyncio.gather(*server.server_state.tasks)
+
+
+def config_of(mode: str, keys: dict[str, Any]) -> Config:
+    values = {"accessLog": None, "snapshot": None, "webSocketRelay": mode == "relay"} | keys
+    return parse(json.dumps({"server": values}))
+
+
+async def started(app: ASGIApp, config: Config, grace: float) -> uvicorn.Server:
+    """A server that listens, as if it had been run."""
+    settings = uvicorn_config(
+        app, Edge(), host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=grace
+    )
+    settings.load()
+    install(settings, config.server)
+    server = uvicorn.Server(settings)
+    server.lifespan = settings.lifespan_class(settings)
+    await server.startup()
+    return server
