@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 
-from app.errors import RequestBodyMismatch, UpstreamError
+from app.errors import RequestBodyMismatch
 from app.upstream.connection import Connection
 from app.upstream.framing import RawHeaders
 
@@ -23,33 +23,46 @@ class Answer:
 
     __slots__ = (
         "_buffered", "_chunks", "_connection", "_ended", "_error", "_upload", "_waiter",
-        "connect_time", "headers", "reason", "status", "trailers", "whole",
+        "connect_time", "head", "headers", "reason", "status", "trailers", "whole",
     )  # fmt: skip
 
     status: int
     headers: RawHeaders
     """Names in lower case, framing fields still in it."""
     reason: bytes
+    trailers: RawHeaders
+    """Of a chunked body, once it has been read to its end."""
 
-    def __init__(self, connection: Connection, waiter: asyncio.Future[None]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
-        self._waiter: asyncio.Future[None] | None = waiter
-        self._chunks: list[bytes] = []
-        self._buffered = 0
+        self._upload: asyncio.Task[None] | None = None
         self._ended = False
         self._error: BaseException | None = None
-        self._upload: asyncio.Task[None] | None = None
+        self.head = self._waiter = connection.new_future()
+        """Done when the head is there. Fails with UpstreamError, or as the request's body did."""
         self.connect_time = None if connection.served else connection.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
-        self.trailers: RawHeaders = []
-        """Of a chunked body that has been read to its end."""
         self.whole: bytes | None = None
-        """The complete body, if it came together with the head."""
+        """The complete body, if it has come before anybody asked for a piece of it."""
 
     # -- connection.Receiver
 
+    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+        self.status, self.reason, self.headers, self.whole = status, reason, headers, body
+        self.trailers = []
+        self._chunks = [body] if body else []
+        self._buffered = 0
+        self._ended = True
+        if self._upload is None:
+            self._connection = None  # it may serve the next request before this is read
+        if not self.head.done():
+            self.head.set_result(None)
+
     def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
         self.status, self.reason, self.headers = status, reason, headers
+        self.trailers = []
+        self._chunks = []
+        self._buffered = 0
         self._wake()
 
     def on_body(self, data: bytes) -> None:
@@ -62,43 +75,28 @@ class Answer:
     def on_end(self, trailers: RawHeaders) -> None:
         self.trailers = trailers
         self._ended = True
+        if self._waiter is self.head:  # nobody has begun to iterate
+            self.whole = b"".join(self._chunks)
         if self._upload is None:
-            self._connection = None  # it may serve the next request before this is read
+            self._connection = None
         self._wake()
 
-    def on_lost(self, error: UpstreamError) -> None:
+    def on_lost(self, error: BaseException) -> None:
         self._error = error
         self._connection = None
-        self._wake()
+        if self._waiter is self.head and not self.head.done():
+            self.head.set_exception(error)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if not self._waiter.done():
+            self._waiter.set_result(None)
 
     # -- sending
 
-    async def head(self) -> Answer:
-        """Wait until status and headers are known. Raises UpstreamError.
-
-        An exception of the body that is being sent is raised as it is.
-        """
-        try:
-            await self._waiter  # type: ignore[misc]
-        except asyncio.CancelledError:
-            self._drop()
-            raise
-        self._waiter = None
-        if self._error is not None:
-            self._drop()
-            raise self._error
-        if self._ended:
-            chunks = self._chunks
-            self.whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return self
-
     def send_body(self, body: AsyncIterable[bytes], length: int | None) -> None:
-        """Send `body` beside the waiting: `length` bytes, or in chunks if None."""
+        """Send `body` while the answer may come: `length` bytes, or in chunks if None."""
         self._upload = asyncio.create_task(self._send(body, length), name="upstream request body")
 
     async def _send(self, body: AsyncIterable[bytes], length: int | None) -> None:
@@ -109,11 +107,10 @@ class Answer:
                 await _send_chunks(connection, body)
             else:
                 await _send_counted(connection, body, length)
-        except Exception as exc:  # the client's failure: the connection is of no more use
-            self._error = exc
-            self._connection = None
+        except Exception as exc:  # the client's failure; whoever waits for the answer gets it
             connection.abort()
-            self._wake()
+            if self._error is None:
+                self.on_lost(exc)
         else:
             self._upload = None
             if self._ended:
@@ -133,8 +130,8 @@ class Answer:
                 raise StopAsyncIteration
             if self._connection is None:
                 raise RuntimeError("this answer has been closed")
+            self._waiter = self._connection.new_future()
             self._connection.resume()
-            self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -143,13 +140,15 @@ class Answer:
         return data
 
     async def aclose(self) -> None:
-        """Give the connection up. One that is not at the end of its answer is closed."""
-        upload = self._upload
-        self._drop()
-        if upload is not None:
-            await asyncio.wait([upload])
+        """Give the answer up. A connection that is not at its end is closed."""
+        if self._connection is not None or self._upload is not None:
+            upload = self._upload
+            self.abandon()
+            if upload is not None:
+                await asyncio.wait([upload])
 
-    def _drop(self) -> None:
+    def abandon(self) -> None:
+        """As `aclose`, without waiting for the end of the upload's task."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()

@@ -15,8 +15,6 @@ import termios
 from collections.abc import Callable
 from typing import Protocol, cast
 
-import httptools
-
 from app.errors import (
     UpstreamBadAnswer,
     UpstreamCut,
@@ -25,20 +23,10 @@ from app.errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
-from app.upstream import framing
-from app.upstream.framing import MAX_HEAD, MAX_INTERIM, SHORTEST_START, RawHeaders
+from app.upstream.framing import RawHeaders
+from app.upstream.parsing import COMPLETE, HEAD, START, AnswerParser
 
 NEVER = float("inf")
-
-# Where in an answer we are. Up to HEAD no byte of it has been passed on.
-START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)
-
-ZERO, ONE = b"01"
-
-TOO_MUCH = "the backend sent bytes after the end of its answer"
-
-_STATE_OF_LENGTH = {framing.CHUNKED: CHUNKS, framing.UNTIL_CLOSE: ENDLESS, 0: COMPLETE}
-_USUAL_STATUS = frozenset(range(200, 600))
 
 
 class Receiver(Protocol):
@@ -52,6 +40,9 @@ class Receiver(Protocol):
 
     def on_end(self, trailers: RawHeaders) -> None:
         """The answer is complete."""
+
+    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+        """Instead of the three above, where the answer came in one piece."""
 
     def on_lost(self, error: UpstreamError) -> None:
         """The answer will not come, or not to its end."""
@@ -80,26 +71,24 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_clock", "_drained", "_fed", "_headers", "_held", "_http10", "_interims", "_keep",
-        "_left", "_owner", "_parser", "_poll", "_reason", "_receiver", "_state", "_to_head",
-        "_transport", "_uploading", "_watched", "born", "connect_time", "deadline", "paused",
+        "_clock", "_drained", "_owner", "_parser", "_poll", "_receiver", "_transport",
+        "_uploading", "_watched", "born", "connect_time", "deadline", "new_future", "paused",
         "served",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, clock: Callable[[], float]) -> None:
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
-        self._clock = clock
+        self._clock = loop.time
+        self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
         self._poll: select.poll | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: RawHeaders = []
-        self._state = COMPLETE
+        self._parser = AnswerParser()
         self._uploading = False
         self._watched: tuple[int, float] | None = None
         self.paused = False
-        self.born = clock()
+        self.born = loop.time()
         self.connect_time = 0.0
         self.deadline = NEVER
         self.served = 0
@@ -109,15 +98,11 @@ class Connection(asyncio.Protocol):
     def begin(self, receiver: Receiver, request: bytes, *, to_head: bool, upload: bool) -> None:
         """Write `request` and expect its answer; with `upload`, more follows by `write`."""
         self._receiver = receiver
-        self._to_head = to_head
         self._uploading = upload
-        self._state = START
-        self._fed = self._interims = 0
-        self._held = self._reason = b""
-        self._headers = []
+        self._parser.expect(to_head=to_head)
         self._watched = None
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
-        cast(asyncio.Transport, self._transport).write(request)
+        self._transport.write(request)  # type: ignore[union-attr]
 
     def write(self, pieces: list[bytes]) -> None:
         """More of the request's body, already framed."""
@@ -128,18 +113,18 @@ class Connection(asyncio.Protocol):
         """Wait until the backend has taken most of what was written."""
         if self._drained is None:
             return
-        if self._state == START:
+        if self._parser.state == START:
             self.deadline = self._clock() + self._owner.tcp_timeout
         await self._drained
-        if self._state == START:
+        if self._parser.state == START:
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
 
     def sent(self) -> None:
         """The request is complete: from now on the answer is due."""
         self._uploading = False
-        if self._state == START:
+        if self._parser.state == START:
             self.deadline = self._clock() + self._owner.response_timeout
-        elif self._state == COMPLETE and self._transport is not None:
+        elif self._parser.state == COMPLETE and self._transport is not None:
             self._settle()
 
     @property
@@ -174,8 +159,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once. The receiver hears nothing more, the owner when it is done."""
         self._receiver = None
-        self._state = COMPLETE
-        self._keep = False
+        self._parser.keep = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -192,27 +176,36 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        receiver, state = self._receiver, self._state
+        receiver, parser = self._receiver, self._parser
         if receiver is None:  # nobody asked for it: whatever it is, it belongs to no request
             self.abort()
             return
+        began = parser.state
         try:
-            if state <= CHUNKS:
-                self._feed(data)
-            elif state == COUNTED:
-                self._count(data, receiver)
-            else:
-                receiver.on_body(data)
+            body = parser.feed(data)
         except UpstreamBadAnswer as error:
             self._fail(error)
             return
-        if CHUNKS <= self._state < COMPLETE and not self.paused:
+        if began <= HEAD:
+            if parser.state <= HEAD:
+                return
+            if parser.state == COMPLETE and not parser.trailers:
+                self._receiver = None
+                receiver.on_whole(parser.status, parser.reason, parser.headers, body)
+                self._settle()
+                return
+            receiver.on_head(parser.status, parser.reason, parser.headers)
+        if body:
+            receiver.on_body(body)
+        if parser.state == COMPLETE:
+            self._end(receiver)
+        elif not self.paused:
             self.deadline = self._clock() + self._owner.tcp_timeout
 
     def eof_received(self) -> None:
         # TLS: only a close_notify comes here, so a cut stream can not pass for a whole one.
-        if self._state == ENDLESS:
-            self._finish()
+        if self._receiver is not None and self._parser.eof():
+            self._end(self._receiver)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -222,126 +215,29 @@ class Connection(asyncio.Protocol):
             error = self._loss()
             error.__cause__ = exc
             receiver.on_lost(error)
-        del self._parser  # which refers to us: the garbage collector need not find it
         self._owner.on_closed(self)
 
     def pause_writing(self) -> None:
-        self._drained = asyncio.get_running_loop().create_future()
+        self._drained = self.new_future()
 
     def resume_writing(self) -> None:
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    # -- httptools
-
-    def on_message_begin(self) -> None:
-        if self._state == COMPLETE:
-            raise UpstreamBadAnswer(TOO_MUCH)
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        headers, self._headers = self._headers, []
-        status = self._parser.get_status_code()
-        if self._fed > MAX_HEAD and framing.size(headers) > MAX_HEAD:
-            raise UpstreamBadAnswer("the head of the backend's answer is too large")
-        if status not in _USUAL_STATUS or self._reason not in framing.REASONS:
-            framing.check_status(status, self._reason)
-            if status < 200:
-                self._reason = b""
-                return
-        length = framing.body_length(status, headers, to_head=self._to_head, http10=self._http10)
-        self._keep = self._parser.should_keep_alive()
-        if length == 0 and not self._keep:  # llhttp takes an answer to HEAD for an endless one
-            self._keep = not framing.asks_to_close(headers, http10=self._http10)
-        self._left = length
-        self._state = _STATE_OF_LENGTH.get(length, COUNTED)
-        cast(Receiver, self._receiver).on_head(status, self._reason, headers)
-
-    def on_body(self, data: bytes) -> None:
-        if self._state == COMPLETE:
-            raise UpstreamBadAnswer(TOO_MUCH)
-        self._fed = 0
-        self._left -= len(data)
-        cast(Receiver, self._receiver).on_body(data)
-
-    def on_message_complete(self) -> None:
-        if self._state != START:  # else it was a 1xx
-            self._state = COMPLETE
-
     # -- inside
 
-    def _feed(self, data: bytes) -> None:
-        if self._state == START:
-            data = self._start(self._held + data)
-            if not data:
-                return
-        self._parse(data)
-        if self._state == COMPLETE:
-            if self._to_head:
-                self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body
-            self._finish()
-        elif self._fed > MAX_HEAD and self._state <= CHUNKS:
-            raise UpstreamBadAnswer("the backend's answer has too large a head or trailer")
-
-    def _start(self, data: bytes) -> bytes:
-        """Drop 1xx answers. Returns what begins the final one, nothing if that is yet to come."""
-        while len(data) >= SHORTEST_START:
-            framing.check_start(data)
-            self._http10 = data[7] == ZERO
-            if data[9] != ONE:
-                self._state = HEAD
-                return data
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
-                break
-            self._interims += 1
-            if data[9:12] == b"101" or self._interims > MAX_INTERIM:
-                raise UpstreamBadAnswer("the backend answered 101, or 1xx without end, unasked")
-            self._parse(data[:end])
-            self._fed = 0
-            data = data[end:]
-        if len(data) > MAX_HEAD:
-            raise UpstreamBadAnswer("the head of the backend's answer is too large")
-        self._held = data
-        return b""
-
-    def _parse(self, data: bytes) -> None:
-        self._fed += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as exc:
-            raise exc.__context__ or exc from None
-        except httptools.HttpParserError as exc:
-            raise UpstreamBadAnswer(f"the backend's answer is not valid HTTP: {exc}") from None
-
-    def _count(self, data: bytes, receiver: Receiver) -> None:
-        """A body of known length needs no parser, and no copy of every byte."""
-        self._left -= len(data)
-        if self._left < 0:
-            raise UpstreamBadAnswer(TOO_MUCH)
-        receiver.on_body(data)
-        if self._left == 0:
-            self._parser = httptools.HttpResponseParser(self)  # the old one waits for this body
-            self._finish()
-
-    def _finish(self) -> None:
-        receiver, self._receiver = cast(Receiver, self._receiver), None
-        self._keep = self._keep and self._state != ENDLESS
-        self._state = COMPLETE
-        self.deadline = NEVER
-        receiver.on_end(self._headers)
-        if not self._uploading:
-            self._settle()
+    def _end(self, receiver: Receiver) -> None:
+        self._receiver = None
+        receiver.on_end(self._parser.trailers)
+        self._settle()
 
     def _settle(self) -> None:
-        """Both the request and its answer are complete: the connection is free, or ends."""
-        if self._keep and self.usable:
+        """The answer is complete; if its request is too, the connection is free, or ends."""
+        self.deadline = NEVER
+        if self._uploading:
+            return
+        if self._parser.keep and self.usable:
             self.resume()
             self.served += 1
             self._owner.on_free(self)
@@ -356,9 +252,9 @@ class Connection(asyncio.Protocol):
 
     def _loss(self) -> UpstreamError:
         """What it means that the connection is gone now."""
-        if self._state > HEAD:
+        if self._parser.state > HEAD:
             return UpstreamCut()
-        if self._state == HEAD or self._held or self._interims:
+        if self._parser.begun:
             return UpstreamBadAnswer("the backend closed the connection inside its answer's head")
         return UpstreamStale() if self.served else UpstreamReset()
 

@@ -7,6 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 
 from app.errors import (
     UpstreamBusy,
@@ -67,7 +68,8 @@ class Pool:
         self.response_timeout = limits.response
         self._tls = tls
         self._on_unused = on_unused
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._idle: deque[Connection] = deque()  # the last one used is the last
         self._open: set[Connection] = set()
         self._connecting = 0
@@ -190,14 +192,14 @@ class Pool:
 
     async def _connect(self) -> Connection:
         """Connect; the caller has counted this one in `_connecting`."""
-        started = self._clock()
+        started = perf_counter()
         try:
             connection = await connect(
                 self.origin, self._new_connection, self._tls, self.limits.connect
             )
             if not connection.usable:
                 raise UpstreamUnreachable("the backend closed the connection at once")
-            connection.connect_time = self._clock() - started
+            connection.connect_time = perf_counter() - started
             self._open.add(connection)
             return connection
         finally:
@@ -205,7 +207,7 @@ class Pool:
             self._make_room()
 
     def _new_connection(self) -> Connection:
-        return Connection(self, self._clock)
+        return Connection(self, self._loop)
 
 
 class Pools:

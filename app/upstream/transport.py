@@ -19,6 +19,8 @@ from app.upstream.pool import Limits, Pools
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 §9.2.2. Others can not be sent again, so their connection is looked at twice."""
 
+LF = 10
+
 Body = AsyncIterable[bytes] | bytes | None
 
 
@@ -62,11 +64,11 @@ class Request(httpx.Request):
 
     def head(self) -> bytes:
         """Request line and fields. Raises ValueError if they would not stay what they are."""
-        fields = b"\r\n".join(map(b": ".join, self.raw_headers))
-        line = b"%b %b HTTP/1.1\r\n" % (self.raw_method, self.target)
-        head = b"".join((line, fields, b"\r\n\r\n"))
+        headers, target = self.raw_headers, self.target
+        line = self.raw_method + b" " + target + b" HTTP/1.1"
+        head = b"\r\n".join([line, *map(b": ".join, headers), b"", b""])
         # A line break or a space in a name, value or target would make another request of it.
-        if head.count(b"\n") != len(self.raw_headers) + 2 or line.count(b" ") != 2:
+        if head.count(LF) != len(headers) + 2 or b" " in target:
             raise ValueError("a line break or space where the request must have none")
         return head
 
@@ -116,7 +118,7 @@ class Response(httpx.Response):
 
     def __getattr__(self, name: str) -> Any:
         # The first attribute that is missing dresses it completely.
-        if name.startswith("__") or "is_closed" in self.__dict__:
+        if name.startswith("__") or "stream" in self.__dict__:
             raise AttributeError(name)
         answer = self.answer
         super().__init__(
@@ -139,34 +141,39 @@ class Transport(httpx.AsyncBaseTransport):
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
         if not isinstance(request, Request):
             request = _from_httpx(request)
-        return Response(await self._ask(request))
+        data, body = request.head(), request.body
+        upload: AsyncIterable[bytes] | None = None
+        length: int | None = 0
+        if body is not None:
+            length = _length(request.raw_headers)
+            if isinstance(body, bytes):
+                data += _framed(body, length)
+            else:
+                upload = body
+        method = request.raw_method
+        pool = self._pools.of(request.backend.origin)
+        checked = method not in IDEMPOTENT
+        connection = pool.take(checked=checked) or await pool.wait(checked=checked)
+        answer = Answer(connection)
+        connection.begin(answer, data, to_head=method == b"HEAD", upload=upload is not None)
+        if upload is not None:
+            answer.send_body(upload, length)
+        try:
+            await answer.head
+        except asyncio.CancelledError:
+            answer.abandon()
+            raise
+        except UpstreamStale:
+            pool.drop_closed()
+            raise
+        return Response(answer)
 
     async def aclose(self) -> None:
         self._pools.close()
 
-    async def _ask(self, request: Request) -> Answer:
-        data, body = request.head(), request.body
-        upload = None if body is None or isinstance(body, bytes) else body
-        length = _length(request.raw_headers) if body else 0
-        if isinstance(body, bytes):
-            data += _framed(body, length)
-        pool = self._pools.of(request.backend.origin)
-        checked = request.raw_method not in IDEMPOTENT
-        connection = pool.take(checked=checked) or await pool.wait(checked=checked)
-        answer = Answer(connection, asyncio.get_running_loop().create_future())
-        to_head = request.raw_method == b"HEAD"
-        connection.begin(answer, data, to_head=to_head, upload=upload is not None)
-        if upload is not None:
-            answer.send_body(upload, length)
-        try:
-            return await answer.head()
-        except UpstreamStale:
-            pool.drop_closed()
-            raise
-
 
 def _length(headers: RawHeaders) -> int | None:
-    """Content-Length, or None for a body in chunks. Raises ValueError where a body has neither."""
+    """Content-Length, or None for a body in chunks. Raises ValueError for neither."""
     fields = {name.lower(): value for name, value in headers}
     if b"transfer-encoding" in fields:
         return None
