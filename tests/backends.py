@@ -229,7 +229,7 @@ async def answering(*answers: bytes, **where: object) -> AsyncIterator[ScriptedB
     """Answers the n-th request of a connection with the n-th answer, then with the last one.
 
     Connections are kept, except after an answer that says `Connection: close`
-    or that has neither a length nor chunks.
+    or whose end only closing can tell.
     """
 
     async def script(conversation: Conversation) -> None:
@@ -237,9 +237,9 @@ async def answering(*answers: bytes, **where: object) -> AsyncIterator[ScriptedB
             await conversation.receive()
             data = answers[min(n, len(answers) - 1)]
             await conversation.send(data)
-            head = data.partition(b"\r\n\r\n")[0].lower()
-            framed = b"content-length" in head or b"chunked" in head
-            if b"connection: close" in head or not framed:
+            text = data.lower()
+            framed = any(sign in text for sign in (b"content-length", b"chunked", b"1.1 204"))
+            if b"connection: close" in text or not framed:
                 return
 
     async with scripted(script, **where) as backend:  # type: ignore[arg-type]

@@ -70,6 +70,8 @@ class AnswerParser:
             self._fed = 0
         elif self._fed > MAX_HEAD and self.state <= CHUNKS:
             raise UpstreamBadAnswer("the backend's answer has too large a head or trailer")
+        if self._fields and self.state == COMPLETE and framing.size(self._fields) > MAX_HEAD:
+            raise UpstreamBadAnswer("the backend's answer has too large a trailer")
         if state == HEAD and self.state != HEAD:
             self._judge(body)
         return body

@@ -1,0 +1,50 @@
+"""Short forms for what every test of the engine does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from app.routing import parse_backend
+from app.upstream.answer import Answer
+from app.upstream.client import UpstreamClient
+from app.upstream.framing import RawHeaders
+from app.upstream.transport import Body
+
+
+class Read(NamedTuple):
+    """An answer that was read to its end and closed."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+    connect_time: float | None
+    reason: bytes
+
+
+async def opened(
+    client: UpstreamClient,
+    url: str,
+    *fields: bytes,
+    method: bytes = b"GET",
+    target: bytes = b"/",
+    body: Body = None,
+) -> Answer:
+    """The answer to a request; `fields` are whole lines: b"X-A: b"."""
+    headers = [tuple(field.split(b": ", 1)) for field in (b"Host: x.org", *fields)]
+    answer = await client.open(parse_backend(url, 0), method, target, headers, body)
+    assert isinstance(answer, Answer)
+    return answer
+
+
+async def read(answer: Answer) -> Read:
+    """`answer` to its end."""
+    try:
+        body = b"".join([data async for data in answer])
+    finally:
+        await answer.aclose()
+    return Read(answer.status, answer.headers, body, answer.connect_time, answer.reason)
+
+
+async def asked(client: UpstreamClient, url: str, *fields: bytes, **request: object) -> Read:
+    """The whole answer to a request."""
+    return await read(await opened(client, url, *fields, **request))  # type: ignore[arg-type]
