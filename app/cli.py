@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -32,14 +32,11 @@ def main() -> None:
 
 
 def read_config(path: str | None) -> Config:
-    """The configuration, with its warnings told. Raises ConfigError."""
-    config = load(path, os.environ, Path.cwd())
-    for warning in config.warnings:
-        logging.getLogger("hipache.config").warning("%s", warning)
-    return config
+    """The configuration that this command is about. Raises ConfigError."""
+    return load(path, os.environ, Path.cwd())
 
 
-def _fail(error: ConfigError) -> None:
+def _fail(error: ConfigError) -> NoReturn:
     click.echo(f"hipache: {error}", err=True)
     sys.exit(EX_CONFIG)
 
@@ -48,7 +45,6 @@ def _fail(error: ConfigError) -> None:
 @config_option
 def serve(path: str | None) -> None:
     """Run the proxy: one supervisor and its workers."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         status = serve_forever(lambda: read_config(path), os.environ)
     except ConfigError as exc:
@@ -61,9 +57,12 @@ def serve(path: str | None) -> None:
 def check(path: str | None) -> None:
     """Validate the configuration and print what it means, secrets masked."""
     try:
-        click.echo(render(read_config(path)))
+        config = read_config(path)
     except ConfigError as exc:
         _fail(exc)
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(render(config))
 
 
 if __name__ == "__main__":

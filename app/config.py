@@ -161,7 +161,7 @@ class _File(_Section, frozen=True, kw_only=True):
     https: HttpsConfig = HttpsConfig()
     balance: Balance = Balance()
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
-    user: str | int = "www-data"  # whom to become after binding, if started as root
+    user: str | int | None = "www-data"  # whom to become after binding, if root; None: nobody else
     group: str | int | None = None  # None means the user's own
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,8 +29,10 @@ from app.headers import ForwardedFields
 from app.health import RetryBudget
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
+from app.log_files import AccessLog
 from app.options import default_options
 from app.pages import ErrorPages
+from app.proxy_log import set_up
 from app.routing import Frontend
 from app.server.edge import Edge, Limits
 from app.server.running import configure
@@ -87,8 +92,12 @@ def create_app(
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
+            log = AccessLog(config.server)
+            log.start()
+            stack.push_async_callback(log.aclose)
+            _reopen_on_signal(log)
             client = await stack.enter_async_context(UpstreamClient(config, transport=transport))
-            gateway = _gateway(config, routes)
+            gateway = _gateway(config, routes, log)
             retry_buffer = config.server.retry_buffer
             endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
             endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
@@ -101,7 +110,7 @@ def create_app(
     return app
 
 
-def _gateway(config: Config, routes: Routes) -> Gateway:
+def _gateway(config: Config, routes: Routes, log: AccessLog) -> Gateway:
     server = config.server
     balancer = Balancer(
         default_options(config.balance),
@@ -126,9 +135,15 @@ def _gateway(config: Config, routes: Routes) -> Gateway:
         retries=server.retry_on_error,
         pages=ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d]),
         forwarded=ForwardedFields(server.trusted_proxies),
-        log=None,
+        log=log.write if log.enabled else None,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
     )
+
+
+def _reopen_on_signal(log: AccessLog) -> None:
+    """SIGUSR1 reopens the log, as logrotate's scripts for Hipache and nginx expect."""
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, log.reopen)
 
 
 def _complain(frontend: Frontend, problem: str) -> None:
@@ -142,6 +157,7 @@ def _configured() -> Config:
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)
         raise SystemExit(UVICORN_GIVE_UP if parent_process() else EX_CONFIG) from None
+    set_up(config.server.log_format, debug=config.server.debug, loggers=("app", "hipache"))
     for warning in config.warnings:
         logger.warning("%s", warning)
     return config

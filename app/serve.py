@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
-from app import privileges, worker
+from app import privileges, proxy_log, worker
 from app.config import Config
-from app.errors import ConfigError
+from app.errors import ConfigError, StoreUnavailable
 from app.listeners import Address, bind_all, from_systemd
 from app.main import create_app
 from app.server.running import uvicorn_config
+from app.stores import hold, open_store
 from app.supervisor import Generation, Limits, Supervisor
 
 logger = logging.getLogger("hipache.serve")
@@ -28,12 +31,38 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
     for whatever keeps the service from starting; nothing was started then.
     """
     config = read()
+    set_up_log(config)
+    open_store(config)  # what every worker would fail on, it fails on here
     sockets = from_systemd(environ) or bind_all(addresses(config))
     become_user(config)
-    for sock in sockets:
-        logger.info("listening address=%s", name_of(sock))
-    supervisor = Supervisor(generation(config, sockets), reload=partial(reloaded, read, sockets))
-    return supervisor.run()
+    with store_held(config):
+        for sock in sockets:
+            logger.info("listening address=%s", name_of(sock))
+        supervisor = Supervisor(
+            generation(config, sockets), reload=partial(reloaded, read, sockets)
+        )
+        return supervisor.run()
+
+
+@contextmanager
+def store_held(config: Config) -> Iterator[None]:
+    """Keep the embedded store running over all workers' lives. Raises ConfigError."""
+    try:
+        held = hold(config)
+        held.__enter__()
+    except StoreUnavailable as exc:
+        raise ConfigError(f"{config.source}: driver: {exc}") from exc
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
+def set_up_log(config: Config, worker: int | None = None) -> None:
+    """Our own log, as the configuration wants it."""
+    proxy_log.set_up(config.server.log_format, debug=config.server.debug, worker=worker)
+    for warning in config.warnings if worker is None else ():
+        logger.warning("%s", warning)
 
 
 def addresses(config: Config) -> list[Address]:
@@ -65,16 +94,21 @@ def run_worker(
 ) -> None:
     """A worker's whole life, in its own process."""
     os.environ["HIPACHE_WORKER"] = str(slot)
+    set_up_log(config, slot)
     worker.serve(
         uvicorn_config(create_app(config), log_config=None, lifespan="on"), sockets, control
     )
 
 
 def become_user(config: Config) -> None:
-    """Give root away once the ports are bound, as Hipache's workers did; the master kept it."""
+    """Give root away once the ports are bound, as Hipache's workers did; its master kept it."""
     if os.geteuid() != 0 or config.user is None:
         return
-    uid, gid = privileges.find_ids(str(config.user), str(config.group) if config.group else None)
+    group = None if config.group is None else str(config.group)
+    uid, gid = privileges.find_ids(str(config.user), group)
+    log = config.server.access_log
+    if log is not None and log.startswith("/"):
+        privileges.give_file(Path(log), uid, gid)
     if uid != 0:
         privileges.drop(uid, gid)
 

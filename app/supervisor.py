@@ -133,10 +133,11 @@ class Supervisor:
         age = time.monotonic() - worker.started
         replaced = self._replacing.pop(worker.pid, None)
         expected = worker.draining or self._stopping
+        level, event = (logging.INFO, "ended") if expected else (logging.ERROR, "died")
         logger.log(
-            logging.INFO if expected else logging.ERROR,
-            "worker %s worker=%d pid=%d status=%d age=%.1fs",
-            "ended" if expected else "died", worker.slot, worker.pid, exit_code, age,
+            level,
+            f"worker {event} worker=%d pid=%d status=%d age=%.1fs",
+            worker.slot, worker.pid, exit_code, age,
         )  # fmt: skip
         if expected or worker.slot > self._count:
             return
@@ -222,11 +223,10 @@ class Supervisor:
         generation = None if self._stopping else self._reload()
         if generation is None:
             return
-        if generation.workers != self._generation.workers:
-            self._generation = generation
-            self._resize(generation.workers)
         self._generation = generation
         self._to_roll = [w for w in self._workers.values() if not w.draining]
+        if generation.workers != self._count:
+            self._resize(generation.workers)
 
     def _resize(self, count: int) -> None:
         logger.info("workers=%d was=%d", count, self._count)
@@ -290,7 +290,8 @@ class Supervisor:
         queue = self._to_roll or ([] if draining else self._to_recycle)
         if queue:
             old = queue.pop(0)
-            self._spawn(old.slot, instead_of=old)
+            if not old.draining:
+                self._spawn(old.slot, instead_of=old)
 
 
 def _ignore(signum: int, frame: object) -> None:

@@ -1,0 +1,112 @@
+"""The proxy as a person starts it: a process of its own, told apart by what it logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+
+
+class Service:
+    """A running command, its log, and its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log: list[str] = []
+        self.port = 0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def saw(self, pattern: str) -> re.Match[str]:
+        """The next line of the log that matches, from where the last one was found."""
+        assert self.process.stderr is not None
+        try:
+            async with asyncio.timeout(20):
+                while line := (await self.process.stderr.readline()).decode():
+                    self.log.append(line)
+                    if match := re.search(pattern, line):
+                        return match
+        except TimeoutError:
+            pass
+        raise AssertionError(f"{pattern!r} was not logged:\n" + "".join(self.log))
+
+    async def ready(self, workers: int) -> None:
+        """Until it listens and so many workers serve."""
+        self.port = int((await self.saw(r"listening address=127\.0\.0\.1:(\d+)"))[1])
+        for _ in range(workers):
+            await self.saw("worker ready")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Its exit status, with all of its log read."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(20):
+            self.log += (await self.process.stderr.read()).decode().splitlines(keepends=True)
+            return await self.process.wait()
+
+    def workers(self) -> list[int]:
+        """Pids of its children."""
+        return [child.pid for child in psutil.Process(self.pid).children()]
+
+    async def ask(self, host: str = "a.test", target: str = "/") -> bytes:
+        """One request on a connection of its own; the whole reply."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        reply = await reader.read()
+        writer.close()
+        return reply
+
+
+@asynccontextmanager
+async def command(*args: str, cwd: Path, **environ: str) -> AsyncIterator[Service]:
+    """Run `python -m ...`; whatever is left of it at the end is killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *args, cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    family = psutil.Process(process.pid)
+    try:
+        yield Service(process)
+    finally:
+        left = family.children(recursive=True) if family.is_running() else []
+        for member in [family, *left]:
+            if member.is_running():
+                member.kill()
+        await process.wait()
+
+
+def write_config(folder: Path, driver: str, workers: int = 2, **server: Any) -> Path:
+    """A config.json on a free port of loopback, for whoever runs the tests."""
+    path = folder / "config.json"
+    server = {"workers": workers, "accessLog": None, "snapshot": None} | server
+    values = {"server": server, "http": {"port": 0}, "driver": driver, "user": None}
+    path.write_text(json.dumps(values))
+    return path
+
+
+@asynccontextmanager
+async def serve(
+    folder: Path, driver: str, workers: int = 2, **server: Any
+) -> AsyncIterator[Service]:
+    """`hipache serve` in `folder`, ready."""
+    write_config(folder, driver, workers, **server)
+    async with command("app.cli", "serve", cwd=folder) as service:
+        await service.ready(workers)
+        yield service

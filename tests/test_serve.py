@@ -1,0 +1,140 @@
+"""`hipache serve` as a process: it comes, it stays whatever dies, and it goes when told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.backends import answer, answering
+from tests.processes import command, serve, write_config
+from tests.redis_servers import RedisServer, until
+
+
+async def test_requests_are_served_and_sigterm_ends_it_all(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve(tmp_path, valkey.url) as service, answering(answer(b"hi")) as backend:
+        async with valkey.client as client:
+            await client.rpush("frontend:a.test", "id", backend.url)
+        assert (await service.ask()).endswith(b"hi")
+        workers = service.workers()
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+        assert not any(psutil.pid_exists(pid) for pid in workers)
+
+
+async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
+    async with serve(tmp_path, valkey.url) as service:
+        killed = service.workers()[0]
+        os.kill(killed, signal.SIGKILL)
+        await service.saw(f"worker died.*pid={killed}")
+        await service.saw("worker ready")
+        assert killed not in service.workers()
+        assert len(service.workers()) == 2
+
+
+async def test_workers_do_not_outlive_a_killed_supervisor(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve(tmp_path, valkey.url) as service:
+        workers = [psutil.Process(pid) for pid in service.workers()]
+        service.signal(signal.SIGKILL)
+        await service.process.wait()
+        await until(lambda: not any(worker.is_running() for worker in workers))
+
+
+async def test_sighup_brings_new_workers_with_the_new_configuration(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve(tmp_path, valkey.url, workers=1) as service:
+        before = service.workers()
+        write_config(tmp_path, valkey.url, workers=2)
+        service.signal(signal.SIGHUP)
+        for _ in range(2):
+            await service.saw("worker ready")
+        await service.saw("worker ended")
+        assert len(service.workers()) == 2
+        assert before[0] not in service.workers()
+
+
+async def test_a_bad_configuration_is_refused_and_the_old_one_serves_on(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve(tmp_path, valkey.url, workers=1) as service:
+        workers = service.workers()
+        (tmp_path / "config.json").write_text('{"server": {"wrokers": 1}}')
+        service.signal(signal.SIGHUP)
+        await service.saw("configuration refused.*wrokers")
+        assert service.workers() == workers
+        assert b" 400 " in await service.ask()
+
+
+async def test_sigttin_and_sigttou_add_and_remove_a_worker(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve(tmp_path, valkey.url, workers=1) as service:
+        service.signal(signal.SIGTTIN)
+        await service.saw("worker ready.*worker=2")
+        service.signal(signal.SIGTTOU)
+        await service.saw("worker ended.*worker=2")
+        assert len(service.workers()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"server": {"prot": 80}}, "config.json: server.prot: "),
+        ({"driver": "mongodb://x"}, "config.json: driver: "),
+        ({"user": "nobody-has-this-name"}, "user: there is no user 'nobody-has-this-name'"),
+    ],
+)
+async def test_what_keeps_it_from_starting_is_one_line_and_status_78(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    if "user" in change and os.geteuid() != 0:
+        change, message = {"server": {"workers": -1}}, "config.json: server.workers: "
+    path = write_config(tmp_path, "redis:")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    async with command("app.cli", "serve", cwd=tmp_path) as service:
+        assert await service.ended() == 78
+        told = [line for line in service.log if line.startswith("hipache: ")]
+        assert len(told) == 1
+        assert message in told[0]
+        assert "Traceback" not in "".join(service.log)
+
+
+async def test_a_port_in_use_is_named_before_any_worker_starts(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "redis:")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        values = json.loads(path.read_text())
+        values["http"] = {"port": port}
+        path.write_text(json.dumps(values))
+        async with command("app.cli", "serve", cwd=tmp_path) as service:
+            assert await service.ended() == 78
+    assert f"cannot listen on 127.0.0.1:{port}: the address is in use" in "".join(service.log)
+    assert "worker started" not in "".join(service.log)
+
+
+async def test_a_bare_uvicorn_gets_our_protocols_and_adds_nothing(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    write_config(tmp_path, valkey.url)
+    bare = ("uvicorn", "app:create_app", "--factory", "--workers", "2", "--port", "0")
+    async with command(*bare, cwd=tmp_path) as service, answering(answer(b"hi")) as backend:
+        service.port = int((await service.saw(r"running on http://127\.0\.0\.1:(\d+)"))[1])
+        for _ in range(2):
+            await service.saw("Application startup complete")
+        async with valkey.client as client:
+            await client.rpush("frontend:a.test", "id", backend.url)
+        reply = (await service.ask()).lower()
+        assert reply.endswith(b"hi")
+        assert b"\r\ndate:" not in reply
+        assert b"\r\nserver:" not in reply
+        assert b" 400 " in await service.ask("a.test\r\nHost: b.test")
