@@ -1,12 +1,16 @@
+# make run    the proxy with two demo backends, on 127.0.0.1:8080
 # make test   everything that must hold before a change lands
 # make bench  what a request costs, beside nginx and others (a quick look:
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
-# Installs what it needs into .venv first; PYTHON=... chooses the interpreter.
+# Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
 
-.PHONY: test lint bench clean
+.PHONY: run test lint bench clean
 MAKEFLAGS += --no-print-directory
+
+run: .venv/run.installed
+	@exec $(BIN)/hipache demo
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
@@ -23,6 +27,7 @@ bench: .venv/bench.installed
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there
 
+.venv/run.installed: EXTRAS := embedded
 .venv/test.installed: EXTRAS := embedded,test
 .venv/bench.installed: EXTRAS := bench
 .venv/%.installed: pyproject.toml | $(BIN)/pip

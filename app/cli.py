@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from app import demo as demonstration
 from app.config import Config, render
 from app.config_file import load
 from app.errors import ConfigError
@@ -63,6 +64,16 @@ def check(path: str | None) -> None:
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(render(config))
+
+
+@main.command()
+@config_option
+def demo(path: str | None) -> None:
+    """Serve with two small backends behind demo.localhost, to try things on."""
+    try:
+        sys.exit(demonstration.run(read_config(path)))
+    except ConfigError as exc:
+        _fail(exc)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError
@@ -32,6 +32,9 @@ from app.media_types import HTML, PLAIN, preferred_type
 
 MAX_SHOWN = 200
 """Characters of a message or request id that an answer repeats."""
+
+BARE_PAGE = "<!doctype html><h1>%d %s</h1><p>\1message\1<p>Request id \1request_id\1"
+"""When not even the built-in page can be read: a request is answered whatever happens."""
 
 
 class ErrorPages:
@@ -46,7 +49,7 @@ class ErrorPages:
         self, directories: Sequence[Path] = (), *, logger: logging.Logger | None = None
     ) -> None:
         self._logger = logger or logging.getLogger(__name__)
-        self._built_in = builtin_directory()
+        self._built_in = templates_directory() / "errors"
         self._environments = {
             directory: _environment(directory, self._built_in)
             for directory in (*directories, self._built_in)
@@ -95,7 +98,7 @@ class ErrorPages:
         for path in self._candidates(error.status):
             if page := self._load(path, error):
                 return page
-        raise RuntimeError(f"no error page in {self._built_in}: the installation is broken")
+        return _template_page(BARE_PAGE % (error.status, reason_phrase(error.status)))
 
     def _candidates(self, status: int) -> Iterator[Path]:
         for directory in self._environments:
@@ -103,9 +106,11 @@ class ErrorPages:
                 yield from (directory / f"{stem}.html", directory / f"error_{stem}.html")
 
     def _load(self, path: Path, error: ProxyError) -> _Page | None:
-        if path in self._refused or not path.is_file():
+        if path in self._refused:
             return None
         try:
+            if not path.is_file():
+                return None
             if path.name.startswith("error_"):
                 return _static_page(path.read_bytes())
             return _template_page(
@@ -120,8 +125,6 @@ class ErrorPages:
                 )
             )
         except Exception as exc:  # a template is somebody's program: it can raise anything
-            if path.parent == self._built_in:
-                raise
             self._refused.add(path)
             self._logger.warning(
                 "error page refused file=%s line=%d reason=%s", *_place(exc, path), _reason(exc)
@@ -130,21 +133,26 @@ class ErrorPages:
 
     def _check(self, directory: Path) -> None:
         """Load every page once, so that a mistake shows at start and not at the first error."""
-        if not directory.is_dir():
-            self._logger.warning("error pages missing directory=%s", directory)
-        for path in sorted(directory.glob("*.html")):
-            stem = path.stem.removeprefix("error_")
-            if stem.isdecimal() or stem == "default":
+        try:
+            names = os.listdir(directory)
+        except OSError as exc:
+            self._logger.warning(
+                "error pages missing directory=%s reason=%s", directory, _reason(exc)
+            )
+            return
+        for name in sorted(names):
+            stem = name.removesuffix(".html").removeprefix("error_")
+            if name.endswith(".html") and (stem.isdecimal() or stem == "default"):
                 sample = ProxyError()
                 sample.status = int(stem) if stem.isdecimal() else sample.status
-                self._load(path, sample)
+                self._load(directory / name, sample)
 
 
-def builtin_directory() -> Path:
-    """`templates/errors`: inside the package when installed, beside it in a checkout."""
-    package = Path(str(files("app")))
-    installed = package / "templates" / "errors"
-    return installed if installed.is_dir() else package.parent / "templates" / "errors"
+def templates_directory() -> Path:
+    """`templates`: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "templates"
+    return installed if installed.is_dir() else package.parent / "templates"
 
 
 def public_message(error: ProxyError) -> str:

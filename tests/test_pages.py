@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import errors
+from app import errors, pages
 from app.errors import BadHost, FrontendNotFound, NoLiveBackend, ProxyError, UpstreamError
-from app.pages import ErrorPages, builtin_directory
+from app.pages import ErrorPages, templates_directory
 
 ID = "01JD7Z3W5QK8M4N6P9R2T0V1XY"
 
@@ -201,6 +201,22 @@ def test_a_page_that_breaks_on_one_kind_of_error_only_falls_back_then(
     assert "'typo' is undefined" in caplog.text
 
 
+def test_a_page_that_may_not_be_read_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "502.html").symlink_to("502.html")  # holds for root, too
+    (tmp_path / "error_502.html").mkdir()
+    assert body(ErrorPages([tmp_path]), NoLiveBackend()) == body(ErrorPages(), NoLiveBackend())
+
+
+def test_without_any_readable_page_a_bare_one_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "templates_directory", lambda: tmp_path)
+    page = body(ErrorPages(), BadHost("<x>"))
+    assert page == f"<!doctype html><h1>400 Bad Request</h1><p>&lt;x&gt;<p>Request id {ID}"
+
+
 def test_a_missing_directory_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ErrorPages([tmp_path / "gone"])
     assert f"directory={tmp_path / 'gone'}" in caplog.text
@@ -214,5 +230,5 @@ def test_a_template_is_rendered_once_for_each_kind(tmp_path: Path) -> None:
 
 
 def test_the_built_in_pages_are_the_promised_ones() -> None:
-    names = {path.name for path in builtin_directory().glob("*.html")}
+    names = {path.name for path in (templates_directory() / "errors").glob("*.html")}
     assert names >= {"400.html", "502.html", "503.html", "504.html", "default.html"}

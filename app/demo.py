@@ -1,0 +1,194 @@
+"""`hipache demo`: the proxy, and two small backends behind demo.localhost to try it on."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import redis
+import uvicorn
+from msgspec.structs import replace
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from app.config import Config
+from app.errors import ConfigError
+from app.listeners import Address
+from app.main import EX_CONFIG
+from app.pages import templates_directory
+from app.serve import serve
+from app.stores.driver import parse_driver
+from app.stores.embedded import EmbeddedServer
+from app.stores.keeper import die_with_parent
+
+HOST = "demo.localhost"
+NAMES = ("A", "B")
+
+
+def run(config: Config) -> int:
+    """Serve with demo backends until Ctrl-C; returns the proxy's exit status.
+
+    Raises ConfigError when `config` names no embedded store, since nobody wants
+    the demo's routes in a store of their own, or no port to ask at.
+    """
+    driver = parse_driver(config.driver[0])
+    if driver.scheme != "embedded":
+        raise ConfigError(f'driver: the demo needs "embedded:", found {driver.name!r}')
+    address = tcp_address(config)
+    proxy = get_context("fork").Process(target=run_proxy, args=(config,))
+    proxy.start()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # one way to stop, whatever the wish
+    with suppress(KeyboardInterrupt), backends() as ports, EmbeddedServer(driver.path) as store:
+        add_route(str(store.socket), [f"http://127.0.0.1:{port}" for port in ports])
+        if answers(proxy, address):
+            print(what_to_type(address, str(store.socket), list(ports)), flush=True)
+        proxy.join()
+    proxy.terminate()  # the backends are gone by now, and with them what might hold it up
+    proxy.join()
+    return proxy.exitcode or 0
+
+
+def run_proxy(config: Config) -> None:
+    """`hipache serve`, in a process of its own."""
+    os.setsid()  # Ctrl-C comes to the demo alone, which ends everything in order
+    die_with_parent()
+    # Each worker takes turns of its own: with one of them the turns can be seen. And the
+    # store's folder belongs to the user who asked, root or not.
+    server = replace(config.server, workers=1)
+    try:
+        sys.exit(serve(lambda: replace(config, server=server, user=None), os.environ))
+    except ConfigError as exc:
+        print(f"hipache: {exc}", file=sys.stderr)
+        sys.exit(EX_CONFIG)
+
+
+def answers(proxy: BaseProcess, address: Address) -> bool:
+    """Waits until the proxy serves; False if it ended before."""
+    while proxy.is_alive():
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=1)
+        try:
+            connection.request("GET", "/", headers={"Host": "__ping__"})
+            if connection.getresponse().status == 200:
+                return True
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    return False
+
+
+@contextmanager
+def backends() -> Iterator[Mapping[int, str]]:
+    """Two backends that listen; yields the name behind each port."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in NAMES]
+    names = {sock.getsockname()[1]: name for sock, name in zip(sockets, NAMES, strict=True)}
+    settings = uvicorn.Config(
+        create_backends(names),
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # it calls it an error when the end cuts a clock off
+    )
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, args=(sockets,), name="demo backends")
+    thread.start()
+    try:
+        yield names
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+def create_backends(names: Mapping[int, str]) -> Starlette:
+    """Both backends in one application: the port that was asked tells which one answers."""
+    page = (templates_directory() / "demo.html").read_bytes()
+
+    def name(asked: Request | WebSocket) -> str:
+        return names[asked.scope["server"][1]]
+
+    async def answer(request: Request) -> Response:
+        headers = {"cache-control": "no-store", "x-demo-backend": name(request)}
+        if request.url.path == "/" and "text/html" in request.headers.get("accept", ""):
+            return Response(page, headers=headers, media_type="text/html")
+        host, target = request.headers.get("host"), request.url.path
+        text = f"backend {name(request)}: {request.method} {target} for {host}\n"
+        return PlainTextResponse(text, headers=headers)
+
+    async def clock(request: Request) -> Response:
+        async def ticks() -> AsyncIterator[str]:
+            while True:
+                yield f"data: {time.strftime('%H:%M:%S')} at backend {name(request)}\n\n"
+                await asyncio.sleep(1)
+
+        return StreamingResponse(ticks(), media_type="text/event-stream")
+
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in websocket.iter_text():
+            await websocket.send_text(f"{text}, says backend {name(websocket)}")
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    return Starlette(
+        routes=[
+            Route("/clock", clock),
+            WebSocketRoute("/echo", echo),
+            Route("/{path:path}", answer, methods=methods),
+        ]
+    )
+
+
+def add_route(store: str, urls: Sequence[str]) -> None:
+    """Write demo.localhost anew: the backends have other ports at each start."""
+    with redis.Redis(unix_socket_path=store) as client, client.pipeline() as change:
+        change.delete(f"frontend:{HOST}", f"dead:{HOST}", f"dead-info:{HOST}")
+        change.rpush(f"frontend:{HOST}", "demo", *urls)
+        change.hset(f"options:{HOST}", "policy", "round_robin")
+        change.execute()
+
+
+def tcp_address(config: Config) -> Address:
+    """Where to ask the proxy. Raises ConfigError."""
+    for bind in config.http.binds:
+        if bind.port and not bind.address.startswith("unix:"):
+            return Address(bind.address, bind.port)
+    raise ConfigError("http.bind: the demo needs an address with a port")
+
+
+def what_to_type(address: Address, store: str, ports: Sequence[int]) -> str:
+    """The next three things to type, made for this machine."""
+    proxy = f"http://{address}/"
+    rpush = ["rpush", "frontend:new.localhost", "new", f"http://127.0.0.1:{ports[0]}"]
+    if client := shutil.which("redis-cli") or shutil.which("valkey-cli"):
+        add = [Path(client).name, "-s", store, *rpush]
+    else:
+        connect = f"import sys, redis; r = redis.Redis(unix_socket_path={store!r})"
+        add = [sys.executable, "-c", f"{connect}; r.execute_command(*sys.argv[1:])", *rpush]
+    return f"""
+Hipache serves on {proxy} with two demo backends. Ctrl-C stops everything.
+
+  Ask twice, and see the backends take turns:
+    curl -H 'Host: {HOST}' {proxy}
+
+  Add a host while it runs, and ask for it:
+    {shlex.join(add)}
+    curl -H 'Host: new.localhost' {proxy}
+
+  See streams and WebSockets in a browser:
+    http://{HOST}:{address.port}/
+"""

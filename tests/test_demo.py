@@ -1,0 +1,159 @@
+"""`hipache demo`: what the first minutes with Hipache are like."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from tests.redis_servers import free_port
+
+ROOT = Path(__file__).parent.parent
+
+
+COMMAND = [sys.executable, "-P", "-m", "app.cli", "demo"]
+ENVIRON = {"PYTHONPATH": str(ROOT)}
+
+
+def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        COMMAND, cwd=folder, env=ENVIRON, capture_output=True, text=True, check=False, timeout=30
+    )
+
+
+def uses(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(folder))
+    except psutil.Error:
+        return False
+
+
+class Demo:
+    """A running demo and what it told its user to type."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        config = json.loads((ROOT / "config.json").read_text())
+        config["http"]["port"] = self.port
+        (folder / "config.json").write_text(json.dumps(config))
+        self.folder = folder
+        self.process = subprocess.Popen(
+            COMMAND,
+            cwd=folder,
+            env=ENVIRON,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def told(self) -> str:
+        """All that it prints until the last thing to type."""
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if "http://demo.localhost" in line:
+                return "".join(lines)
+        raise AssertionError(self.process.communicate()[1])
+
+    @contextmanager
+    def asked(self, path: str, **headers: str) -> Iterator[HTTPResponse]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Host": "demo.localhost", **headers})
+            with connection.getresponse() as answer:
+                yield answer
+        finally:
+            connection.close()
+
+    def ask(self, path: str = "/", **headers: str) -> str:
+        with self.asked(path, **headers) as answer:
+            return answer.read().decode()
+
+    def stop(self, number: int) -> tuple[int, str]:
+        """Its exit status and its log."""
+        self.process.send_signal(number)
+        log = self.process.communicate(timeout=20)[1]
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    demo = Demo(tmp_path)
+    yield demo
+    demo.process.kill()
+    demo.process.communicate()
+
+
+def test_the_three_things_to_type_work(demo: Demo) -> None:
+    told = demo.told()
+    answers = [demo.ask() for _ in range(4)]
+    assert {answer[:9] for answer in answers[:2]} == {"backend A", "backend B"}
+    assert answers[:2] == answers[2:]
+    [add] = [line for line in told.splitlines() if "rpush" in line]
+    subprocess.run(shlex.split(add), check=True, capture_output=True)
+    assert demo.ask(Host="new.localhost") == "backend A: GET / for new.localhost\n"
+    assert f"curl -H 'Host: demo.localhost' http://127.0.0.1:{demo.port}/" in told
+
+
+def test_a_browser_gets_a_page_a_stream_and_a_websocket(demo: Demo) -> None:
+    demo.told()
+    assert "<title>Hipache works</title>" in demo.ask(Accept="text/html")
+    with demo.asked("/clock") as stream:
+        assert stream.readline().startswith(b"data: ")
+    url = f"ws://demo.localhost:{demo.port}/echo"
+    with connect(url, address=("127.0.0.1", demo.port), proxy=None) as websocket:
+        websocket.send("hello")
+        assert "hello, says backend" in websocket.recv(timeout=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_end_leaves_nothing_behind_even_with_an_open_stream(demo: Demo, number: int) -> None:
+    demo.told()
+    with demo.asked("/clock") as stream:
+        assert stream.readline().startswith(b"data: ")
+        status, log = demo.stop(number)
+    assert status == 0
+    assert "Traceback" not in log
+    with pytest.raises(ConnectionRefusedError):
+        demo.ask()
+    left = [process for process in psutil.process_iter() if uses(process, demo.folder)]
+    assert psutil.wait_procs(left, timeout=10)[1] == []  # the store saves and goes by itself
+
+
+def test_a_taken_port_ends_the_demo_with_one_line(demo: Demo, tmp_path: Path) -> None:
+    demo.told()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text((demo.folder / "config.json").read_text())
+    done = run_demo(other)
+    assert done.returncode == 78
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("hipache: ")]
+    assert str(demo.port) in line
+    assert "to type" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"driver": "redis:"}, 'driver: the demo needs "embedded:"'),
+        ({"driver": "embedded:", "http": {"bind": "unix:/x"}}, "http.bind: the demo needs"),
+        ({"drive": "embedded:"}, "config.json: drive: unknown key"),
+    ],
+)
+def test_a_configuration_that_is_no_demo_is_refused(
+    tmp_path: Path, config: object, complaint: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = run_demo(tmp_path)
+    assert done.returncode == 78
+    assert done.stderr.startswith(f"hipache: {complaint}")
+    assert done.stderr.count("\n") == 1
