@@ -17,6 +17,7 @@ DEBIAN_PACKAGES = {
     "redis-server": "redis-server",
     "node": "nodejs",
     "npm": "npm",
+    "valgrind": "valgrind",
 }
 """Package by program. Caddy is measured where it is present, never installed."""
 

@@ -10,8 +10,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
-STARTUP_SECONDS = 20.0
+Environment = Mapping[str, str | None]
+"""Variables to add to ours; None takes one away."""
+NOTHING: Environment = MappingProxyType({})
+
+STARTUP_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
 
@@ -34,9 +39,10 @@ def pinned(core: int, argv: Sequence[str | Path]) -> list[str]:
 
 
 def start(
-    argv: Sequence[str | Path], *, core: int, log: Path, env: Mapping[str, str] | None = None
+    argv: Sequence[str | Path], *, core: int, log: Path, env: Environment = NOTHING
 ) -> subprocess.Popen[bytes]:
     """Run `argv` on `core`, with its output in `log` and in that folder."""
+    changed = {**os.environ, **env}
     with log.open("ab") as output:
         return subprocess.Popen(
             pinned(core, argv),
@@ -44,7 +50,7 @@ def start(
             cwd=log.parent,
             stdout=output,
             stderr=output,
-            env={**os.environ, **(env or {})},
+            env={name: value for name, value in changed.items() if value is not None},
             start_new_session=True,  # so that `stop` reaches the children
         )
 
@@ -71,7 +77,7 @@ def serving(
     *,
     core: int,
     log: Path,
-    env: Mapping[str, str] | None = None,
+    env: Environment = NOTHING,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server that accepts connections on `port` of 127.0.0.1 for as long as the block runs."""
     process = start(argv, core=core, log=log, env=env)

@@ -18,13 +18,13 @@ from typing import Any
 import redis
 
 from bench import needs
-from bench.processes import free_ports, serving
+from bench.processes import NOTHING, Environment, free_ports, serving
 from bench.sites import CONFIGS, ECHO_HOST, HOSTS, Site
 
 CHECKOUT = Path(__file__).parent.parent
 
-UNSET = dict.fromkeys(("REDIS_URL", "PORT", "WEB_CONCURRENCY", "SETTINGS_FLAVOR"), "")
-"""What else in the environment would win over the configuration; empty counts as not set."""
+UNSET = dict.fromkeys(("REDIS_URL", "PORT", "WEB_CONCURRENCY", "SETTINGS_FLAVOR"))
+"""What else in the environment would win over the configuration."""
 
 
 class Proxy(ABC):
@@ -204,10 +204,10 @@ def serve(
     argv: Sequence[str],
     site: Site,
     stack: ExitStack,
-    env: Mapping[str, str] | None = None,
+    env: Environment = NOTHING,
 ) -> int:
     """Start `argv` as the proxy of `site`, with its output in a log; its process id."""
-    server = serving(argv, site.port, core=site.core, log=site.log, env=env)
+    server = serving([*site.runner, *argv], site.port, core=site.core, log=site.log, env=env)
     return stack.enter_context(server).pid
 
 

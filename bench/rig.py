@@ -99,10 +99,13 @@ class Rig:
 
 
 @contextmanager
-def rig(proxies: Sequence[Proxy], *, http_backend: bool = True) -> Iterator[Rig]:
+def rig(
+    proxies: Sequence[Proxy], *, http_backend: bool = True, runner: tuple[str, ...] = ()
+) -> Iterator[Rig]:
     """Start backends and `proxies`; everything is stopped when the block ends.
 
-    `http_backend=False` does without nginx, for WebSocket scenarios alone.
+    `http_backend=False` does without nginx, for WebSocket scenarios alone; `runner` is
+    put before every proxy's command.
     """
     core, load_core = procfs.cores()
     with tempfile.TemporaryDirectory(prefix="hipache-bench-") as name, ExitStack() as stack:
@@ -119,7 +122,7 @@ def rig(proxies: Sequence[Proxy], *, http_backend: bool = True) -> Iterator[Rig]
             home = folder / proxy.name
             home.mkdir()
             (port,) = free_ports(1)
-            site = Site(port, backend, echo, home, core, load_core)
+            site = Site(port, backend, echo, home, core, load_core, runner)
             running.append(Running(proxy.name, site, proxy.start(site, stack)))
         yield Rig(running)
 

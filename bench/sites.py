@@ -33,6 +33,8 @@ class Site:
     """What the proxy is pinned to."""
     load_core: int
     """What the load, the backends and a proxy's database are pinned to."""
+    runner: tuple[str, ...] = ()
+    """A command that runs the proxy's command: a measuring tool."""
 
     @property
     def log(self) -> Path:

@@ -1,0 +1,92 @@
+"""Instructions per small GET: the figure that a busy machine does not disturb.
+
+`python -m bench.instructions` runs Hipache (under a bare uvicorn) and uvicorn's own
+hello below valgrind and counts what each executes in user space per request. The
+kernel's share is missing, so this compares two versions of one program, not two
+proxies: the same code gives the same figure within a percent, whatever else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from bench import needs
+from bench.asgi_overhead import ON_STARLETTE
+from bench.floor import UvicornHello
+from bench.proxies import Proxy
+from bench.rig import Running, rig
+from bench.scenarios import BY_NAME
+from bench.sites import HOSTS, SMALL_BODY
+
+CLIENTS = 64
+REQUEST = b"GET /small HTTP/1.1\r\nHost: %s\r\n\r\n" % HOSTS[0].encode()
+RUNNER = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=instructions")
+
+
+def ask(port: int, requests: int) -> int:
+    """At least `requests` small GETs, one at a time on each of CLIENTS connections; how many."""
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
+    rounds = -(-requests // CLIENTS)
+    for _ in range(rounds):
+        for client in clients:
+            client.sendall(REQUEST)
+        for client in clients:
+            answer = b""
+            while not answer.endswith(SMALL_BODY.encode()):
+                data = client.recv(65536)
+                assert data, f"closed after {answer!r}"
+                answer += data
+    for client in clients:
+        client.close()
+    return rounds * CLIENTS
+
+
+def instructions(proxy: Running, requests: int) -> float:
+    """Instructions per request, once the proxy has warmed up for as many."""
+    ask(proxy.site.port, requests)
+    _control(proxy, "--instr=on")
+    answered = ask(proxy.site.port, requests)
+    _control(proxy, "--instr=off")
+    _control(proxy, "--dump")
+    counts = [
+        int(count)
+        for path in proxy.site.folder.glob("instructions*")
+        for count in re.findall(r"^(?:summary|totals): (\d+)$", path.read_text(), re.MULTILINE)
+    ]
+    return max(counts) / answered
+
+
+def _control(proxy: Running, order: str) -> None:
+    subprocess.run(
+        ["callgrind_control", order, str(proxy.processes[0])],
+        check=True,
+        capture_output=True,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints one line for each program."""
+    options = argparse.ArgumentParser(prog="python -m bench.instructions", description=__doc__)
+    options.add_argument("--requests", type=int, default=3000)
+    requests = options.parse_args(argv).requests
+    proxies: tuple[Proxy, ...] = (ON_STARLETTE, UvicornHello())
+    needs.install({"nginx", "redis-server", "valgrind"})
+    if gone := needs.missing({"nginx", "redis-server", "valgrind"}):
+        print(f"needs {', '.join(sorted(gone))} on PATH", file=sys.stderr)
+        return 2
+    with rig(proxies, runner=RUNNER) as running:
+        running.check(BY_NAME["small_get"])
+        for proxy in running.running:
+            print(
+                f"{proxy.name:<16} {instructions(proxy, requests):10,.0f} instructions per request"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
