@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from app import syslog
 from app.access_log import compile_format
-from app.config_faults import fault, masked_url, show
+from app.config_faults import fault, show
+from app.driver import parse_driver
+from app.errors import ConfigError
 from app.options import parse_hash_key, parse_sticky
-
-DRIVERS = ("redis", "rediss", "unix", "embedded", "file")
 
 
 def check_driver(url: str, source: str, path: str = "") -> str:
     """`url` itself. Raises ConfigError where it names no store that there is."""
-    scheme, colon, rest = url.partition(":")
-    problem = ""
-    if not colon or scheme not in DRIVERS:
-        problem = f"expected one of {', '.join(f'{name}:' for name in DRIVERS)}"
-    elif not url.isprintable() or (scheme == "file" and not rest):
-        problem = "expected " + ("file:PATH" if scheme == "file" else "a URL without line breaks")
-    elif scheme.startswith("redis"):
-        try:
-            if urlsplit(url).port == 0:
-                problem = "expected a port from 1 to 65535"
-        except ValueError:
-            problem = "expected redis://[user]:password@host:port/database#prefix"
-    if problem:
-        raise fault(source, path, f"{problem}, found {show(masked_url(url))}")
+    try:
+        parse_driver(url)
+    except ConfigError as exc:
+        raise fault(source, path, str(exc)) from None
     return url
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 from app.config import Config
+from app.driver import parse_driver
 from app.stores.base import Store
 from app.stores.cached import CachedStore
-from app.stores.driver import parse_driver
 from app.stores.embedded import EmbeddedServer, EmbeddedStore
 from app.stores.file import FileStore
 from app.stores.redis import RedisStore

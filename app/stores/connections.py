@@ -17,8 +17,8 @@ from redis.asyncio.sentinel import (
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from app.driver import SENTINEL_SCHEMES, Driver
 from app.errors import ConfigError
-from app.stores.driver import SENTINEL_SCHEMES, Driver
 
 MAX_CONNECTIONS = 16
 """Per worker and role. Reads are shared and short, so more would only queue inside Redis."""

@@ -23,9 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from app.driver import Driver
 from app.errors import ConfigError, StoreUnavailable
 from app.stores import keeper
-from app.stores.driver import Driver
 from app.stores.redis import RedisStore
 
 logger = logging.getLogger(__name__)

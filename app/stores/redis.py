@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
+from app.driver import Driver
 from app.errors import StoreUnavailable
 from app.routing import Backend, BadEntry, Frontend, Mark, lookup_keys, parse_frontend
 from app.stores import marks as marks_format
 from app.stores.base import NO_MARKS, Found, Listener, Marks
 from app.stores.connections import Connections
-from app.stores.driver import Driver
 from app.stores.tracking import Tracker
 
 logger = logging.getLogger(__name__)

@@ -11,12 +11,13 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from app.config_faults import masked_url
+from app.config_faults import masked_url, show
 from app.errors import ConfigError
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
 DEFAULT_DIRECTORY = ".hipache"
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "embedded", "file", *SENTINEL_SCHEMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,41 +64,41 @@ def parse_driver(text: str) -> Driver:
     """
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
-    if scheme == "file" and colon:
-        path = unquote(rest.removeprefix("//"))
-        if not path:
-            raise ConfigError("driver: file: needs a path, as in file:routes.toml")
-        return Driver(scheme=scheme, path=path)
-    if scheme == "embedded":
-        return Driver(scheme=scheme, path=unquote(rest.removeprefix("//")) or DEFAULT_DIRECTORY)
-    if scheme in (*DEFAULT_PORTS, "unix"):
-        return _parse_redis(scheme, text if colon else f"{text}:")
-    raise ConfigError(
-        f"driver: unknown store {scheme!r}; expected redis:, rediss:, unix:, redis+sentinel:, "
-        "embedded: or file:"
-    )
+    try:
+        if not colon or scheme not in SCHEMES:
+            raise ValueError(f"expected one of {', '.join(f'{name}:' for name in SCHEMES)}")
+        if not text.isprintable():
+            raise ValueError("expected a URL without line breaks")
+        if scheme in ("file", "embedded"):
+            return _parse_path(scheme, unquote(rest.removeprefix("//")))
+        return _parse_redis(scheme, text)
+    except ValueError as exc:
+        raise ConfigError(f"{exc}, found {show(masked_url(text))}") from None
+
+
+def _parse_path(scheme: str, path: str) -> Driver:
+    if not path and scheme == "file":
+        raise ValueError("expected file:PATH")
+    return Driver(scheme=scheme, path=path or DEFAULT_DIRECTORY)
 
 
 def _parse_redis(scheme: str, text: str) -> Driver:
-    try:
-        url = urlsplit(text)
-    except ValueError as exc:
-        raise ConfigError(f"driver: {exc} in {masked_url(text)!r}") from None
-    credentials, at, hosts = url.netloc.rpartition("@")
+    url = urlsplit(text)
+    credentials, _, hosts = url.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
-    query = dict(parse_qsl(url.query))
+    query = dict(parse_qsl(url.query))  # as redis-py names them
+    username = query.pop("username", unquote(username))
+    password = query.pop("password", unquote(password))
     parts = [part for part in url.path.split("/") if part]
     service = ""
     if scheme in SENTINEL_SCHEMES:
         if not parts:
-            raise ConfigError(
-                f"driver: {masked_url(text)!r} needs the service: {scheme}://host/service"
-            )
+            raise ValueError(f"expected {scheme}://host:port,host:port/service")
         service = parts.pop(0)
     if scheme == "unix":
         path, parts = unquote(url.path), []
         if not path.startswith("/"):
-            raise ConfigError(f"driver: {masked_url(text)!r}: expected unix:///path/to/redis.sock")
+            raise ValueError("expected unix:///path/to/redis.sock")
     else:
         path = ""
     database = query.pop("db", "") or (parts[0] if parts else "0")
@@ -105,32 +106,33 @@ def _parse_redis(scheme: str, text: str) -> Driver:
         key: query.pop(key) for key in ("cafile", "certfile", "keyfile", "verify") if key in query
     }
     if query:
-        raise ConfigError(
-            f"driver: unknown parameter {next(iter(query))!r} in {masked_url(text)!r}"
-        )
+        raise ValueError(f"unknown parameter {next(iter(query))}")
     if not re.fullmatch(r"[0-9]{1,5}", database) or len(parts) > 1:
-        raise ConfigError(f"driver: {masked_url(text)!r}: the database must be a number, as in /0")
+        raise ValueError("expected a database number, as in /0")
     return Driver(
         scheme=scheme,
-        addresses=() if path else _addresses(hosts, DEFAULT_PORTS[scheme], text),
+        addresses=() if path else _addresses(hosts, DEFAULT_PORTS[scheme]),
         path=path,
         service=unquote(service),
-        username=unquote(username) if at and username else None,
-        password=unquote(password) if at and password else None,
+        username=username or None,
+        password=password or None,
         database=int(database),
         prefix=unquote(url.fragment),
         tls=tuple(tls.items()),
     )
 
 
-def _addresses(hosts: str, default_port: int, text: str) -> tuple[tuple[str, int], ...]:
+def _addresses(hosts: str, default_port: int) -> tuple[tuple[str, int], ...]:
     addresses: list[tuple[str, int]] = []
     for part in hosts.split(","):
+        url = urlsplit(f"//{part}")
         try:
-            url = urlsplit(f"//{part}")
-            addresses.append((url.hostname or "127.0.0.1", url.port or default_port))
-        except ValueError as exc:
-            raise ConfigError(f"driver: {exc} in {masked_url(text)!r}") from None
+            port = default_port if url.port is None else url.port
+        except ValueError:
+            port = 0
+        if port == 0:
+            raise ValueError("expected redis://[user]:password@host:port/database#prefix")
+        addresses.append((url.hostname or "127.0.0.1", port))
     return tuple(addresses)
 
 
