@@ -60,6 +60,8 @@ class UpstreamClient(httpx.AsyncClient):
         try:
             response = await transport.handle_async_request(request)
         except (httpx.TransportError, OSError) as exc:
+            if request.failure is not None:
+                raise request.failure from None
             raise _translated(exc) from exc
         if isinstance(response, Response):
             return response.answer

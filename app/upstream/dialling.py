@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -62,7 +63,9 @@ async def connect(
     except ssl.SSLError as exc:
         raise UpstreamTLSFailure(f"TLS with the backend failed: {exc.reason or exc}") from exc
     except OSError as exc:
-        why = exc.strerror or str(exc)
+        # asyncio's own loop writes other words, and the address, into strerror
+        code = exc.errno or 0
+        why = os.strerror(code) if code > 0 else exc.strerror or str(exc)
         raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -74,6 +74,16 @@ class Pool:
         self._open: set[Connection] = set()
         self._connecting = 0
         self._queue: deque[Place] = deque()
+
+    @property
+    def queued(self) -> int:
+        """How many wait for a connection."""
+        return len(self._queue)
+
+    @property
+    def connections(self) -> int:
+        """How many are open or being made."""
+        return len(self._open) + self._connecting
 
     def take(self, *, checked: bool) -> Connection | None:
         """A kept connection, the last one used first, or None.
@@ -153,7 +163,7 @@ class Pool:
     # -- inside
 
     def _full(self) -> bool:
-        return len(self._open) + self._connecting >= self.limits.max_sockets
+        return self.connections >= self.limits.max_sockets
 
     def _offer(self, connection: Connection) -> None:
         """To the first in the queue, else keep it."""
@@ -228,9 +238,12 @@ class Pools:
                 self._next_sweep()
         return pool
 
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(tuple(self._pools.values()))
+
     def close(self) -> None:
         """Close every connection."""
-        for pool in tuple(self._pools.values()):
+        for pool in self:
             pool.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -245,6 +258,6 @@ class Pools:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for pool in tuple(self._pools.values()):
+        for pool in self:
             pool.sweep(now)
         self._next_sweep()

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from app.errors import RequestBodyMismatch, UpstreamStale
+from app.errors import RequestBodyMismatch, UpstreamError, UpstreamStale
 from app.routing import DEFAULT_PORTS, Backend
 from app.upstream.answer import Answer
 from app.upstream.framing import RawHeaders
@@ -27,15 +27,20 @@ Body = AsyncIterable[bytes] | bytes | None
 class Upload(httpx.AsyncByteStream):
     """A request's body as httpx wants it."""
 
-    def __init__(self, body: Body) -> None:
-        self._body = body
+    def __init__(self, request: Request) -> None:
+        self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if isinstance(self._body, bytes):
-            yield self._body
-        elif self._body is not None:
-            async for data in self._body:
-                yield data
+        body = self._request.body
+        if isinstance(body, bytes):
+            yield body
+        elif body is not None:
+            try:
+                async for data in body:
+                    yield data
+            except Exception as failure:
+                self._request.failure = failure
+                raise
 
 
 class Request(httpx.Request):
@@ -44,6 +49,9 @@ class Request(httpx.Request):
     Making `httpx.URL` and `httpx.Headers` for each request costs several times
     what sending it does; our own transport reads neither.
     """
+
+    failure: Exception | None = None
+    """What iterating `body` raised: the client's fault, be it an OSError."""
 
     def __init__(  # noqa: PLR0917 - keywords cost time on this path
         self,
@@ -90,7 +98,7 @@ class Request(httpx.Request):
 
     @cached_property
     def stream(self) -> httpx.AsyncByteStream:  # type: ignore[override]
-        return Upload(self.body)
+        return Upload(self)
 
     @cached_property
     def extensions(self) -> dict[str, Any]:  # type: ignore[override]
@@ -135,7 +143,7 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends over HTTP/1.1 connections that are kept per backend."""
 
     def __init__(self, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:
-        self._pools = Pools(limits, tls)
+        self.pools = Pools(limits, tls)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
@@ -151,7 +159,7 @@ class Transport(httpx.AsyncBaseTransport):
             else:
                 upload = body
         method = request.raw_method
-        pool = self._pools.of(request.backend.origin)
+        pool = self.pools.of(request.backend.origin)
         checked = method not in IDEMPOTENT
         connection = pool.take(checked=checked) or await pool.wait(checked=checked)
         answer = Answer(connection)
@@ -163,13 +171,18 @@ class Transport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             answer.abandon()
             raise
-        except UpstreamStale:
-            pool.drop_closed()
+        except UpstreamError as error:
+            if isinstance(error, UpstreamStale):
+                pool.drop_closed()
+            answer.abandon()
+            raise
+        except Exception as failure:
+            request.failure = failure
             raise
         return Response(answer)
 
     async def aclose(self) -> None:
-        self._pools.close()
+        self.pools.close()
 
 
 def _length(headers: RawHeaders) -> int | None:
