@@ -158,38 +158,40 @@ class Response:
             self._head = b""
 
     def _send_body(self, body: bytes, more: bool) -> None:
-        head, self._head = self._head, b""
         if self._chunked:
-            self._send_chunk(head, body, more)
+            self._send_chunk(body, more)
         else:
             if self._left >= 0:
-                body = self._measure(body, more)
-            if head or body:
-                self._write(head, body, b"")
+                body = self._measured(body, more)
+            if self._head or body:
+                self._write(b"", body, b"")
         if not more:
             self.complete = True
             self.protocol.response_done()
 
-    def _measure(self, body: bytes, more: bool) -> bytes:
+    def _measured(self, body: bytes, more: bool) -> bytes:
         """Count against Content-Length; a HEAD's body is dropped."""
         if self._is_head:
             return b""
-        self._left -= len(body)
-        if self._left < 0:
+        left = self._left - len(body)
+        if left < 0:
             raise RuntimeError("the response is longer than its Content-Length")
-        if self._left and not more:
+        if left and not more:
             raise RuntimeError("the response is shorter than its Content-Length")
+        self._left = left
         return body
 
-    def _send_chunk(self, head: bytes, body: bytes, more: bool) -> None:
+    def _send_chunk(self, body: bytes, more: bool) -> None:
         end = b"" if more else b"0\r\n\r\n"
         if body:
-            self._write(head + b"%x\r\n" % len(body), body, b"\r\n" + end)
-        elif head or end:
-            self.transport.write(head + end)
+            self._write(b"%x\r\n" % len(body), body, b"\r\n" + end)
+        elif self._head or end:
+            self._write(b"", b"", end)
 
-    def _write(self, head: bytes, body: bytes, end: bytes) -> None:
+    def _write(self, before: bytes, body: bytes, behind: bytes) -> None:
+        """Write, behind the head if that still waits."""
+        head, self._head = self._head, b""
         if len(body) <= SMALL_BODY:
-            self.transport.write(head + body + end)
+            self.transport.write(head + before + body + behind)
         else:
-            self.transport.writelines([part for part in (head, body, end) if part])
+            self.transport.writelines([part for part in (head + before, body, behind) if part])

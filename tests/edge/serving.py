@@ -127,6 +127,7 @@ async def serving(
     """Serve `app`; every client connection ends with the block."""
     edge = Edge(limits or Limits(drain_grace=0.001), sweep_interval=sweep)
     options = {"host": "127.0.0.1", "port": 0, "lifespan": "off", "log_config": None, **options}
+    options.setdefault("timeout_graceful_shutdown", 2)
     server = uvicorn.Server(uvicorn_config(app, edge, **options))
     ready = asyncio.Event()
     server._log_started_message = lambda listeners: ready.set()  # type: ignore[method-assign]
