@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,18 @@ class Service:
 
 @asynccontextmanager
 async def command(*args: str, cwd: Path, **environ: str) -> AsyncIterator[Service]:
-    """Run `python -m ...`; whatever is left of it at the end is killed."""
+    """Run `python -m ...` on this checkout."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT)} | environ
+    async with program(sys.executable, "-m", *args, cwd=cwd, environ=environ) as service:
+        yield service
+
+
+@asynccontextmanager
+async def program(*args: str, cwd: Path, environ: Mapping[str, str]) -> AsyncIterator[Service]:
+    """Run anything; whatever is left of it at the end is killed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *args, cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        *args, cwd=cwd, env=environ, stderr=asyncio.subprocess.PIPE
+    )
     family = psutil.Process(process.pid)
     try:
         yield Service(process)

@@ -1,6 +1,7 @@
 """The wheel, built from the sdist and installed elsewhere, has all that it needs."""
 
 import os
+import signal
 import site
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import venv
 from pathlib import Path
 
 import pytest
+
+from tests.processes import program, write_config
+from tests.redis_servers import RedisServer, free_port
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}
@@ -56,12 +60,31 @@ def test_the_sdist_has_what_a_person_looks_for(built: Path) -> None:
     assert not [name for name in names if name.startswith((".venv/", ".hipache/", "dist/"))]
 
 
-def test_the_installed_package_serves_its_own_pages(installed: Path, tmp_path: Path) -> None:
-    program = """
-import app.pages, app.errors
-print(app.pages.__file__)
-print(app.pages.ErrorPages().render(app.errors.NoLiveBackend())[1].decode())
-"""
-    file, _, page = run(installed, "-c", program, cwd=tmp_path).partition("\n")
-    assert Path(file).is_relative_to(installed.parent.parent)
-    assert "This site is not running right now" in page
+async def test_the_installed_wheel_serves_its_own_pages(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "routes").write_text('["b.test"]\nid = "b"\n')
+    write_config(tmp_path, "file:routes", workers=1)
+    package = run(installed, "-c", "import app; print(app.__file__)", cwd=tmp_path)
+    assert Path(package).is_relative_to(installed.parent.parent)
+    hipache = str(installed.with_name("hipache"))
+    async with program(hipache, "serve", cwd=tmp_path, environ=ENVIRONMENT) as service:
+        await service.ready(1)
+        assert b"<h1>There is no site at this address</h1>" in await service.ask("a.test")
+
+
+async def test_the_procfile_runs_on_what_a_platform_gives(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    line = (ROOT / "Procfile").read_text().removeprefix("web: ").strip()
+    port = free_port()
+    async with valkey.client as client:
+        await client.rpush("frontend:a.test", "id")
+    given = {"PORT": str(port), "WEB_CONCURRENCY": "3", "REDIS_URL": valkey.url}
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "PYTHONPATH": str(ROOT)}
+    async with program("sh", "-c", f"exec {line}", cwd=tmp_path, environ=path | given) as service:
+        service.port = port
+        await service.saw("Started parent process")
+        for _ in range(3):
+            await service.saw("Application startup complete")
+        assert b"502 Bad Gateway" in await service.ask("a.test")
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
