@@ -19,6 +19,10 @@ def test_an_empty_file_means_hipaches_defaults():
     assert (config.server.workers, config.server.max_sockets) == (10, 100)
 
 
+def test_a_byte_order_mark_is_no_mistake():
+    assert parse("\ufeff{}") == parse("{}")
+
+
 def test_a_file_of_0_4_is_read_as_documented():
     config = parse(
         """{"server": {"workers": 2, "tcpTimeout": 5, "deadBackendTTL": 7, "retryOnError": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -114,6 +115,21 @@ def test_a_file_that_is_nearly_full_gets_whole_lines_only(path):
     reason = "no space left for all of it"
     assert ran.stdout.splitlines() == [f"2 {reason}", f"1 {reason}"]
     assert path.read_text() == "x" * 90 + "\none\n"
+
+
+def test_a_write_waits_for_another_workers(sink, path):
+    """Only under the lock may a half line be cut off, else the cut may hit another's line."""
+    sink.reopen()
+    with path.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = threading.Thread(target=sink.write, args=(["second"],))
+        thread.start()
+        thread.join(0.05)
+        other.write("first\n")
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_UN)
+    thread.join()
+    assert path.read_text() == "first\nsecond\n"
 
 
 def test_a_pipe_gets_every_line_whole_from_many_writers():

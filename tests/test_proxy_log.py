@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from app.proxy_log import MAX_ALIKE, Repeats, set_up
+from app.proxy_log import MAX_ALIKE, MAX_REMEMBERED, Repeats, set_up
 
 
 @pytest.fixture
@@ -99,6 +99,12 @@ def test_a_traceback_stays_in_its_line(logged):
     assert 'event=failed part=x trace="Traceback (most recent call last):\\n' in line
 
 
+def test_no_other_handler_says_it_again(logged, caplog):
+    logger, lines = logged()
+    logger.info("once")
+    assert (len(lines()), caplog.messages) == (1, [])
+
+
 @pytest.mark.parametrize(("debug", "count"), [(True, 1), (False, 0)])
 def test_debug_messages_only_when_asked(logged, debug, count):
     logger, lines = logged(debug=debug)
@@ -150,6 +156,14 @@ def test_ever_new_values_do_not_fill_the_log():
     assert said == [0] * MAX_ALIKE + [None] * (5000 - MAX_ALIKE)
     log.now = 60.0
     assert log.say("bad host=%s", "again") == 5000 - MAX_ALIKE
+
+
+def test_what_was_said_is_remembered_within_bounds():
+    log = Repeating()
+    log.say("first")
+    for number in range(2 * MAX_REMEMBERED):
+        log.say(f"message {number}")
+    assert log.say("first") == 0  # forgotten, so it is said again
 
 
 def test_life_cycle_messages_are_never_held_back():
