@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +26,7 @@ from app.headers import ForwardedFields
 from app.health import RetryBudget
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
-from app.log_files import AccessLog
+from app.log_files import AccessLog, access_log
 from app.options import default_options
 from app.pages import ErrorPages
 from app.proxy_log import set_up
@@ -92,10 +89,7 @@ def create_app(
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
-            log = AccessLog(config.server)
-            log.start()
-            stack.push_async_callback(log.aclose)
-            _reopen_on_signal(log)
+            log = await stack.enter_async_context(access_log(config.server))
             client = await stack.enter_async_context(UpstreamClient(config, transport=transport))
             gateway = _gateway(config, routes, log)
             retry_buffer = config.server.retry_buffer
@@ -138,12 +132,6 @@ def _gateway(config: Config, routes: Routes, log: AccessLog) -> Gateway:
         log=log.write if log.enabled else None,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
     )
-
-
-def _reopen_on_signal(log: AccessLog) -> None:
-    """SIGUSR1 reopens the log, as logrotate's scripts for Hipache and nginx expect."""
-    if threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, log.reopen)
 
 
 def _complain(frontend: Frontend, problem: str) -> None:

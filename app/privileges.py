@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from pathlib import Path
 
 from app.errors import ConfigError
 
@@ -26,18 +25,6 @@ def find_ids(user: str, group: str | None) -> tuple[int, int]:
     except KeyError:
         raise ConfigError(f"group: there is no group {group!r} on this machine") from None
     return entry.pw_uid, gid.gr_gid
-
-
-def give_file(path: Path, uid: int, gid: int) -> None:
-    """Make `path`, with its folder, a file that `uid` may append to. Raises ConfigError."""
-    try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True)
-            os.chown(path.parent, uid, gid)
-        with path.open("ab") as file:
-            os.fchown(file.fileno(), uid, gid)
-    except OSError as exc:
-        raise ConfigError(f"server.accessLog: cannot open {path}: {exc.strerror}") from exc
 
 
 def drop(uid: int, gid: int) -> None:

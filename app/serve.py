@@ -8,12 +8,12 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 from app import privileges, proxy_log, worker
 from app.config import Config
 from app.errors import ConfigError, StoreUnavailable
 from app.listeners import Address, bind_all, from_systemd
+from app.log_sinks import hand_over
 from app.main import create_app
 from app.server.running import uvicorn_config
 from app.stores import hold, open_store
@@ -106,9 +106,11 @@ def become_user(config: Config) -> None:
         return
     group = None if config.group is None else str(config.group)
     uid, gid = privileges.find_ids(str(config.user), group)
-    log = config.server.access_log
-    if log is not None and log.startswith("/"):
-        privileges.give_file(Path(log), uid, gid)
+    try:
+        hand_over(config.server.access_log, uid, gid)
+    except OSError as exc:
+        # It costs the log's lines, no more: a folder may come back, the workers try again.
+        logger.warning("access log can not be handed over cause=%s", exc)
     if uid != 0:
         privileges.drop(uid, gid)
 

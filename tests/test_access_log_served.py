@@ -1,0 +1,90 @@
+"""What a running proxy writes about the requests it served and those it could not."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.backends import answer, answering
+from tests.redis_servers import RedisServer
+from tests.serving import Proxy, proxying
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("ascii").splitlines()]
+
+
+async def test_a_served_request_is_told_in_full(valkey: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    async with (
+        answering(answer(b"hello")) as backend,
+        proxying(valkey, accessLog=str(path), accessLogFormat="json") as proxy,
+    ):
+        await proxy.route("a.test", backend)
+        await proxy.talk(
+            b"POST /x?y HTTP/1.1\r\nHost: A.test\r\nContent-Length: 3\r\nUser-Agent: me\r\n\r\nabc"
+        )
+    (line,) = read(path)
+    told = {
+        "client": "127.0.0.1",
+        "host": "A.test",
+        "method": "POST",
+        "target": "/x?y",
+        "frontend": "a.test",
+        "identifier": "the-site",
+        "backend": f"http://127.0.0.1:{backend.port}",
+        "attempts": 1,
+        "retried_from": [],
+        "status": 200,
+        "bytes_in": 3,
+        "bytes_out": 5,
+        "user_agent": "me",
+        "error": None,
+    }
+    assert {key: line[key] for key in told} == told
+    assert 0 < line["head_time"] <= line["total_time"]
+    assert backend.requests[0].get(b"x-request-id") == line["request_id"].encode()
+
+
+async def test_what_never_reached_a_backend_is_told_too(
+    valkey: RedisServer, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    path = tmp_path / "log"
+    async with proxying(valkey, accessLog=str(path), accessLogFormat="json") as proxy:
+        await proxy.get(host=b"nobody.test")
+        await proxy.route("a.test", f"http://127.0.0.1:{unused_tcp_port}")
+        await proxy.get()
+        await proxy.talk(b"GET / HTTP/1.1\r\nHost: *\r\n\r\n")
+    lines = {line["host"]: line for line in read(path)}
+    assert {host: line["status"] for host, line in lines.items()} == {
+        "nobody.test": 400,
+        "a.test": 502,
+        "*": 400,
+    }
+    assert lines["nobody.test"]["error"] == "frontend not found"
+    assert lines["a.test"]["error"] == "cannot connect to the backend: Connection refused"
+
+
+async def test_hipaches_format_is_the_default(valkey: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    async with answering(answer(b"hello")) as backend, proxying(valkey, accessLog=str(path)) as p:
+        await p.route("a.test", backend)
+        await p.get(b'/"')
+    assert ' "GET /\\x22 HTTP/1.1" 200 5 "" "" "the-site" 0' in path.read_text("ascii")
+
+
+async def test_no_line_is_lost_or_doubled_under_load(valkey: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    async with (
+        answering(answer(b"hello")) as backend,
+        proxying(valkey, accessLog=str(path), accessLogFormat="{target} {status}") as proxy,
+    ):
+        await proxy.route("a.test", backend)
+        await asyncio.gather(*(client(proxy, name) for name in range(10)))
+    wanted = [f"/{name}/{number} 200" for name in range(10) for number in range(50)]
+    assert sorted(path.read_text("ascii").splitlines()) == sorted(wanted)
+
+
+async def client(proxy: Proxy, name: int) -> None:
+    for number in range(50):
+        await proxy.get(b"/%d/%d" % (name, number))
