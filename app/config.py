@@ -155,10 +155,20 @@ class HttpsConfig(_TLS, frozen=True, kw_only=True):
     binds: tuple[HttpsBind, ...] = msgspec.field(default=(), name="bind")
 
 
+class BackendTLS(_Section, frozen=True, kw_only=True):
+    """The `backendTLS` object: whom to trust behind `https://`, and who we are there."""
+
+    ca: str | None = None  # path of a PEM file; None means the system's authorities
+    cert: str | None = None  # path of our certificate chain (PEM), for backends that ask for one
+    key: str | None = None  # path of its private key; None means that it is in cert
+    verify: bool = True  # false trusts anybody
+
+
 class _File(_Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     http: HttpConfig = HttpConfig()
     https: HttpsConfig = HttpsConfig()
+    backend_tls: BackendTLS = BackendTLS()
     balance: Balance = Balance()
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
     user: str | int | None = "www-data"  # whom to become after binding, if root; None: nobody else
@@ -227,6 +237,8 @@ def _check(config: _File, source: str, origins: Origins) -> None:
         raise faults.fault(source, "server.logFormat", f"expected text or json, found {found}")
     for url in config.driver:
         check_driver(url, source, "driver")
+    if config.backend_tls.key and not config.backend_tls.cert:
+        raise faults.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
     check_balance(config.balance.hash, config.balance.sticky, source)
     listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
         "http": config.http.binds,

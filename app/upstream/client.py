@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,6 +12,7 @@ from app import errors
 from app.config import Config, ServerConfig
 from app.routing import Backend
 from app.upstream.answer import Answer
+from app.upstream.backend_tls import context_source
 from app.upstream.connection import NEVER
 from app.upstream.dialling import connect
 from app.upstream.framing import RawHeaders
@@ -30,6 +30,7 @@ class UpstreamClient(httpx.AsyncClient):
 
     `transport` takes the place of our own: `httpx.MockTransport`, respx's
     router or any other of httpx's. Use it within one event loop.
+    Raises ConfigError where a file of `backendTLS` can not be used.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class UpstreamClient(httpx.AsyncClient):
     ) -> None:
         server = config.server
         self._limits = _limits(server)
-        self._tls = ssl.create_default_context
+        self._tls = context_source(config.backend_tls)
         super().__init__(transport=transport or Transport(self._limits, self._tls), trust_env=False)
         self._timeouts = {
             "connect": server.connect_timeout or None,

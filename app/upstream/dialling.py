@@ -34,7 +34,7 @@ async def dial(origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.S
     if scheme == "unix":
         _, protocol = await loop.create_unix_connection(factory, host)
         return protocol
-    sock = await _first_to_connect(await _resolve(host, port))
+    sock = await first_to_connect(await _resolve(host, port))
     try:
         _, protocol = await loop.create_connection(
             factory,
@@ -62,6 +62,8 @@ async def connect(
         raise UpstreamConnectTimeout from None
     except ssl.SSLError as exc:
         raise UpstreamTLSFailure(f"TLS with the backend failed: {exc.reason or exc}") from exc
+    except UnicodeError as exc:  # IDNA knows no such name
+        raise UpstreamUnreachable(f"cannot connect to the backend: {exc}") from exc
     except OSError as exc:
         # asyncio's own loop writes other words, and the address, into strerror
         code = exc.errno or 0
@@ -90,7 +92,7 @@ def _alternate(addresses: list[Address]) -> list[Address]:
     return [address for address in chain(*zip_longest(first, others)) if address is not None]
 
 
-async def _first_to_connect(addresses: list[Address]) -> socket.socket:
+async def first_to_connect(addresses: list[Address]) -> socket.socket:
     """The first socket that connects; an address that fails or takes long starts the next."""
     if len(addresses) == 1:
         return await _connect(addresses[0])
