@@ -33,6 +33,8 @@ class Proxy(ABC):
     name: str
     programs: frozenset[str] = frozenset()
     """What must be on PATH."""
+    only: frozenset[str] = frozenset()
+    """Scenarios to measure it in; empty: all."""
 
     @abstractmethod
     def start(self, site: Site, stack: ExitStack) -> list[int]:
@@ -127,6 +129,7 @@ class Hipache(Proxy):
 
     name: str = "hipache"
     programs: frozenset[str] = frozenset({"redis-server"})
+    only: frozenset[str] = frozenset()
     server: Mapping[str, Any] = field(default_factory=dict)
     """Keys to set in the `server` object of config.json."""
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -196,7 +199,10 @@ class Direct(Proxy):
 
 def known() -> dict[str, Proxy]:
     """Every proxy of the comparison, in the order of the tables."""
-    proxies = [Nginx(), Haproxy(), Caddy(), NodeHttpProxy(), Hipache()]
+    relay = Hipache(
+        "hipache-relay", server={"webSocketRelay": True}, only=frozenset({"echo_small"})
+    )
+    proxies = [Nginx(), Haproxy(), Caddy(), NodeHttpProxy(), Hipache(), relay]
     return {proxy.name: proxy for proxy in proxies}
 
 

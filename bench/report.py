@@ -60,15 +60,16 @@ def _cells(figures: Row) -> list[str]:
 def targets_table(samples: Sequence[Sample]) -> str:
     """What Hipache has to reach and what it reached; empty if nothing of it was measured."""
     rows = [
-        [
-            target.text,
-            f"≤ {target.limit:g}",
-            f"{value:.2f}",
-            "yes" if value <= target.limit else "**no**",
-        ]
+        [target.text, f"≤ {target.limit:g}", *_verdict(value, target.limit)]
         for target, value in verdicts(samples)
     ]
     return table(["to reach", "limit", "measured", "reached"], rows) if rows else ""
+
+
+def _verdict(value: float | None, limit: float) -> tuple[str, str]:
+    if value is None:
+        return "not valid", "**no**"
+    return f"{value:.2f}", "yes" if value <= limit else "**no**"
 
 
 def disturbance(samples: Sequence[Sample]) -> str:

@@ -86,7 +86,8 @@ def cpu_ratio(
     """Median over the rounds of the CPU per request of `over` divided by that of `under`.
 
     Both are (scenario, proxy). Runs of one round lie seconds apart, so the ratio
-    is steadier than its two parts when the machine is not. None if no round has both.
+    is steadier than its two parts when the machine is not. None if no round has both
+    without errors.
     """
     pairs = _of_same_round(samples, over, under)
     ratios = [first / second for first, second in pairs if second > 0]
@@ -104,7 +105,8 @@ def cpu_difference(
 def _of_same_round(
     samples: Sequence[Sample], first: tuple[str, str], second: tuple[str, str]
 ) -> list[tuple[float, float]]:
-    cpu = {(each.scenario, each.proxy, each.round): each.cpu_us for each in samples}
+    valid = (each for each in samples if not each.errors)
+    cpu = {(each.scenario, each.proxy, each.round): each.cpu_us for each in valid}
     turns = sorted({each.round for each in samples})
     return [
         (cpu[(*first, turn)], cpu[(*second, turn)])

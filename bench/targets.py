@@ -24,13 +24,18 @@ class Target:
     """(scenario, proxy) to subtract."""
 
     def value(self, samples: Sequence[Sample]) -> float | None:
-        """What was measured; None if it was not."""
+        """What was measured; None if it was not, or not without errors."""
         if self.under is not None:
             return cpu_ratio(samples, self.over, self.under)
         if self.minus is not None:
             return cpu_difference(samples, self.over, self.minus)
         found = row(samples, *self.over)
-        return found.cpu_us if found else None
+        return found.cpu_us if found and not found.errors else None
+
+    def measured(self, samples: Sequence[Sample]) -> bool:
+        """Whether a run was made for each of its sides."""
+        sides = {side for side in (self.over, self.under, self.minus) if side}
+        return sides <= {(each.scenario, each.proxy) for each in samples}
 
 
 def _times(text: str, limit: float, scenario: str, other: str) -> Target:
@@ -57,6 +62,6 @@ TARGETS = (
 )
 
 
-def verdicts(samples: Sequence[Sample]) -> list[tuple[Target, float]]:
-    """The targets that were measured, each with its value."""
-    return [(each, found) for each in TARGETS if (found := each.value(samples)) is not None]
+def verdicts(samples: Sequence[Sample]) -> list[tuple[Target, float | None]]:
+    """The targets that were measured, each with its value; None where a run had errors."""
+    return [(each, each.value(samples)) for each in TARGETS if each.measured(samples)]

@@ -103,6 +103,11 @@ def test_a_target_is_reached_at_its_limit_and_missed_above_it() -> None:
     assert "| ≤ 4 | 4.05 | **no** |" in report.targets_table([above, nginx])
 
 
+def test_a_run_with_errors_reaches_no_target() -> None:
+    samples = [sample("hipache", 1, errors=1), sample("nginx", 20)]
+    assert "| not valid | **no** |" in report.targets_table(samples)
+
+
 def test_a_target_that_was_not_measured_is_left_out() -> None:
     assert targets.verdicts([sample("nginx", 20)]) == []
 
