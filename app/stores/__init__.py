@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from app.config import Config
 from app.driver import parse_driver
@@ -11,6 +12,7 @@ from app.stores.cached import CachedStore
 from app.stores.embedded import EmbeddedServer, EmbeddedStore
 from app.stores.file import FileStore
 from app.stores.redis import RedisStore
+from app.stores.snapshot import Snapshot
 
 __all__ = ["CachedStore", "hold", "open_store"]
 
@@ -20,8 +22,12 @@ def open_store(config: Config) -> CachedStore:
 
     Raises ConfigError when the URL can not be used.
     """
-    server = config.server
-    return CachedStore(_store(config), size=server.lru_cache.size, ttl=server.lru_cache.ttl)
+    server, cache = config.server, config.server.lru_cache
+    store = _store(config)
+    snapshot = None
+    if server.snapshot is not None:
+        snapshot = Snapshot(Path(server.snapshot).absolute(), store.name, size=cache.size)
+    return CachedStore(store, size=cache.size, ttl=cache.ttl, snapshot=snapshot)
 
 
 def _store(config: Config) -> Store:

@@ -13,14 +13,15 @@ from typing import Any
 
 from app.errors import FrontendNotFound, ProxyError, StoreUnavailable
 from app.routing import Backend, Frontend, Mark, Route, lookup_keys
+from app.stores.archive import Archive
 from app.stores.base import Found, Marks, Store
 from app.stores.local_marks import LocalMarks
 from app.stores.memory import Memory
+from app.stores.outage import Outage
+from app.stores.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
-PROBE_EVERY = 1.0
-"""Seconds between requests that ask a store that is away."""
 CONCURRENT_READS = 16
 CLOSE_WITHIN = 2.0
 """Seconds that marks still to be written may hold up the end."""
@@ -31,13 +32,19 @@ Outcome = Route | ProxyError
 class CachedStore:
     """The worker's routes: base.Routes over any base.Store, and that store's base.Listener."""
 
-    def __init__(self, store: Store, *, size: int = 10_000, ttl: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        size: int = 10_000,
+        ttl: float = 1.0,
+        snapshot: Snapshot | None = None,
+    ) -> None:
         """Keep `size` hosts (0: all), and as many that do not exist. `ttl` (seconds, 0: for ever)
         counts only where the store does not tell changes."""
         self.store = store
         self.ready = False
-        self.away = False
-        """The store did not answer when it was last asked."""
+        self._outage = Outage(store.name)
         self._ttl = ttl
         self._told = False
         self._never_told = False
@@ -47,7 +54,7 @@ class CachedStore:
         self._reads: dict[str, asyncio.Task[Outcome]] = {}
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
-        self._probe_at = self._away_since = 0.0
+        self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heard = asyncio.Event()
 
@@ -55,6 +62,8 @@ class CachedStore:
         """Begin to watch. Waits for the store's first word, which need not be a good one."""
         self._spawn(self.store.watch(self), "store watch")
         self._spawn(self._local.write_for_ever(), "store marks")
+        if self._archive is not None:
+            self._spawn(self._archive.write_for_ever(), "store snapshot")
         await self._heard.wait()
 
     async def aclose(self) -> None:
@@ -66,7 +75,14 @@ class CachedStore:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=0.1)
+        if self._archive is not None:
+            await self._archive.aclose()
         await self.store.aclose()
+
+    @property
+    def away(self) -> bool:
+        """The store did not answer when it was last asked."""
+        return self._outage.away
 
     # What the proxy asks (base.Routes; `known` is the memory's own method).
 
@@ -81,7 +97,7 @@ class CachedStore:
         if self._memory.is_absent(host):
             raise FrontendNotFound
         if self.away:
-            probe, route = self._time_to_probe(), self._memory.last_known(host)
+            probe, route = self._outage.time_to_probe(), self._memory.last_known(host)
             if probe and route is not None:
                 self._read_once(host)
             if route is not None:
@@ -120,13 +136,6 @@ class CachedStore:
             self.unreachable(str(exc))
 
     # Reading.
-
-    def _time_to_probe(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if now < self._probe_at:
-            return False
-        self._probe_at = now + PROBE_EVERY
-        return True
 
     def _read_once(self, host: str) -> asyncio.Task[Outcome]:
         """The one read of `host` that all who ask now share."""
@@ -198,18 +207,19 @@ class CachedStore:
             logger.info("store tracking lost store=%s cause=%s", self.store.name, reason)
         self._told = False
         self._suspect_everything()
-        self._heard.set()
+        if not self.away:
+            self._heard.set()
 
     def unreachable(self, reason: str) -> None:
         """Serve what is known, ask again now and then."""
-        now = asyncio.get_running_loop().time()
-        self._probe_at = now + PROBE_EVERY
-        if not self.away:
-            self.away, self._away_since = True, now
-            logger.error(
-                "store away store=%s cause=%s routes kept=%d",
-                self.store.name, reason, len(self._memory),
-            )  # fmt: skip
+        news = self._outage.begin(reason, len(self._memory))
+        if news and self._archive is not None:
+            self._spawn(self._restore(self._archive), "store restore")
+        else:
+            self._heard.set()
+
+    async def _restore(self, archive: Archive) -> None:
+        self.ready = await archive.restore() or self.ready
         self._heard.set()
 
     def refused(self, reason: str) -> None:
@@ -255,10 +265,7 @@ class CachedStore:
 
     def _reached(self) -> None:
         self.ready = True
-        if self.away:
-            self.away = False
-            seconds = asyncio.get_running_loop().time() - self._away_since
-            logger.info("store back store=%s after=%.1fs", self.store.name, seconds)
+        self._outage.end()
         self._heard.set()
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

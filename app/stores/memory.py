@@ -74,6 +74,8 @@ class Memory:
         self._fresh: dict[str, Served] = {}  # the part of _kept that is known to be true now
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._by_key: dict[str, Served] = {}
+        self.changes = 0
+        """Grows with every host that is kept or forgotten."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -117,6 +119,7 @@ class Memory:
         served.hosts.add(host)
         if served.take(found, host):
             served.rebuild(self._local)
+        self.changes += 1
         self._kept[host] = served
         self._kept.move_to_end(host)
         if fresh:
@@ -124,6 +127,25 @@ class Memory:
         while len(self._kept) > self._size:
             self.forget(next(iter(self._kept)))
         return served.route
+
+    def restore(self, host: str, frontend: Frontend) -> None:
+        """Remember what may be old, unless something is known already or there is no room."""
+        if host in self or len(self._kept) >= self._size:
+            return
+        served = self._by_key.get(frontend.key)
+        if served is None:
+            served = self._by_key[frontend.key] = Served(frontend)
+        served.hosts.add(host)
+        self._kept[host] = served
+        self._kept.move_to_end(host, last=False)
+
+    def fresh(self) -> dict[str, Frontend]:
+        """The frontend of every host that is known to be true now."""
+        return {host: served.frontend for host, served in self._fresh.items()}
+
+    def absent(self) -> set[str]:
+        """Hosts that are known to have no frontend now."""
+        return set(self._absent)
 
     def keep_absent(self, host: str) -> None:
         """Remember that `host` has no frontend."""
@@ -139,6 +161,7 @@ class Memory:
         served = self._kept.pop(host, None)
         if served is None:
             return
+        self.changes += 1
         served.hosts.discard(host)
         if served.by_host and served.by_host.pop(host, None):
             served.rebuild(self._local)

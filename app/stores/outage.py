@@ -1,0 +1,46 @@
+"""Is the store away? When to ask it again, and what to say about it: once, not per request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+logger = logging.getLogger(__name__)
+
+PROBE_EVERY = 1.0
+"""Seconds between requests that ask a store that is away."""
+
+
+class Outage:
+    """One store's absence, as this worker sees it."""
+
+    def __init__(self, store: str) -> None:
+        """`store`: its name for the log."""
+        self.away = False
+        self._store = store
+        self._since = self._probe_at = 0.0
+
+    def begin(self, reason: str, routes: int) -> bool:
+        """The store did not answer. Is that news?"""
+        now = asyncio.get_running_loop().time()
+        self._probe_at = now + PROBE_EVERY
+        if self.away:
+            return False
+        self.away, self._since = True, now
+        logger.error("store away store=%s cause=%s routes kept=%d", self._store, reason, routes)
+        return True
+
+    def end(self) -> None:
+        """The store answered."""
+        if self.away:
+            self.away = False
+            seconds = asyncio.get_running_loop().time() - self._since
+            logger.info("store back store=%s after=%.1fs", self._store, seconds)
+
+    def time_to_probe(self) -> bool:
+        """May this request ask the store? At most one in PROBE_EVERY seconds."""
+        now = asyncio.get_running_loop().time()
+        if now < self._probe_at:
+            return False
+        self._probe_at = now + PROBE_EVERY
+        return True

@@ -1,0 +1,121 @@
+"""The last known routes on disk: a proxy that starts while the store is away serves them."""
+
+from pathlib import Path
+
+import pytest
+
+from app.config import Config, ServerConfig
+from app.errors import StoreUnavailable
+from app.routing import Frontend, parse_frontend
+from app.stores import open_store
+from app.stores.archive import Archive
+from app.stores.base import Found
+from app.stores.memory import Memory
+from app.stores.snapshot import Snapshot, rows_of
+from tests.redis_servers import RedisServer, free_port
+
+
+def frontend(key: str, *urls: str) -> Frontend:
+    return parse_frontend(key, ["id", *urls], {"policy": "hash"})
+
+
+def snapshot(path: Path, *, store: str = "redis://a", size: int = 10) -> Snapshot:
+    return Snapshot(path / "routes.json", store, size=size)
+
+
+def contents(snapshot: Snapshot) -> dict[str, list[str]]:
+    return {host: rows_of(frontend) for host, frontend in snapshot.load().items()}
+
+
+def test_what_is_written_is_read(tmp_path):
+    one = frontend("*.example", "http://b:80", "http://", "http://c")
+    snapshot(tmp_path).write({"a.example": one, "b.example": one}, ())
+    read = snapshot(tmp_path).load()
+    assert set(read) == {"a.example", "b.example"}
+    assert rows_of(read["a.example"]) == ["id", "http://b:80", "http://", "http://c"]
+    assert (read["a.example"].key, read["a.example"].options) == ("*.example", {"policy": "hash"})
+
+
+def test_workers_add_to_what_others_wrote(tmp_path):
+    snapshot(tmp_path).write({"a": frontend("a", "http://1"), "b": frontend("b", "http://1")}, ())
+    snapshot(tmp_path).write({"b": frontend("b", "http://2"), "c": frontend("c", "http://2")}, ())
+    assert contents(snapshot(tmp_path)) == {
+        "a": ["id", "http://1"],
+        "b": ["id", "http://2"],
+        "c": ["id", "http://2"],
+    }
+
+
+def test_a_host_that_is_gone_is_dropped(tmp_path):
+    snapshot(tmp_path).write({"a": frontend("a"), "b": frontend("b")}, ())
+    snapshot(tmp_path).write({"b": frontend("b")}, {"a"})
+    assert list(contents(snapshot(tmp_path))) == ["b"]
+
+
+def test_the_size_is_bounded(tmp_path):
+    snapshot(tmp_path, size=2).write({"a": frontend("a"), "b": frontend("b")}, ())
+    snapshot(tmp_path, size=2).write({"c": frontend("c")}, ())
+    assert len(contents(snapshot(tmp_path))) == 2
+    assert "c" in contents(snapshot(tmp_path))
+
+
+def test_another_stores_snapshot_is_not_believed(tmp_path):
+    snapshot(tmp_path, store="redis://a").write({"a": frontend("a")}, ())
+    assert snapshot(tmp_path, store="redis://b").load() == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": 1, "store": "redis://a"}\n{"key": 1}\n'])
+def test_a_broken_snapshot_is_no_snapshot(tmp_path, text):
+    (tmp_path / "routes.json").write_text(text)
+    assert snapshot(tmp_path).load() == {}
+
+
+def test_only_its_owner_may_read_it(tmp_path):
+    snapshot(tmp_path).write({"a": frontend("a")}, ())
+    assert (tmp_path / "routes.json").stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in tmp_path.iterdir()} == {"routes.json", "routes.lock"}
+
+
+async def test_a_folder_that_can_not_be_written_is_said_once(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    memory = Memory(10, lambda key: {})
+    archive = Archive(snapshot(tmp_path / "file"), memory, every=0)
+    for host in ("a", "b"):
+        memory.keep(host, Found(frontend(host)), fresh=True)
+        await archive.aclose()
+    assert len(caplog.records) == 1
+
+
+async def test_a_proxy_that_starts_while_the_store_is_away_serves_what_was_known(
+    tmp_path,
+):
+    server = await RedisServer(tmp_path).start()
+    config = Config(
+        driver=(server.url,), server=ServerConfig(snapshot=str(tmp_path / "state" / "routes.json"))
+    )
+    async with server.client as redis:
+        await redis.rpush("frontend:*.example", "id", "http://127.0.0.1:1")
+    before = open_store(config)
+    before._archive._every = 0.0  # it writes at its end, however short it lived
+    await before.start()
+    await before.find("a.example")
+    await before.aclose()
+    server.kill()
+    after = open_store(config)
+    await after.start()
+    assert after.ready
+    assert rows_of((await after.find("a.example")).frontend) == ["id", "http://127.0.0.1:1"]
+    with pytest.raises(StoreUnavailable):
+        await after.find("b.example")
+    await after.aclose()
+
+
+async def test_without_a_snapshot_such_a_proxy_is_not_ready(tmp_path):
+    config = Config(
+        driver=(f"redis://127.0.0.1:{free_port()}",),
+        server=ServerConfig(snapshot=str(tmp_path / "routes.json")),
+    )
+    store = open_store(config)
+    await store.start()
+    assert not store.ready
+    await store.aclose()
