@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from app import errors
 from app.errors import NoLiveBackend, ProxyError
 from app.pages import ErrorPages
@@ -32,3 +34,33 @@ def test_every_error_in_the_list_exists_and_has_that_status() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+def test_the_readmes_defaults_are_those_of_the_full_table() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    full = dict(
+        re.findall(
+            r"^\| `([\w.]+)` \| `(.+?)` \|", (ROOT / "docs/configuration.md").read_text(), re.M
+        )
+    )
+    rows = re.findall(r"^\| (`[\w.]+`.*?) \| (`.+?`) \|", readme, re.M)
+    assert len(rows) > 10
+    for keys, defaults in rows:
+        for key, default in zip(keys.split(", "), defaults.split(", "), strict=True):
+            assert full[key.strip("`")] == default.strip("`")
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=str)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_picture_of_the_house_is_of_this_house() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    picture = readme.partition("    app/\n")[2].partition("    templates/")[0]
+    names = re.findall(r"^ {6}(.+?)(?:  |$)", picture, re.M)
+    parts = {part for line in names for part in line.split()} - {"..."}
+    assert len(parts) > 15
+    for part in parts:
+        assert (ROOT / "app" / part).is_dir() or (ROOT / "app" / f"{part}.py").is_file(), part
