@@ -211,8 +211,8 @@ class Connection(asyncio.Protocol):
         if not close_delimited:
             self._close()
             return
-        sock: socket.socket | None = self.transport.get_extra_info("socket")
-        if sock is not None and not self.transport.is_closing():
+        if not self.transport.is_closing():
+            sock: socket.socket = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._state = CLOSED
         self.deadline = NEVER

@@ -235,7 +235,8 @@ class HttpProtocol(Connection):
             self.resume_reading()
             self._rearm()
         else:
-            self._close(linger=self._state == BODY or bool(self._buffer))
+            # Unless it asked for the close, the client may be sending the next one already.
+            self._close(linger=not exchange.last_by_request or self._state == BODY)
 
     def _next(self) -> None:
         self._state = HEAD

@@ -121,7 +121,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
             headers = [field for field in headers if field[0] != b"host"]
             headers.insert(0, (b"host", authority))
     request = RequestHead(method, target, http11, headers, http11)
-    if len(fields) > 1:  # a lone Host is the benchmark's request, and many a health check's
+    if host is None or len(fields) > 1:  # a lone Host has nothing to say on what follows
         _read_framing(request, fields)
         _read_connection(request, fields)
     return request

@@ -39,6 +39,7 @@ class Response:
         "disconnected",
         "http11",
         "keep_alive",
+        "last_by_request",
         "protocol",
         "started",
         "transport",
@@ -49,6 +50,7 @@ class Response:
         self.transport = protocol.transport
         self.http11 = request.http11
         self.keep_alive = request.keep_alive
+        self.last_by_request = not request.keep_alive
         self.started = False
         self.complete = False
         self.disconnected = False

@@ -65,8 +65,8 @@ class Client:
 
     def reset(self) -> None:
         """RST."""
-        sock = self.writer.get_extra_info("socket")
         if not self.writer.is_closing():
+            sock = self.writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
