@@ -7,6 +7,7 @@ refusal's whole body in memory. Frames in the relay are still its business.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, MutableMapping
 from functools import partial
 from typing import Any, cast
@@ -16,7 +17,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request
-from websockets.protocol import Protocol
+from websockets.protocol import OPEN, Protocol
 from websockets.server import ServerProtocol
 
 from app.config import ServerConfig
@@ -25,6 +26,8 @@ from app.server.refusal import plain_response, status_line
 from app.server.request_head import RequestHead
 from app.server.tunnel import Tunnel
 from app.websocket_frames import ABNORMAL, NO_CODE
+
+logger = logging.getLogger(__name__)
 
 TUNNEL = "hipache.tunnel"
 """The ASGI extension. Where the scope offers it, the application may answer the
@@ -42,6 +45,8 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     server.ws_max_size = config.web_socket_max_message
     server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping
     server.ws_per_message_deflate = config.web_socket_compression
+    # Both libraries tell every handshake as news; the access log tells every session.
+    logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
 
 
 class ServerFrames(ServerProtocol):
@@ -63,18 +68,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = logger
         self.conn = self._frames(ServerFrames)
         self.early = b""
         self.release: Callable[[], None] | None = None
         self.refusing: int | None = None  # status of the refusal under way
         self.chunked = False
+        self.flushing = False
 
     def _frames(self, kind: type[ServerFrames]) -> ServerFrames:
-        stock = self.conn
         return kind(
-            extensions=stock.available_extensions,
+            extensions=self.conn.available_extensions,
             max_size=self.config.ws_max_size or None,
-            logger=stock.logger,
+            logger=logger,
         )
 
     def handle_upgrade(
@@ -149,7 +155,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         kind: str = message["type"]
-        if kind == TUNNEL:
+        if kind == "websocket.send":
+            await self._send_message(message)
+        elif kind == TUNNEL:
             self._hand_over(message)
         elif kind == "websocket.http.response.start":
             self._start_refusal(message)
@@ -159,6 +167,26 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await super().send(message)  # type: ignore[arg-type]
             if kind == "websocket.accept":
                 self._take_early()
+
+    async def _send_message(self, message: MutableMapping[str, Any]) -> None:
+        """As the stock class, but what is sent in one turn of the loop is written in one."""
+        if not self.writable.is_set():
+            await self.writable.wait()
+        if self.disconnected or self.close_sent or self.conn.state is not OPEN:
+            raise ClientDisconnected
+        data = message.get("bytes")
+        if data is not None:
+            self.conn.send_binary(data)
+        else:
+            self.conn.send_text(message["text"].encode())
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.flushing = False
+        if output := self.conn.data_to_send():
+            self.transport.write(b"".join(output))
 
     def _take_early(self) -> None:
         self.transport.resume_reading()

@@ -32,6 +32,7 @@ class RelayLeg(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._text = False
         self._paused = False
+        self._flushing = False
         self._heard = True
         self._ended = False
         self._wanted: asyncio.Future[None] | None = None
@@ -87,7 +88,9 @@ class RelayLeg(asyncio.Protocol):
             frames.send_text(message.encode())
         else:
             frames.send_binary(message)
-        self._flush()
+        if not self._flushing:  # what is sent in one turn of the loop is written in one
+            self._flushing = True
+            self._loop.call_soon(self._flush)
         if self._writable is not None:
             await self._writable
 
@@ -158,11 +161,12 @@ class RelayLeg(asyncio.Protocol):
         self._wake()
 
     def _flush(self) -> None:
-        for data in self._frames.data_to_send():
-            if data:
-                self._transport.write(data)
-            elif self._transport.can_write_eof():
-                self._transport.write_eof()
+        self._flushing = False
+        output = self._frames.data_to_send()
+        if output:
+            self._transport.write(b"".join(output))
+        if output and not output[-1] and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     def _keep_alive(self) -> None:
         if not self._heard and not self._paused:
