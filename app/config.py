@@ -184,6 +184,7 @@ class Config(_File, frozen=True, kw_only=True):
 
 # Legal in Hipache and read by us, but without effect so far: said, never ignored in silence.
 NOT_HONOURED = {
+    "https.bind": "TLS is not served yet, nothing listens there",
     "https.secureProtocol": "TLS 1.2 and 1.3 are negotiated",
     "https.secureOptions": "TLS 1.2 and 1.3 are negotiated",
 }
@@ -204,7 +205,7 @@ def parse(
     warnings += [
         f"{origins.of(path)} has no effect: {why}"
         for path, why in NOT_HONOURED.items()
-        if faults.look_up(raw, path) is not None
+        if faults.look_up(raw, path)
     ]
     overlay(raw, environ or {})
     write_out(raw)

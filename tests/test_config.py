@@ -169,6 +169,15 @@ def test_a_mistake_in_the_environment_names_the_variable(environ, line):
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_key_without_effect_is_said():
-    config = parse('{"https": {"secureOptions": 50331648}}')
-    assert config.warnings == ("https.secureOptions has no effect: TLS 1.2 and 1.3 are negotiated",)
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"https": {"secureOptions": 50331648}}', "https.secureOptions"),
+        ('{"https": {"bind": ["::"], "key": "k", "cert": "c"}}', "https.bind"),
+        ('{"server": {"https": {"key": "k", "cert": "c"}}}', "server.https.bind"),
+        ('{"https": {"bind": []}}', None),
+    ],
+)
+def test_a_key_without_effect_is_said(text, key):
+    said = [line.split()[0] for line in parse(text).warnings if "has no effect: " in line]
+    assert said == ([key] if key else [])
