@@ -8,6 +8,7 @@ generator is not what limits the proxy.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 import time
@@ -21,7 +22,7 @@ import uvloop
 from bench.echo import accept_key
 from bench.results import percentile
 
-KEY = b"aGlwYWNoZSB3cyBiZW5jaA=="
+KEY = base64.b64encode(b"sixteen bytes it")  # must be (RFC 6455 §4.1)
 CLOSE_1000 = b"\x88\x82\0\0\0\0\x03\xe8"
 PATIENCE_SECONDS = 10.0
 """How long the handshakes and the last echoes may take."""
@@ -51,6 +52,8 @@ class Load:
     finished: int = 0
     stopping: bool = False
     round_trips: int = 0
+    refusal: bytes = b""
+    """What a proxy that did not answer 101 said last."""
     latencies: list[float] = field(default_factory=list)
     """Seconds from the write of a message to the last byte of its echo."""
 
@@ -97,6 +100,7 @@ class Client(asyncio.Protocol):
         if self.accepted:
             self.load.ready += 1
         else:
+            self.load.refusal = self._head
             self.transport.abort()
 
     def begin(self) -> None:
@@ -164,6 +168,8 @@ def main() -> None:
     port, host, size, connections, in_flight, seconds = sys.argv[1:]
     load = Load(host.encode(), int(size), int(in_flight))
     print(json.dumps(uvloop.run(run(int(port), load, int(connections), float(seconds)))))
+    if load.refusal:
+        print(f"refused: {load.refusal.decode(errors='replace')}", file=sys.stderr)
 
 
 if __name__ == "__main__":

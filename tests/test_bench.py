@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic, its byte-level WebSocket ends, and one small real run."""
 
 import asyncio
+import base64
 import doctest
 import json
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from bench.processes import BenchError
 from bench.results import Sample, cpu_difference, cpu_ratio
 from bench.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
 from bench.sites import CONFIGS, fill_in
-from bench.ws_load import Load, frame, run
+from bench.ws_load import KEY, Load, frame, run
 
 WRK_OUTPUT = """Running 1s test @ http://127.0.0.1:8080/small
   1 threads and 64 connections
@@ -188,6 +189,10 @@ async def test_the_load_counts_a_wrong_echo_and_a_refusal(server: type[asyncio.P
     async with listening(server) as port:
         seen = await run(port, Load(b"echo.example", 64, in_flight=2), 3, 0.05)
     assert (seen["requests"], seen["errors"]) == (0, 3)
+
+
+def test_the_loads_handshake_key_is_one() -> None:
+    assert len(base64.b64decode(KEY, validate=True)) == 16
 
 
 @pytest.mark.parametrize(
