@@ -15,7 +15,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app import config_faults as faults
-from app.config_checks import check_address, check_balance, check_driver, check_logs
+from app.config_checks import (
+    check_address,
+    check_balance,
+    check_driver,
+    check_health_check,
+    check_logs,
+)
 from app.config_faults import Origins
 from app.config_forms import overlay, write_out
 from app.legacy_config import OLD_NAMES, translate
@@ -114,6 +120,22 @@ class Balance(_Section, frozen=True, kw_only=True):
     secret: str | None = None  # of the sticky cookie; None derives it from driver
 
 
+class HealthCheck(_Section, frozen=True, kw_only=True):
+    """The `healthCheck` object. Without it nothing is checked actively.
+
+    `healthcheck:<host>` in Redis overrides path, status and body for one frontend.
+    """
+
+    path: str | None = None  # asked of every backend; None checks where Redis names one
+    method: Literal["GET", "HEAD"] = "GET"
+    status: Annotated[int, Meta(ge=0, le=599)] = 0  # the only good one; 0 means any below 500
+    body: str | None = None  # a text that the answer must contain
+    interval: Annotated[float, Meta(ge=0.1, le=86_400)] = 10.0
+    timeout: Annotated[float, Meta(gt=0, le=86_400)] = 3.0  # for one check as a whole
+    rise: Annotated[int, Meta(ge=1, le=1000)] = 2  # good checks in a row revive a backend
+    fall: Annotated[int, Meta(ge=1, le=1000)] = 3  # bad ones in a row kill it
+
+
 class Bind(_Section, frozen=True, kw_only=True):
     """One address to listen on."""
 
@@ -170,6 +192,7 @@ class _File(_Section, frozen=True, kw_only=True):
     https: HttpsConfig = HttpsConfig()
     backend_tls: BackendTLS = BackendTLS()
     balance: Balance = Balance()
+    health_check: HealthCheck | None = None
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
     user: str | int | None = "www-data"  # whom to become after binding, if root; None: nobody else
     group: str | int | None = None  # None means the user's own
@@ -241,6 +264,8 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     if config.backend_tls.key and not config.backend_tls.cert:
         raise faults.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
     check_balance(config.balance.hash, config.balance.sticky, source)
+    if config.health_check is not None:
+        check_health_check(config.health_check.path, source)
     listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
         "http": config.http.binds,
         "https": config.https.binds,

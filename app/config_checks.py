@@ -59,6 +59,12 @@ def check_logs(target: str | None, template: str, source: str) -> None:
         raise fault(source, "server.accessLogFormat", str(exc)) from None
 
 
+def check_health_check(path: str | None, source: str) -> None:
+    """Raises ConfigError where a path could not be sent in a request."""
+    if path is not None and not re.fullmatch(r"/[!-~]*", path):
+        raise fault(source, "healthCheck.path", f"expected a path like /health, found {show(path)}")
+
+
 def whole_number(text: str, source: str, *, low: int, high: int) -> int:
     """A number from the environment. Raises ConfigError naming the variable `source`."""
     if re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high:

@@ -129,6 +129,13 @@ def _did_you_mean(path: str, known: list[str]) -> str:
     return ""
 
 
+def _section(info: inspect.Type) -> inspect.Type:
+    """The object itself, for one that may also be null."""
+    if isinstance(info, inspect.UnionType):
+        return next((t for t in info.types if isinstance(t, inspect.StructType)), info)
+    return info
+
+
 def _fields(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
     if isinstance(info, inspect.StructType):
         for field in info.fields:
@@ -138,12 +145,13 @@ def _fields(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
 def _known_paths(info: inspect.Type, path: str) -> Iterator[str]:
     if isinstance(info, inspect.VarTupleType):
         yield from _known_paths(info.item_type, f"{path}[]")
-    for name, kind in _fields(info):
+    for name, kind in _fields(_section(info)):
         yield (below := f"{path}.{name}".removeprefix("."))
         yield from _known_paths(kind, below)
 
 
 def _unknown_paths(info: inspect.Type, value: Any, path: str) -> Iterator[str]:
+    info = _section(info)
     if isinstance(info, inspect.VarTupleType) and isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unknown_paths(info.item_type, item, f"{path}[{index}]")

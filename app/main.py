@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.balancing import Balancer
+from app.checks import checking
 from app.config import Config
 from app.config_file import load
 from app.errors import ConfigError
@@ -36,7 +37,7 @@ from app.server.edge import Edge, Limits
 from app.server.running import configure
 from app.server.websocket_protocol import install
 from app.sticky import secret_of
-from app.stores import open_store
+from app.stores import CachedStore, open_store
 from app.stores.base import Routes
 from app.upstream.client import UpstreamClient
 from app.websocket_proxy import WebSocketProxy
@@ -107,7 +108,10 @@ def create_app(
             stack.push_async_callback(routes.aclose)
             log = await stack.enter_async_context(access_log(config.server))
             client = await stack.enter_async_context(UpstreamClient(config, transport=transport))
-            gateway = _gateway(config, routes, log)
+            checkers = Checkers()
+            if isinstance(routes, CachedStore):
+                await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
+            gateway = _gateway(config, routes, checkers, log)
             retry_buffer = config.server.retry_buffer
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
@@ -121,7 +125,7 @@ def create_app(
     return app
 
 
-def _gateway(config: Config, routes: Routes, log: AccessLog) -> Gateway:
+def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog) -> Gateway:
     server = config.server
     balancer = Balancer(
         default_options(config.balance),
@@ -134,9 +138,9 @@ def _gateway(config: Config, routes: Routes, log: AccessLog) -> Gateway:
         routes,
         balancer,
         server,
-        name=f"{socket.gethostname()}:{os.getpid()}",
+        name=_name(),
         clock=time.time,
-        checkers=Checkers(),
+        checkers=checkers,
     )
     return Gateway(
         routes=routes,
@@ -149,6 +153,11 @@ def _gateway(config: Config, routes: Routes, log: AccessLog) -> Gateway:
         log=log.write if log.enabled else None,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
     )
+
+
+def _name() -> str:
+    """This worker, for those who ask who marked a backend."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _complain(frontend: Frontend, problem: str) -> None:

@@ -69,7 +69,7 @@ class Worker:
 
 @asynccontextmanager
 async def worker(url: str, name: str = "proxy", **server: object) -> AsyncIterator[Worker]:
-    config = Config(driver=(url,), server=ServerConfig(**server))  # type: ignore[arg-type]
+    config = Config(driver=(url,), server=ServerConfig(snapshot=None, **server))  # type: ignore[arg-type]
     store, checkers = open_store(config), Checkers()
     balancer = Balancer(Options(), random=Random(3).random, clock=lambda: time.time() + made.ahead)
     reports = HealthReports(

@@ -1,5 +1,6 @@
 """Hipache's keys in a real server, read and written as every other program expects."""
 
+import asyncio
 import json
 import math
 import time
@@ -269,3 +270,14 @@ async def test_known_routes_are_served_while_the_store_is_away(own, failure, cap
         assert await store.find("a.example") is before
         assert store.away
     assert [r.levelname for r in caplog.records].count("ERROR") == 1
+
+
+async def test_a_read_can_be_cancelled_at_every_step(valkey):
+    for steps in range(40):
+        async with routes(valkey.url) as store:
+            read = asyncio.create_task(store.store.lookup("a.example"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            read.cancel()
+            await asyncio.wait({read})
+            assert read.cancelled() or steps > 10

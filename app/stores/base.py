@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,46 @@ class Found(NamedTuple):
     host_marks: Marks = NO_MARKS
     """Marks found under the requested host: an old Hipache writes them there when a wildcard
     matched (hipache.md 1.10, point 10)."""
+
+
+class Checked(NamedTuple):
+    """A frontend that an active checker looks after."""
+
+    frontend: Frontend
+    raw: Mapping[str, str]
+    """The hash `healthcheck:<host>`; empty where the configuration alone asks for checks."""
+
+
+class Pings(NamedTuple):
+    """Which active checkers have shown a sign of life lately."""
+
+    foreign: bool = False
+    ours: bool = False
+
+
+class CheckRecords(Protocol):
+    """What active checkers share. Every method raises StoreUnavailable, and nothing else."""
+
+    async def listed(self, *, every: bool) -> list[Checked]:
+        """Frontends that have a `healthcheck:<host>`, or `every` frontend there is."""
+
+    async def marked(self, keys: Sequence[str]) -> set[str]:
+        """Those of these frontends' keys that have marks."""
+
+    async def hold(self, holder: str, seconds: float) -> bool:
+        """Take the lease of the fleet's one checker, or keep it, for `seconds` from now.
+
+        False while another holder has it.
+        """
+
+    async def leave(self, holder: str) -> None:
+        """Give the lease back, if `holder` has it."""
+
+    async def ping(self) -> None:
+        """Say that an active checker is alive, unless a foreign one says so already."""
+
+    async def pings(self) -> Pings:
+        """Who said so lately."""
 
 
 class Listener(Protocol):
@@ -59,6 +99,10 @@ class Store(Protocol):
     shares_marks: bool
     """False: `write_mark` and `erase_mark` do nothing, marks live in each worker."""
 
+    @property
+    def checks(self) -> CheckRecords:
+        """For active checkers."""
+
     async def lookup(self, host: str) -> Found | None:
         """The frontend that serves `host`, or None when no candidate key exists."""
 
@@ -76,6 +120,10 @@ class Store(Protocol):
 
     async def announce(self, frontend: Frontend, backend: Backend) -> None:
         """Tell other programs that a backend failed, without marking it."""
+
+    async def marked_keys(self) -> list[str]:
+        """Keys that have marks, frontends' or requested hosts'. For an operator, not for a request:
+        it may read the whole store."""
 
     async def watch(self, listener: Listener) -> None:
         """Tell `listener` until cancelled; connects and connects again by itself."""

@@ -125,6 +125,18 @@ class CachedStore:
         """The marks of this frontend as this worker knows them now, whatever a Route says."""
         return self._memory.marks(frontend.key)
 
+    async def read_marks(self, frontend: Frontend) -> Marks:
+        """The marks of this frontend as the store and this worker have them now.
+
+        Raises StoreUnavailable.
+        """
+        marks = dict(await self.store.marks(frontend))
+        for url, ours in self._local.of(frontend.key).items():
+            marks.pop(url, None)
+            if ours is not None:
+                marks[url] = ours
+        return marks
+
     def announce(self, frontend: Frontend, backend: Backend) -> None:
         """Tell other programs, in the background, that a backend failed, without marking it."""
         self._spawn(self._announce(frontend, backend), f"store announcement {frontend.key}")

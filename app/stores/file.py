@@ -15,6 +15,7 @@ from watchfiles import awatch
 from app.errors import StoreUnavailable
 from app.routing import Backend, Frontend, Mark, lookup_keys, parse_frontend
 from app.stores.base import NO_MARKS, Found, Listener, Marks
+from app.stores.check_records import FileCheckRecords
 from app.stores.table import Entry, TableError, parse_table
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class FileStore:
         self._entries: dict[str, Entry] = {}
         self._stamp: Stamp = None
         self._reason = "not read yet"
+        self.checks = FileCheckRecords(lambda: self._frontends or {})
 
     async def lookup(self, host: str) -> Found | None:
         """From memory. Raises StoreUnavailable while there never was a good table."""
@@ -65,6 +67,10 @@ class FileStore:
 
     async def announce(self, frontend: Frontend, backend: Backend) -> None:
         """Nothing: nobody listens."""
+
+    async def marked_keys(self) -> list[str]:
+        """None: a file holds no marks."""
+        return []
 
     async def watch(self, listener: Listener) -> None:
         """Read the file, and again whenever it changes."""

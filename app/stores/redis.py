@@ -14,14 +14,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from app.driver import Driver
 from app.errors import StoreUnavailable
-from app.routing import Backend, BadEntry, Frontend, Mark, lookup_keys, parse_frontend
+from app.routing import Backend, Frontend, Mark, lookup_keys
 from app.stores import marks as marks_format
-from app.stores.base import NO_MARKS, Found, Listener, Marks
+from app.stores.base import Found, Listener, Marks
+from app.stores.check_records import RedisCheckRecords, scan
 from app.stores.connections import Connections
+from app.stores.replies import frontend_of, mapping, marks_of, text
 from app.stores.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ class RedisStore:
         if len(drivers) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = Connections(primary, timeout=timeout)
+        self.checks = RedisCheckRecords(
+            self._reading.client, self._writing.client, self.prefix, self._bounded
+        )
 
     async def lookup(self, host: str) -> Found | None:
         """One round trip for an exact match; a wildcard's own marks and options take a second."""
@@ -68,10 +73,10 @@ class RedisStore:
             return None
         key, rows = matches[0]
         if key == host:
-            frontend = _frontend(key, rows, details[3])
-            return Found(frontend, _marks(frontend, details))
-        frontend = _frontend(key, rows, [])
-        host_marks = _marks(frontend, details)
+            frontend = frontend_of(key, rows, details[3])
+            return Found(frontend, marks_of(frontend, details))
+        frontend = frontend_of(key, rows, [])
+        host_marks = marks_of(frontend, details)
         options, marks = await self._details(frontend)
         return Found(replace(frontend, options=options), marks, host_marks)
 
@@ -83,7 +88,7 @@ class RedisStore:
         pipe = self._reading.client.pipeline(transaction=False)
         self._read_details(pipe, frontend.key)
         answers = await self._bounded(lambda: pipe.execute(raise_on_error=False))
-        return _mapping(answers[3]), _marks(frontend, answers)
+        return mapping(answers[3]), marks_of(frontend, answers)
 
     def _read_details(self, pipe: Any, key: str) -> None:
         pipe.smembers(self.prefix + DEAD + key)
@@ -120,8 +125,17 @@ class RedisStore:
 
     async def announce(self, frontend: Frontend, backend: Backend) -> None:
         """What Hipache did while an active checker was alive: PUBLISH, and nothing else."""
-        text = marks_format.announcement(frontend, backend)
-        await self._bounded(lambda: self._writing.client.publish(DEAD_CHANNEL, text))
+        said = marks_format.announcement(frontend, backend)
+        await self._bounded(lambda: self._writing.client.publish(DEAD_CHANNEL, said))
+
+    async def marked_keys(self) -> list[str]:
+        """Scans all keys of the database."""
+        found: set[str] = set()
+        for kind in (DEAD, DEAD_INFO):
+            start = self.prefix + kind
+            async for key in scan(self._reading.client, start, self._bounded):
+                found.add(key.removeprefix(start))
+        return sorted(found)
 
     def _mark_keys(self, frontend: Frontend) -> tuple[str, str]:
         return self.prefix + DEAD + frontend.key, self.prefix + DEAD_INFO + frontend.key
@@ -131,7 +145,7 @@ class RedisStore:
         # whichever backend stands there now.
         client = self._writing.client
         value = await self._bounded(lambda: client.hget(info, backend.url))
-        entry = marks_format.decode_mark(_text(value)) if value else None
+        entry = marks_format.decode_mark(text(value)) if value else None
         return entry[1] if entry else None
 
     async def watch(self, listener: Listener) -> None:
@@ -150,9 +164,15 @@ class RedisStore:
             await self._writing.aclose()
 
     async def _bounded(self, command: Callable[[], Awaitable[T]]) -> T:
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
             async with asyncio.timeout(self._timeout):
-                return await command()
+                answer = await command()
+            if task and task.cancelling() > cancelled:
+                # redis-py loses a cancellation that comes while it connects.
+                raise asyncio.CancelledError
+            return answer
         except TimeoutError:
             raise StoreUnavailable(f"{self.name}: no answer in {self._timeout:g} s") from None
         except (RedisError, OSError) as exc:
@@ -173,38 +193,8 @@ class _Dispatch:
             self._everything_changed()
             return
         for raw in keys:
-            kind, _, key = _text(raw).removeprefix(self._prefix).partition(":")
+            kind, _, key = text(raw).removeprefix(self._prefix).partition(":")
             if kind in ("frontend", "options"):
                 self._frontend_changed(key)
             else:
                 self._marks_changed(key)
-
-
-def _frontend(key: str, rows: Any, options: Any) -> Frontend:
-    if isinstance(rows, ResponseError):
-        if not str(rows).startswith("WRONGTYPE"):
-            raise StoreUnavailable(str(rows)) from rows
-        reason = f"frontend:{key} is not a list"
-        return Frontend(key, "", (), (BadEntry("", 0, reason),))
-    return parse_frontend(key, [_text(row) for row in rows], _mapping(options))
-
-
-def _marks(frontend: Frontend, details: Sequence[Any]) -> Marks:
-    ids, milliseconds, info = details[:3]
-    if not ids and not info:
-        return NO_MARKS
-    now = time.time()
-    members = [] if isinstance(ids, ResponseError) else [_text(member) for member in ids]
-    known = isinstance(milliseconds, int) and milliseconds >= 0
-    expires = now + milliseconds / 1000 if known else math.inf
-    return marks_format.decide(frontend, members, expires, _mapping(info), now=now)
-
-
-def _mapping(answer: Any) -> dict[str, str]:
-    if isinstance(answer, ResponseError) or not answer:
-        return {}
-    return {_text(key): _text(value) for key, value in answer.items()}
-
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,72 @@
+"""What active checks find, turned into marks. The list is read again before every write."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from app.checking import Patient
+from app.health import can_lose_one
+from app.health_reports import Checkers
+from app.routing import Backend, Frontend, Mark
+from app.stores import CachedStore
+from app.stores.marks import FOREIGN
+
+logger = logging.getLogger(__name__)
+
+
+class CheckReports:
+    """Marks the ill and clears the marks of the well."""
+
+    def __init__(self, routes: CachedStore, checkers: Checkers, *, name: str, ttl: float) -> None:
+        """`ttl`: seconds that a mark stands; checks that go on failing renew it at half time."""
+        self._routes = routes
+        self._checkers = checkers
+        self._name = name
+        self._ttl = ttl
+
+    async def ill(self, patient: Patient, problem: str) -> None:
+        """Mark it unless a mark stands long enough. Raises StoreUnavailable."""
+        frontend, backend, known = await self._as_it_is(patient)
+        now = time.time()
+        if backend is None or not can_lose_one(frontend):
+            return
+        if known is not None and known.until - now > self._ttl / 2:
+            return
+        mark = Mark(
+            until=now + self._ttl,
+            since=known.since if known else now,
+            reason=f"check: {problem}",
+            by=self._name,
+            failures=known.failures if known else 1,
+        )
+        self._routes.mark_dead(frontend, backend, mark)
+        if known is None or known.until <= now:
+            logger.warning(
+                "backend dead frontend=%s backend=%s cause=%s ttl=%gs",
+                frontend.key, backend.url, mark.reason, self._ttl,
+            )  # fmt: skip
+
+    async def well(self, patient: Patient) -> None:
+        """Clear its mark if it has been well for long enough since. Raises StoreUnavailable."""
+        frontend, backend, known = await self._as_it_is(patient)
+        if backend is None or known is None:
+            return
+        foreign = known.by == FOREIGN
+        if foreign and self._checkers.foreign:
+            return
+        # Nobody knows since when a bare index stands there.
+        if patient.well_since(0.0 if foreign else known.since):
+            self._routes.clear_mark(frontend, backend)
+            logger.info(
+                "backend alive frontend=%s backend=%s after=%.1fs",
+                frontend.key, backend.url, time.time() - known.since,
+            )  # fmt: skip
+
+    async def _as_it_is(self, patient: Patient) -> tuple[Frontend, Backend | None, Mark | None]:
+        found = await self._routes.store.lookup(patient.frontend.key)
+        if found is None or found.frontend.key != patient.frontend.key:
+            return patient.frontend, None, None
+        frontend, url = found.frontend, patient.backend.url
+        backend = next((b for b in frontend.backends if b.url == url), None)
+        return frontend, backend, (await self._routes.read_marks(frontend)).get(url)

@@ -1,0 +1,105 @@
+"""Active checks: what is asked of a backend, and what its answers come to. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.routing import Backend, Frontend
+
+if TYPE_CHECKING:
+    from app.config import HealthCheck
+
+MAX_BODY = 65_536
+"""Bytes of an answer that the expected text is looked for in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of every backend of a frontend."""
+
+    method: bytes = b"GET"
+    path: bytes = b"/"
+    status: int = 0
+    """The only good status; 0 takes every one below 500."""
+    body: bytes = b""
+    """A text that the answer must contain."""
+
+
+def question_of(raw: Mapping[str, str], config: HealthCheck) -> tuple[Question, tuple[str, ...]]:
+    """The hash `healthcheck:<host>` over the configuration, and one sentence per mistake in it.
+
+    The fields are planb's and tsuru's: `path`, `status` ("0" or empty: any), `body`.
+    """
+    problems: list[str] = []
+    path = raw.get("path") or config.path or "/"
+    if not path.isascii() or not path.isprintable() or " " in path:
+        problems.append(f"path {path!r} can not be sent")
+        path = config.path or "/"
+    status = config.status
+    if text := raw.get("status"):
+        if text.isdecimal() and int(text) in (0, *range(100, 600)):
+            status = int(text)
+        else:
+            problems.append(f"status {text!r} is no status")
+    body = raw.get("body", config.body or "")
+    question = Question(
+        method=b"GET" if body else config.method.encode(),
+        path=(path if path.startswith("/") else f"/{path}").encode(),
+        status=status,
+        body=body.encode(),
+    )
+    return question, tuple(problems)
+
+
+def what_is_wrong(question: Question, status: int, body: bytes) -> str | None:
+    """Why this answer is not the expected one; None if it is."""
+    if question.status:
+        if status != question.status:
+            return f"status {status}, expected {question.status}"
+    elif status >= 500:
+        return f"status {status}"
+    if question.body not in body:
+        return f"the answer lacks {question.body.decode()!r}"
+    return None
+
+
+class Patient:
+    """One backend of one frontend under check."""
+
+    __slots__ = ("_fall", "_good", "backend", "bad", "busy", "frontend", "question")
+
+    def __init__(
+        self, frontend: Frontend, backend: Backend, question: Question, *, rise: int, fall: int
+    ) -> None:
+        """`rise` good answers in a row make it well, `fall` bad ones ill."""
+        self.frontend = frontend
+        self.backend = backend
+        self.question = question
+        self.busy = False
+        """A check is running or waits for its turn."""
+        self.bad = 0
+        """Bad answers in a row."""
+        self._fall = fall
+        self._good: deque[float] = deque(maxlen=rise)
+
+    def answered_well(self, now: float) -> None:
+        """A good answer to a question asked at `now`."""
+        self.bad = 0
+        self._good.append(now)
+
+    def answered_badly(self) -> None:
+        """Any other, or none."""
+        self.bad += 1
+        self._good.clear()
+
+    @property
+    def ill(self) -> bool:
+        """Enough bad answers in a row to be dead."""
+        return self.bad >= self._fall
+
+    def well_since(self, since: float) -> bool:
+        """Enough good answers in a row, all after the Unix time `since`."""
+        return len(self._good) == self._good.maxlen and self._good[0] > since

@@ -1,0 +1,117 @@
+"""Active checks: one worker of the whole fleet asks every backend how it is.
+
+Which worker that is, a lease in the store decides; it moves within 5 s when
+its holder dies. What it finds becomes marks, as everybody's failures do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import msgspec
+
+from app.check_reports import CheckReports
+from app.check_rounds import Rounds
+from app.config import Config
+from app.errors import StoreUnavailable
+from app.health_reports import Checkers
+from app.stores import CachedStore
+from app.stores.base import CheckRecords
+from app.upstream.client import UpstreamClient
+
+logger = logging.getLogger(__name__)
+
+LEASE = 3.0
+"""Seconds for which the lease is taken; every BEAT it is renewed, and asked for by the others."""
+BEAT = 1.0
+LISTEN_EVERY = 5.0
+"""Seconds between two looks for the pings of active checkers, in every worker."""
+
+
+@asynccontextmanager
+async def checking(
+    config: Config, routes: CachedStore, checkers: Checkers, *, name: str
+) -> AsyncIterator[None]:
+    """Listen for active checkers, and be one of them if the configuration wants it.
+
+    `name` must be this worker's alone.
+    """
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(
+            _end, _start(_listen(config, routes, checkers), "checkers' pings")
+        )
+        if (wanted := config.health_check) is not None:
+            client = await stack.enter_async_context(UpstreamClient(_for_checks(config)))
+            # A mark stands until the next checks have had the chance to renew it.
+            ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
+            reports = CheckReports(routes, checkers, name=name, ttl=ttl)
+            rounds = partial(Rounds, wanted, routes.store.checks, client, reports)
+            work = _check_in_turn(routes.store.checks, rounds, name)
+            stack.push_async_callback(_end, _start(work, "active checks"))
+        yield
+
+
+def _for_checks(config: Config) -> Config:
+    # A check over a kept connection would not notice that no new one can be made.
+    server = msgspec.structs.replace(config.server, http_keep_alive=False)
+    return msgspec.structs.replace(config, server=server)
+
+
+async def _listen(config: Config, routes: CachedStore, checkers: Checkers) -> None:
+    every = config.health_check is not None and config.health_check.path is not None
+    while True:
+        try:
+            pings = await routes.store.checks.pings()
+            checkers.foreign, checkers.ours = pings.foreign, pings.ours and every
+        except StoreUnavailable:
+            # Whoever may be there can not reach us either: our own marks are all there is.
+            checkers.foreign = checkers.ours = False
+        await asyncio.sleep(LISTEN_EVERY)
+
+
+async def _check_in_turn(records: CheckRecords, rounds: Callable[[], Rounds], name: str) -> None:
+    """Ask for the lease for ever, and check while it is ours."""
+    work: asyncio.Task[None] | None = None
+    try:
+        while True:
+            held = await _hold(records, name)
+            if work is not None and (work.done() or not held):
+                await _end(work)
+                work = None
+                logger.info("active checks end name=%s", name)
+            elif held and work is None:
+                logger.info("active checks begin name=%s", name)
+                work = _start(rounds().run(), "rounds of checks")
+            await asyncio.sleep(BEAT)
+    finally:
+        if work is not None:
+            await _end(work)
+            with contextlib.suppress(StoreUnavailable):  # then the lease expires by itself
+                await records.leave(name)
+
+
+async def _hold(records: CheckRecords, name: str) -> bool:
+    try:
+        return await records.hold(name, LEASE)
+    except StoreUnavailable:
+        return False
+
+
+def _start(work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=name)
+
+
+async def _end(work: asyncio.Task[None]) -> None:
+    """Cancel and wait; what it died of is logged, unless the store was away."""
+    work.cancel()
+    await asyncio.wait({work})
+    error = None if work.cancelled() else work.exception()
+    if isinstance(error, ExceptionGroup) and not error.split(StoreUnavailable)[1]:
+        logger.info("%s interrupted cause=%s", work.get_name(), error.exceptions[0])
+    elif error is not None:
+        logger.error("%s failed", work.get_name(), exc_info=error)

@@ -1,0 +1,153 @@
+"""What active checkers share: what to check, who does it, and that somebody does.
+
+`healthcheck:<host>` is planb's and tsuru's hash, `hchecker_ping` hchecker's sign of life, which
+has no prefix. Beside it we note whether the last ping was ours: only a foreign checker's makes our
+own workers stand back (hipache.md 1.5).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from app.routing import Frontend
+from app.stores.base import Checked, Pings
+from app.stores.replies import frontend_of, mapping, text
+
+PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
+PING_LASTS = 30
+"""Seconds after which a checker that does not ping counts as gone, as in Hipache 0.2.8."""
+
+LEASE = "hipache-checker"
+_KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[1],ARGV[2]) or 0"
+_LEAVE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
+
+_BATCH = 200  # keys in one round trip: a millisecond or two of the loop
+
+Bounded = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Runs a command within the store's timeout; raises StoreUnavailable and nothing else."""
+
+
+class RedisCheckRecords:
+    """base.CheckRecords in Redis."""
+
+    def __init__(self, reading: Any, writing: Any, prefix: str, bounded: Bounded) -> None:
+        """`reading` and `writing` are redis-py's asyncio clients."""
+        self._reading = reading
+        self._writing = writing
+        self._prefix = prefix
+        self._bounded = bounded
+
+    async def listed(self, *, every: bool) -> list[Checked]:
+        """Scans all keys of the database."""
+        start = self._prefix + ("frontend:" if every else "healthcheck:")
+        keys = [key.removeprefix(start) async for key in scan(self._reading, start, self._bounded)]
+        found: list[Checked] = []
+        for some in _batches(keys):
+            pipe = self._reading.pipeline(transaction=False)
+            for key in some:
+                pipe.lrange(f"{self._prefix}frontend:{key}", 0, -1)
+                pipe.hgetall(f"{self._prefix}healthcheck:{key}")
+            answers = await self._execute(pipe)
+            for key, rows, raw in zip(some, answers[::2], answers[1::2], strict=True):
+                if rows:
+                    found.append(Checked(frontend_of(key, rows, None), mapping(raw)))
+        return found
+
+    async def marked(self, keys: Sequence[str]) -> set[str]:
+        """One round trip for each 200 keys."""
+        found: set[str] = set()
+        for some in _batches(keys):
+            pipe = self._reading.pipeline(transaction=False)
+            for key in some:
+                pipe.exists(f"{self._prefix}dead:{key}", f"{self._prefix}dead-info:{key}")
+            answers = await self._execute(pipe)
+            found.update(key for key, count in zip(some, answers, strict=True) if count)
+        return found
+
+    async def _execute(self, pipe: Any) -> list[Any]:
+        answers: list[Any] = await self._bounded(lambda: pipe.execute(raise_on_error=False))
+        return answers
+
+    async def hold(self, holder: str, seconds: float) -> bool:
+        """A key that expires; only its holder renews it."""
+        lease, client = self._prefix + LEASE, self._writing
+        milliseconds = int(seconds * 1000)
+        return bool(
+            await self._bounded(lambda: client.eval(_KEEP, 1, lease, holder, milliseconds))
+            or await self._bounded(lambda: client.set(lease, holder, nx=True, px=milliseconds))
+        )
+
+    async def leave(self, holder: str) -> None:
+        """So that another one can begin at once."""
+        lease, client = self._prefix + LEASE, self._writing
+        await self._bounded(lambda: client.eval(_LEAVE, 1, lease, holder))
+
+    async def ping(self) -> None:
+        """As hchecker writes it, and whose it is, in one MULTI."""
+        if (await self.pings()).foreign:
+            return
+        pipe = self._writing.pipeline(transaction=True)
+        now = str(int(time.time()))
+        pipe.set(PING, now)
+        pipe.set(PING_BY_US, now)
+        await self._bounded(pipe.execute)
+
+    async def pings(self) -> Pings:
+        """A ping that is not the one that we wrote last is a foreign checker's."""
+        client = self._reading
+        ping, ours = await self._bounded(lambda: client.mget(PING, PING_BY_US))
+        written = text(ping) if ping else ""
+        if not written.isdecimal() or time.time() - int(written) > PING_LASTS:
+            return Pings()
+        by_us = bool(ours) and text(ours) == written
+        return Pings(foreign=not by_us, ours=by_us)
+
+
+class FileCheckRecords:
+    """base.CheckRecords of a file: each worker has its own marks, so each one checks for itself."""
+
+    def __init__(self, frontends: Callable[[], Mapping[str, Frontend]]) -> None:
+        """`frontends` gives the present table."""
+        self._frontends = frontends
+
+    async def listed(self, *, every: bool) -> list[Checked]:
+        """All of the table or none: a file has no `healthcheck:<host>`."""
+        return [Checked(frontend, {}) for frontend in self._frontends().values()] if every else []
+
+    async def marked(self, keys: Sequence[str]) -> set[str]:
+        """All: the worker knows its own marks, and asking it costs nothing."""
+        return set(keys)
+
+    async def hold(self, holder: str, seconds: float) -> bool:
+        """Always."""
+        return True
+
+    async def leave(self, holder: str) -> None:
+        """Nothing to give back."""
+
+    async def ping(self) -> None:
+        """Nobody listens."""
+
+    async def pings(self) -> Pings:
+        """Nobody can leave one."""
+        return Pings()
+
+
+async def scan(client: Any, start: str, bounded: Bounded) -> AsyncIterator[str]:
+    """All keys that begin with `start`; some may come twice. Raises StoreUnavailable."""
+    pattern = "".join(f"\\{c}" if c in "*?[]\\^-" else c for c in start) + "*"
+    cursor = 0
+    while True:
+        cursor, keys = await bounded(
+            lambda at=cursor: client.scan(at, match=pattern, count=1000)  # type: ignore[misc]
+        )
+        for key in keys:
+            yield text(key)
+        if not cursor:
+            return
+
+
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[i : i + _BATCH] for i in range(0, len(keys), _BATCH))

@@ -1,0 +1,52 @@
+"""What Redis answers, as our own values. Pure but for the time that is left of an expiry."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from app.errors import StoreUnavailable
+from app.routing import BadEntry, Frontend, parse_frontend
+from app.stores import marks as marks_format
+from app.stores.base import NO_MARKS, Marks
+
+
+def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
+    """From the answers to LRANGE frontend:<key> and HGETALL options:<key>.
+
+    Raises StoreUnavailable when the first one is an error other than WRONGTYPE.
+    """
+    if isinstance(rows, ResponseError):
+        if not str(rows).startswith("WRONGTYPE"):
+            raise StoreUnavailable(str(rows)) from rows
+        reason = f"frontend:{key} is not a list"
+        return Frontend(key, "", (), (BadEntry("", 0, reason),))
+    return parse_frontend(key, [text(row) for row in rows], mapping(options))
+
+
+def marks_of(frontend: Frontend, details: Sequence[Any]) -> Marks:
+    """From the answers to SMEMBERS and PTTL of dead:<key>, and HGETALL dead-info:<key>."""
+    ids, milliseconds, info = details[:3]
+    if not ids and not info:
+        return NO_MARKS
+    now = time.time()
+    members = [] if isinstance(ids, ResponseError) else [text(member) for member in ids]
+    known = isinstance(milliseconds, int) and milliseconds >= 0
+    expires = now + milliseconds / 1000 if known else math.inf
+    return marks_format.decide(frontend, members, expires, mapping(info), now=now)
+
+
+def mapping(answer: Any) -> dict[str, str]:
+    """A hash; empty if there is none, or another type in its place."""
+    if isinstance(answer, ResponseError) or not answer:
+        return {}
+    return {text(key): text(value) for key, value in answer.items()}
+
+
+def text(value: bytes | str) -> str:
+    """Bytes as UTF-8; what is none shows as `\\xNN`, so that it can always be logged and sent."""
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")

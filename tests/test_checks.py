@@ -1,0 +1,280 @@
+"""Active checks of real backends, with the marks, the pings and the lease in a real store."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app import checks
+from app.checks import checking
+from app.config import Config, HealthCheck, ServerConfig
+from app.health_reports import Checkers
+from app.stores import CachedStore, open_store
+from tests.backends import Conversation, ScriptedBackend, answer, answering, refusing, scripted
+from tests.redis_servers import RedisServer, until
+
+HOST = "www.example.com"
+QUICK = HealthCheck(path="/up", interval=0.1, timeout=1, rise=2, fall=3)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """For tests of something else than how fast the lease moves."""
+    monkeypatch.setattr(checks, "BEAT", 0.05)
+
+
+@asynccontextmanager
+async def checker(
+    url: str, health_check: HealthCheck | None = QUICK, name: str = "checker:1", **server: object
+) -> AsyncIterator[tuple[CachedStore, Checkers]]:
+    """A worker that may become the fleet's checker."""
+    config = Config(
+        driver=(url,),
+        health_check=health_check,
+        server=ServerConfig(snapshot=None, **server),  # type: ignore[arg-type]
+    )
+    store, checkers = open_store(config), Checkers()
+    await store.start()
+    try:
+        async with checking(config, store, checkers, name=name):
+            yield store, checkers
+    finally:
+        await store.aclose()
+
+
+@pytest.fixture
+async def redis(valkey: RedisServer) -> AsyncIterator[object]:
+    async with valkey.client as client:
+        yield client
+
+
+@asynccontextmanager
+async def moody() -> AsyncIterator[tuple[ScriptedBackend, list[bytes]]]:
+    """A backend, and the list whose last element is what it answers."""
+    answers = [answer(b"WORKING")]
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.receive()
+        await conversation.send(answers[-1])
+
+    async with scripted(script) as backend:
+        yield backend, answers
+
+
+async def holds(question) -> None:
+    """Wait until an awaitable question about Redis is answered with yes."""
+    async with asyncio.timeout(10):
+        while not await question():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_backend_that_fails_its_checks_is_marked_until_it_is_well(valkey, redis, caplog):
+    caplog.set_level("INFO")
+    async with moody() as (backend, answers), answering(answer()) as other:
+        await redis.rpush(f"frontend:{HOST}", "id", other.url, backend.url)
+        async with checker(valkey.url):
+            await backend.until(lambda b: len(b.requests) >= 5)
+            assert await redis.keys("dead*") == []
+            answers.append(answer(status=b"500 Oops"))
+            await holds(lambda: redis.exists(f"dead:{HOST}"))
+            assert await redis.smembers(f"dead:{HOST}") == {"1"}
+            entry = json.loads(await redis.hget(f"dead-info:{HOST}", backend.url))
+            assert (entry["by"], entry["reason"]) == ("checker:1", "check: status 500")
+            answers.append(answer(b"fine"))
+            await holds(lambda: _unmarked(redis))
+    lines = [m.split(" cause=")[0].split(" after=")[0] for m in caplog.messages if "backend " in m]
+    assert lines == [
+        f"backend dead frontend={HOST} backend={backend.url}",
+        f"backend alive frontend={HOST} backend={backend.url}",
+    ]
+
+
+async def _unmarked(redis) -> bool:
+    return not await redis.exists(f"dead:{HOST}", f"dead-info:{HOST}")
+
+
+async def test_the_question_is_as_tsuru_wrote_it(valkey, redis):
+    async with moody() as (backend, answers), answering(answer(b"WORKING")) as other:
+        await redis.rpush(f"frontend:{HOST}", "id", other.url, backend.url)
+        await redis.hset(
+            f"healthcheck:{HOST}", mapping={"path": "/hc?x=1", "status": "200", "body": "WORK"}
+        )
+        async with checker(valkey.url, HealthCheck(interval=0.1)):
+            await backend.until(lambda b: len(b.requests) >= 3)
+            answers.append(answer(b"broken"))
+            await holds(lambda: redis.exists(f"dead:{HOST}"))
+    request = backend.requests[0]
+    assert request.line == (b"GET", b"/hc?x=1")
+    assert request.get(b"host") == HOST.encode()
+    assert request.get(b"user-agent") == b"hipache-health-check"
+
+
+async def test_without_a_path_only_what_has_a_hash_is_checked(valkey, redis):
+    async with answering(answer()) as one, answering(answer()) as two, refusing() as dead:
+        await redis.rpush("frontend:with.test", "id", one.url, dead)
+        await redis.rpush("frontend:without.test", "id", two.url, dead)
+        await redis.hset("healthcheck:with.test", "path", "/")
+        async with checker(valkey.url, HealthCheck(interval=0.1)):
+            await holds(lambda: redis.exists("dead:with.test"))
+    assert not two.requests
+    assert not await redis.exists("dead:without.test")
+
+
+async def test_nothing_is_asked_where_nothing_is_configured(valkey, redis):
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        await redis.hset(f"healthcheck:{HOST}", "path", "/")
+        async with checker(valkey.url, None):
+            names = {task.get_name() for task in asyncio.all_tasks()}
+            assert "checkers' pings" in names
+            assert "active checks" not in names
+
+
+async def test_a_mark_of_somebody_else_is_cleared_when_the_checks_are_good(valkey, redis):
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        await redis.sadd(f"dead:{HOST}", 0)
+        async with checker(valkey.url):
+            await holds(lambda: _unmarked(redis))
+
+
+async def test_a_single_backend_is_left_alone(valkey, redis):
+    async with answering(answer()) as other, refusing() as dead:
+        await redis.rpush("frontend:single.test", "id", dead)
+        await redis.rpush(f"frontend:{HOST}", "id", other.url, dead)
+        async with checker(valkey.url):
+            await holds(lambda: redis.exists(f"dead:{HOST}"))
+    assert not await redis.exists("dead:single.test")
+
+
+async def test_an_edit_of_the_list_never_marks_the_wrong_one(valkey, redis):
+    """The checker's list is up to 30 s old; what it writes is not."""
+    async with moody() as (backend, answers), answering(answer()) as other:
+        await redis.rpush(f"frontend:{HOST}", "id", backend.url, other.url)
+        async with checker(valkey.url):
+            await backend.until(lambda b: len(b.requests) >= 3)
+            async with redis.pipeline(transaction=True) as edit:
+                edit.delete(f"frontend:{HOST}")
+                edit.rpush(f"frontend:{HOST}", "id", "http://new:1", other.url, backend.url)
+                await edit.execute()
+            answers.append(answer(status=b"502 Bad"))
+            await holds(lambda: redis.exists(f"dead:{HOST}"))
+            assert await redis.smembers(f"dead:{HOST}") == {"2"}
+
+
+async def test_no_more_than_a_hundred_checks_run_at_once(valkey, redis):
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.gone()
+
+    async with scripted(script) as slow:
+        urls = [f"{slow.url}/{n}" for n in range(300)]  # the path is ignored: one place, 300 names
+        await redis.rpush(f"frontend:{HOST}", "id", *urls)
+        quick = HealthCheck(path="/up", interval=0.2, timeout=0.8)
+        async with checker(valkey.url, quick, max_sockets=1000):
+            await slow.until(lambda b: b.accepted >= 300)
+    assert slow.most_open == 100
+
+
+# The pings
+
+
+async def test_our_ping_makes_old_hipaches_stand_back_but_not_us(valkey, redis):
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        async with checker(valkey.url):
+            await holds(lambda: redis.exists("hchecker_ping"))
+            assert abs(int(await redis.get("hchecker_ping")) - time.time()) < 5
+            async with checker(valkey.url, name="checker:2") as (_, checkers):
+                await until(lambda: checkers.ours)
+                assert not checkers.foreign
+
+
+async def test_a_foreign_checkers_ping_is_heard_and_never_overwritten(valkey, redis):
+    foreign = int(time.time()) - 3
+    await redis.set("hchecker_ping", foreign)
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        async with checker(valkey.url) as (_, checkers):
+            await one.until(lambda b: len(b.requests) >= 2)
+            assert checkers.foreign
+            assert await redis.get("hchecker_ping") == str(foreign)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1000000000"])
+async def test_a_ping_that_is_old_or_none_is_no_checker(valkey, redis, value):
+    await redis.set("hchecker_ping", value)
+    async with checker(valkey.url, None) as (store, checkers):
+        assert not (await store.store.checks.pings()).foreign
+        assert not checkers.foreign
+
+
+# The lease
+
+
+async def test_one_of_two_checkers_checks_and_the_other_follows_at_once(valkey, redis, impatient):
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        async with checker(valkey.url, name="checker:2"):
+            async with checker(valkey.url, name="checker:1"):
+                await holds(lambda: redis.exists("hipache-checker"))
+                first = await redis.get("hipache-checker")
+                await redis.delete("hipache-checker") if first == "checker:2" else None
+            await holds(lambda: _holder(redis, "checker:2"))
+
+
+async def _holder(redis, name: str) -> bool:
+    return await redis.get("hipache-checker") == name
+
+
+async def test_the_lease_of_a_dead_holder_moves_within_five_seconds(valkey, redis):
+    await redis.set("hipache-checker", "killed", px=int(checks.LEASE * 1000))
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        started = time.monotonic()
+        async with checker(valkey.url):
+            await one.until(lambda b: b.requests)
+        assert 2 < time.monotonic() - started < 5
+
+
+async def test_who_lost_the_lease_stops_asking(valkey, redis, caplog, impatient):
+    caplog.set_level("INFO")
+    async with answering(answer()) as one, answering(answer()) as two:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+        async with checker(valkey.url):
+            await one.until(lambda b: b.requests)
+            await redis.set("hipache-checker", "another", px=60_000)
+            await until(lambda: "active checks end name=checker:1" in caplog.messages)
+            names = {task.get_name() for task in asyncio.all_tasks()}
+            assert not [name for name in names if name.startswith(("rounds", "checks:", "check "))]
+    assert await redis.get("hipache-checker") == "another"
+
+
+async def test_checks_go_on_when_the_store_comes_back(tmp_path, caplog, impatient):
+    caplog.set_level("INFO")
+    server = await RedisServer(tmp_path).start()
+    try:
+        async with answering(answer()) as one, answering(answer()) as two:
+            async with server.client as redis:
+                await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
+            async with checker(server.url, store_timeout=0.3):
+                await one.until(lambda b: b.requests)
+                server.pause()
+                await until(lambda: "active checks end name=checker:1" in caplog.messages)
+                server.resume()
+                seen = len(one.requests)
+                await one.until(lambda b: len(b.requests) > seen + 5)
+    finally:
+        server.kill()
+
+
+async def test_with_a_file_every_worker_checks_for_itself(tmp_path):
+    async with answering(answer()) as one, refusing() as dead:
+        table = tmp_path / "routes.toml"
+        table.write_text(f'["{HOST}"]\nid = "x"\nbackends = ["{one.url}", "{dead}"]\n')
+        async with checker(f"file:{table}") as (store, _):
+            route = await store.find(HOST)
+            await until(lambda: dead in store.marks_of(route.frontend), seconds=10)
