@@ -53,8 +53,9 @@ def run(config: Config) -> int:
     address = tcp_address(config)
     proxy = get_context("fork").Process(target=run_proxy, args=(config,))
     proxy.start()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # one way to stop, whatever the wish
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # One way to stop; SIGINT, too, is not there yet when a script starts us behind a "&".
+        signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), backends() as ports, EmbeddedServer(driver.path) as store:
         add_route(str(store.socket), [f"http://127.0.0.1:{port}" for port in ports])
         if answers(proxy, address):
