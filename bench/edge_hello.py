@@ -1,6 +1,6 @@
 """CPU per request of our HTTP protocol against uvicorn's, answering "hello" themselves.
 
-    python bench/edge_hello.py [rounds]
+    python -m bench.edge_hello [rounds]
 
 Each server runs in its own process; rounds are interleaved, and the figure is the
 process's own CPU time, so that a busy machine weighs on both alike. Needs wrk.
