@@ -2,11 +2,12 @@
 # make test   everything that must hold before a change lands
 # make bench  what a request costs, beside nginx and others (a quick look:
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
+# make compare-conformance   who holds what of the table of requests: ours, nginx, haproxy
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench compare-conformance clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -23,6 +24,9 @@ lint: .venv/test.installed
 bench: .venv/bench.installed
 	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(PROXIES),--proxies $(PROXIES))
+
+compare-conformance: .venv/test.installed
+	$(BIN)/python -m tests.conformance.compare
 
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there
