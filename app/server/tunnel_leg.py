@@ -108,7 +108,8 @@ class Leg(asyncio.Protocol):
         self.peer.mute()
         if self.transport.is_closing():
             return
-        if self.eof or not self.transport.can_write_eof():
+        said_all = self.eof or self.tracker.close_code is not None
+        if said_all or not self.transport.can_write_eof():
             self.transport.close()
         else:
             self.transport.write_eof()

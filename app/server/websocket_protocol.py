@@ -35,13 +35,19 @@ handshake with a message of this type in place of `websocket.accept`: `headers`
 are all fields of the 101, `tunnel` a Tunnel, `backend` a connected transport
 and `first` the bytes it has already sent."""
 
+NEVER = 1e9
+"""Seconds; a timer can not be infinite."""
+
 MAX_EARLY = 65536
 """Bytes a client may send before its handshake is answered; RFC 6455 §4.1 allows none."""
 
 
 def install(server: UvicornConfig, config: ServerConfig) -> None:
     """Have a uvicorn server, not yet listening, use this class as `config` says."""
-    server.ws_protocol_class = WebSocketProtocol
+    # uvicorn wants a class and only ever calls it.
+    server.ws_protocol_class = partial(  # type: ignore[assignment]
+        WebSocketProtocol, close_timeout=config.web_socket_close_timeout
+    )
     server.ws_max_size = config.web_socket_max_message
     server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping
     server.ws_per_message_deflate = config.web_socket_compression
@@ -66,8 +72,10 @@ class FramesOnly(ServerFrames):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One client's socket: the handshake, then either the relay or a tunnel's leg."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, close_timeout: float = 10.0, **kwargs: Any) -> None:
+        """`close_timeout`: seconds that the client of a relay has to answer a close frame."""
         super().__init__(*args, **kwargs)
+        self.close_timeout = close_timeout or NEVER
         self.logger = logger
         self.conn = self._frames(ServerFrames)
         self.early = b""
