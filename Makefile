@@ -3,11 +3,13 @@
 # make bench  what a request costs, beside nginx and others (a quick look:
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
 # make compare-conformance   who holds what of the table of requests: ours, nginx, haproxy
+# make autobahn   Autobahn's WebSocket cases, directly and through the proxy
+#             (some of them: make autobahn CASES=1.*,7.*)
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
 
-.PHONY: run test lint bench compare-conformance clean
+.PHONY: run test lint bench autobahn compare-conformance clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -27,6 +29,9 @@ bench: .venv/bench.installed
 
 compare-conformance: .venv/test.installed
 	$(BIN)/python -m tests.conformance.compare
+
+autobahn: .venv/test.installed
+	$(BIN)/python -m tests.websocket.autobahn $(CASES)
 
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there

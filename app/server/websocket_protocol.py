@@ -8,7 +8,7 @@ refusal's whole body in memory. Frames in the relay are still its business.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from typing import Any, cast
 
@@ -17,15 +17,15 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request
-from websockets.protocol import OPEN, Protocol
-from websockets.server import ServerProtocol
+from websockets.protocol import OPEN
 
 from app.config import ServerConfig
 from app.headers import RawHeaders, field
 from app.server.refusal import plain_response, status_line
 from app.server.request_head import RequestHead
+from app.server.server_frames import FramesOnly, ServerFrames
 from app.server.tunnel import Tunnel
-from app.websocket_frames import ABNORMAL, NO_CODE
+from app.websocket_frames import ABNORMAL
 
 logger = logging.getLogger(__name__)
 
@@ -53,20 +53,6 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     server.ws_per_message_deflate = config.web_socket_compression
     # Both libraries tell every handshake as news; the access log tells every session.
     logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
-
-
-class ServerFrames(ServerProtocol):
-    """The library's server side, but it can close as a backend did that gave no code."""
-
-    def send_close(self, code: int | None = None, reason: str = "") -> None:
-        super().send_close(None if code == NO_CODE else code, reason)
-
-
-class FramesOnly(ServerFrames):
-    """The same behind a handshake that somebody else has read."""
-
-    def parse(self) -> Generator[None]:
-        yield from Protocol.parse(self)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -131,6 +117,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 self._refuse_broken_handshake()
             else:
                 self.handle_events()
+
+    def send_receive_event_to_app(self) -> None:
+        """As the stock class; but what a client did wrong needs no traceback."""
+        parts, self.frames = self.frames, []
+        if self.close_sent:
+            return  # nobody reads it, and the answer to our close frame is still to come
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self.curr_msg_data_type == "bytes":
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
+        else:
+            try:
+                self.queue.put_nowait({"type": "websocket.receive", "text": str(data, "utf-8")})
+            except UnicodeDecodeError:
+                self.conn.fail(1007, "invalid UTF-8")
+                self.handle_parser_exception()
+                return
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def _refuse_broken_handshake(self) -> None:
         """The library has a refusal ready for what is too large, for the rest it has none."""

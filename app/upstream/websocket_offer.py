@@ -7,6 +7,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
 from websockets.headers import parse_extension
 from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
@@ -54,6 +55,11 @@ class RelayOffer(ClientProtocol):
             max_size=max_message or None,
             state=OPEN,
         )
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # it may come inside a message (RFC 6455 §5.5.1)
+        super().recv_frame(frame)
 
     def fields(self, headers: RawHeaders) -> RawHeaders:
         """`headers` with our handshake in place of the client's."""

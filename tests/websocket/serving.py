@@ -32,12 +32,13 @@ class FixedRoutes:
 
     ready = True
 
-    def __init__(self, *urls: str) -> None:
-        self.route = Route(parse_frontend(HOST.decode(), ["the-site", *urls]))
+    def __init__(self, *urls: str, host: bytes = HOST) -> None:
+        self.host = host.decode()
+        self.route = Route(parse_frontend(self.host, ["the-site", *urls]))
         self.marked: list[tuple[str, str]] = []
 
     def known(self, host: str) -> Route | None:
-        return self.route if host == HOST.decode() else None
+        return self.route if host == self.host else None
 
     async def find(self, host: str) -> Route:
         raise FrontendNotFound
@@ -109,11 +110,11 @@ class Proxy:
 
 @asynccontextmanager
 async def proxying(
-    *urls: str, mode: str = "tunnel", grace: float = 5, **keys: Any
+    *urls: str, mode: str = "tunnel", grace: float = 5, host: bytes = HOST, **keys: Any
 ) -> AsyncIterator[Proxy]:
-    """A proxy that routes HOST to these backends; `keys` are of `server`, as in the file."""
+    """A proxy that routes `host` to these backends; `keys` are of `server`, as in the file."""
     config = config_of(mode, keys)
-    routes = FixedRoutes(*urls)
+    routes = FixedRoutes(*urls, host=host)
     records: asyncio.Queue[AccessRecord] = asyncio.Queue()
     app = create_app(config, store=routes)
     server = await started(app, config, grace)

@@ -1,0 +1,30 @@
+"""The websockets library's server side, with what a proxy needs it to do differently."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol
+from websockets.server import ServerProtocol
+
+from app.websocket_frames import NO_CODE
+
+
+class ServerFrames(ServerProtocol):
+    """It can close as a backend did that gave no code, and be closed inside a message."""
+
+    def send_close(self, code: int | None = None, reason: str = "") -> None:
+        super().send_close(None if code == NO_CODE else code, reason)
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # it may come inside a message (RFC 6455 §5.5.1)
+        super().recv_frame(frame)
+
+
+class FramesOnly(ServerFrames):
+    """The same behind a handshake that somebody else has read."""
+
+    def parse(self) -> Generator[None]:
+        yield from Protocol.parse(self)

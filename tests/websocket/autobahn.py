@@ -1,0 +1,118 @@
+"""Autobahn's cases against an echo server, directly and through the proxy, case by case.
+
+`make autobahn`, or `python -m tests.websocket.autobahn [CASES]` (`1.*,6.4.*`; all 517 by default).
+kosoku runs the suite's own case files; the suite itself needs Python 2. Exit
+status 1 where a case fails or ends otherwise than on a direct connection.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import MethodType
+from typing import Any
+
+import uvloop
+from kosoku import FailureError, run_fuzzingclient
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
+
+from tests.websocket.peers import echo_backend
+from tests.websocket.serving import proxying
+
+HOST = b"127.0.0.1"
+"""kosoku sends the name it connects to."""
+AT_ONCE = 64
+AGAIN = 5
+"""Runs of a case whose outcome depends on who is faster, before it counts as different."""
+
+Outcome = tuple[str, str, int | None]
+
+
+class Comparison:
+    """What each case came to, by way."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, dict[str, Outcome]] = {}
+        self.failed: dict[str, list[str]] = {}
+        self.different: dict[str, list[str]] = {}
+
+    async def run(self, cases: Sequence[str], *, compression: bool = True) -> None:
+        """Run `cases` (globs) directly, through the tunnel and through the relay."""
+        async with ways(compression) as urls:
+            for way, url in urls.items():
+                self.outcomes[way] = await outcomes(url, cases)
+                self.failed[way] = [
+                    case
+                    for case, it in self.outcomes[way].items()
+                    if "FAILED" in it or "ERROR" in it
+                ]
+            for way in ("tunnel", "relay"):
+                here, direct = self.outcomes[way], self.outcomes["direct"]
+                self.different[way] = [
+                    case
+                    for case in direct
+                    if here[case] != direct[case] and not await same(case, way, urls, here[case])
+                ]
+
+
+async def same(case: str, way: str, urls: dict[str, str], outcome: Outcome) -> bool:
+    """Whether a direct connection ends so too, now and then, or this way as a direct one does."""
+    direct = {(await outcomes(urls["direct"], [case]))[case] for _ in range(AGAIN)}
+    here = {(await outcomes(urls[way], [case]))[case] for _ in range(AGAIN)} | {outcome}
+    return bool(direct & here)
+
+
+async def outcomes(url: str, cases: Sequence[str]) -> dict[str, Outcome]:
+    try:
+        results = await run_fuzzingclient(url, cases, concurrency=AT_ONCE)
+    except FailureError as failure:
+        results = failure.results
+    return {result.case_id: outcome(result) for result in results}
+
+
+def outcome(result: Any) -> Outcome:
+    return (result.behavior.value, result.behavior_close.value, result.remote_close_code)
+
+
+def close_inside_a_message(self: ServerConnection, frame: Frame) -> None:
+    """A close frame may come there (RFC 6455 §5.5.1); the library answers 1002 (case 7.1.5)."""
+    if frame.opcode is Opcode.CLOSE:
+        self.protocol.current_size = None
+    type(self.protocol).recv_frame(self.protocol, frame)
+
+
+async def mend(connection: ServerConnection, request: object) -> None:
+    connection.protocol.recv_frame = MethodType(  # type: ignore[method-assign]
+        lambda protocol, frame: close_inside_a_message(connection, frame), connection.protocol
+    )
+
+
+@asynccontextmanager
+async def ways(compression: bool) -> AsyncIterator[dict[str, str]]:
+    """URLs of one echo server: its own, and through two proxies."""
+    async with (
+        echo_backend(compression="deflate" if compression else None, process_request=mend) as echo,
+        proxying(echo.url, host=HOST) as tunnel,
+        proxying(echo.url, host=HOST, mode="relay", webSocketCompression=compression) as relay,
+    ):
+        ports = {"direct": echo.port, "tunnel": tunnel.port, "relay": relay.port}
+        yield {way: f"ws://127.0.0.1:{port}/" for way, port in ports.items()}
+
+
+def main(cases: Sequence[str]) -> int:
+    comparison = Comparison()
+    uvloop.run(comparison.run(cases))
+    for way, results in comparison.outcomes.items():
+        counts = Counter(behavior for behavior, _, _ in results.values())
+        print(f"{way:8}", *(f"{name} {count}" for name, count in sorted(counts.items())), sep="  ")
+        for name, listed in (("failed", comparison.failed), ("different", comparison.different)):
+            for case in listed.get(way, ()):
+                print("        ", name, case, results[case], comparison.outcomes["direct"][case])
+    return int(any(comparison.failed.values()) or any(comparison.different.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1].split(",") if len(sys.argv) > 1 else ["*"]))
