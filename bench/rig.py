@@ -63,13 +63,13 @@ class Rig:
     def measure(self, proxy: Running, scenario: Scenario, turn: int, seconds: float) -> Sample:
         """One run of `scenario` against `proxy`; the others stand idle meanwhile."""
         ours = [os.getpid()]
+        started = time.monotonic()
         machine, us = procfs.machine_cpu_seconds(), procfs.cpu_seconds(ours)
         cpu = proxy.cpu_seconds()
-        started = time.monotonic()
         seen = load.run(scenario, proxy.site.port, seconds=seconds, core=proxy.site.load_core)
-        elapsed = time.monotonic() - started
         cpu = proxy.cpu_seconds() - cpu
         us, machine = procfs.cpu_seconds(ours) - us, procfs.machine_cpu_seconds() - machine
+        elapsed = time.monotonic() - started
         return Sample(
             scenario=scenario.name,
             proxy=proxy.name,
