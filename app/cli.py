@@ -12,7 +12,9 @@ import click
 from app import demo as demonstration
 from app.config import Config, render
 from app.config_file import load
+from app.dead_commands import dead
 from app.errors import ConfigError
+from app.explain_command import explain
 from app.serve import serve as serve_forever
 
 EX_CONFIG = 78
@@ -75,6 +77,9 @@ def demo(path: str | None) -> None:
     except ConfigError as exc:
         _fail(exc)
 
+
+main.add_command(dead)
+main.add_command(explain)
 
 if __name__ == "__main__":
     main()

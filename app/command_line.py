@@ -1,0 +1,59 @@
+"""What the commands that look into the store have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+import msgspec
+
+from app.config import Config
+from app.config_file import load
+from app.errors import ConfigError, HipacheError
+from app.stores import CachedStore, open_store
+
+EX_CONFIG = 78
+"""sysexits.h: the configuration is wrong."""
+
+Work = Callable[[CachedStore, Config], Awaitable[None]]
+
+config_option = click.option(
+    "-c", "--config", "path", metavar="PATH",
+    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+
+
+class CommandFailed(HipacheError):
+    """The command can not do what was asked; the text is all there is to say."""
+
+
+def run(path: str | None, work: Work) -> None:
+    """Do `work` on the configured store; what goes wrong is one line and a status."""
+    logging.getLogger("app").addHandler(logging.NullHandler())  # the one line says it all
+    try:
+        asyncio.run(_on_store(load(path, os.environ, Path.cwd()), work))
+    except ConfigError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(EX_CONFIG)
+    except HipacheError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(1)
+
+
+async def _on_store(config: Config, work: Work) -> None:
+    # The snapshot is for workers: a command asks the store itself or fails.
+    server = msgspec.structs.replace(config.server, snapshot=None)
+    routes = open_store(msgspec.structs.replace(config, server=server))
+    await routes.start()
+    try:
+        if not routes.ready:
+            raise CommandFailed(f"{routes.store.name}: the store can not be reached")
+        await work(routes, config)
+    finally:
+        await routes.aclose()

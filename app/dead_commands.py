@@ -1,0 +1,149 @@
+"""`hipache dead`: which backends are marked, and marks by hand."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+import click
+
+from app.command_line import CommandFailed, config_option, json_option, run
+from app.config import Config
+from app.errors import FrontendNotFound
+from app.explain import ago
+from app.routing import Backend, Frontend, Mark, normalise_host
+from app.stores import CachedStore
+from app.stores.base import Found
+
+
+@click.group()
+def dead() -> None:
+    """Show, set and clear the marks on dead backends."""
+
+
+@dead.command("list")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@config_option
+@json_option
+def list_(hosts: tuple[str, ...], path: str | None, *, as_json: bool) -> None:
+    """List marked backends: of HOST, or of every frontend there is."""
+
+    async def work(routes: CachedStore, config: Config) -> None:
+        _must_share(routes)
+        rows = []
+        for key in [_key(host) for host in hosts] or await routes.store.marked_keys():
+            found = await routes.store.lookup(key)
+            rows += list(_rows(key, found)) if found else []
+        if as_json:
+            click.echo(json.dumps(rows, indent=2))
+            return
+        for row in rows:
+            click.echo(_line(row))
+
+    run(path, work)
+
+
+def _rows(key: str, found: Found) -> Iterator[dict[str, object]]:
+    """One for each mark that stands under `key`."""
+    own = found.frontend.key == key
+    for backend in found.frontend.backends:
+        mark = (found.marks if own else found.host_marks).get(backend.url)
+        if mark is not None:
+            state = "dead" if mark.until > time.time() else "on trial"
+            yield {"frontend": key, "backend": backend.url, "state": state, **_of(mark)}
+
+
+def _of(mark: Mark) -> dict[str, object]:
+    forever = mark.until == float("inf")  # JSON knows no infinity
+    return {**asdict(mark), "until": None if forever else mark.until}
+
+
+def _line(row: dict[str, object]) -> str:
+    until, since, now = row["until"], row["since"], time.time()
+    left = "for ever" if until is None else "mark lapsed"
+    if isinstance(until, float) and until > now:
+        left = f"for {ago(until - now)} more"
+    assert isinstance(since, float)
+    return (
+        f"{row['frontend']}  {row['backend']}  {row['state']} {left}, since {ago(now - since)}, "
+        f"failures {row['failures']}, by {row['by']}: {row['reason']}"
+    )
+
+
+@dead.command()
+@click.argument("host")
+@click.argument("url")
+@click.option(
+    "--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS",
+    help="How long; else server.deadBackendTTL. Then one request tries the backend again.",
+)  # fmt: skip
+@click.option("--reason", default="marked by hand", show_default=True)
+@config_option
+def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str | None) -> None:
+    """Mark the backend URL of HOST dead, for all proxies."""
+
+    async def work(routes: CachedStore, config: Config) -> None:
+        _must_share(routes)
+        found = await _found(routes, host)
+        backend = _backend(found.frontend, url)
+        now, known = time.time(), found.marks.get(backend.url)
+        lasts = seconds or config.server.dead_backend_ttl or 30.0
+        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        new = Mark(now + lasts, known.since if known else now, reason, by)
+        last = max(new.until, *(m.until for m in found.marks.values() if m.by != "foreign"), 0.0)
+        await routes.store.write_mark(found.frontend, backend, new, shared_until=last)
+        click.echo(f"{found.frontend.key}  {backend.url}  dead for {ago(lasts)}")
+
+    run(path, work)
+
+
+@dead.command()
+@click.argument("host")
+@click.argument("url", required=False)
+@config_option
+def clear(host: str, url: str | None, path: str | None) -> None:
+    """Clear the mark on the backend URL of HOST, or all its marks, whoever set them."""
+
+    async def work(routes: CachedStore, config: Config) -> None:
+        _must_share(routes)
+        found, count = await _found(routes, host), 0
+        wanted = {_backend(found.frontend, url).url} if url else None
+        at_host = replace(found.frontend, key=_key(host))
+        for frontend, marks in ((found.frontend, found.marks), (at_host, found.host_marks)):
+            for backend in frontend.backends:
+                if backend.url in marks and (wanted is None or backend.url in wanted):
+                    await routes.store.erase_mark(frontend, backend)
+                    click.echo(f"{frontend.key}  {backend.url}  cleared")
+                    count += 1
+        if not count:
+            click.echo("no mark to clear")
+
+    run(path, work)
+
+
+def _must_share(routes: CachedStore) -> None:
+    if not routes.store.shares_marks:
+        raise CommandFailed(f"{routes.store.name}: marks live in each worker, nobody shares them")
+
+
+def _key(host: str) -> str:
+    return host if host == "*" or host.startswith("*.") else normalise_host(host.encode())
+
+
+async def _found(routes: CachedStore, host: str) -> Found:
+    found = await routes.store.lookup(_key(host))
+    if found is None:
+        raise FrontendNotFound(f"no frontend serves {host}")
+    return found
+
+
+def _backend(frontend: Frontend, url: str) -> Backend:
+    for backend in frontend.backends:
+        if backend.url == url:
+            return backend
+    urls = ", ".join(backend.url for backend in frontend.backends)
+    raise CommandFailed(f"{url} is no backend of {frontend.key}, which has {urls or 'none'}")

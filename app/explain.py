@@ -1,0 +1,220 @@
+"""What this proxy would do with a request, and why: the findings and their text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from app.options import Options, Policy, parse_options
+from app.routing import Backend, Frontend, Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendState:
+    """One entry of the list, as the balancer sees it. Times are Unix seconds."""
+
+    url: str
+    index: int
+    state: str
+    """`live`, `dead`, `on trial`, `drained`, `backup` or `unusable`."""
+    weight: float = 1.0
+    in_flight: int | None = None
+    """Of all workers; None where no running worker told."""
+    since: float | None = None
+    until: float | None = None
+    by: str = ""
+    reason: str = ""
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Every step from a host to the backends that may be chosen."""
+
+    host: str
+    tried: tuple[str, ...]
+    """Keys without a list, in the order in which they are looked up."""
+    matched: str | None
+    identifier: str = ""
+    policy: str = ""
+    sticky: str | None = None
+    remarks: tuple[str, ...] = ()
+    backends: tuple[BackendState, ...] = ()
+    choice: tuple[str, ...] = ()
+    """URLs one of which gets the request."""
+    why: str = ""
+    shares: Mapping[str, float]
+    """Of new clients, for each URL of `choice`."""
+
+
+def not_found(host: str, keys: Sequence[str]) -> Explanation:
+    """Nobody serves this host."""
+    return Explanation(
+        host=host, tried=tuple(keys), matched=None, why="400 frontend not found", shares={}
+    )
+
+
+def explain(
+    host: str,
+    keys: Sequence[str],
+    frontend: Frontend,
+    marks: Mapping[str, Mark],
+    defaults: Options,
+    *,
+    now: float,
+    in_flight: Mapping[str, int] | None = None,
+) -> Explanation:
+    """What `frontend` and its marks come to, for a client without a cookie."""
+    options, problems = parse_options(frontend.options, defaults)
+    states = tuple(_states(frontend, marks, options, now, in_flight))
+    choice, why = _choice(states, options, marks)
+    weights = {state.url: state.weight for state in states if state.url in choice}
+    total = sum(weights.values()) or 1.0
+    return Explanation(
+        host=host,
+        tried=tuple(keys[: list(keys).index(frontend.key)]),
+        matched=frontend.key,
+        identifier=frontend.identifier,
+        policy=f"hash by {options.hash_key}" if options.policy == "hash" else options.policy,
+        sticky=options.sticky,
+        remarks=tuple(f"option passed over: {problem}" for problem in problems),
+        backends=states,
+        choice=choice,
+        why=why,
+        shares={url: weight / total for url, weight in weights.items()},
+    )
+
+
+def decided(found: Explanation, url: str, why: str) -> Explanation:
+    """The same, for a client whose backend is certain."""
+    return replace(found, choice=(url,), shares={url: 1.0}, why=why)
+
+
+def _states(
+    frontend: Frontend,
+    marks: Mapping[str, Mark],
+    options: Options,
+    now: float,
+    in_flight: Mapping[str, int] | None,
+) -> Iterator[BackendState]:
+    entries: dict[int, BackendState] = {}
+    for backend in frontend.backends:
+        mark = marks.get(backend.url)
+        entries[backend.index] = BackendState(
+            url=backend.url,
+            index=backend.index,
+            state=_state(backend, mark, options, now),
+            weight=options.weights.get(backend.url, 1.0),
+            in_flight=None if in_flight is None else in_flight.get(backend.url, 0),
+            since=mark.since if mark else None,
+            until=mark.until if mark and mark.until != inf else None,
+            by=mark.by if mark else "",
+            reason=mark.reason if mark else "",
+            failures=mark.failures if mark else 0,
+        )
+    for bad in frontend.bad_entries:
+        entries[bad.index] = BackendState(
+            url=bad.text, index=bad.index, state="unusable", weight=0.0, reason=bad.reason
+        )
+    return (entries[index] for index in sorted(entries))
+
+
+def _state(backend: Backend, mark: Mark | None, options: Options, now: float) -> str:
+    if mark is not None and mark.until > now:
+        return "dead"
+    if backend.url in options.drained or not options.weights.get(backend.url, 1.0):
+        return "drained"
+    if mark is not None:
+        return "on trial"
+    return "backup" if backend.url in options.backups else "live"
+
+
+def _choice(
+    states: Sequence[BackendState], options: Options, marks: Mapping[str, Mark]
+) -> tuple[tuple[str, ...], str]:
+    """Who may get a request, and why these."""
+
+    def urls(*wanted: str) -> tuple[str, ...]:
+        return tuple(state.url for state in states if state.state in wanted)
+
+    trial = (
+        "; first, one request tries " + " and ".join(urls("on trial")) if urls("on trial") else ""
+    )
+    if live := urls("live"):
+        return live, (_ways(options) if len(live) > 1 else "the only live one") + trial
+    if backups := urls("backup"):
+        return backups, f"no other is live: {_ways(options)} among the backups{trial}"
+    if not urls("on trial", "drained", "dead"):
+        unusable = bool(urls("unusable"))
+        return (), "502 backend is invalid" if unusable else "502 Cannot find a valid backend"
+    if not options.panic:
+        found = urls("on trial")
+        return found, "on trial" if found else "502 Cannot find a valid backend: panic is off"
+    if resort := urls("on trial", "drained"):
+        return resort[:1], "panic: none is live"
+    dead = sorted(urls("dead"), key=lambda url: marks[url].since)
+    return tuple(dead[:1]), "panic: all are dead, this one was marked longest ago"
+
+
+def _ways(options: Options) -> str:
+    return {
+        Policy.RANDOM: "at random, by weight",
+        Policy.ROUND_ROBIN: "in turns, by weight",
+        Policy.LEAST_CONN: "of two at random, the one with fewer requests in flight",
+        Policy.LEAST_TIME: "of two at random, the one expected to answer sooner",
+        Policy.HASH: f"always the same one for the same {options.hash_key}",
+    }[options.policy]
+
+
+def ago(seconds: float) -> str:
+    """A duration for people.
+
+    >>> ago(59.6), ago(3725)
+    ('60 s', '1 h 2 min')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def as_text(found: Explanation, *, now: float) -> Iterator[str]:
+    """One line for each step."""
+    yield f"host      {found.host}"
+    for key in found.tried:
+        yield f"          frontend:{key}  none"
+    if found.matched is None:
+        yield f"answer    {found.why}"
+        return
+    yield f"matched   frontend:{found.matched}  {found.identifier}"
+    yield f"policy    {found.policy}" + (
+        f", sticky by cookie {found.sticky}" if found.sticky else ""
+    )
+    for remark in found.remarks:
+        yield f"remark    {remark}"
+    width = max((len(state.url) for state in found.backends), default=0)
+    for state in found.backends:
+        yield f"backend {state.index:<2}{state.url:{width}}  {_described(state, now)}"
+    yield f"choice    {', '.join(map(_share, found.choice, found.shares.values())) or 'none'}"
+    yield f"why       {found.why}"
+
+
+def _share(url: str, share: float) -> str:
+    return url if share == 1 else f"{url} {share:.1%}"
+
+
+def _described(state: BackendState, now: float) -> str:
+    parts = [state.state]
+    if state.state != "unusable":
+        parts.append(f"weight {state.weight:g}")
+        parts.append(f"in flight {'?' if state.in_flight is None else state.in_flight}")
+    if state.since is not None:
+        parts.append(f"since {ago(now - state.since)}")
+        if state.until is not None and state.until > now:
+            parts.append(f"for {ago(state.until - now)} more")
+        parts.append(f"failures {state.failures}")
+        parts.append(f"by {state.by}")
+    if state.reason:
+        parts.append(state.reason)
+    return ", ".join(parts)

@@ -1,0 +1,100 @@
+"""`hipache explain URL`: reads the store, changes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+from urllib.parse import urlsplit
+
+import click
+
+from app.balancing import Balancer, RequestFacts
+from app.command_line import CommandFailed, config_option, json_option, run
+from app.config import Config
+from app.errors import BadHost, FrontendNotFound
+from app.explain import Explanation, as_text, decided, not_found
+from app.explain import explain as explained
+from app.options import default_options
+from app.routing import Route, lookup_keys, normalise_host
+from app.sticky import secret_of
+from app.stores import CachedStore
+
+
+@click.command()
+@click.argument("url")
+@click.option("--client", metavar="ADDRESS", help="Whose request it is.")
+@click.option(
+    "-H", "--header", "fields", multiple=True, metavar="FIELD",
+    help="A field of the request, as in 'Cookie: hipache=...'.",
+)  # fmt: skip
+@config_option
+@json_option
+def explain(
+    url: str, client: str | None, fields: tuple[str, ...], path: str | None, *, as_json: bool
+) -> None:
+    """Say what this proxy would do with a request for URL, and why, step by step.
+
+    Which backend a client gets by policy hash, or by its sticky cookie, depends
+    on the client: --client and --header tell.
+    """
+
+    async def work(routes: CachedStore, config: Config) -> None:
+        host = _host(url)
+        keys = lookup_keys(host)
+        try:
+            route = await routes.find(host)
+        except FrontendNotFound:
+            found = not_found(host, keys)
+        else:
+            defaults = default_options(config.balance)
+            found = explained(host, keys, route.frontend, route.marks, defaults, now=time.time())
+            if not routes.store.shares_marks:
+                remark = "marks live in each worker and are not known here"
+                found = replace(found, remarks=(*found.remarks, remark))
+            if client or fields:
+                found = _for_client(found, route, config, _facts(client or "", fields))
+        if as_json:
+            click.echo(json.dumps(asdict(found), indent=2))
+        else:
+            click.echo("\n".join(as_text(found, now=time.time())))
+
+    run(path, work)
+
+
+def _facts(client: str, fields: tuple[str, ...]) -> RequestFacts:
+    headers = []
+    for field in fields:
+        name, colon, value = field.partition(":")
+        if not colon:
+            raise CommandFailed(f"{field!r} is no field: expected 'Name: value'")
+        headers.append((name.strip().lower().encode(), value.strip().encode()))
+    return RequestFacts(client, headers)
+
+
+def _for_client(
+    found: Explanation, route: Route, config: Config, facts: RequestFacts
+) -> Explanation:
+    """What a worker would do, where that does not depend on chance or on its load."""
+    secret = secret_of(config.balance.secret, config.driver)
+    defaults = default_options(config.balance)
+    balancer = Balancer(defaults, random=lambda: 0.0, clock=time.time, secret=secret)
+    if len(found.choice) < 2:
+        return found
+    backend = balancer.pick(route, facts)
+    if found.sticky and balancer.cookie(route, backend, facts, secure=False) is None:
+        return decided(found, backend.url, f"the cookie {found.sticky} leads here")
+    if found.policy.startswith("hash"):
+        return decided(found, backend.url, f"{found.policy} leads here")
+    return found
+
+
+def _host(url: str) -> str:
+    """The host that a client would send for this URL; one without a scheme will do."""
+    try:
+        netloc = urlsplit(url if "://" in url else f"http://{url}").netloc
+        return normalise_host(
+            netloc.rpartition("@")[2].encode("idna" if not url.isascii() else "ascii")
+        )
+    except (BadHost, ValueError) as exc:
+        raise CommandFailed(f"{url}: {exc}") from None
