@@ -177,11 +177,13 @@ async def scripted(
     tls: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
     path: str | None = None,
+    limit: int = LIMIT,
 ) -> AsyncIterator[ScriptedBackend]:
     """A backend that runs `script` on each connection and then closes it.
 
     A script that meets the end of the connection may let EOFError or
-    ConnectionError pass. `path` makes it a unix socket.
+    ConnectionError pass. `path` makes it a unix socket. About `limit` bytes
+    are taken from the kernel before the script asks for them.
     """
     backend = ScriptedBackend()
 
@@ -205,10 +207,10 @@ async def scripted(
             await backend._note()
 
     if path is not None:
-        server = await asyncio.start_unix_server(converse, path, limit=LIMIT)
+        server = await asyncio.start_unix_server(converse, path, limit=limit)
         backend.url = f"unix:{path}"
     else:
-        server = await asyncio.start_server(converse, host, 0, limit=LIMIT, ssl=tls)
+        server = await asyncio.start_server(converse, host, 0, limit=limit, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         backend.url = f"{'https' if tls else 'http'}://{shown}:{port}"

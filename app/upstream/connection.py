@@ -8,10 +8,6 @@ The callbacks run inside the event loop's read: nothing in here awaits but `drai
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import select
-import struct
-import termios
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -23,10 +19,14 @@ from app.errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
+from app.upstream import kernel
 from app.upstream.framing import RawHeaders
 from app.upstream.parsing import COMPLETE, HEAD, START, AnswerParser
 
 NEVER = float("inf")
+
+LARGE = 65536
+"""Bytes of a request above which its leaving is watched, for it may take long."""
 
 
 class Receiver(Protocol):
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_clock", "_drained", "_owner", "_parser", "_poll", "_receiver", "_transport",
+        "_clock", "_drained", "_owner", "_parser", "_receiver", "_transport",
         "_uploading", "_watched", "born", "connect_time", "deadline", "new_future", "paused",
         "served",
     )  # fmt: skip
@@ -83,10 +83,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._poll: select.poll | None = None
         self._parser = AnswerParser()
         self._uploading = False
-        self._watched: tuple[int, float] | None = None
+        self._watched: tuple[float, float] | None = None
         self.paused = False
         self.born = loop.time()
         self.connect_time = 0.0
@@ -100,8 +99,9 @@ class Connection(asyncio.Protocol):
         self._receiver = receiver
         self._uploading = upload
         self._parser.expect(to_head=to_head)
-        self._watched = None
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
+        if len(request) > LARGE:
+            self._watch()
         self._transport.write(request)  # type: ignore[union-attr]
 
     def write(self, pieces: list[bytes]) -> None:
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         if self._drained is None:
             return
         if self._parser.state == START:
-            self.deadline = self._clock() + self._owner.tcp_timeout
+            self._watch()
         await self._drained
         if self._parser.state == START:
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         """The request is complete: from now on the answer is due."""
         self._uploading = False
         if self._parser.state == START:
-            self.deadline = self._clock() + self._owner.response_timeout
+            self._watch()
         elif self._parser.state == COMPLETE and self._transport is not None:
             self._settle()
 
@@ -133,14 +133,8 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def hung_up(self) -> bool:
-        """Ask the kernel: has the backend closed, or sent what nobody asked for?
-
-        The event loop may not have seen it yet. One system call.
-        """
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self._fileno(), select.POLLIN | select.POLLRDHUP)
-        return bool(self._poll.poll(0))
+        """Whether the backend has closed, or sent what nobody asked for: asks the kernel."""
+        return self._transport is None or kernel.readable(self._transport)
 
     def pause(self) -> None:
         """Stop reading: the asker has enough."""
@@ -258,34 +252,30 @@ class Connection(asyncio.Protocol):
             return UpstreamBadAnswer("the backend closed the connection inside its answer's head")
         return UpstreamStale() if self.served else UpstreamReset()
 
-    def _still_sending(self, now: float) -> bool:
-        """Whether the backend still takes bytes of a request that is slow to leave.
+    def _watch(self) -> None:
+        """Look after a request that takes time to leave: while it moves, no timeout runs."""
+        self._watched = (NEVER, self._clock())
+        self.deadline = self._watched[1] + self._step
 
-        Looked at in steps of an eighth of the timeout from the first time the
-        deadline passes, so a connection on which nothing moves is found in time.
+    def _still_sending(self, now: float) -> bool:
+        """Whether the backend still takes bytes; else it has had tcp_timeout to take one.
+
+        With the last byte gone, the time for the answer's head begins.
         """
-        unsent = self._unsent_bytes()
-        if unsent == 0 and self._watched is None:
+        if self._watched is None:
             return False
-        timeout = self._owner.tcp_timeout
+        unsent = kernel.unacknowledged(cast(asyncio.Transport, self._transport))
         if unsent == 0:
             self._watched = None
             self.deadline = now + self._owner.response_timeout
             return True
-        if self._watched is None:
-            self._watched = (unsent, now - timeout)
-        elif unsent < self._watched[0]:
+        if unsent < self._watched[0]:
             self._watched = (unsent, now)
-        elif now - self._watched[1] >= timeout:
+        elif now - self._watched[1] >= self._owner.tcp_timeout:
             return False
-        self.deadline = now + timeout / 8
+        self.deadline = now + self._step
         return True
 
-    def _unsent_bytes(self) -> int:
-        """Bytes the backend has not acknowledged: in our buffer and in the kernel's."""
-        transport = cast(asyncio.Transport, self._transport)
-        queued = fcntl.ioctl(self._fileno(), termios.TIOCOUTQ, bytes(4))
-        return transport.get_write_buffer_size() + int(struct.unpack("i", queued)[0])
-
-    def _fileno(self) -> int:
-        return int(cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno())
+    @property
+    def _step(self) -> float:
+        return min(self._owner.tcp_timeout, self._owner.response_timeout) / 8

@@ -1,0 +1,26 @@
+"""What the kernel knows of a connection that the event loop has not heard yet."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import select
+import struct
+import termios
+
+
+def readable(transport: asyncio.Transport) -> bool:
+    """Whether something can be read: bytes, or the end. One system call."""
+    poll = select.poll()
+    poll.register(_fileno(transport), select.POLLIN | select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes written that the peer's kernel has not taken, those in our own buffer included."""
+    queued = fcntl.ioctl(_fileno(transport), termios.TIOCOUTQ, bytes(4))
+    return transport.get_write_buffer_size() + int(struct.unpack("i", queued)[0])
+
+
+def _fileno(transport: asyncio.Transport) -> int:
+    return int(transport.get_extra_info("socket").fileno())
