@@ -15,6 +15,7 @@ from app.config_file import load
 from app.dead_commands import dead
 from app.errors import ConfigError
 from app.explain_command import explain
+from app.route_commands import route
 from app.serve import serve as serve_forever
 
 EX_CONFIG = 78
@@ -32,6 +33,9 @@ config_option = click.option(
 @click.group()
 def main() -> None:
     """A distributed HTTP and WebSocket reverse proxy whose virtual hosts live in Redis."""
+
+
+main.add_command(route)
 
 
 def read_config(path: str | None) -> Config:

@@ -278,6 +278,6 @@ async def test_a_read_can_be_cancelled_at_every_step(valkey):
             read = asyncio.create_task(store.store.lookup("a.example"))
             for _ in range(steps):
                 await asyncio.sleep(0)
-            read.cancel()
-            await asyncio.wait({read})
-            assert read.cancelled() or steps > 10
+            if read.cancel():  # else it is done already
+                await asyncio.wait({read})
+                assert read.cancelled()

@@ -37,7 +37,7 @@ def _store(config: Config) -> Store:
         return EmbeddedStore(drivers[0], timeout=timeout)
     if drivers[0].scheme == "file":
         return FileStore(drivers[0].path)
-    return RedisStore(drivers, timeout=timeout)
+    return RedisStore(drivers, timeout=timeout, ttl=config.server.lru_cache.ttl)
 
 
 def hold(config: Config) -> AbstractContextManager[object]:

@@ -46,6 +46,11 @@ class EmbeddedServer:
         self._binary = find_server()
         self._users: IO[str] | None = None
 
+    @property
+    def driver(self) -> Driver:
+        """How to reach it."""
+        return Driver(scheme="unix", path=str(self.socket))
+
     def acquire(self) -> None:
         """Take a share; start the server if it does not run. May wait for START_WITHIN.
 
@@ -149,7 +154,7 @@ class EmbeddedStore(RedisStore):
     def __init__(self, driver: Driver, *, timeout: float | None) -> None:
         """Raises ConfigError when there is no server to start."""
         self._server = EmbeddedServer(driver.path)
-        super().__init__([Driver(scheme="unix", path=str(self._server.socket))], timeout=timeout)
+        super().__init__([self._server.driver], timeout=timeout)
         self.name = driver.name
 
     async def prepare(self) -> None:

@@ -23,6 +23,7 @@ from app.stores import marks as marks_format
 from app.stores.base import Found, Listener, Marks
 from app.stores.check_records import RedisCheckRecords, scan
 from app.stores.connections import Connections
+from app.stores.presence import CHANGE, Presence
 from app.stores.replies import frontend_of, mapping, marks_of, text
 from app.stores.tracking import Tracker
 
@@ -44,8 +45,12 @@ class RedisStore:
 
     shares_marks = True
 
-    def __init__(self, drivers: Sequence[Driver], *, timeout: float | None) -> None:
-        """`timeout` (seconds, None for none) bounds every read and write as a whole."""
+    def __init__(
+        self, drivers: Sequence[Driver], *, timeout: float | None, ttl: float = 1.0
+    ) -> None:
+        """`timeout` (seconds, None for none) bounds every read and write as a whole.
+        `ttl` (seconds): how long routes are believed where changes are never told."""
+        self._ttl = ttl
         first, last = drivers[0], drivers[-1]
         self.name = first.name
         self.prefix = first.prefix
@@ -150,9 +155,19 @@ class RedisStore:
 
     async def watch(self, listener: Listener) -> None:
         """Track the prefixes of our keys on a connection of its own, for ever."""
-        prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO)]
-        on_keys = _Dispatch(listener, self.prefix)
-        await Tracker(self._reading, prefixes, on_keys, listener, self.prepare).run()
+        presence = Presence(
+            self._reading.client, self._writing.client, self.prefix, delay=self._ttl
+        )
+        told = _Told(listener, presence, self.prefix)
+        prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO, CHANGE)]
+        showing_up = asyncio.create_task(presence.run(), name="store presence")
+        try:
+            await Tracker(self._reading, prefixes, told.keys, told, self.prepare).run()
+            await showing_up
+        finally:
+            showing_up.cancel()
+            await asyncio.wait([showing_up])
+            await presence.leave()
 
     async def prepare(self) -> None:
         """What must be done before every attempt to connect: nothing for a server of its own."""
@@ -179,22 +194,38 @@ class RedisStore:
             raise StoreUnavailable(f"{self.name}: {exc}") from exc
 
 
-class _Dispatch:
-    """Sorts the keys of pushes by what they mean."""
+class _Told:
+    """What the tracking connection tells, sorted by whom it concerns."""
 
-    def __init__(self, listener: Listener, prefix: str) -> None:
-        self._frontend_changed = listener.frontend_changed
-        self._marks_changed = listener.marks_changed
-        self._everything_changed = listener.everything_changed
-        self._prefix = prefix
+    def __init__(self, listener: Listener, presence: Presence, prefix: str) -> None:
+        self._listener, self._presence, self._prefix = listener, presence, prefix
 
-    def __call__(self, keys: list[bytes] | None) -> None:
+    def tracking(self) -> None:
+        self._listener.tracking()
+        self._presence.told()
+
+    def lost(self, reason: str) -> None:
+        self._listener.lost(reason)
+        self._presence.not_told()
+
+    def unreachable(self, reason: str) -> None:
+        self._listener.unreachable(reason)
+
+    def refused(self, reason: str) -> None:
+        self._listener.refused(reason)
+        self._presence.polls()
+
+    def keys(self, keys: list[bytes] | None) -> None:
+        """Keys of a push; None: the server was flushed."""
         if keys is None:
-            self._everything_changed()
+            self._listener.everything_changed()
+            self._presence.changed()
             return
         for raw in keys:
             kind, _, key = text(raw).removeprefix(self._prefix).partition(":")
             if kind in ("frontend", "options"):
-                self._frontend_changed(key)
+                self._listener.frontend_changed(key)
+            elif kind in ("dead", "dead-info"):
+                self._listener.marks_changed(key)
             else:
-                self._marks_changed(key)
+                self._presence.changed()

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -148,11 +148,15 @@ def _option(name: str, option: str, setting: Any) -> str:
 
 def _line_of(text: str, name: str, reason: str) -> int:
     """The line that a complaint is about: the quoted value if it is in the file, else the key."""
-    start = text.find(name)
-    quoted = re.search(r"'([^']*)'", reason)
-    if start >= 0 and quoted and (there := text.find(quoted.group(1), start)) >= 0:
-        start = there
-    return text.count("\n", 0, max(start, 0)) + 1
+    start = max(_find(text, name, 0), 0)
+    value = re.search(r"'([^']*)'", reason)
+    there = _find(text, value.group(1), start) if value else -1
+    return text.count("\n", 0, max(start, there)) + 1
+
+
+def _find(text: str, word: str, start: int) -> int:
+    quoted = text.find(f'"{word}"', start)
+    return quoted if quoted >= 0 else text.find(word, start)
 
 
 def dump_table(table: Mapping[str, Entry]) -> str:
@@ -168,3 +172,42 @@ def as_json(entry: Entry) -> dict[str, Any]:
     if entry.ttl is not None:
         value["ttl"] = entry.ttl
     return value
+
+
+def by_domain(key: str) -> list[str]:
+    """To sort keys so that hosts of one domain stand together."""
+    return key.split(".")[::-1]
+
+
+def same_tables(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
+    """Do both hold the same, whatever time is left?"""
+    return _timeless(one) == _timeless(other)
+
+
+def _timeless(table: Mapping[str, Entry]) -> dict[str, Entry]:
+    return {key: replace(entry, ttl=None) for key, entry in table.items()}
+
+
+def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[str]:
+    """What becomes of each frontend that does not stay as it is, a line each."""
+    for key in sorted(before.keys() | after.keys(), key=by_domain):
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if old is None or new is None:
+            sign, entry = ("+", new) if old is None else ("-", old)
+            yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}"
+        else:
+            yield f"~ {key}  {_changed(old, new)}"
+
+
+def _changed(old: Entry, new: Entry) -> str:
+    parts = [f"-{url}" for url in old.backends if url not in new.backends]
+    parts += [f"+{url}" for url in new.backends if url not in old.backends]
+    if old.identifier != new.identifier:
+        parts.append(f"id {old.identifier} -> {new.identifier}")
+    if old.options != new.options:
+        parts.append(f"options {dict(old.options)} -> {dict(new.options)}")
+    if old.ttl != new.ttl:
+        parts.append(f"ttl {old.ttl} -> {new.ttl}")
+    return " ".join(parts) or "the order of its backends"

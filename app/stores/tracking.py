@@ -10,13 +10,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from app.errors import StoreUnavailable
-from app.stores.base import Listener
 from app.stores.connections import Connections
 
 PING_AFTER = 1.0
@@ -29,6 +28,22 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 class Refused(Exception):
     """The server answers, but does not offer tracking."""
+
+
+class Listener(Protocol):
+    """Told about the connection itself; the part of base.Listener that a tracker needs."""
+
+    def tracking(self) -> None:
+        """Every change will be told."""
+
+    def lost(self, reason: str) -> None:
+        """No change is told."""
+
+    def unreachable(self, reason: str) -> None:
+        """The server does not answer."""
+
+    def refused(self, reason: str) -> None:
+        """The server will never tell."""
 
 
 class Tracker:

@@ -1,0 +1,277 @@
+"""`hipache route ...`: change routes in whatever store the configuration names, safely."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import click
+
+from app.config_file import load
+from app.errors import ConfigError, StoreUnavailable
+from app.routing import lookup_keys
+from app.stores.table import (
+    Entry,
+    Table,
+    TableError,
+    as_json,
+    by_domain,
+    check_entry,
+    check_key,
+    difference,
+    dump_table,
+    parse_table,
+    same_tables,
+)
+from app.stores.tables import RouteTable, open_table
+
+EX_CONFIG = 78
+"""sysexits.h: the configuration is wrong."""
+
+Work = Callable[[RouteTable], Awaitable[None]]
+
+config_option = click.option(
+    "-c", "--config", "path", metavar="PATH",
+    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
+)  # fmt: skip
+wait_option = click.option(
+    "--wait", is_flag=False, flag_value=10.0, type=click.FloatRange(min=0), metavar="[SECONDS]",
+    help="Return when every running worker has the change; fail after SECONDS (10).",
+)  # fmt: skip
+json_option = click.option("--json", "as_text", is_flag=True, help="For scripts.")
+
+
+@click.group()
+def route() -> None:
+    """Show and change routes. Every change is made as a whole or not at all."""
+
+
+def _run(path: str | None, work: Work, wait: float | None = None) -> None:
+    """Do `work` on the configured store and say what went wrong in one line."""
+    try:
+        asyncio.run(_with_table(path, work, wait))
+    except ConfigError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(EX_CONFIG)
+    except (TableError, StoreUnavailable) as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(1)
+
+
+async def _with_table(path: str | None, work: Work, wait: float | None) -> None:
+    table = open_table(load(path, os.environ, Path.cwd()))
+    try:
+        if wait is not None:
+            await table.wait(0)  # a store through which nobody can answer: say so before
+        await work(table)
+        if wait is not None:
+            workers, missing = await table.wait(wait)
+            if missing:
+                raise TableError(
+                    f"changed, but {len(missing)} of {workers} workers did not have it "
+                    f"after {wait:g} s: {', '.join(missing)}"
+                )
+            click.echo(f"{workers} workers have it")
+    finally:
+        await table.aclose()
+
+
+@route.command("list")
+@config_option
+@json_option
+def list_(path: str | None, as_text: bool) -> None:
+    """List all frontends."""
+
+    async def work(table: RouteTable) -> None:
+        routes = await table.read()
+        if as_text:
+            click.echo(dump_table(routes), nl=False)
+            return
+        width = max((len(key) for key in routes), default=0)
+        for key in sorted(routes, key=by_domain):
+            entry = routes[key]
+            click.echo(f"{key:{width}}  {entry.identifier}  {' '.join(entry.backends)}".rstrip())
+
+    _run(path, work)
+
+
+@route.command()
+@click.argument("host")
+@config_option
+@json_option
+def show(host: str, path: str | None, as_text: bool) -> None:
+    """Show the frontend that serves HOST, or the one of this very key."""
+
+    async def work(table: RouteTable) -> None:
+        key = check_key(host)
+        candidates = [key] if key.startswith("*") else lookup_keys(key)
+        found = await table.read(candidates)
+        match = next((candidate for candidate in candidates if candidate in found), None)
+        if match is None:
+            raise TableError(f"no frontend for {key}; looked for {', '.join(candidates)}")
+        entry = found[match]
+        if as_text:
+            click.echo(json.dumps({match: as_json(entry)}, indent=2))
+            return
+        click.echo(f"{match}  {entry.identifier}")
+        for index, url in enumerate(entry.backends):
+            click.echo(f"  {index}  {url}")
+        for option, value in sorted(entry.options.items()):
+            click.echo(f"  {option} = {value}")
+        if entry.ttl is not None:
+            click.echo(f"  disappears in {entry.ttl} s")
+
+    _run(path, work)
+
+
+@route.command("set")
+@click.argument("host")
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.option("--id", "identifier", help="The name in the log; else as before, or HOST.")
+@click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Disappear by itself.")
+@wait_option
+@config_option
+def set_(
+    host: str,
+    urls: tuple[str, ...],
+    *,
+    identifier: str | None,
+    ttl: int | None,
+    wait: float | None,
+    path: str | None,
+) -> None:
+    """Create the frontend HOST, or replace its backends. Its options stay."""
+
+    def edit(before: Entry | None) -> Entry:
+        old = before or Entry(key)
+        return replace(old, identifier=identifier or old.identifier, backends=urls, ttl=ttl)
+
+    key = _key(host)
+    _run(path, _edit(key, edit), wait)
+
+
+@route.command()
+@click.argument("host")
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@wait_option
+@config_option
+def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) -> None:
+    """Add backends to the frontend HOST."""
+
+    def edit(before: Entry | None) -> Entry:
+        if before is None:
+            raise TableError(f"no frontend {key}; `hipache route set` creates one")
+        return replace(before, backends=before.backends + urls)
+
+    key = _key(host)
+    _run(path, _edit(key, edit), wait)
+
+
+@route.command()
+@click.argument("host")
+@click.argument("urls", nargs=-1, metavar="[URL...]")
+@wait_option
+@config_option
+def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) -> None:
+    """Remove backends from the frontend HOST; without URL the frontend itself."""
+
+    def edit(before: Entry | None) -> Entry | None:
+        if before is None:
+            raise TableError(f"no frontend {key}")
+        if not urls:
+            return None
+        if unknown := [url for url in urls if url not in before.backends]:
+            raise TableError(f"{key} has no backend {unknown[0]!r}")
+        return replace(before, backends=tuple(u for u in before.backends if u not in urls))
+
+    key = _key(host)
+    _run(path, _edit(key, edit), wait)
+
+
+@route.command()
+@click.argument("host")
+@click.argument("new")
+@wait_option
+@config_option
+def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
+    """Move the frontend HOST, with its options, to the key NEW."""
+
+    def edit(before: Table) -> Table:
+        if old_key not in before:
+            raise TableError(f"no frontend {old_key}")
+        if new_key in before:
+            raise TableError(f"{new_key} is there already")
+        return {new_key: before[old_key]}
+
+    old_key, new_key = _key(host), _key(new)
+    _run(path, lambda table: table.change([old_key, new_key], edit), wait)
+
+
+@route.command()
+@click.argument("file", type=click.File("w"), default="-")
+@config_option
+def export(file: IO[str], path: str | None) -> None:
+    """Write the whole table as JSON to FILE, or to the terminal."""
+
+    async def work(table: RouteTable) -> None:
+        file.write(dump_table(await table.read()))
+
+    _run(path, work)
+
+
+@route.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--replace", "whole", is_flag=True, help="Remove frontends that are not in FILE.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@wait_option
+@config_option
+def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | None) -> None:
+    """Take over the table in FILE (JSON, or TOML), all or nothing, after showing what changes."""
+
+    async def work(table: RouteTable) -> None:
+        wanted = parse_table(text, str(file))
+        before = await table.read(None if whole else wanted)
+        lines = list(difference(before, wanted))
+        for line in lines:
+            click.echo(line)
+        if not lines:
+            click.echo("nothing to change")
+            return
+        if not yes and not click.confirm(f"Change {len(lines)} frontends?"):
+            raise TableError("nothing was changed")
+
+        def edit(now: Table) -> Table:
+            if not same_tables(now, before):
+                raise TableError("somebody changed routes meanwhile; nothing was changed")
+            return wanted
+
+        await table.change(before.keys() | wanted.keys(), edit)
+
+    text = file.read_text("utf-8")
+    _run(path, work, wait)
+
+
+def _key(host: str) -> str:
+    try:
+        return check_key(host)
+    except TableError as exc:
+        raise click.BadParameter(str(exc)) from None
+
+
+def _edit(key: str, edit: Callable[[Entry | None], Entry | None]) -> Work:
+    """A change of one frontend, validated before it is written."""
+
+    def whole(before: Table) -> Table:
+        after = edit(before.get(key))
+        if after is None:
+            return {}
+        check_entry(key, after)
+        return {key: after}
+
+    return lambda table: table.change([key], whole)

@@ -1,0 +1,111 @@
+"""The commands' side of the file store: edits that leave comments and order as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import tomlkit
+
+from app.errors import StoreUnavailable
+from app.stores.table import Entry, Table, TableError, as_json, check_key, parse_table
+
+
+class FileTable:
+    """One file, TOML or JSON by its name. A file that is not there is an empty table."""
+
+    def __init__(self, path: str) -> None:
+        """A symbolic link is followed: the file that it names is replaced."""
+        self._path = Path(path).resolve()
+
+    async def read(self, keys: Collection[str] | None = None) -> Table:
+        """The frontends of these keys that exist; of all keys without `keys`."""
+        table = await asyncio.to_thread(lambda: self._parse(self._text()))
+        return table if keys is None else {key: table[key] for key in keys if key in table}
+
+    async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
+        """Replace the frontends of `keys`: the new file is renamed over the old one."""
+        await asyncio.to_thread(self._change, set(keys), edit)
+
+    def _change(self, keys: set[str], edit: Callable[[Table], Table]) -> None:
+        try:
+            lock = open(self._path.with_name(f".{self._path.name}.lock"), "a")  # noqa: SIM115
+        except OSError as exc:
+            raise StoreUnavailable(f"file:{self._path}: {exc}") from exc
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            old = self._text()
+            before = self._parse(old)
+            after = edit({key: before[key] for key in keys if key in before})
+            for key, entry in after.items():
+                if entry.ttl is not None:
+                    raise TableError(f"{key}: a file knows no expiry; routes in Redis do")
+            wanted = {key: entry for key, entry in before.items() if key not in keys} | after
+            new = self._rewritten(old, before, wanted)
+            if self._parse(new) != wanted:
+                raise TableError(f"{self._path} is written in a way that can not be edited here")
+            self._replace(new)
+
+    def _rewritten(self, old: str, before: Table, wanted: Table) -> str:
+        if self._path.suffix == ".json":
+            table = {key: as_json(entry) for key, entry in wanted.items()}
+            return json.dumps(table, indent=2) + "\n"
+        document = tomlkit.parse(old)
+        names = {check_key(name): name for name in document}
+        for key in before.keys() - wanted.keys():
+            del document[names[key]]
+        for key, entry in wanted.items():
+            if entry != before.get(key):
+                _put(document, names.get(key, key), entry)
+        text = tomlkit.dumps(document)
+        return text if text.strip() else "# no routes\n"
+
+    def _text(self) -> str:
+        try:
+            return self._path.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as exc:
+            raise StoreUnavailable(f"file:{self._path}: {exc}") from exc
+
+    def _parse(self, text: str) -> Table:
+        return parse_table(text, str(self._path)) if text.strip() else {}
+
+    def _replace(self, text: str) -> None:
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
+        try:
+            temporary.write_text(text, "utf-8")
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copymode(self._path, temporary)
+            temporary.replace(self._path)
+        except OSError as exc:
+            temporary.unlink(missing_ok=True)
+            raise StoreUnavailable(f"file:{self._path}: {exc}") from exc
+
+    async def wait(self, seconds: float) -> tuple[int, list[str]]:
+        """Workers read a file by themselves and write nothing back."""
+        raise TableError(
+            "workers can not answer through a file; each of them reads it within a second"
+        )
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+
+def _put(document: tomlkit.TOMLDocument, name: str, entry: Entry) -> None:
+    """Set what differs, so that comments inside the table stay."""
+    if name not in document:
+        document[name] = tomlkit.table()
+    table = document[name]
+    assert isinstance(table, dict)
+    for field, value in as_json(entry).items():
+        if table.get(field) != value:
+            table[field] = value
+    if not entry.options:
+        table.pop("options", None)

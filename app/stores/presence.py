@@ -1,0 +1,120 @@
+"""Who serves from this store, and what each of them has seen: how `--wait` knows when to return.
+
+Every worker keeps a key `hipache:worker:<id>` with an expiry. A command that changed routes counts
+`hipache:change` up afterwards; a worker that is told of that has been told of the routes before,
+since pushes come in order, and writes the number into its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from uuid import uuid4
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+CHANGE, WORKER = "hipache:change", "hipache:worker:"
+PRESENT_EVERY, PRESENT_FOR = 5.0, 15
+"""Seconds: how often a worker shows up, and after how long it counts as gone."""
+LOOK_EVERY = 0.01
+
+
+class Presence:
+    """One worker's key."""
+
+    def __init__(self, reading: Redis, writing: Redis, prefix: str, *, delay: float) -> None:
+        """`delay` (seconds): how old this worker's routes may be where nobody tells changes."""
+        self._reading, self._writing = reading, writing
+        self._change = prefix + CHANGE
+        self._key = f"{prefix}{WORKER}{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._delay = delay
+        self._seen: bytes | str = b"0"
+        self._told = False
+        self._polls = False
+        self._wake = asyncio.Event()
+        self._look = True
+
+    def told(self) -> None:
+        """Changes are told from now on, and nothing is remembered from before."""
+        self._told, self._look = True, True
+        self._wake.set()
+
+    def not_told(self) -> None:
+        """Changes are not told for now: nothing is served without asking."""
+        self._told, self._look = False, True
+
+    def polls(self) -> None:
+        """Changes are never told: routes are believed for `delay` seconds."""
+        self._polls = True
+        self._wake.set()
+
+    def changed(self) -> None:
+        """Somebody wants to know what we have seen; everything before this has been told."""
+        self._look = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Show up until cancelled. Without the right to write keys, give up quietly."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._show_up()
+            except (RedisError, OSError) as exc:
+                if "NOPERM" in str(exc).upper() or "no permissions" in str(exc):
+                    logger.info("--wait will not know this worker cause=%s", exc)
+                    return
+            await self._wait(self._delay if self._polls else PRESENT_EVERY)
+
+    async def _show_up(self) -> None:
+        # While we believe that we are told, only what we were told counts: the connection may be
+        # broken without anybody having noticed yet.
+        if self._look or not self._told:
+            self._look = False
+            seen = await self._reading.get(self._change) or b"0"
+            if self._polls:
+                await asyncio.sleep(self._delay)
+            self._seen = seen
+        await self._writing.set(self._key, self._seen, ex=PRESENT_FOR)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), max(seconds, 0.1))
+        except TimeoutError:
+            return
+
+    async def leave(self) -> None:
+        """Nobody needs to wait for us any more."""
+        try:
+            await self._writing.delete(self._key)
+        except (RedisError, OSError):
+            return  # the key expires by itself
+
+
+async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int, list[str]]:
+    """Wait until every worker has seen all changes made before this call.
+
+    Returns how many workers there are, and the names of those that had not seen
+    them within `seconds`. Raises RedisError, OSError.
+    """
+    number = int(await client.incr(prefix + CHANGE))
+    pattern = escape(prefix + WORKER) + "*"
+    workers = [key async for key in client.scan_iter(match=pattern, count=10_000)]
+    missing, loop = workers, asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while missing:
+        seen = zip(missing, await client.mget(missing), strict=True)
+        # A key that is gone belongs to a worker that is gone.
+        missing = [key for key, value in seen if value is not None and int(value) < number]
+        if not missing or loop.time() > deadline:
+            break
+        await asyncio.sleep(LOOK_EVERY)
+    return len(workers), [key.decode().removeprefix(prefix + WORKER) for key in missing]
+
+
+def escape(text: str) -> str:
+    return "".join(f"\\{c}" if c in "*?[]\\" else c for c in text)

@@ -1,0 +1,136 @@
+"""The commands' side of a Redis store: whole tables, changed in one MULTI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError, WatchError
+
+from app.driver import Driver
+from app.errors import StoreUnavailable
+from app.stores.connections import Connections
+from app.stores.presence import escape, wait_for_all
+from app.stores.redis import DEAD, DEAD_INFO, FRONTEND, OPTIONS
+from app.stores.replies import text
+from app.stores.table import Entry, Table, TableError
+
+ATTEMPTS = 20
+"""Times that a change is tried while others write the same frontends."""
+AT_ONCE = 1000
+"""Frontends read in one round trip."""
+
+
+class RedisTable:
+    """On the primary, where there are two URLs: a change must rest on what is true."""
+
+    def __init__(
+        self,
+        drivers: Sequence[Driver],
+        *,
+        timeout: float | None,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`timeout`: seconds for each answer. `release` is called at the end."""
+        first, last = drivers[0], drivers[-1]
+        self._name = last.name
+        self._prefix = first.prefix
+        primary = replace(last, database=first.database, prefix=first.prefix)
+        # A list written twice is not the list that was meant: nothing is sent again by itself.
+        self._connections = Connections(primary, timeout=timeout, retries=0)
+        self._client = self._connections.client
+        self._release = release
+
+    async def read(self, keys: Collection[str] | None = None) -> Table:
+        """The frontends of these keys that exist; of all keys without `keys`."""
+        with self._translated():
+            found = await self._keys() if keys is None else list(keys)
+            return await self._read(self._client.pipeline(transaction=False), found)
+
+    async def _keys(self) -> list[str]:
+        start = self._prefix + FRONTEND
+        scan = self._client.scan_iter(match=escape(start) + "*", count=10_000)
+        return sorted({text(key).removeprefix(start) async for key in scan})
+
+    async def _read(self, pipe: Any, keys: Sequence[str]) -> Table:
+        table: Table = {}
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            for key in some:
+                pipe.lrange(self._prefix + FRONTEND + key, 0, -1)
+                pipe.hgetall(self._prefix + OPTIONS + key)
+                pipe.pttl(self._prefix + FRONTEND + key)
+            answers = iter(await pipe.execute(raise_on_error=False))
+            for key, rows, options, left in zip(some, answers, answers, answers, strict=False):
+                if isinstance(rows, ResponseError) and not str(rows).startswith("WRONGTYPE"):
+                    raise rows
+                if rows:
+                    table[key] = _entry(rows, options, left)
+        return table
+
+    async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
+        """Replace the frontends of `keys` by what `edit` makes of them, in one MULTI."""
+        names = sorted(keys)
+        watched = [self._prefix + kind + key for key in names for kind in (FRONTEND, OPTIONS)]
+        with self._translated():
+            for _ in range(ATTEMPTS):
+                async with self._client.pipeline(transaction=True) as pipe:
+                    await pipe.watch(*watched)
+                    before = await self._read(self._client.pipeline(transaction=False), names)
+                    after = edit(dict(before))
+                    pipe.multi()  # type: ignore[no-untyped-call]
+                    for key in names:
+                        if before.get(key) != after.get(key):
+                            self._write(pipe, key, before.get(key), after.get(key))
+                    try:
+                        await pipe.execute()
+                        return
+                    except WatchError:
+                        continue
+        raise TableError(f"{names[0]}: others write there all the time; nothing was changed")
+
+    def _write(self, pipe: Any, key: str, before: Entry | None, after: Entry | None) -> None:
+        name, options = self._prefix + FRONTEND + key, self._prefix + OPTIONS + key
+        if after is None:
+            pipe.delete(name, options, self._prefix + DEAD + key, self._prefix + DEAD_INFO + key)
+            return
+        pipe.delete(name)  # whatever its type was
+        pipe.rpush(name, *after.rows)
+        if after.ttl is not None:
+            pipe.expire(name, after.ttl)
+        if before is None or before.options != after.options:
+            pipe.delete(options)
+            if after.options:
+                pipe.hset(options, mapping=dict(after.options))
+
+    async def wait(self, seconds: float) -> tuple[int, list[str]]:
+        """Wait for all workers: how many there are, and who had not the change in time."""
+        with self._translated():
+            return await wait_for_all(self._client, self._prefix, seconds)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as exc:
+            raise StoreUnavailable(f"{self._name}: {exc}") from exc
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._connections.aclose()
+        self._release()
+
+
+def _entry(rows: Any, options: Any, left: Any) -> Entry:
+    if isinstance(rows, ResponseError):
+        return Entry("", ())
+    settings = {} if isinstance(options, ResponseError) else options
+    return Entry(
+        text(rows[0]),
+        tuple(text(row) for row in rows[1:]),
+        {text(option): text(value) for option, value in settings.items()},
+        # Rounded up: a frontend that is about to lapse must not lose its expiry.
+        -(-left // 1000) if isinstance(left, int) and left > 0 else None,
+    )

@@ -1,0 +1,286 @@
+"""`hipache route`: every change whole or not at all, on every kind of store."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import main
+from app.config import Config
+from app.stores import open_store
+from app.stores.table import Entry
+from app.stores.tables import open_table
+from tests.redis_servers import RedisServer, free_port
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(params=["redis", "toml", "json"])
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param != "redis":
+        return f"file:{tmp_path}/routes.{request.param}"
+    return f"{request.getfixturevalue('valkey').url}#test:"
+
+
+def runner(driver: str, folder: Path) -> Run:
+    config = folder / "config.json"
+    config.write_text(json.dumps({"driver": driver}))
+
+    def run(*words: str, fails: int = 0, answer: str | None = None) -> Result:
+        command = ["route", *words, "--config", str(config)]
+        result = CliRunner().invoke(main, command, input=answer)
+        assert result.exit_code == fails, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def run(driver: str, tmp_path: Path) -> Run:
+    return runner(driver, tmp_path)
+
+
+@pytest.fixture
+def run_redis(valkey: RedisServer, tmp_path: Path) -> Run:
+    return runner(valkey.url, tmp_path)
+
+
+def shown(run: Run, host: str) -> dict[str, object]:
+    [entry] = json.loads(run("show", host, "--json").output).values()
+    return entry
+
+
+def test_a_frontend_is_made_changed_and_removed(run):
+    run("set", "WWW.Example.com", "http://a:1", "http://a:2", "--id", "mywebsite")
+    run("add", "www.example.com", "http://a:3")
+    run("remove", "www.example.com", "http://a:1")
+    assert shown(run, "www.example.com") == {
+        "id": "mywebsite",
+        "backends": ["http://a:2", "http://a:3"],
+    }
+    run("set", "www.example.com", "http://a:4")
+    assert shown(run, "www.example.com") == {"id": "mywebsite", "backends": ["http://a:4"]}
+    run("remove", "www.example.com")
+    assert run("list").output == ""
+
+
+def test_show_finds_the_frontend_that_serves_a_host(run):
+    run("set", "*.example.com", "http://a:1")
+    assert run("show", "a.example.com").output == "*.example.com  *.example.com\n  0  http://a:1\n"
+    assert "looked for b.org, *.org, *" in run("show", "b.org", fails=1).output
+
+
+def test_rename_keeps_everything_but_the_key(run):
+    run("set", "a.example", "http://a:1", "--id", "x")
+    run("rename", "a.example", "b.example")
+    assert run("list").output == "b.example  x  http://a:1\n"
+    run("set", "c.example", "http://c:1")
+    assert "is there already" in run("rename", "b.example", "c.example", fails=1).output
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "status"),
+    [
+        (["set", "a b", "http://a"], "'a b' is no host", 2),
+        (["set", "*.a.b.c.d.e.f", "http://a"], "never matches", 2),
+        (["set", "a.example", "http://"], "no host", 1),
+        (["set", "a.example", "ftp://a"], "scheme is not http, https or unix", 1),
+        (["set", "a.example", "http://a:99999"], "Port out of range", 1),
+        (["set", "a.example", "http://a", "a:80"], "is there twice", 1),
+        (["add", "a.example", "http://a:1"], "is there twice", 1),
+        (["add", "b.example", "http://a"], "no frontend b.example", 1),
+        (["remove", "a.example", "http://a:1", "http://x"], "has no backend 'http://x'", 1),
+        (["remove", "b.example"], "no frontend b.example", 1),
+    ],
+)
+def test_a_wrong_change_changes_nothing(run, words, complaint, status):
+    run("set", "a.example", "http://a:1")
+    assert complaint in run(*words, fails=status).output
+    assert run("list").output == "a.example  a.example  http://a:1\n"
+
+
+def test_a_table_moves_between_stores(run, tmp_path, valkey):
+    run("set", "a.example", "http://a:1", "--id", "x")
+    run("set", "*.b.example", "http://b:1", "http://b:2")
+    run("export", str(tmp_path / "table.json"))
+    (tmp_path / "other").mkdir()
+    other = runner(f"{valkey.url}#other:", tmp_path / "other")
+    output = other("import", str(tmp_path / "table.json"), "--yes").output
+    assert output == "+ a.example  x http://a:1\n+ *.b.example  *.b.example http://b:1 http://b:2\n"
+    assert other("list", "--json").output == run("list", "--json").output
+
+
+def test_an_import_shows_the_difference_and_asks(run, tmp_path):
+    run("set", "a.example", "http://a:1")
+    run("set", "b.example", "http://b:1")
+    (tmp_path / "new.toml").write_text('["a.example"]\nbackends = ["http://a:2"]\n')
+    command = ("import", str(tmp_path / "new.toml"), "--replace")
+    output = run(*command, answer="n\n", fails=1).output
+    assert "~ a.example  -http://a:1 +http://a:2\n- b.example  b.example http://b:1\n" in output
+    assert "nothing was changed" in output
+    run(*command, answer="y\n")
+    assert run("list").output == "a.example  a.example  http://a:2\n"
+    assert run(*command).output == "nothing to change\n"
+
+
+def test_a_broken_import_changes_nothing(run, tmp_path):
+    (tmp_path / "new.toml").write_text(
+        '["a.example"]\nbackends = ["http://a"]\n["b"]\nbackends = ["http://"]\n'
+    )
+    assert (
+        "new.toml line 4: b: backend 'http://': no host"
+        in run("import", str(tmp_path / "new.toml"), "--yes", fails=1).output
+    )
+    assert run("list").output == ""
+
+
+# Redis alone.
+
+
+async def test_a_change_is_one_step_for_everybody_else(valkey):
+    table = open_table(Config(driver=(valkey.url,)))
+    async with valkey.client as redis, redis.pipeline(transaction=False) as reader:
+        await redis.rpush("frontend:a", "id", "http://a:0")
+        writes = asyncio.ensure_future(_rewrite(table, 100))
+        while not writes.done():
+            reader.lrange("frontend:a", 0, -1)
+            [rows] = await reader.execute()
+            assert len(rows) == 2
+        await writes
+    await table.aclose()
+
+
+async def _rewrite(table, times):
+    for number in range(times):
+        await table.change(
+            ["a"], lambda now, number=number: {"a": Entry("id", (f"http://a:{number}",))}
+        )
+
+
+async def test_two_who_change_the_same_frontend_lose_nothing(valkey):
+    tables = [open_table(Config(driver=(valkey.url,))) for _ in range(3)]
+
+    def appended(url):
+        return lambda now: {"a": Entry("id", (*(now["a"].backends if now else ()), url))}
+
+    async def append(number, table):
+        for count in range(5):
+            await table.change(["a"], appended(f"http://{number}:{count + 1}"))
+
+    await asyncio.gather(*(append(number, table) for number, table in enumerate(tables)))
+    assert len((await tables[0].read())["a"].backends) == 15
+    for table in tables:
+        await table.aclose()
+
+
+def test_a_ttl_is_set_kept_by_add_and_dropped_by_set(run_redis):
+    run_redis("set", "preview-17", "http://a:1", "--ttl", "3600")
+    run_redis("add", "preview-17", "http://a:2")
+    assert 3590 < shown(run_redis, "preview-17")["ttl"] <= 3600
+    run_redis("set", "preview-17", "http://a:1")
+    assert "ttl" not in shown(run_redis, "preview-17")
+
+
+async def test_options_and_marks_go_with_their_frontend(valkey):
+    table = open_table(Config(driver=(valkey.url,)))
+    async with valkey.client as redis:
+        await redis.rpush("frontend:a", "id", "http://a:0")
+        await redis.hset("options:a", mapping={"policy": "hash"})
+        await redis.sadd("dead:a", 0)
+        assert (await table.read())["a"].options == {"policy": "hash"}
+        await table.change(["a"], lambda now: {})
+        assert await redis.keys() == []
+    await table.aclose()
+
+
+def test_a_list_without_its_identifier_and_a_wrong_type_can_be_mended(run_redis, valkey):
+    async def damage():
+        async with valkey.client as redis:
+            await redis.set("frontend:a.example", "a string")
+
+    asyncio.run(damage())
+    run_redis("set", "a.example", "http://a:1")
+    assert shown(run_redis, "a.example")["backends"] == ["http://a:1"]
+
+
+def test_a_store_that_is_away_is_one_line(tmp_path):
+    run = runner(f"redis://127.0.0.1:{free_port()}", tmp_path)
+    output = run("list", fails=1).output
+    assert output.startswith("hipache: redis://127.0.0.1:")
+    assert output.count("\n") == 1
+
+
+def test_the_embedded_server_is_started_for_a_command(tmp_path):
+    run = runner(f"embedded:{tmp_path}/state", tmp_path)
+    run("set", "a.example", "http://a:1")
+    assert run("list").output == "a.example  a.example  http://a:1\n"
+
+
+# A file alone.
+
+
+def test_comments_in_a_file_stay(tmp_path):
+    path = tmp_path / "routes.toml"
+    path.write_text('# ours\n["a.example"]  # the first\nbackends = ["http://a:1"]  # old\n')
+    run = runner(f"file:{path}", tmp_path)
+    run("set", "b.example", "http://b:1")
+    run("add", "a.example", "http://a:2")
+    text = path.read_text()
+    assert text.startswith('# ours\n["a.example"]  # the first\n')
+    assert 'backends = ["http://a:1", "http://a:2"]' in text
+    run("remove", "b.example")
+    run("remove", "a.example")
+    assert run("list").output == ""
+
+
+def test_a_file_knows_no_expiry_and_no_waiting(tmp_path):
+    run = runner(f"file:{tmp_path}/routes.toml", tmp_path)
+    assert "knows no expiry" in run("set", "a", "http://a", "--ttl", "5", fails=1).output
+    assert "can not answer" in run("set", "a", "http://a", "--wait", fails=1).output
+    assert run("list").output == ""
+
+
+# --wait
+
+
+async def test_wait_returns_when_every_worker_has_the_change(valkey, tmp_path):
+    stores = [open_store(Config(driver=(valkey.url,))) for _ in range(3)]
+    for store in stores:
+        await store.start()
+    table = open_table(Config(driver=(valkey.url,)))
+    async with valkey.client as redis:
+        await until_async(lambda: redis.keys("hipache:worker:*"), 3)
+        for number in range(20):
+            urls = (f"http://a:{number + 1}",)
+            await table.change(["a"], lambda now, urls=urls: {"a": Entry("id", urls)})
+            assert await table.wait(5) == (3, [])
+            for store in stores:
+                assert [b.url for b in (await store.find("a")).frontend.backends] == list(urls)
+        await stores.pop().aclose()
+        assert await table.wait(5) == (2, [])
+    for store in stores:
+        await store.aclose()
+    await table.aclose()
+
+
+async def until_async(read, count):
+    async with asyncio.timeout(5):
+        while len(await read()) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+def test_wait_names_the_workers_that_do_not_answer(run_redis, valkey):
+    async def haunt():
+        async with valkey.client as redis:
+            await redis.set("hipache:worker:ghost:1", 0, ex=60)
+
+    asyncio.run(haunt())
+    output = run_redis("set", "a", "http://a", "--wait", "0.1", fails=1).output
+    assert "changed, but 1 of 1 workers did not have it after 0.1 s: ghost:1" in output
+
+
+def test_wait_with_nobody_to_wait_for_returns_at_once(run_redis):
+    assert run_redis("set", "a", "http://a", "--wait").output == "0 workers have it\n"
