@@ -25,7 +25,7 @@ from tests.conformance.framing import framing_cases
 from tests.conformance.requests import request_cases
 from tests.edge.serving import Recorder, serving
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 BYTES = st.binary(max_size=12)
 ODD = st.sampled_from([
     b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b",", b";", b"\x0b", b"\x80", b"\xff", b"",

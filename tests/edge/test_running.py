@@ -79,8 +79,9 @@ async def test_a_drain_closes_the_idle_after_its_grace() -> None:
         idle = await served.connect()
         idle.send(GET)
         await idle.response()
-        served.server.should_exit = True
+        stopping = asyncio.create_task(served.server.shutdown())
         assert await idle.rest() == b""
+        await stopping
 
 
 async def test_a_drain_lets_a_running_request_finish() -> None:
