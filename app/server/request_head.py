@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.server.refusal import Refusal
+from app.server.request_fields import REMEMBERED, TOKEN, RawHeaders, parse_fields
 from app.server.request_target import HOST, TARGET, reduce_target
 
-RawHeaders = list[tuple[bytes, bytes]]
-
-_ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-TOKEN = _ALPHANUMERIC + b"!#$%&'*+-.^_`|~"  # RFC 9110 §5.6.2
-# What no field may hold (RFC 9110 §5.5) but CR and LF, which end lines and are counted.
-_CONTROLS = bytes(set(range(32)) - {9, 10, 13}) + b"\x7f"
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 # Backends in CGI's tradition read "_" as "-" (RFC 3875 §4.1.18).
 _DISGUISED = (b"content_length", b"transfer_encoding")
@@ -72,6 +68,9 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     return method, target, http11
 
 
+_remembered_line = lru_cache(maxsize=1024)(parse_request_line)
+
+
 def check_size(data: bytes, size: int, request_line: int, head: int) -> None:
     """Refuse a head of `size` bytes, complete or not, that is over a limit: 414 or 431."""
     if size <= request_line and size <= head:
@@ -97,15 +96,12 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
 
     `secure` says that the bytes came over TLS. Raises Refusal.
     """
-    lines = head.split(b"\r\n")
-    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
-        raise Refusal(400, "bare CR or LF in the head")
-    if len(head.translate(None, _CONTROLS)) != len(head):
-        raise Refusal(400, "control character in the head")
-    if len(lines) - 1 > max_headers:
+    line, *lines = head.split(b"\r\n")
+    if len(lines) > max_headers:
         raise Refusal(431, "too many header fields")
-    method, target, http11 = parse_request_line(lines[0])
-    headers = parse_fields(lines, 1)
+    parse_line = _remembered_line if len(line) <= REMEMBERED else parse_request_line
+    method, target, http11 = parse_line(line)
+    headers = parse_fields(lines)
     fields = dict(headers)
     if len(fields) != len(headers):
         _join_repeated(headers, fields)
@@ -125,25 +121,6 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
         _read_framing(request, fields)
         _read_connection(request, fields)
     return request
-
-
-def parse_fields(lines: list[bytes], start: int = 0) -> RawHeaders:
-    """Field lines from `start` on as pairs; also for trailers. Raises Refusal 400.
-
-    An obs-fold begins with white space, so does the space before a colon end a
-    name with it: neither is a token (RFC 9112 §5.1, §5.2).
-    """
-    fields: RawHeaders = []
-    try:
-        for line in lines[start:]:
-            name, value = line.split(b":", 1)
-            fields.append((name.lower(), value.strip(b" \t")))
-    except ValueError:
-        raise Refusal(400, "header field without a colon") from None
-    for name, _ in fields:
-        if not name or name.translate(None, TOKEN):
-            raise Refusal(400, "malformed header field name")
-    return fields
 
 
 def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
@@ -195,7 +172,7 @@ def _check_coding(coding: bytes) -> None:
 def _read_connection(request: RequestHead, fields: dict[bytes, bytes]) -> None:
     """Persistence (RFC 9112 §9.3), Upgrade (RFC 9110 §7.8), Expect (RFC 9110 §10.1.1)."""
     connection = fields.get(b"connection")
-    if connection is not None:
+    if connection is not None and not (connection == b"keep-alive" and request.http11):
         options = {option.strip(b" \t") for option in connection.lower().split(b",")}
         if b"close" in options:
             request.keep_alive = False

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from app.server.refusal import Refusal
+from app.server.request_fields import ALPHANUMERIC
 
-_ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-HOST = _ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"
+HOST = ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"
 """Octets of a host with port (RFC 3986 §3.2.2); what they spell is routing's matter."""
 # Some octets that RFC 3986 wants encoded, such as "|" and "{", are sent by browsers.
 TARGET = bytes(set(range(0x21, 0x7F)) - {0x23})

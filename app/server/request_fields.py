@@ -1,0 +1,44 @@
+"""Field lines, of a head or of trailers: bytes in, checked pairs out."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from app.server.refusal import Refusal
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+TOKEN = ALPHANUMERIC + b"!#$%&'*+-.^_`|~"
+"""Octets of a token (RFC 9110 §5.6.2)."""
+_CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
+
+REMEMBERED = 128
+"""Longer lines are mostly cookies and referrers, and do not come twice."""
+
+
+def parse_field(line: bytes) -> tuple[bytes, bytes]:
+    """Name, lower-case, and value without the white space around it. Raises Refusal 400.
+
+    An obs-fold begins with white space, and so does the space before a colon end
+    a name with it: neither is a token (RFC 9112 §5.1, §5.2). What a value may not
+    hold is in RFC 9110 §5.5; CR and LF are in it only where they are bare.
+    """
+    name, colon, value = line.partition(b":")
+    if not colon:
+        raise Refusal(400, "header field without a colon")
+    if not name or name.translate(None, TOKEN):
+        raise Refusal(400, "malformed header field name")
+    value = value.strip(b" \t")
+    if len(value.translate(None, _CONTROLS)) != len(value):
+        raise Refusal(400, "control character in a header field")
+    return name.lower(), value
+
+
+# Clients say the same things all day: a hit costs a fifth of parsing the line.
+_remembered = lru_cache(maxsize=2048)(parse_field)
+
+
+def parse_fields(lines: list[bytes]) -> RawHeaders:
+    """Every line as a pair, in order. Raises Refusal 400."""
+    return [_remembered(line) if len(line) <= REMEMBERED else parse_field(line) for line in lines]
