@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive
+
+
+class Connection(Protocol):
+    """The scope extension `hipache.connection` of our own server (app.server.exchange)."""
+
+    task: asyncio.Task[None] | None
+    """The task that the application runs in."""
+
+    def on_disconnect(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the client goes away before its answer is complete."""
+
+    def cut(self) -> None:
+        """End the client's connection so that it sees an unfinished answer.
+
+        Another server does that by itself when the application returns before
+        its last message.
+        """
 
 
 class ClientWatch:
     """Calls `leave` once the client is gone. `stop` it when the answer is complete.
 
-    Our own server tells by a callback. Under another one a task has to wait in
-    `receive`, and only once the body is read: until then whoever reads it
-    learns of the disconnect.
+    For servers that have no Connection: a task has to wait in `receive`, and only
+    once the body is read; until then whoever reads it learns of the disconnect.
     """
 
     __slots__ = ("_leave", "_receive", "_task")
@@ -35,23 +52,3 @@ class ClientWatch:
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-
-def is_told(scope: Scope, leave: Callable[[], None]) -> bool:
-    """Whether the server of `scope` itself calls `leave`; then no ClientWatch is needed."""
-    connection = scope.get("extensions", {}).get("hipache.connection")
-    if connection is None:
-        return False
-    connection.on_disconnect(leave)
-    return True
-
-
-def cut(scope: Scope) -> None:
-    """End the client's connection so that it sees an unfinished answer.
-
-    A server without our extension does that by itself when the application
-    returns before its last message.
-    """
-    connection = scope.get("extensions", {}).get("hipache.connection")
-    if connection is not None:
-        connection.cut()

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from app.access_log import AccessRecord
 from app.balancing import Balancer, RequestFacts
+from app.client_watch import Connection
 from app.errors import BadHost, ProxyError, UpstreamError
 from app.headers import ForwardedFields, RawHeaders, field
 from app.health import RetryBudget, may_retry
@@ -38,8 +39,8 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "facts", "headers", "host", "in_budget", "method",
-        "ours", "record", "route", "scope", "started", "target", "task",
+        "backend", "client", "client_left", "connection", "facts", "headers", "host", "in_budget",
+        "method", "ours", "record", "route", "scope", "started", "target", "task",
     )  # fmt: skip
 
     scope: Scope
@@ -63,7 +64,9 @@ class Request:
     in_budget: bool
     """A retry was taken from the budget and is to be given back."""
     client_left: bool
-    task: asyncio.Task[object] | None
+    connection: Connection | None
+    """What our own server lets us do with the client's connection."""
+    task: asyncio.Task[None] | None
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -72,10 +75,12 @@ class Request:
         self.host = field(self.headers, b"host") or b""
         peer = scope["client"]
         self.client = peer[0] if peer else ""
-        self.target = _target(scope)
         self.in_budget = self.client_left = False
         self.route = self.backend = None
-        self.task = asyncio.current_task()
+        extensions = scope.get("extensions") or {}
+        self.connection = connection = extensions.get("hipache.connection")
+        self.task = connection.task if connection is not None else asyncio.current_task()
+        self.target = extensions.get("hipache.target") or _target(scope)
 
     def leave(self) -> None:
         """The client has gone: end what runs for it."""
@@ -95,11 +100,9 @@ class Attempt(Generic[T]):
 
 
 def _target(scope: Scope) -> bytes:
-    target: bytes | None = scope.get("extensions", {}).get("hipache.target")
-    if target is None:
-        query: bytes = scope["query_string"]
-        target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    return target
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
 
 
 class Gateway:
@@ -146,10 +149,8 @@ class Gateway:
         server = scope["server"]
         port = server[1] if server else 0
         request_id = self._request_id(headers, client)
-        request.ours = [
-            *self._forwarded.build(headers, client, scheme, port, request.host),
-            (b"x-request-id", request_id.encode("latin-1")),
-        ]
+        ours = self._forwarded.build(headers, client, scheme, port, request.host)
+        request.ours = [*ours, (b"x-request-id", request_id.encode("latin-1"))]
         request.facts = RequestFacts(client, headers)
         request.record = record = AccessRecord(time())
         record.request_id = request_id

@@ -6,7 +6,7 @@ survive: a proxy must not merge Set-Cookie.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -120,15 +120,13 @@ class ForwardedFields:
     """
 
     def __init__(self, trusted: Networks) -> None:
-        self._trusted = trusted
-        self._matches = lru_cache(maxsize=4096)(trusted.match)
+        self.trusts: Callable[[str], bool] = _nobody
+        """Whether an address is one of our own proxies."""
+        if trusted:
+            self.trusts = lru_cache(maxsize=4096)(trusted.match)
         # Nearly every request of a connection gets the same fields: building
         # them costs 3 us, finding them again 0.2 us.
         self._plain = lru_cache(maxsize=4096)(_fields)
-
-    def trusts(self, address: str) -> bool:
-        """Whether `address` is one of our own proxies."""
-        return bool(self._trusted) and self._matches(address)
 
     def build(
         self, headers: RawHeaders, client: str, scheme: str, port: int, host: bytes
@@ -171,6 +169,10 @@ class ForwardedFields:
             if not self.trusts(address):
                 break
         return client
+
+
+def _nobody(address: str) -> bool:
+    return False
 
 
 def _fields(client: str, scheme: str, port: int, host: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 
 from starlette.types import Receive, Scope, Send
 
-from app.client_watch import ClientWatch, cut, is_told
+from app.client_watch import ClientWatch
 from app.errors import ProxyError, UpstreamError
 from app.gateway import Attempt, Gateway, Request
 from app.headers import field, has_body, request_headers, response_headers
@@ -56,7 +56,9 @@ class HttpProxy:
         if has_body(request.headers):
             body = RequestBody(receive, hold=self._retry_buffer)
         watch: ClientWatch | None = None
-        if not is_told(request.scope, request.leave):
+        if request.connection is not None:
+            request.connection.on_disconnect(request.leave)
+        else:
             watch = ClientWatch(receive, request.leave)
             if body is None:
                 watch.start()
@@ -64,7 +66,10 @@ class HttpProxy:
                 body.on_complete = watch.start
         try:
             route = await self._gateway.find_route(request)
-            attempt = await self._ask(request, route, body)
+            content: RequestBody | bytes | None = body
+            if body is not None and self._comes_at_once(request):
+                content = await body.whole()
+            attempt = await self._ask(request, route, content, body)
             try:
                 await self._relay(request, attempt, send)
             finally:
@@ -76,20 +81,21 @@ class HttpProxy:
             if body is not None:
                 request.record.bytes_in = body.size
 
-    async def _ask(
-        self, request: Request, route: Route, body: RequestBody | None
-    ) -> Attempt[AnyAnswer]:
+    def _ask(
+        self,
+        request: Request,
+        route: Route,
+        content: RequestBody | bytes | None,
+        body: RequestBody | None,
+    ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from whichever backend gives one."""
         headers = request_headers(request.headers, request.ours)
-        method, target = request.method, request.target
-        content: RequestBody | bytes | None = body
-        if body is not None and self._comes_at_once(request):
-            content = await body.whole()
+        method, target, client = request.method, request.target, self._client
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
-            return self._client.open(backend, method, target, headers, content)
+            return client.open(backend, method, target, headers, content)
 
-        return await self._gateway.first_answer(
+        return self._gateway.first_answer(
             request, route, open_answer, body_intact=lambda: body is None or body.replayable
         )
 
@@ -129,7 +135,8 @@ class HttpProxy:
         record = request.record
         record.error = str(error)
         if record.status:
-            cut(request.scope)
+            if request.connection is not None:
+                request.connection.cut()
             return
         record.status = error.status
         headers, body = self._gateway.error_page(request, error)
