@@ -10,7 +10,7 @@ from bench.scenarios import BY_NAME
 
 PANEL_WIDTH, BAR_HEIGHT, GAP, TITLE_HEIGHT, COLUMNS = 440, 20, 6, 34, 2
 NAME_WIDTH, VALUE_WIDTH = 118, 70
-COLOURS = {"hipache": "#c2410c"}
+COLOURS = {"hipache": "#c2410c", "hipache-relay": "#fdba74"}
 OTHER_COLOUR = "#94a3b8"
 
 
