@@ -57,6 +57,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     """The `server` object."""
 
     workers: Annotated[int, Meta(ge=0, le=1024)] = 10  # processes; 0 means one per core
+    graceful_timeout: Seconds = 30.0  # from SIGTERM until what still runs is cut
     debug: bool = False  # the proxy's own log tells every request
 
     # to a backend
@@ -107,6 +108,16 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
     access_log_format: str = "hipache"  # hipache, combined, json, or a template
     log_format: str = "text"  # of the proxy's own log: text or json
+
+
+class MemoryConfig(_Section, frozen=True, kw_only=True):
+    """The `memory` object: when a worker is replaced for its size."""
+
+    limit: Count = 200  # MB (2**20 bytes) of resident memory per worker
+    check_interval: Seconds = 60.0  # and sooner, where the peak has risen past the limit
+    graceful_wait: Seconds = 120.0  # from the replacement's start until what runs is cut
+    trace: bool = False  # name the largest allocation sites; costs a third of the speed
+    exit_alone: bool = False  # drain and exit even where nobody starts another worker
 
 
 class Balance(_Section, frozen=True, kw_only=True):
@@ -192,6 +203,7 @@ class _File(_Section, frozen=True, kw_only=True):
     https: HttpsConfig = HttpsConfig()
     backend_tls: BackendTLS = BackendTLS()
     balance: Balance = Balance()
+    memory: MemoryConfig = MemoryConfig()
     health_check: HealthCheck | None = None
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
     user: str | int | None = "www-data"  # whom to become after binding, if root; None: nobody else

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -30,6 +31,31 @@ class Address:
         if self.is_unix:
             return f"unix:{self.host}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixListener(socket.socket):
+    """A listening unix socket that knows which file is its own."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._path = path
+        self._file: tuple[int, int] | None = None
+
+    def listen_there(self) -> None:
+        """Raises OSError where that is not possible."""
+        self.bind(self._path)
+        status = os.stat(self._path)
+        self._file = status.st_dev, status.st_ino
+        os.chmod(self._path, 0o666)  # who may connect is the folder's business
+        self.listen(BACKLOG)
+
+    def remove_file(self) -> None:
+        """Once, and only if it is still this socket's."""
+        with contextlib.suppress(OSError):  # gone already, or the folder is not ours any more
+            status = os.stat(self._path)
+            if self._file == (status.st_dev, status.st_ino):
+                os.unlink(self._path)
+        self._file = None
 
 
 def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:
@@ -65,12 +91,10 @@ def _bind_tcp(address: Address) -> socket.socket:
 
 
 def _bind_unix(address: Address) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = UnixListener(address.host)
     try:
         _remove_dead_socket(address.host)
-        sock.bind(address.host)
-        os.chmod(address.host, 0o666)  # who may connect is the folder's business
-        sock.listen(BACKLOG)
+        sock.listen_there()
     except OSError as exc:
         sock.close()
         raise ConfigError(f"cannot listen on {address}: {_reason(exc, 0)}") from exc
@@ -89,6 +113,14 @@ def _remove_dead_socket(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+
+
+def close_all(sockets: Iterable[socket.socket]) -> None:
+    """Stop listening; the files of unix sockets go, unless another program's stand there by now."""
+    for sock in sockets:
+        if isinstance(sock, UnixListener):
+            sock.remove_file()
+        sock.close()
 
 
 def _reason(exc: OSError, port: int) -> str:

@@ -14,6 +14,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 
 import httpx
+import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,12 +30,13 @@ from app.health import RetryBudget
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
 from app.log_files import AccessLog, access_log
+from app.memory_watch import Counting, Counts, MemoryWatch
 from app.options import default_options
 from app.pages import ErrorPages
 from app.proxy_log import set_up
 from app.routing import Frontend
 from app.server.edge import Edge, Limits
-from app.server.running import configure
+from app.server.running import configure, way_to_recycle
 from app.server.websocket_protocol import install
 from app.sticky import secret_of
 from app.stores import CachedStore, open_store
@@ -121,12 +123,25 @@ def create_app(
             endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
             endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
+            await stack.enter_async_context(_memory_watch(config, counts, server))
             yield
 
+    counts = Counts()
     app = Application(lifespan=lifespan)
+    app.add_middleware(Counting, counts)
     app.router.default = endpoint
     app.router.redirect_slashes = False
     return app
+
+
+def _memory_watch(config: Config, counts: Counts, server: uvicorn.Server | None) -> MemoryWatch:
+    memory = config.memory
+    return MemoryWatch(
+        memory,
+        counts,
+        way_to_recycle(server, grace=memory.graceful_wait, exit_alone=memory.exit_alone),
+        connections=lambda: len(server.server_state.connections) if server else 0,
+    )
 
 
 def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog) -> Gateway:

@@ -12,7 +12,7 @@ from functools import partial
 from app import privileges, proxy_log, worker
 from app.config import Config
 from app.errors import ConfigError, StoreUnavailable
-from app.listeners import Address, bind_all, from_systemd
+from app.listeners import Address, bind_all, close_all, from_systemd
 from app.log_sinks import hand_over
 from app.main import create_app
 from app.server.running import uvicorn_config
@@ -39,7 +39,9 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
         for sock in sockets:
             logger.info("listening address=%s", name_of(sock))
         supervisor = Supervisor(
-            generation(config, sockets), reload=partial(reloaded, read, sockets)
+            generation(config, sockets),
+            reload=partial(reloaded, read, config, sockets),
+            on_stop=partial(close_all, sockets),
         )
         return supervisor.run()
 
@@ -75,17 +77,26 @@ def generation(config: Config, sockets: Sequence[socket.socket]) -> Generation:
     return Generation(
         workers=config.server.workers or os.cpu_count() or 1,
         main=partial(run_worker, config, sockets),
-        limits=Limits(),
+        limits=Limits(
+            graceful_timeout=config.server.graceful_timeout,
+            recycle_grace=config.memory.graceful_wait,
+        ),
     )
 
 
-def reloaded(read: Reader, sockets: Sequence[socket.socket]) -> Generation | None:
-    """The generation of the file as it is now; a bad file is named and the old one stays."""
+def reloaded(read: Reader, first: Config, sockets: Sequence[socket.socket]) -> Generation | None:
+    """The generation of the file as it is now; a bad file is named and the old one stays.
+
+    `first` is what was read at the start: what that bound stays bound.
+    """
     try:
         config = read()
     except ConfigError as exc:
         logger.error("configuration refused, the old one stays: %s", exc)
         return None
+    for name in ("http", "https", "user", "group"):
+        if getattr(config, name) != getattr(first, name):
+            logger.warning("%s has changed, which takes effect with the next start only", name)
     return generation(config, sockets)
 
 

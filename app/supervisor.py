@@ -13,11 +13,12 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.respawning import Respawning
+from app.signal_socket import SignalSocket
 from app.worker_process import Message, WorkerMain, WorkerProcess, exited_children
 
 logger = logging.getLogger("hipache.supervisor")
@@ -26,6 +27,10 @@ HANDLED = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
     signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD,
 )  # fmt: skip
+
+NEVER = float("inf")
+LAST_WORDS = 0.8
+"""Seconds more than a draining worker was told: it cuts and reports by itself first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +45,6 @@ class Limits:
     """A worker without a sign of life for so long is killed and replaced; 0 = never."""
     start_timeout: float = 30.0
     """A worker that is not ready by then counts as hung."""
-    early_death: float = 5.0
-    """A worker that dies before this age died at once: its successor waits."""
-    max_respawn_delay: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +59,32 @@ class Generation:
 class Supervisor:
     """One per `hipache serve`. `reload` returns the new generation, or None to keep the old."""
 
-    def __init__(self, generation: Generation, *, reload: Callable[[], Generation | None]) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        *,
+        reload: Callable[[], Generation | None],
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_stop` is called when the service begins to stop: its listeners are to be closed.
+
+        As long as one process holds a listener, the kernel takes connections
+        that nobody will serve.
+        """
         self._generation = generation
         self._reload = reload
+        self._on_stop = on_stop
         self._count = generation.workers
         self._workers: dict[int, WorkerProcess] = {}  # by pid
         self._replacing: dict[int, WorkerProcess] = {}  # replacement's pid -> who goes for it
         self._to_roll: list[WorkerProcess] = []
         self._to_recycle: list[WorkerProcess] = []
-        self._early_deaths: dict[int, int] = {}  # slot -> deaths at once in a row
-        self._respawn_at: dict[int, float] = {}  # slot -> when
+        self._respawning = Respawning()
         self._replace_not_before = 0.0
         self._stopping = False
         self._selector = selectors.DefaultSelector()
-        self._signals, self._wakeup = socket.socketpair()
+        self._signals = SignalSocket(HANDLED)
+        self._selector.register(self._signals.sock, selectors.EVENT_READ)
 
     @property
     def _limits(self) -> Limits:
@@ -78,7 +92,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
-        self._install_signal_handlers()
         for slot in range(1, self._count + 1):
             self._spawn(slot)
         try:
@@ -94,7 +107,7 @@ class Supervisor:
     # Starting and ending workers
 
     def _spawn(self, slot: int, *, instead_of: WorkerProcess | None = None) -> None:
-        self._respawn_at.pop(slot, None)
+        self._respawning.started(slot)
         worker = WorkerProcess.fork(slot, self._generation.main, self._close_in_child)
         self._workers[worker.pid] = worker
         if instead_of is not None:
@@ -105,14 +118,13 @@ class Supervisor:
     def _close_in_child(self) -> None:
         self._selector.close()
         self._signals.close()
-        self._wakeup.close()
         for worker in self._workers.values():
             worker.close()
 
     def _drain(self, worker: WorkerProcess, grace: float, why: str) -> None:
         if not worker.draining:
             logger.info("worker draining worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
-            worker.drain(grace, time.monotonic())
+        worker.drain(grace, time.monotonic())
 
     def _reap(self) -> None:
         for pid, status in exited_children():
@@ -136,27 +148,18 @@ class Supervisor:
         level, event = (logging.INFO, "ended") if expected else (logging.ERROR, "died")
         logger.log(
             level,
-            f"worker {event} worker=%d pid=%d status=%d age=%.1fs",
-            worker.slot, worker.pid, exit_code, age,
+            f"worker {event} worker=%d pid=%d status=%s age=%.1fs",
+            worker.slot, worker.pid, _named(exit_code), age,
         )  # fmt: skip
         if expected or worker.slot > self._count:
             return
-        delay = self._delay_after_death(worker.slot, early=age < self._limits.early_death)
+        delay = self._respawning.delay(worker.slot, age)
         if replaced is not None and replaced.pid in self._workers:
             # The one it was to replace still serves: keep that, try again later.
             self._to_recycle.append(replaced)
             self._replace_not_before = time.monotonic() + max(delay, 1.0)
         else:
-            self._respawn_at[worker.slot] = time.monotonic() + delay
-
-    def _delay_after_death(self, slot: int, *, early: bool) -> float:
-        deaths = self._early_deaths[slot] = self._early_deaths.get(slot, 0) + 1 if early else 0
-        delay = min(2.0 ** (deaths - 1) / 2, self._limits.max_respawn_delay) if deaths else 0.0
-        if deaths == 5:
-            logger.error(
-                "worker keeps dying worker=%d deaths=%d next_in=%.0fs", slot, deaths, delay
-            )
-        return delay
+            self._respawning.at(worker.slot, time.monotonic() + delay)
 
     # What workers say
 
@@ -172,7 +175,6 @@ class Supervisor:
         match message.get("say"):
             case "ready":
                 worker.ready = True
-                self._early_deaths.pop(worker.slot, None)
                 logger.info("worker ready worker=%d pid=%d", worker.slot, worker.pid)
                 old = self._replacing.pop(worker.pid, None)
                 if old is not None:
@@ -184,16 +186,8 @@ class Supervisor:
 
     # Signals
 
-    def _install_signal_handlers(self) -> None:
-        self._signals.setblocking(False)
-        self._wakeup.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-        for signum in HANDLED:
-            signal.signal(signum, _ignore)
-        self._selector.register(self._signals, selectors.EVENT_READ)
-
     def _signalled(self) -> None:
-        for signum in self._signals.recv(4096):
+        for signum in self._signals.read():
             match signum:
                 case signal.SIGTERM | signal.SIGINT:
                     self._stop()
@@ -214,8 +208,8 @@ class Supervisor:
                 worker.kill()
             return
         self._stopping = True
+        self._on_stop()
         for worker in self._workers.values():
-            worker.draining = False  # a recycling one gets the shorter of both graces
             self._drain(worker, self._limits.graceful_timeout, "stop")
 
     def _roll(self) -> None:
@@ -251,15 +245,15 @@ class Supervisor:
 
     def _until_next_deadline(self) -> float:
         now = time.monotonic()
-        due = [now + 1.0, *self._respawn_at.values()]
-        due += [w.drain_deadline for w in self._workers.values() if w.drain_deadline]
+        due = [now + 1.0, *self._respawning.times]
+        due += [w.drain_deadline + LAST_WORDS for w in self._workers.values()]
         return max(0.0, min(due) - now)
 
     def _tick(self, now: float) -> None:
         self._kill_overdue(now)
         if self._stopping:
             return
-        for slot in [s for s, at in self._respawn_at.items() if at <= now]:
+        for slot in self._respawning.due(now):
             self._spawn(slot)
         self._replace_next(now)
 
@@ -267,8 +261,7 @@ class Supervisor:
         limits = self._limits
         for worker in self._workers.values():
             patience = limits.hang_timeout if worker.ready else limits.start_timeout
-            # Half a second more than the worker itself was told: it cuts and reports first.
-            if worker.drain_deadline and now > worker.drain_deadline + 0.5:
+            if now > worker.drain_deadline + LAST_WORDS:
                 why = "did not drain in time"
             elif patience and now - worker.last_seen > patience:
                 why = "gives no sign of life"
@@ -276,7 +269,7 @@ class Supervisor:
                 continue
             logger.error("worker killed worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
             worker.kill()
-            worker.last_seen = now  # once is enough
+            worker.last_seen, worker.drain_deadline = now, NEVER  # once is enough
 
     def _replace_next(self, now: float) -> None:
         """Start the replacement of one worker, unless one is on its way.
@@ -294,5 +287,9 @@ class Supervisor:
                 self._spawn(old.slot, instead_of=old)
 
 
-def _ignore(signum: int, frame: object) -> None:
-    """The wakeup socket carries the signal's number; nothing is done in the handler."""
+def _named(exit_code: int) -> str:
+    """
+    >>> _named(-9)
+    'SIGKILL'
+    """
+    return signal.Signals(-exit_code).name if exit_code < 0 else str(exit_code)

@@ -28,7 +28,7 @@ from app.websocket_relay import Relay
 
 Answer = Switched | Refusal
 
-LAST_WORDS = 1.0
+LAST_WORDS = 0.5
 """Seconds that live sessions have to end when the worker's grace is over."""
 
 SERVICE_RESTART = (1012, "service restart")

@@ -14,12 +14,15 @@ from time import monotonic
 import psutil
 import uvicorn
 
+from app.server.running import edge_of
 from app.worker_process import ControlChannel, Message
 
 logger = logging.getLogger("hipache.worker")
 
 REPORT_INTERVAL = 1.0
 """Seconds between two signs of life."""
+POLL_INTERVAL = 0.05
+"""Seconds between two looks whether a draining worker is done."""
 
 
 class WorkerServer(uvicorn.Server):
@@ -34,6 +37,7 @@ class WorkerServer(uvicorn.Server):
         self._channel = ControlChannel(control)
         self._started_at = monotonic()
         self._process = psutil.Process()
+        self._drain_deadline = float("inf")
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,13 +53,48 @@ class WorkerServer(uvicorn.Server):
         self._say_alive()
 
     def drain(self, grace: float) -> None:
-        """Accept nothing new, let what runs finish within `grace` seconds (0: however long)."""
-        self.config.timeout_graceful_shutdown = grace or None  # type: ignore[assignment]
+        """Accept nothing new, let what runs finish within `grace` seconds (0: however long).
+
+        A second call sets a new grace, from its own time on.
+        """
+        self._drain_deadline = monotonic() + (grace or float("inf"))
         self.should_exit = True
 
     def ask_for_recycling(self, why: str) -> None:
         """Tell the supervisor that a fresh worker should take over."""
         self._channel.send(say="recycle", why=why)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The drain. Unlike uvicorn's, its end can be moved, and it says what it had to cut."""
+        began = monotonic()
+        if (edge := edge_of(self)) is not None:
+            edge.draining = True
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        await asyncio.sleep(POLL_INTERVAL)  # what was accepted a moment ago arrives
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._until_done()
+        cut = len(self.server_state.tasks)
+        for task in list(self.server_state.tasks):
+            task.cancel("the grace is over")
+        if not self.force_exit:
+            await self.lifespan.shutdown()
+        logger.log(
+            logging.WARNING if cut else logging.INFO,
+            "worker drained gracefully=%s cut=%d took=%.1fs uptime=%.0fmin requests=%d",
+            "no" if cut else "yes", cut, monotonic() - began, (began - self._started_at) / 60,
+            self.server_state.total_requests,
+        )  # fmt: skip
+
+    async def _until_done(self) -> None:
+        state = self.server_state
+        while (state.connections or state.tasks) and not self.force_exit:
+            if monotonic() >= self._drain_deadline:
+                return
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _heard(self) -> None:
         messages = self._channel.receive()

@@ -61,7 +61,7 @@ class WorkerProcess:
         self.last_seen = now
         self.ready = False
         self.draining = False
-        self.drain_deadline: float | None = None
+        self.drain_deadline = float("inf")
         self.report: Message = {}
         """The figures of its last `alive`."""
 
@@ -82,10 +82,15 @@ class WorkerProcess:
         return cls(slot, pid, ControlChannel(ours), time.monotonic())
 
     def drain(self, grace: float, now: float) -> None:
-        """Ask for a graceful end within `grace` seconds (0: however long it takes)."""
-        self.draining = True
-        self.drain_deadline = now + grace if grace else None
-        self.channel.send(do="drain", grace=grace)
+        """Ask for a graceful end within `grace` seconds (0: however long it takes).
+
+        One that drains already keeps its deadline if that is sooner.
+        """
+        deadline = now + grace if grace else float("inf")
+        if not self.draining or deadline < self.drain_deadline:
+            self.draining = True
+            self.drain_deadline = deadline
+            self.channel.send(do="drain", grace=grace)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Signal it; it may be gone already."""

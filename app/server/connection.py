@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self.edge.after(self.edge.limits.header_timeout)
         if over is not None:
             self._turn_away(over)
-        elif self.edge.draining:
+        elif self.edge.draining or self.edge.stopping():
             self.shutdown()
 
     def _turn_away(self, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -95,6 +96,8 @@ class Edge:
         self.sweep_interval = sweep_interval
         self.now = 0.0
         self.draining = False
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether the server ends; a stock one does not tell a connection that just comes in."""
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
         self.total_requests = 0

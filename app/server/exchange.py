@@ -49,7 +49,7 @@ class Exchange(Response):
             if not self.complete and not self.disconnected:
                 logger.error("the application returned without completing its response")
         except asyncio.CancelledError:
-            self._fail()
+            self._fail(503, "this server restarts and could not wait any longer")
             raise
         except Exception:
             if self.disconnected:
@@ -61,15 +61,15 @@ class Exchange(Response):
             self.protocol.tasks.discard(self.task)
         self._fail()
 
-    def _fail(self) -> None:
-        """An answer that is not complete: 500 before its head, else a cut that looks like one."""
+    def _fail(self, status: int = 500, text: str = "internal error") -> None:
+        """An answer that is not complete: `status` before its head, else a visible cut."""
         if self.disconnected or self.complete:
             return
         if self.started:
             self.cut()
         else:
             self.started = self.complete = True
-            self.protocol.answer_and_close(500, "internal error")
+            self.protocol.answer_and_close(status, text)
 
     def cut(self) -> None:
         """Break the answer off so that the client sees it; for the application it has left."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -47,6 +47,7 @@ def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Serve
         )
         return None
     config = server.config
+    edge.stopping = lambda: server.should_exit
     # uvicorn wants a class and only ever calls it.
     config.http_protocol_class = edge.http_protocol  # type: ignore[assignment]
     config.server_header = config.date_header = False
@@ -62,6 +63,40 @@ def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Serve
         # It would rewrite `client` and `scheme` from fields that anybody can send.
         config.loaded_app = config.loaded_app.app
     return server
+
+
+def edge_of(server: uvicorn.Server) -> Edge | None:
+    """What `configure` or `uvicorn_config` put in place, None in a server of other protocols."""
+    owner = getattr(server.config.http_protocol_class, "__self__", None)
+    return owner if isinstance(owner, Edge) else None
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """A server whose supervisor can start a successor before this one drains."""
+
+    def ask_for_recycling(self, why: str) -> None: ...
+
+
+def way_to_recycle(
+    server: uvicorn.Server | None, *, grace: float, exit_alone: bool
+) -> Callable[[str], None] | None:
+    """How the process of `server` gets a successor; None if nobody would start one.
+
+    `uvicorn --workers N` starts another worker once one has ended, so that one
+    drains by itself, within `grace` seconds (0: however long it takes).
+    """
+    if isinstance(server, Supervised):
+        return server.ask_for_recycling
+    if server is None or not (server.config.workers > 1 or exit_alone):
+        return None
+
+    def drain(why: str) -> None:
+        logger.info("worker draining why=%s", why)
+        server.config.timeout_graceful_shutdown = grace or None  # type: ignore[assignment]
+        server.should_exit = True
+
+    return drain
 
 
 def uvicorn_config(
