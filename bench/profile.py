@@ -24,6 +24,8 @@ from bench.scenarios import BY_NAME, Scenario
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
 SAMPLES_PER_SECOND = 500
+WAITING = ("Condition.wait (threading.py", "_worker (concurrent/futures/thread.py")
+"""Where a thread waits for work: py-spy takes that for work."""
 LEAD_SECONDS = 2
 """Load before and after the recording, so that the recording sees nothing else."""
 
@@ -33,11 +35,15 @@ def self_times(folded: str) -> Counter[str]:
 
     >>> self_times("run;read 3\\nrun;read;parse 4\\nrun;read 1").most_common()
     [('read', 4), ('parse', 4)]
+
+    Threads that wait do not count.
     """
     found: Counter[str] = Counter()
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
-        found[stack.rpartition(";")[2]] += int(count)
+        innermost = stack.rpartition(";")[2]
+        if not innermost.startswith(WAITING):
+            found[innermost] += int(count)
     return found
 
 

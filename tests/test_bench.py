@@ -218,6 +218,11 @@ def test_two_runs_of_one_program_are_measured_and_reported(tmp_path: Path) -> No
     assert "direct-b" in (tmp_path / "results.svg").read_text()
 
 
+def test_a_thread_that_waits_is_not_in_the_profile() -> None:
+    stacks = "run;Condition.wait (threading.py:295) 90\nrun;parse (head.py:1) 10"
+    assert profile.summary(stacks, top=5).splitlines()[2:] == ["| parse (head.py:1) | 100.0% |"]
+
+
 def test_an_unknown_scenario_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "small_gets"]) == 2
     assert "small_gets" in capsys.readouterr().err
