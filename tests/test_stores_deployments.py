@@ -1,0 +1,138 @@
+"""Redis as real deployments run it: users with few rights, TLS, a replica to read from."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from app.config import Config, LruCache, ServerConfig
+from app.errors import FrontendNotFound
+from app.routing import Mark
+from app.stores import CachedStore, open_store
+from tests.redis_servers import REDIS, RedisServer, until
+
+RIGHTS = (
+    "-@all +lrange +smembers +pttl +hgetall +hget +sadd +srem +expire +hset +hdel +publish +multi "
+    "+exec +ping +hello +select +client|tracking +get +set +del"
+)
+KEYS = "~frontend:* ~options:* ~dead:* ~dead-info:* ~hipache:* &dead"
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    server = await RedisServer(tmp_path).start()
+    async with server.client as redis:
+        await redis.rpush("frontend:a.example", "id", "http://127.0.0.1:1")
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def store(*driver: str, ttl: float = 1.0) -> AsyncIterator[CachedStore]:
+    config = Config(
+        driver=driver, server=ServerConfig(snapshot=None, lru_cache=LruCache(size=10, ttl=ttl))
+    )
+    store = open_store(config)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def marked(store: CachedStore) -> None:
+    """Mark a backend, and wait until the store has it."""
+    route = await store.find("a.example")
+    store.mark_dead(route.frontend, route.frontend.backends[0], Mark(2e9, 1e9, "refused", "me"))
+    await store._local.flush(2)
+
+
+async def grant(server: RedisServer, rights: str) -> str:
+    async with server.client as redis:
+        await redis.execute_command(
+            "ACL", "SETUSER", "proxy", "on", ">pw", *rights.split(), *KEYS.split()
+        )
+    return f"redis://proxy:pw@127.0.0.1:{server.port}"
+
+
+async def test_the_rights_in_the_documentation_are_enough(server, caplog):
+    url = await grant(server, RIGHTS)
+    async with store(url) as routes, server.client as redis:
+        assert routes._told
+        await marked(routes)
+        assert await redis.smembers("dead:a.example") == {"0"}
+        await until(lambda: routes.known("a.example"))
+        assert await redis.acl_log() == []
+    assert caplog.records == []
+
+
+async def test_without_tracking_routes_are_believed_for_their_ttl(server, caplog):
+    url = await grant(server, RIGHTS.replace("+client|tracking", ""))
+    async with store(url, ttl=0.05) as routes, server.client as redis:
+        assert [r.getMessage().partition(" store=")[0] for r in caplog.records] == [
+            "store does not tell changes"
+        ]
+        await routes.find("a.example")
+        assert routes.known("a.example")
+        await redis.delete("frontend:a.example")
+        await until(lambda: routes.known("a.example") is None, seconds=2)
+        with pytest.raises(FrontendNotFound):
+            await routes.find("a.example")
+        await redis.rpush("frontend:a.example", "id", "http://127.0.0.1:2")
+        await until(lambda: not routes._memory.is_absent("a.example"), seconds=2)
+        assert await routes.find("a.example")
+
+
+async def test_a_wrong_password_is_an_outage_that_is_said_once_without_it(server, caplog):
+    async with server.client as redis:
+        await redis.config_set("requirepass", "another")
+    async with store(f"redis://:s3cret@127.0.0.1:{server.port}") as routes:
+        assert routes.away
+    assert "s3cret" not in caplog.text
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1
+
+
+async def test_marks_go_to_the_primary_and_routes_come_from_the_replica(server, tmp_path):
+    (tmp_path / "replica").mkdir()
+    replica = RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {server.port}")
+    await replica.start()
+    async with replica.client as redis:
+        while not await redis.exists("frontend:a.example"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        async with store(replica.url, server.url) as routes, server.client as primary:
+            await marked(routes)
+            assert await primary.exists("dead:a.example", "dead-info:a.example") == 2
+            await until(lambda: routes.known("a.example"))
+            await primary.rpush("frontend:a.example", "http://127.0.0.1:2")
+            await until(lambda: routes.known("a.example") is None)
+            assert (await routes.find("a.example")).frontend.size == 2
+    replica.kill()
+
+
+@pytest.mark.skipif(REDIS is None, reason="the bundled Valkey is built without TLS")
+async def test_tls_with_a_client_certificate(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        tmp_path / "server.pem"
+    )
+    pem = str(tmp_path / "server.pem")
+    secure = RedisServer(tmp_path)
+    server = RedisServer(
+        tmp_path, "--tls-port", str(secure.port), "--tls-cert-file", pem, "--tls-key-file", pem,
+        "--tls-ca-cert-file", str(tmp_path / "ca.pem"), binary=REDIS,
+    )  # fmt: skip
+    await server.start()
+    async with server.client as redis:
+        await redis.rpush("frontend:a.example", "id", "http://127.0.0.1:1")
+    url = f"rediss://127.0.0.1:{secure.port}"
+    files = f"cafile={tmp_path}/ca.pem&certfile={pem}&keyfile={pem}"
+    async with store(f"{url}?{files}") as routes:
+        assert routes._told
+        assert await routes.find("a.example")
+    async with store(f"{url}?certfile={pem}&keyfile={pem}") as distrustful:
+        assert distrustful.away
+    server.kill()
