@@ -34,7 +34,7 @@ async def checker(
     config = Config(
         driver=(url,),
         health_check=health_check,
-        server=ServerConfig(snapshot=None, **server),  # type: ignore[arg-type]
+        server=ServerConfig(**({"snapshot": None, "store_timeout": 10.0} | server)),  # type: ignore[arg-type]
     )
     store, checkers = open_store(config), Checkers()
     await store.start()

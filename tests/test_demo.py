@@ -1,6 +1,7 @@
 """`hipache demo`: what the first minutes with Hipache are like."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 COMMAND = [sys.executable, "-P", "-m", "app.cli", "demo"]
-ENVIRON = {"PYTHONPATH": str(ROOT)}
+ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 
 
 def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:

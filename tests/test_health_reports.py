@@ -69,7 +69,8 @@ class Worker:
 
 @asynccontextmanager
 async def worker(url: str, name: str = "proxy", **server: object) -> AsyncIterator[Worker]:
-    config = Config(driver=(url,), server=ServerConfig(snapshot=None, **server))  # type: ignore[arg-type]
+    server = {"snapshot": None, "store_timeout": 10.0} | server  # a busy machine is no outage
+    config = Config(driver=(url,), server=ServerConfig(**server))  # type: ignore[arg-type]
     store, checkers = open_store(config), Checkers()
     balancer = Balancer(Options(), random=Random(3).random, clock=lambda: time.time() + made.ahead)
     reports = HealthReports(
@@ -122,12 +123,12 @@ async def test_a_refusal_seen_by_one_worker_spares_the_other(one, two, caplog):
 async def test_a_hundred_failures_at_once_make_one_mark(one, redis, caplog):
     async with redis.pubsub() as channel:
         await channel.subscribe("dead")
-        await channel.get_message(timeout=1)
+        await channel.get_message(timeout=10)
         route, backend = await one.route(), await one.backend(A)
         for _ in range(100):
             one.reports.failed(route, backend, UpstreamUnreachable())
         await until(lambda: not one.store._local.of(HOST))
-        assert (await channel.get_message(timeout=1))["data"] == f"{HOST};{A};0;2"
+        assert (await channel.get_message(timeout=10))["data"] == f"{HOST};{A};0;2"
         assert await channel.get_message(timeout=0.05) is None
     assert len(caplog.records) == 1
 
@@ -227,9 +228,9 @@ async def test_beside_a_foreign_checker_we_announce_and_it_decides(one, redis, c
     one.checkers.foreign = True
     async with redis.pubsub() as channel:
         await channel.subscribe("dead")
-        await channel.get_message(timeout=1)
+        await channel.get_message(timeout=10)
         await one.kill(A)
-        assert (await channel.get_message(timeout=1))["data"] == f"{HOST};{A};0;2"
+        assert (await channel.get_message(timeout=10))["data"] == f"{HOST};{A};0;2"
     assert await one.marks() == {}
     assert await redis.keys("dead*") == []
     assert "mark=left to the active checker" in caplog.text

@@ -171,9 +171,9 @@ async def test_a_mark_counts_here_at_once(store, route):
 async def test_a_mark_is_written_as_old_readers_expect_and_announced(valkey, store, route):
     async with valkey.client as redis, redis.pubsub() as channel:
         await channel.subscribe("dead")
-        await channel.get_message(timeout=1)
+        await channel.get_message(timeout=10)
         store.mark_dead(route.frontend, route.frontend.backends[1], a_mark())
-        message = await channel.get_message(timeout=1, ignore_subscribe_messages=True)
+        message = await channel.get_message(timeout=10, ignore_subscribe_messages=True)
         assert message["data"] == "a.example;http://127.0.0.1:2;1;2"
         assert await redis.smembers("dead:a.example") == {"1"}
         assert 29 <= await redis.ttl("dead:a.example") <= 30
