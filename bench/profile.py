@@ -12,14 +12,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import load, needs, procfs
 from bench.processes import BenchError
 from bench.proxies import Hipache
 from bench.report import table
-from bench.rig import Rig, Running, rig
+from bench.rig import Rig, rig
 from bench.scenarios import BY_NAME, Scenario
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
@@ -47,17 +47,22 @@ def self_times(folded: str) -> Counter[str]:
     return found
 
 
-def busiest(proxy: Running) -> int:
-    """The process of the proxy that has used the most CPU: its worker."""
-    ticks = procfs.tree(proxy.processes)
-    return max(ticks, key=lambda pid: ticks[pid])
+def busiest(before: Mapping[int, int], after: Mapping[int, int]) -> int:
+    """The process that used the most CPU between two `procfs.tree`: the worker, under load.
+
+    >>> busiest({1: 86, 2: 12}, {1: 86, 2: 50, 3: 4})
+    2
+    """
+    return max(after, key=lambda pid: after[pid] - before.get(pid, 0))
 
 
 def record(running: Rig, scenario: Scenario, seconds: int, *, native: bool) -> str:
     """Folded stacks of the proxy's worker under `scenario`."""
     proxy = running.running[0]
     running.check(scenario)
-    running.measure(proxy, scenario, 0, LEAD_SECONDS)  # so that the worker is the busiest
+    before = procfs.tree(proxy.processes)
+    running.measure(proxy, scenario, 0, LEAD_SECONDS)
+    worker = busiest(before, procfs.tree(proxy.processes))
     pressure = threading.Thread(
         target=load.run,
         args=(scenario, proxy.site.port),
@@ -66,7 +71,7 @@ def record(running: Rig, scenario: Scenario, seconds: int, *, native: bool) -> s
     pressure.start()
     output = proxy.site.folder / "stacks.txt"
     command = [
-        str(PY_SPY), "record", "--pid", str(busiest(proxy)), "--duration", str(seconds),
+        str(PY_SPY), "record", "--pid", str(worker), "--duration", str(seconds),
         "--rate", str(SAMPLES_PER_SECOND), "--format", "raw", "--output", str(output),
         "--function", *(["--native"] if native else []),
     ]  # fmt: skip
