@@ -22,8 +22,10 @@ from app.upstream.client import UpstreamClient
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 100
-LIST_EVERY = 30.0
-"""Seconds between two looks at which frontends are to be checked."""
+LIST_EVERY = 2.0
+"""Seconds between two looks at which frontends are to be checked, if a look is quick."""
+LIST_SHARE = 0.02
+"""Looking takes at most this share of the time, however many keys the store has."""
 PING_EVERY = 10.0  # as hchecker
 TICK = 0.1
 """Seconds by which a check may be late."""
@@ -58,8 +60,10 @@ class Rounds:
 
     async def _list_for_ever(self) -> None:
         while True:
+            started = time.monotonic()
             self._take_on(await self._records.listed(every=self._config.path is not None))
-            await asyncio.sleep(LIST_EVERY)
+            took = time.monotonic() - started
+            await asyncio.sleep(max(LIST_EVERY, took / LIST_SHARE))
 
     async def _ping_for_ever(self) -> None:
         while True:

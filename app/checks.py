@@ -26,9 +26,9 @@ from app.upstream.client import UpstreamClient
 
 logger = logging.getLogger(__name__)
 
-LEASE = 3.0
+LEASE = 2.5
 """Seconds for which the lease is taken; every BEAT it is renewed, and asked for by the others."""
-BEAT = 1.0
+BEAT = 0.8
 LISTEN_EVERY = 5.0
 """Seconds between two looks for the pings of active checkers, in every worker."""
 

@@ -151,7 +151,7 @@ async def test_a_single_backend_is_left_alone(valkey, redis):
 
 
 async def test_an_edit_of_the_list_never_marks_the_wrong_one(valkey, redis):
-    """The checker's list is up to 30 s old; what it writes is not."""
+    """The checker's list may be old; what it writes is not."""
     async with moody() as (backend, answers), answering(answer()) as other:
         await redis.rpush(f"frontend:{HOST}", "id", backend.url, other.url)
         async with checker(valkey.url):
@@ -237,7 +237,7 @@ async def test_the_lease_of_a_dead_holder_moves_within_five_seconds(valkey, redi
         started = time.monotonic()
         async with checker(valkey.url):
             await one.until(lambda b: b.requests)
-        assert 2 < time.monotonic() - started < 5
+        assert 1.5 < time.monotonic() - started < 5
 
 
 async def test_who_lost_the_lease_stops_asking(valkey, redis, caplog, impatient):
