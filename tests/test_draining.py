@@ -1,0 +1,259 @@
+"""How workers end: what runs is finished, or cut when its grace is over."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_web_socket
+from websockets.exceptions import ConnectionClosed
+
+from tests.backends import Conversation, scripted
+from tests.edge.serving import Client
+from tests.processes import ROOT, Service, command, program, serve, write_config
+from tests.redis_servers import RedisServer, until
+
+
+class Site:
+    """A running service with one frontend; its backend holds answers back until `gate` is set."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.gate = asyncio.Event()
+        self.clients: list[Client] = []
+
+    async def converse(self, peer: Conversation) -> None:
+        while True:
+            target = (await peer.head()).line[1]
+            if target == b"/download":
+                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+                await self.gate.wait()
+                await peer.send(b"half")
+            elif target == b"/events":
+                await peer.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
+                )
+                await self.gate.wait()
+                await peer.send(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+            elif target == b"/upload":
+                body = await peer.reader.readexactly(8)
+                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n" + body)
+            elif target == b"/wait":
+                await self.gate.wait()
+            else:
+                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+
+    async def connect(self) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.service.port))
+        self.clients.append(client)
+        return client
+
+    def refuses(self) -> bool:
+        """Whether nobody listens any more."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.service.port)) == errno.ECONNREFUSED
+
+    async def get(self, target: bytes, fields: bytes = b"") -> Client:
+        """A connection on which this was asked."""
+        client = await self.connect()
+        client.send(b"GET %b HTTP/1.1\r\nHost: a.test\r\n%b\r\n" % (target, fields))
+        return client
+
+
+async def echo(web_socket: ServerConnection) -> None:
+    async for message in web_socket:
+        await web_socket.send(message)
+
+
+@asynccontextmanager
+async def site(folder: Path, valkey: RedisServer, **server: Any) -> AsyncIterator[Site]:
+    async with serve(folder, valkey.url, **server) as service:
+        here = Site(service)
+        async with (
+            scripted(here.converse) as backend,
+            serve_web_socket(echo, "127.0.0.1", 0) as echoes,
+        ):
+            port = next(iter(echoes.sockets)).getsockname()[1]
+            async with valkey.client as client:
+                await client.rpush("frontend:a.test", "id", backend.url)
+                await client.rpush("frontend:ws.test", "id", f"http://127.0.0.1:{port}")
+            try:
+                yield here
+            finally:
+                for each in here.clients:
+                    each.reset()
+
+
+def web_socket(site: Site) -> connect:
+    port = site.service.port
+    return connect(f"ws://ws.test:{port}/", host="127.0.0.1", port=port, proxy=None)
+
+
+async def test_what_runs_while_workers_are_replaced_ends_as_it_would_have(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with site(tmp_path, valkey) as here, web_socket(here) as chat:
+        download = await here.get(b"/download")
+        await download.until(b"half")
+        events = await here.get(b"/events")
+        await events.until(b"data: 1\n\n\r\n")
+        upload = await here.connect()
+        upload.send(b"POST /upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nfirs")
+        old = set(here.service.workers())
+        here.service.signal(signal.SIGHUP)
+        for _ in old:
+            await here.service.saw("worker draining.*why=replaced")
+        here.gate.set()
+        assert await download.rest() == b"half"
+        assert await events.rest() == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+        upload.send(b"half")
+        assert (await upload.response())[2] == b"firshalf"
+        await chat.send("still here")
+        assert await chat.recv() == "still here"
+        await chat.close()
+        for _ in old:
+            await here.service.saw('worker drained" gracefully=yes cut=0')
+            await here.service.saw("worker ended.*status=0")
+        assert not old & set(here.service.workers())
+
+
+async def test_a_replacement_serves_before_the_old_worker_drains(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve(tmp_path, valkey.url, workers=2) as service:
+        service.signal(signal.SIGHUP)
+        for _ in range(2):
+            await service.saw("worker drained")
+    events = [line for line in service.log if "worker ready" in line or "worker draining" in line]
+    kinds = ["ready" if "worker ready" in line else "draining" for line in events[2:]]
+    assert kinds == ["ready", "draining"] * 2
+
+
+async def test_when_the_grace_is_over_the_rest_is_cut_counted_and_told(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with (
+        site(tmp_path, valkey, workers=1, gracefulTimeout=0.5) as here,
+        web_socket(here) as chat,
+    ):
+        download = await here.get(b"/download")
+        await download.until(b"half")
+        waiting = await here.get(b"/wait")
+        here.service.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            await chat.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+        assert await download.rest() == b""
+        assert (await waiting.rest()).startswith(b"HTTP/1.1 503 ")
+        assert await here.service.ended() == 0
+    assert 'worker drained" gracefully=no cut=3' in "".join(here.service.log)
+
+
+async def test_a_second_sigterm_ends_at_once(tmp_path: Path, valkey: RedisServer) -> None:
+    async with site(tmp_path, valkey, workers=1) as here:
+        waiting = await here.get(b"/wait")
+        here.service.signal(signal.SIGTERM)
+        await here.service.saw("worker draining")
+        here.service.signal(signal.SIGTERM)
+        assert await here.service.ended() == 0
+        with suppress(ConnectionResetError):
+            assert await waiting.rest() == b""
+
+
+async def test_during_a_stop_requests_are_answered_and_told_that_it_is_the_last(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with site(tmp_path, valkey, workers=1) as here:
+        kept, idle = await here.get(b"/"), await here.get(b"/")
+        for client in (kept, idle):
+            assert b"connection: close" not in (await client.response())[1].lower()
+        download = await here.get(b"/download")
+        await download.until(b"half")
+        here.service.signal(signal.SIGTERM)
+        await until(here.refuses)
+        kept.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        _, head, body = await kept.response()
+        assert (b"connection: close" in head.lower(), body) == (True, b"hi")
+        assert (await kept.rest(), await idle.rest()) == (b"", b"")
+        here.gate.set()
+        assert await download.rest() == b"half"
+        assert await here.service.ended() == 0
+
+
+async def test_a_request_that_is_just_arriving_is_not_cut(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with site(tmp_path, valkey, workers=1) as here:
+        slow, ending = await here.connect(), await here.get(b"/")
+        await ending.response()
+        slow.send(b"GET / HTTP/1.1\r\nHo")
+        here.service.signal(signal.SIGTERM)
+        await ending.rest()  # idle ones have been closed
+        slow.send(b"st: a.test\r\n\r\n")
+        assert (await slow.response())[2] == b"hi"
+        assert await here.service.ended() == 0
+
+
+async def test_no_socket_file_is_left(tmp_path: Path, valkey: RedisServer) -> None:
+    path = write_config(tmp_path, valkey.url)
+    values = json.loads(path.read_text()) | {"http": {"bind": f"unix:{tmp_path}/proxy.sock"}}
+    path.write_text(json.dumps(values))
+    async with command("app.cli", "serve", cwd=tmp_path) as service:
+        for _ in range(2):
+            await service.saw("worker ready")
+        assert (tmp_path / "proxy.sock").is_socket()
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    assert not (tmp_path / "proxy.sock").exists()
+
+
+def impatient(folder: Path, valkey: RedisServer, changes: str) -> Any:
+    """`hipache serve` after `changes` to its constants, for what takes too long otherwise."""
+    write_config(folder, valkey.url)
+    code = f"from app import cli, respawning, serve, worker\n{changes}\ncli.main(['serve'])"
+    return program(sys.executable, "-c", code, cwd=folder, environ={"PYTHONPATH": str(ROOT)})
+
+
+async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
+    hasty = (
+        "from functools import partial\n"
+        "serve.Limits = partial(serve.Limits, hang_timeout=1)\nworker.REPORT_INTERVAL = .1"
+    )
+    async with impatient(tmp_path, valkey, hasty) as service:
+        await service.ready(2)
+        hung = service.workers()[0]
+        os.kill(hung, signal.SIGSTOP)
+        await service.saw(f"worker killed.*pid={hung} why=.gives no sign of life")
+        await service.saw("worker ready")
+        assert hung not in service.workers()
+
+
+async def test_a_worker_that_keeps_dying_waits_longer_and_spares_the_others(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    dying = (
+        "import os\nalive = serve.run_worker\nrespawning.FIRST_DELAY = .02\n"
+        "def run(config, sockets, slot, control):\n"
+        "    os._exit(7) if slot == 2 else alive(config, sockets, slot, control)\n"
+        "serve.run_worker = run"
+    )
+    async with impatient(tmp_path, valkey, dying) as service:
+        await service.ready(1)
+        await service.saw("worker keeps dying at once. worker=2 deaths=5")
+        assert b" 400 " in await service.ask()
+    assert any("worker=2" in line and "status=7" in line for line in service.log)
+    assert not any('worker died" worker=1' in line for line in service.log)

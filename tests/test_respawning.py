@@ -1,0 +1,23 @@
+"""When the successor of a dead worker may start."""
+
+from app.respawning import Respawning
+
+
+def test_deaths_at_once_wait_longer_each_time_up_to_a_bound() -> None:
+    respawning = Respawning(early=5, longest=3)
+    assert [respawning.delay(1, age=0.1) for _ in range(5)] == [0.5, 1, 2, 3, 3]
+
+
+def test_a_death_after_a_good_while_waits_for_nothing_and_is_forgiven() -> None:
+    respawning = Respawning(early=5, longest=30)
+    respawning.delay(1, age=1)
+    assert respawning.delay(1, age=6) == 0
+    assert respawning.delay(1, age=1) == 0.5
+
+
+def test_a_slot_is_due_until_its_worker_has_started() -> None:
+    respawning = Respawning()
+    respawning.at(2, when=10.0)
+    assert (respawning.due(9.9), respawning.due(10.0)) == ([], [2])
+    respawning.started(2)
+    assert (respawning.due(11.0), respawning.times) == ([], [])
