@@ -77,7 +77,7 @@ def check(path: str | None) -> None:
 def demo(path: str | None) -> None:
     """Serve with two small backends behind demo.localhost, to try things on."""
     try:
-        sys.exit(demonstration.run(read_config(path)))
+        sys.exit(demonstration.run(read_config(path), path))
     except ConfigError as exc:
         _fail(exc)
 

@@ -6,13 +6,12 @@ import asyncio
 import http.client
 import os
 import shlex
-import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -41,11 +40,12 @@ HOST = "demo.localhost"
 NAMES = ("A", "B")
 
 
-def run(config: Config) -> int:
+def run(config: Config, path: str | None) -> int:
     """Serve with demo backends until Ctrl-C; returns the proxy's exit status.
 
-    Raises ConfigError when `config` names no embedded store, since nobody wants
-    the demo's routes in a store of their own, or no port to ask at.
+    `path` is the file that `config` was asked from, if one was named. Raises
+    ConfigError when it names no embedded store, since nobody wants the demo's
+    routes in a store of their own, or no port to ask at.
     """
     driver = parse_driver(config.driver[0])
     if driver.scheme != "embedded":
@@ -59,7 +59,7 @@ def run(config: Config) -> int:
     with suppress(KeyboardInterrupt), backends() as ports, EmbeddedServer(driver.path) as store:
         add_route(str(store.socket), [f"http://127.0.0.1:{port}" for port in ports])
         if answers(proxy, address):
-            print(what_to_type(address, str(store.socket), list(ports)), flush=True)
+            print(what_to_type(address, path, ports), flush=True)
         proxy.join()
     proxy.terminate()  # the backends are gone by now, and with them what might hold it up
     proxy.join()
@@ -171,15 +171,13 @@ def tcp_address(config: Config) -> Address:
     raise ConfigError("http.bind: the demo needs an address with a port")
 
 
-def what_to_type(address: Address, store: str, ports: Sequence[int]) -> str:
+def what_to_type(address: Address, path: str | None, ports: Iterable[int]) -> str:
     """The next three things to type, made for this machine."""
-    proxy = f"http://{address}/"
-    rpush = ["rpush", "frontend:new.localhost", "new", f"http://127.0.0.1:{ports[0]}"]
-    if client := shutil.which("redis-cli") or shutil.which("valkey-cli"):
-        add = [Path(client).name, "-s", store, *rpush]
-    else:
-        connect = f"import sys, redis; r = redis.Redis(unix_socket_path={store!r})"
-        add = [sys.executable, "-c", f"{connect}; r.execute_command(*sys.argv[1:])", *rpush]
+    proxy, backend = f"http://{address}/", f"http://127.0.0.1:{next(iter(ports))}"
+    script = Path(sys.argv[0]).name == "hipache"  # as it was typed, or as make did
+    hipache = [sys.argv[0]] if script else [sys.executable, "-m", "app.cli"]
+    config = ["--config", path] if path else []
+    add = [*hipache, "route", "set", *config, "new.localhost", backend]
     return f"""
 Hipache serves on {proxy} with two demo backends. Ctrl-C stops everything.
 

@@ -99,8 +99,8 @@ def test_the_three_things_to_type_work(demo: Demo) -> None:
     answers = [demo.ask() for _ in range(4)]
     assert {answer[:9] for answer in answers[:2]} == {"backend A", "backend B"}
     assert answers[:2] == answers[2:]
-    [add] = [line for line in told.splitlines() if "rpush" in line]
-    subprocess.run(shlex.split(add), check=True, capture_output=True)
+    [add] = [line for line in told.splitlines() if "route set" in line]
+    subprocess.run(shlex.split(add), cwd=demo.folder, env=ENVIRON, check=True, capture_output=True)
     assert demo.ask(Host="new.localhost") == "backend A: GET / for new.localhost\n"
     assert f"curl -H 'Host: demo.localhost' http://127.0.0.1:{demo.port}/" in told
 
