@@ -12,6 +12,9 @@ GOING_AWAY = 1001
 SERVICE_RESTART = 1012
 BAD_GATEWAY = 1014
 
+LAST_WORDS = 0.5
+"""Seconds that a session has to end when the worker's grace is over."""
+
 _CLOSE = 0x8
 _LONGEST_CONTROL = 2 + 4 + 125
 

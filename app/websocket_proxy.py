@@ -8,8 +8,6 @@ own protocol class) or a relay the messages (under any ASGI server).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,15 +21,11 @@ from app.server.tunnel import Tunnel
 from app.server.websocket_protocol import TUNNEL
 from app.upstream.websocket import Dial, Refusal, Switched, switch
 from app.upstream.websocket_offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
-from app.upstream.websocket_relay import RelayLeg
+from app.websocket_frames import LAST_WORDS, SERVICE_RESTART
 from app.websocket_relay import Relay
 
 Answer = Switched | Refusal
-
-LAST_WORDS = 0.5
-"""Seconds that live sessions have to end when the worker's grace is over."""
-
-SERVICE_RESTART = (1012, "service restart")
+Session = Tunnel | Relay
 
 
 class ClientLeft(Exception):
@@ -45,12 +39,12 @@ class WebSocketProxy:
         self._gateway = gateway
         self._dial = dial
         self._config = config
-        self._live: set[Tunnel | Relay] = set()
+        self._live: set[Session] = set()
 
     async def aclose(self) -> None:
-        """Say 1012 to every live session and wait, a second at most, until all are gone."""
+        """Say 1012 to every live session and wait, `LAST_WORDS` at most, until all are gone."""
         for session in tuple(self._live):
-            session.close(*SERVICE_RESTART)
+            session.close(SERVICE_RESTART)
         if self._live:
             await asyncio.wait({session.ended for session in self._live}, timeout=LAST_WORDS)
         for session in tuple(self._live):
@@ -59,16 +53,34 @@ class WebSocketProxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         request = self._gateway.begin(scope)
-        client = asyncio.ensure_future(receive())  # that the client left, or its first message
         try:
-            await self._serve(request, client, receive, send)
+            attempt, session = await self._establish(request, receive, send)
+            if session is not None:
+                del receive, send  # thousands of idle sessions should hold no more than they need
+                await self._live_through(request, attempt, session)
         except ProxyError as error:
             await self._explain(request, error, send)
         except ClientLeft:
             request.client_left = True
         finally:
-            client.cancel()
             self._gateway.end(request)
+
+    async def _live_through(
+        self, request: Request, attempt: Attempt[None], session: Session
+    ) -> None:
+        """Known to `aclose` until it ends, and told in the record then."""
+        record = request.record
+        record.status = 101
+        self._live.add(session)
+        try:
+            await session.run()
+        finally:
+            self._live.discard(session)
+            self._gateway.finished(attempt)
+            up, down = session.from_client, session.from_backend
+            record.bytes_in, record.messages_in = up.size, up.messages
+            record.bytes_out, record.messages_out = down.size, down.messages
+            record.close_code, record.closed_by = session.close_code, session.closed_by
 
     async def _explain(self, request: Request, error: ProxyError, send: Send) -> None:
         """Our own page, as HTTP has it."""
@@ -81,39 +93,51 @@ class WebSocketProxy:
         except OSError:
             request.client_left = True
 
-    async def _serve(
-        self, request: Request, client: asyncio.Future[Message], receive: Receive, send: Send
-    ) -> None:
-        config, extensions = self._config, request.scope.get("extensions") or {}
-        offer: TunnelOffer | RelayOffer
-        if TUNNEL in extensions and not config.web_socket_relay:
-            offer = TunnelOffer(request.headers)
-        else:
-            offer = RelayOffer(
-                request.headers,
-                compression=config.web_socket_compression,
-                max_message=config.web_socket_max_message,
-            )
-        attempt = await self._while_there(client, request, offer)
-        backend = attempt.answer
+    async def _establish(
+        self, request: Request, receive: Receive, send: Send
+    ) -> tuple[Attempt[None], Session | None]:
+        """A session with the backend that was reached; None where it refused and that was told."""
+        offer = self._offer(request)
+        client = asyncio.ensure_future(receive())  # that the client left, or its first message
+        try:
+            reached = await self._while_there(client, request, offer)
+        except BaseException:
+            client.cancel()
+            raise
+        backend = reached.answer
+        attempt = Attempt(reached.route, reached.backend, None, reached.seconds_to_head)
+        session: Session | None = None
         try:
             headers = response_headers(backend.headers, backend.status)
             self._gateway.answered(request, attempt, backend.status, headers)
             if isinstance(backend, Refusal):
-                await self._pass_refusal(request, attempt, headers, send)
+                await self._pass_refusal(request, attempt, backend, headers, send)
             elif isinstance(offer, TunnelOffer):
-                client.cancel()
-                await self._tunnel(request, backend, headers, send)
+                session = await self._tunnel(backend, headers, send)
             else:
-                leg = RelayLeg(offer, config)
-                relay = Relay(client, receive, send, leg, exact=TUNNEL in extensions)
-                leg.take_over(backend.transport, backend.first)
-                await self._relay(request, relay, leg.subprotocol, headers, send)
+                exact = TUNNEL in (request.scope.get("extensions") or {})
+                relay = Relay(client, receive, send, offer, self._config, exact=exact)
+                session = await self._relay(backend, relay, headers, send)
         except OSError:  # the client left while it was being answered
             raise ClientLeft from None
         finally:
-            backend.abort()  # a session that has ended has closed it already
-            self._gateway.finished(attempt)
+            if not isinstance(session, Relay):
+                client.cancel()
+            if session is None:
+                backend.abort()
+                self._gateway.finished(attempt)
+        return attempt, session
+
+    def _offer(self, request: Request) -> TunnelOffer | RelayOffer:
+        """A tunnel where the server can hand the connection over, else a relay."""
+        config = self._config
+        if TUNNEL in (request.scope.get("extensions") or {}) and not config.web_socket_relay:
+            return TunnelOffer(request.headers)
+        return RelayOffer(
+            request.headers,
+            compression=config.web_socket_compression,
+            max_message=config.web_socket_max_message,
+        )
 
     async def _while_there(
         self,
@@ -155,9 +179,7 @@ class WebSocketProxy:
         )
         return await self._gateway.first_answer(request, route, ask)
 
-    async def _tunnel(
-        self, request: Request, backend: Switched, headers: RawHeaders, send: Send
-    ) -> None:
+    async def _tunnel(self, backend: Switched, headers: RawHeaders, send: Send) -> Tunnel:
         tunnel = Tunnel(
             idle_timeout=self._config.web_socket_idle_timeout,
             close_timeout=self._config.web_socket_close_timeout,
@@ -170,55 +192,30 @@ class WebSocketProxy:
             "first": backend.first,
         }
         await send(message)
-        with self._session(request, tunnel):
-            try:
-                await asyncio.wait({tunnel.ended})
-            except asyncio.CancelledError:  # uvicorn's way to say that the grace is over
-                tunnel.close(*SERVICE_RESTART)
-                await asyncio.wait({tunnel.ended}, timeout=LAST_WORDS)
-                tunnel.abort()
+        return tunnel
 
     async def _relay(
-        self,
-        request: Request,
-        relay: Relay,
-        subprotocol: str | None,
-        headers: RawHeaders,
-        send: Send,
-    ) -> None:
+        self, backend: Switched, relay: Relay, headers: RawHeaders, send: Send
+    ) -> Relay:
+        relay.leg.take_over(backend.transport, backend.first)
         message = {
             "type": "websocket.accept",
-            "subprotocol": subprotocol,
+            "subprotocol": relay.leg.subprotocol,
             "headers": without_handshake(headers),
         }
         await send(message)
-        with self._session(request, relay):
-            await relay.run(idle_timeout=self._config.web_socket_idle_timeout)
-
-    @contextmanager
-    def _session(self, request: Request, session: Tunnel | Relay) -> Iterator[None]:
-        """Live from here on: known to `aclose`, and one record when it ends."""
-        request.record.status = 101
-        self._live.add(session)
-        try:
-            yield
-        finally:
-            self._live.discard(session)
-            record = request.record
-            record.bytes_in, record.messages_in = (
-                session.from_client.size,
-                session.from_client.messages,
-            )
-            record.bytes_out = session.from_backend.size
-            record.messages_out = session.from_backend.messages
-            record.close_code, record.closed_by = session.close_code, session.closed_by
+        return relay
 
     async def _pass_refusal(
-        self, request: Request, attempt: Attempt[Answer], headers: RawHeaders, send: Send
+        self,
+        request: Request,
+        attempt: Attempt[None],
+        refusal: Refusal,
+        headers: RawHeaders,
+        send: Send,
     ) -> None:
         """The backend's own answer, as it is; cut where the backend cut it."""
-        record, refusal = request.record, attempt.answer
-        assert isinstance(refusal, Refusal)
+        record = request.record
         record.status = refusal.status
         if not await _begin_refusal(send, request.scope, refusal.status, headers, refusal.reason):
             return

@@ -11,12 +11,18 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Send
 
+from app.config import ServerConfig
 from app.idle_watch import IdleWatch
+from app.upstream.websocket_offer import RelayOffer
 from app.upstream.websocket_relay import RelayLeg
-from app.websocket_frames import ABNORMAL, GOING_AWAY, NO_CODE, sendable
-
-LAST_WORDS = 1.0
-"""Seconds that a client has to take a close frame of ours."""
+from app.websocket_frames import (
+    ABNORMAL,
+    GOING_AWAY,
+    LAST_WORDS,
+    NO_CODE,
+    SERVICE_RESTART,
+    sendable,
+)
 
 
 @dataclass(slots=True)
@@ -40,32 +46,37 @@ class Relay:
         first: asyncio.Future[Message],
         receive: Receive,
         send: Send,
-        leg: RelayLeg,
+        offer: RelayOffer,
+        config: ServerConfig,
         *,
         exact: bool,
     ) -> None:
         self._first = first  # a receive() that has begun already
         self._receive = receive
         self._send = send
-        self._leg = leg
+        self.leg = RelayLeg(offer, config)
+        """The backend's side, not yet connected."""
+        self._idle_timeout = config.web_socket_idle_timeout
         self._exact = exact  # the server can close without a code, as a backend may
         loop = asyncio.get_running_loop()
         self._stop: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
-        self._last_words = (0, "")
+        self._last_words = 0
         self.from_client = Traffic()
         self.from_backend = Traffic()
         self.close_code = ABNORMAL
         self.closed_by = ""
 
-    async def run(self, *, idle_timeout: float = 0.0) -> None:
-        """Relay until both ends are closed."""
-        watch = IdleWatch(idle_timeout, self._seen, self._idle) if idle_timeout else None
+    async def run(self) -> None:
+        """Relay until both ends are closed. A cancellation ends it with 1012 first."""
+        watch: IdleWatch | None = None
+        if self._idle_timeout:
+            watch = IdleWatch(self._idle_timeout, self._seen, self._idle)
         try:
             await self._pump()
             if not self.closed_by:
                 await self._say_goodbye()
-            await self._leg.closed
+            await self.leg.closed
         finally:
             if watch is not None:
                 watch.stop()
@@ -78,7 +89,7 @@ class Relay:
         try:
             await asyncio.wait({up, down, self._stop}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self.close(1012, "service restart")  # uvicorn's way to say that the grace is over
+            self.close(SERVICE_RESTART)  # uvicorn's way to say that the grace is over
         finally:
             for pump in (up, down):
                 pump.cancel()
@@ -87,15 +98,15 @@ class Relay:
             if isinstance(result, Exception):
                 raise result
 
-    def close(self, code: int, reason: str = "") -> None:
+    def close(self, code: int) -> None:
         """End behind the message under way: `code` to the client, 1001 to the backend."""
         if not self._stop.done():
-            self._last_words = (code, reason)
+            self._last_words = code
             self._stop.set_result(None)
 
     def abort(self) -> None:
         """Cut the backend's connection now; the client's goes with it."""
-        self._leg.abort()
+        self.leg.abort()
 
     async def _pump_up(self) -> None:
         message = await self._first
@@ -103,50 +114,50 @@ class Relay:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or NO_CODE
                 self._ended("client", code)
-                self._leg.close(code, message.get("reason") or "")
+                self.leg.close(code, message.get("reason") or "")
                 return
             text = message.get("text")
             data: str | bytes = text if text is not None else message["bytes"]
             self.from_client.count(data)
-            await self._leg.send(data)
+            await self.leg.send(data)
             message = await self._receive()
 
     async def _pump_down(self) -> None:
-        while (data := await self._leg.receive()) is not None:
+        while (data := await self.leg.receive()) is not None:
             self.from_backend.count(data)
             await self._to_client(
                 {"type": "websocket.send", "text" if isinstance(data, str) else "bytes": data}
             )
-        code = self._leg.code
+        code = self.leg.code
         self._ended("backend", code)
         if code != NO_CODE or not self._exact:
             code = sendable(code)
-        await self._to_client({"type": "websocket.close", "code": code, "reason": self._leg.reason})
+        await self._to_client({"type": "websocket.close", "code": code, "reason": self.leg.reason})
 
     async def _to_client(self, message: Message) -> None:
         try:
             await self._send(message)
         except OSError:  # gone (ASGI, Disconnected Client - send Exception)
             self._ended("client", ABNORMAL)
-            self._leg.abort()
+            self.leg.abort()
 
     async def _say_goodbye(self) -> None:
-        code, reason = self._last_words
+        code = self._last_words
         self._ended("proxy", code)
-        self._leg.close(GOING_AWAY)
+        self.leg.close(GOING_AWAY)
         try:
             async with asyncio.timeout(LAST_WORDS):
-                await self._to_client({"type": "websocket.close", "code": code, "reason": reason})
-                await self._leg.closed
+                await self._to_client({"type": "websocket.close", "code": code})
+                await self.leg.closed
         except TimeoutError:
-            self._leg.abort()
+            self.leg.abort()
 
     def _ended(self, who: str, code: int) -> None:
         if not self.closed_by:
             self.closed_by, self.close_code = who, code
 
     def _idle(self) -> None:
-        self.close(GOING_AWAY, "idle for too long")
+        self.close(GOING_AWAY)
 
     def _seen(self) -> int:
         return self.from_client.messages + self.from_backend.messages

@@ -13,7 +13,15 @@ from functools import partial
 
 from app.idle_watch import IdleWatch
 from app.server.tunnel_leg import Leg, close_frame, keep_alive
-from app.websocket_frames import ABNORMAL, BAD_GATEWAY, GOING_AWAY, FrameTracker, sendable
+from app.websocket_frames import (
+    ABNORMAL,
+    BAD_GATEWAY,
+    GOING_AWAY,
+    LAST_WORDS,
+    SERVICE_RESTART,
+    FrameTracker,
+    sendable,
+)
 
 LINGER = 1.0
 """Seconds after one side's end in which the other has to take or close something."""
@@ -86,11 +94,18 @@ class Tunnel:
             else:
                 leg.transport.resume_reading()
         if self.idle_timeout:
-            self._idle = IdleWatch(
-                self.idle_timeout, self._seen, lambda: self.close(GOING_AWAY, "idle for too long")
-            )
+            self._idle = IdleWatch(self.idle_timeout, self._seen, lambda: self.close(GOING_AWAY))
 
-    def close(self, code: int, reason: str = "") -> None:
+    async def run(self) -> None:
+        """Wait until both connections are gone. A cancellation ends the session with 1012 first."""
+        try:
+            await asyncio.shield(self.ended)
+        except asyncio.CancelledError:  # uvicorn's way to say that the grace is over
+            self.close(SERVICE_RESTART)
+            await asyncio.wait({self.ended}, timeout=LAST_WORDS)
+            self.abort()
+
+    def close(self, code: int) -> None:
         """End the session between two frames: `code` to the client, 1001 to the backend.
 
         The ends have `close_timeout` to agree; a second call changes nothing.
@@ -98,7 +113,7 @@ class Tunnel:
         if self.close_code is not None:
             return
         self._ends_by("proxy", code)
-        self.backend.stop(close_frame(code, reason, mask=False))
+        self.backend.stop(close_frame(code, mask=False))
         self.client.stop(close_frame(GOING_AWAY, mask=True))
         self._expect_close()
 

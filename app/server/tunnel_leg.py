@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
-def close_frame(code: int, reason: str = "", *, mask: bool) -> bytes:
+def close_frame(code: int, *, mask: bool) -> bytes:
     """A whole close frame; `code` must be one that may be sent."""
-    return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=mask)
+    return Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=mask)
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:

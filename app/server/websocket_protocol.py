@@ -16,6 +16,7 @@ from uvicorn.config import Config as UvicornConfig
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 
@@ -53,6 +54,13 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     server.ws_per_message_deflate = config.web_socket_compression
     # Both libraries tell every handshake as news; the access log tells every session.
     logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
+
+
+HELD_IN_A_TUNNEL = (
+    "close_timer", "connections", "handshake_complete", "initial_response", "logger", "release",
+    "tasks", "transport",
+)  # fmt: skip
+"""What uvicorn looks at when the application returns, and what the tunnel's end needs."""
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -118,12 +126,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             else:
                 self.handle_events()
 
+    def handle_cont(self, event: Frame) -> None:
+        """Join as it comes: a list of a million fragments would be far larger than their bytes."""
+        if isinstance(self.frames[0], bytes):
+            self.frames = [bytearray(self.frames[0])]  # type: ignore[list-item]
+        self.frames[0] += event.data
+        if event.fin:
+            self.send_receive_event_to_app()
+
     def send_receive_event_to_app(self) -> None:
         """As the stock class; but what a client did wrong needs no traceback."""
-        parts, self.frames = self.frames, []
+        data, self.frames = bytes(self.frames[0]), []
         if self.close_sent:
             return  # nobody reads it, and the answer to our close frame is still to come
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
         if self.curr_msg_data_type == "bytes":
             self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
         else:
@@ -219,8 +234,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.connections.add(tunnel.client)  # type: ignore[arg-type]
         tunnel.ended.add_done_callback(partial(self._tunnel_ended, tunnel))
         tunnel.join(self.transport, message["backend"], self.early, message["first"])
-        # 5,000 idle sockets should not hold 5,000 frame parsers that nobody feeds.
-        del self.conn, self.request, self.response, self.early, self.frames
+        # 5,000 idle sockets should not hold 5,000 frame parsers and queues that nobody feeds.
+        self.__dict__ = {name: self.__dict__[name] for name in HELD_IN_A_TUNNEL}
 
     def _tunnel_ended(self, tunnel: Tunnel, _: object) -> None:
         self.connections.discard(tunnel.client)

@@ -29,7 +29,7 @@ class RelayLeg(asyncio.Protocol):
         self._ping = config.web_socket_ping
         self._close_timeout = config.web_socket_close_timeout
         self._messages: deque[str | bytes] = deque()
-        self._parts: list[bytes] = []
+        self._joined = bytearray()
         self._text = False
         self._paused = False
         self._flushing = False
@@ -129,13 +129,15 @@ class RelayLeg(asyncio.Protocol):
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             if frame.opcode is not Opcode.CONT:
                 self._text = frame.opcode is Opcode.TEXT
-            self._parts.append(bytes(frame.data))
-            if frame.fin:
-                self._message()
+            if frame.fin and not self._joined:
+                self._message(bytes(frame.data))
+            else:  # joined as they come: a list of a million would be far larger than their bytes
+                self._joined += frame.data
+                if frame.fin:
+                    data, self._joined = bytes(self._joined), bytearray()
+                    self._message(data)
 
-    def _message(self) -> None:
-        parts, self._parts = self._parts, []
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
+    def _message(self, data: bytes) -> None:
         if self._ended:
             return
         try:

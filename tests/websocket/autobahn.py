@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 from kosoku import FailureError, run_fuzzingclient
+from websockets.asyncio import messages
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 
@@ -24,9 +25,12 @@ from tests.websocket.serving import proxying
 
 HOST = b"127.0.0.1"
 """kosoku sends the name it connects to."""
-AT_ONCE = 64
+AT_ONCE = 16
 AGAIN = 5
 """Runs of a case whose outcome depends on who is faster, before it counts as different."""
+
+# The library's server takes messages of 4096 fragments, the cases 9.3 and 9.4 send 65,536.
+messages.MAX_FRAGMENTS = 1 << 20
 
 Outcome = tuple[str, str, int | None]
 
@@ -65,12 +69,21 @@ async def same(case: str, way: str, urls: dict[str, str], outcome: Outcome) -> b
     return bool(direct & here)
 
 
-async def outcomes(url: str, cases: Sequence[str]) -> dict[str, Outcome]:
+async def outcomes(url: str, cases: Sequence[str], at_once: int = AT_ONCE) -> dict[str, Outcome]:
+    """What each case came to. A failed one is run again alone: some of them are against time."""
     try:
-        results = await run_fuzzingclient(url, cases, concurrency=AT_ONCE)
+        results = await run_fuzzingclient(url, cases, concurrency=at_once)
     except FailureError as failure:
         results = failure.results
-    return {result.case_id: outcome(result) for result in results}
+    found = {result.case_id: outcome(result) for result in results}
+    failed = [case for case, it in found.items() if is_failure(it)]
+    if failed and at_once > 1:
+        found |= await outcomes(url, failed, at_once=1)
+    return found
+
+
+def is_failure(outcome: Outcome) -> bool:
+    return not {"FAILED", "ERROR", "WRONG CODE", "UNCLEAN"}.isdisjoint(outcome)
 
 
 def outcome(result: Any) -> Outcome:

@@ -98,6 +98,16 @@ async def test_a_tunnel_knows_no_limit_of_its_own() -> None:
         assert await client.recv() == b"x" * 11
 
 
+async def test_a_message_in_more_fragments_than_bytes(mode: str) -> None:
+    async with echo_backend() as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.open()
+        wire.frame(Opcode.TEXT, b"", fin=False)
+        for i in range(1000):
+            wire.frame(Opcode.CONT, b"x" * (i % 2), fin=False)
+        wire.frame(Opcode.CONT, b"")
+        assert (await wire.read_frame()).data == b"x" * 500
+
+
 @pytest.mark.parametrize("fragments", [1, 3])
 async def test_a_client_that_sends_too_much_is_told_so(fragments: int) -> None:
     async with (

@@ -50,7 +50,7 @@ async def test_the_end_of_the_grace_is_a_1012(mode: str) -> None:
         with pytest.raises(ConnectionClosedError) as ended:
             await client.recv()
         assert ended.value.rcvd is not None
-        assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (1012, "service restart")
+        assert ended.value.rcvd.code == 1012
         record = await proxy.records.get()
     assert (record.closed_by, record.close_code) == ("proxy", 1012)
 
