@@ -53,6 +53,12 @@ def test_a_changed_weight_moves_keys_only_to_or_from_its_backend() -> None:
         assert heavy.winner(key) in (light.winner(key), 2)
 
 
+def test_weights_count_alike_among_few_and_among_many() -> None:
+    few = Rendezvous(urls(16), [1.0, 2.0] * 8)
+    many = Rendezvous(urls(17), [1.0, 2.0] * 8 + [1e-9])  # who hardly ever wins
+    assert [few.winner(key) for key in KEYS[:3000]] == [many.winner(key) for key in KEYS[:3000]]
+
+
 def test_every_process_agrees() -> None:
     winner = Rendezvous(urls(40), [1.0] * 40).winner
     assert [winner(b"%d" % i) for i in range(8)] == [4, 0, 0, 33, 7, 18, 33, 27]
