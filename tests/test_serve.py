@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.backends import answer, answering
+from tests.backends import Conversation, answer, answering, scripted
 from tests.processes import command, serve, write_config
 from tests.redis_servers import RedisServer, until
 
@@ -138,3 +139,38 @@ async def test_a_bare_uvicorn_gets_our_protocols_and_adds_nothing(
         assert b"\r\ndate:" not in reply
         assert b"\r\nserver:" not in reply
         assert b" 400 " in await service.ask("a.test\r\nHost: b.test")
+
+
+async def test_bodies_pass_without_staying_in_memory(tmp_path: Path, valkey: RedisServer) -> None:
+    size = 192 * 2**20
+
+    async def script(conversation: Conversation) -> None:
+        head = await conversation.head()
+        if head.line[0] == b"POST":
+            left = size
+            while left:
+                left -= len(await conversation.reader.read(2**20))
+            await conversation.send(answer())
+            return
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 2**20):
+            await conversation.send(bytes(2**20))
+
+    async with serve(tmp_path, valkey.url, workers=1) as service, scripted(script) as backend:
+        async with valkey.client as client:
+            await client.rpush("frontend:a.test", "id", backend.url)
+        worker = psutil.Process(service.workers()[0])
+        before = worker.memory_info().rss
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(size // 2**20):
+            await reader.readexactly(2**20)
+        assert worker.memory_info().rss - before < 30 * 2**20
+        writer.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 2**20):
+            writer.write(bytes(2**20))
+            await writer.drain()
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        assert worker.memory_info().rss - before < 30 * 2**20
+        writer.close()
