@@ -130,6 +130,13 @@ class Backend:
         self.port = port
         self.wires: list[Wire] = []
         self.arrived: asyncio.Queue[Wire] = asyncio.Queue()
+        self.server: Server | None = None
+
+    def vanish(self) -> None:
+        """Cut every connection of an echo server."""
+        assert self.server is not None
+        for connection in self.server.connections:
+            connection.transport.abort()
 
     @property
     def url(self) -> str:
@@ -211,7 +218,9 @@ async def echo_backend(**options: object) -> AsyncIterator[Backend]:
     """A backend that is a real WebSocket server; options are `websockets.serve`'s."""
     options = {"max_size": None, "compression": None, **options}
     async with serve(echo, "127.0.0.1", 0, **options) as server:  # type: ignore[arg-type]
-        yield Backend(port_of(server))
+        here = Backend(port_of(server))
+        here.server = server
+        yield here
 
 
 def port_of(server: Server) -> int:

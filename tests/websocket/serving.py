@@ -78,7 +78,8 @@ class Proxy:
         """The library's client; no compression unless asked for."""
         options = {"max_size": None, "compression": None, "proxy": None, **options}
         where = {"host": "127.0.0.1", "port": self.port}
-        return connect(f"ws://{HOST.decode()}{target}", **where, **options)
+        scheme = "wss" if "ssl" in options else "ws"
+        return connect(f"{scheme}://{HOST.decode()}{target}", **where, **options)
 
     async def raw(self) -> Wire:
         """A connection on which nothing was sent."""
@@ -110,14 +111,27 @@ class Proxy:
 
 @asynccontextmanager
 async def proxying(
-    *urls: str, mode: str = "tunnel", grace: float = 5, host: bytes = HOST, **keys: Any
+    *urls: str,
+    mode: str = "tunnel",
+    grace: float = 5,
+    host: bytes = HOST,
+    stock: bool = False,
+    backend_ca: str | None = None,
+    certificate: str | None = None,
+    **keys: Any,
 ) -> AsyncIterator[Proxy]:
-    """A proxy that routes `host` to these backends; `keys` are of `server`, as in the file."""
-    config = config_of(mode, keys)
+    """A proxy that routes `host` to these backends; `keys` are of `server`, as in the file.
+
+    `stock`: under uvicorn's own protocol classes. `certificate` (PEM) is what the
+    proxy shows to clients, `backend_ca` whom it trusts behind `https://`.
+    """
+    values = {"accessLog": None, "snapshot": None, "webSocketRelay": mode == "relay"} | keys
+    config = parse(json.dumps({"server": values, "backendTLS": {"ca": backend_ca}}))
     routes = FixedRoutes(*urls, host=host)
     records: asyncio.Queue[AccessRecord] = asyncio.Queue()
     app = create_app(config, store=routes)
-    server = await started(app, config, grace)
+    options = {"timeout_graceful_shutdown": grace, "ssl_certfile": certificate}
+    server = await started(app, None if stock else config, **options)
     app.router.default.websocket._gateway._log = records.put_nowait  # in place of the file's writer
     port = server.servers[0].sockets[0].getsockname()[1]
     proxy = Proxy(port, server, routes, records)
@@ -133,18 +147,13 @@ async def proxying(
         await asyncio.gather(*server.server_state.tasks)
 
 
-def config_of(mode: str, keys: dict[str, Any]) -> Config:
-    values = {"accessLog": None, "snapshot": None, "webSocketRelay": mode == "relay"} | keys
-    return parse(json.dumps({"server": values}))
-
-
-async def started(app: ASGIApp, config: Config, grace: float) -> uvicorn.Server:
-    """A server that listens, as if it had been run."""
-    settings = uvicorn_config(
-        app, Edge(), host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=grace
-    )
+async def started(app: ASGIApp, config: Config | None, **options: Any) -> uvicorn.Server:
+    """A server that listens, as if it had been run; without `config` with stock protocols."""
+    options = {"host": "127.0.0.1", "port": 0, "log_config": None, **options}
+    settings = uvicorn_config(app, None if config is None else Edge(), **options)
     settings.load()
-    install(settings, config.server)
+    if config is not None:
+        install(settings, config.server)
     server = uvicorn.Server(settings)
     server.lifespan = settings.lifespan_class(settings)
     await server.startup()

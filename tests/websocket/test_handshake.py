@@ -206,6 +206,33 @@ async def test_an_answer_that_no_client_may_take_is_a_502(mode: str, bad: str) -
         assert (await wire.read_head()).startswith(b"HTTP/1.1 502 ")
 
 
+@pytest.mark.parametrize("sent", [None, 0, 20], ids=["connected", "asked", "half answered"])
+async def test_a_backend_that_resets_is_a_502(mode: str, sent: int | None) -> None:
+    async def script(wire: Wire) -> None:
+        if sent is not None:
+            wire.write(switching(await wire.read_head())[:sent])
+            await wire.writer.drain()
+        wire.reset()
+
+    async with backend(script) as there, proxying(there.url, mode=mode, retryOnError=0) as proxy:
+        wire = await proxy.ask()
+        assert (await wire.read_head()).startswith(b"HTTP/1.1 502 ")
+        await wire.rest()
+
+
+@pytest.mark.parametrize("how_much", [0.5, 1])
+async def test_a_client_that_resets_leaves_nothing_behind(mode: str, how_much: float) -> None:
+    async with backend(open_socket) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.raw()
+        request = b"GET / HTTP/1.1\r\nHost: %b\r\nUpgrade: websocket\r\n" % HOST
+        wire.write(request[: int(len(request) * how_much)])
+        await wire.writer.drain()
+        wire.reset()
+        async with proxy.connect():
+            assert len(there.wires) == 1
+        assert len(proxy.server.server_state.tasks) <= 1
+
+
 async def test_a_backend_that_says_nothing_is_a_504(mode: str) -> None:
     async with (
         backend(silence) as there,
