@@ -124,10 +124,10 @@ class Answer:
 
     async def __anext__(self) -> bytes:
         while not self._chunks:
-            if self._error is not None:
-                raise self._error
             if self._ended:
                 raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error
             if self._connection is None:
                 raise RuntimeError("this answer has been closed")
             self._waiter = self._connection.new_future()

@@ -98,6 +98,7 @@ class Connection(asyncio.Protocol):
         """Write `request` and expect its answer; with `upload`, more follows by `write`."""
         self._receiver = receiver
         self._uploading = upload
+        self._watched = None
         self._parser.expect(to_head=to_head)
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
         if len(request) > LARGE:
@@ -161,7 +162,7 @@ class Connection(asyncio.Protocol):
         """The deadline has passed: close, unless a request is still moving out."""
         if self._receiver is None:
             self.abort()
-        elif not self._still_sending(now):
+        elif self._parser.state != START or not self._still_sending(now):
             self._fail(UpstreamTimeout())
 
     # -- asyncio.Protocol
@@ -228,11 +229,13 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """The answer is complete; if its request is too, the connection is free, or ends."""
-        self.deadline = NEVER
         if self._uploading:
+            self.deadline = NEVER
             return
-        if self._parser.keep and self.usable:
-            self.resume()
+        transport = self._transport
+        if self._parser.keep and transport is not None and not transport.is_closing():
+            if self.paused:
+                self.resume()
             self.served += 1
             self._owner.on_free(self)
         else:

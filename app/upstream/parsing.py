@@ -6,7 +6,7 @@ import httptools
 
 from app.errors import UpstreamBadAnswer
 from app.upstream import framing
-from app.upstream.framing import MAX_HEAD, MAX_INTERIM, SHORTEST_START, RawHeaders
+from app.upstream.framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START, RawHeaders
 
 # Where in an answer we are. Up to HEAD nothing of it is known for sure.
 START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)
@@ -73,7 +73,10 @@ class AnswerParser:
         if self._fields and self.state == COMPLETE and framing.size(self._fields) > MAX_HEAD:
             raise UpstreamBadAnswer("the backend's answer has too large a trailer")
         if state == HEAD and self.state != HEAD:
-            self._judge(body)
+            ordinary = self.status in ORDINARY and self.reason in REASONS
+            # Of an ordinary answer that is here to its end, httptools has found all there is.
+            if self.state != COMPLETE or not ordinary or self._chunked or self._to_head:
+                self._judge(body)
         return body
 
     def eof(self) -> bool:
@@ -158,9 +161,6 @@ class AnswerParser:
 
     def _judge(self, body: bytes) -> None:
         """The head is complete, and `body` came with it: may it be passed on, what follows?"""
-        ordinary = self.status in ORDINARY and self.reason in framing.REASONS
-        if self.state == COMPLETE and ordinary and not self._chunked and not self._to_head:
-            return  # what httptools has found is all there is to know
         framing.check_status(self.status, self.reason)
         length = framing.body_length(
             self.status, self.headers, to_head=self._to_head, http10=self._http10

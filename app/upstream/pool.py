@@ -66,6 +66,8 @@ class Pool:
         self.limits = limits
         self.tcp_timeout = limits.tcp
         self.response_timeout = limits.response
+        self._age = limits.age if limits.keep_alive else 0.0
+        self._idle_timeout = limits.idle
         self._tls = tls
         self._on_unused = on_unused
         self._loop = asyncio.get_running_loop()
@@ -148,11 +150,14 @@ class Pool:
 
     def on_free(self, connection: Connection) -> None:
         now = self._clock()
-        if not self.limits.keep_alive or now - connection.born >= self.limits.age:
+        if now - connection.born >= self._age:
             connection.abort()
             return
-        connection.deadline = now + self.limits.idle
-        self._offer(connection)
+        connection.deadline = now + self._idle_timeout
+        if self._queue:
+            self._offer(connection)
+        else:
+            self._idle.append(connection)
 
     def on_closed(self, connection: Connection) -> None:
         self._open.discard(connection)
