@@ -169,14 +169,21 @@ class Memory:
             del self._by_key[served.frontend.key]
 
     def suspect(self, host: str) -> None:
-        """What is known about `host` may be old."""
+        """What is known about `host` may be old, and so may marks that it shares with others."""
         self._fresh.pop(host, None)
         self._absent.pop(host, None)
+        served = self._kept.get(host)
+        if served is not None and served.by_host and served.by_host.pop(host, None):
+            served.rebuild(self._local)
 
     def suspect_all(self) -> None:
         """Everything that is known may be old."""
         self._fresh.clear()
         self._absent.clear()
+        for served in self._by_key.values():
+            if served.by_host:
+                served.by_host = None
+                served.rebuild(self._local)
 
     def suspect_frontend(self, key: str) -> None:
         """The list of `key` changed: suspect every host that it serves or would serve now."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import socket
+from contextlib import suppress
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 CHANGE, WORKER = "hipache:change", "hipache:worker:"
 PRESENT_EVERY, PRESENT_FOR = 5.0, 15
 """Seconds: how often a worker shows up, and after how long it counts as gone."""
-LOOK_EVERY = 0.01
+LOOK_EVERY = 0.005
 
 
 class Presence:
@@ -37,25 +38,20 @@ class Presence:
         self._told = False
         self._polls = False
         self._wake = asyncio.Event()
-        self._look = True
 
-    def told(self) -> None:
-        """Changes are told from now on, and nothing is remembered from before."""
-        self._told, self._look = True, True
+    def told(self, number: bytes) -> None:
+        """All changes up to this number have been told."""
+        self._told, self._seen = True, number or b"0"
         self._wake.set()
 
     def not_told(self) -> None:
         """Changes are not told for now: nothing is served without asking."""
-        self._told, self._look = False, True
+        self._told = False
+        self._wake.set()
 
     def polls(self) -> None:
         """Changes are never told: routes are believed for `delay` seconds."""
         self._polls = True
-        self._wake.set()
-
-    def changed(self) -> None:
-        """Somebody wants to know what we have seen; everything before this has been told."""
-        self._look = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -71,24 +67,24 @@ class Presence:
             await self._wait(self._delay if self._polls else PRESENT_EVERY)
 
     async def _show_up(self) -> None:
-        # While we believe that we are told, only what we were told counts: the connection may be
-        # broken without anybody having noticed yet.
-        if self._look or not self._told:
-            self._look = False
+        if not self._told:
             seen = await self._reading.get(self._change) or b"0"
             if self._polls:
                 await asyncio.sleep(self._delay)
+            if self._told:  # meanwhile; what we were told by then counts
+                return
             self._seen = seen
         await self._writing.set(self._key, self._seen, ex=PRESENT_FOR)
 
     async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), max(seconds, 0.1))
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.1)):
+                await self._wake.wait()
 
     async def leave(self) -> None:
         """Nobody needs to wait for us any more."""
+        if not self._told:
+            return
         try:
             await self._writing.delete(self._key)
         except (RedisError, OSError):

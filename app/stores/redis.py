@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -160,13 +161,22 @@ class RedisStore:
         )
         told = _Told(listener, presence, self.prefix)
         prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO, CHANGE)]
+        change = self.prefix + CHANGE
+        tracker = Tracker(
+            self._reading, prefixes, on_keys=told.keys, listener=told, prepare=self.prepare,
+            landmark=change, on_landmark=presence.told,
+        )  # fmt: skip
+        told.look = tracker.look
         showing_up = asyncio.create_task(presence.run(), name="store presence")
         try:
-            await Tracker(self._reading, prefixes, told.keys, told, self.prepare).run()
+            await tracker.run()
             await showing_up
         finally:
-            showing_up.cancel()
-            await asyncio.wait([showing_up])
+            while not showing_up.done():
+                # redis-py may swallow one; and who waits for us may cancel us again meanwhile.
+                showing_up.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([showing_up], timeout=0.1)
             await presence.leave()
 
     async def prepare(self) -> None:
@@ -199,10 +209,10 @@ class _Told:
 
     def __init__(self, listener: Listener, presence: Presence, prefix: str) -> None:
         self._listener, self._presence, self._prefix = listener, presence, prefix
+        self.look: Callable[[], None] = lambda: None
 
     def tracking(self) -> None:
         self._listener.tracking()
-        self._presence.told()
 
     def lost(self, reason: str) -> None:
         self._listener.lost(reason)
@@ -219,7 +229,7 @@ class _Told:
         """Keys of a push; None: the server was flushed."""
         if keys is None:
             self._listener.everything_changed()
-            self._presence.changed()
+            self.look()
             return
         for raw in keys:
             kind, _, key = text(raw).removeprefix(self._prefix).partition(":")
@@ -228,4 +238,4 @@ class _Told:
             elif kind in ("dead", "dead-info"):
                 self._listener.marks_changed(key)
             else:
-                self._presence.changed()
+                self.look()

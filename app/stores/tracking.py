@@ -7,6 +7,8 @@ protocol: https://redis.io/docs/latest/develop/reference/client-side-caching/
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +19,8 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from app.errors import StoreUnavailable
 from app.stores.connections import Connections
+
+logger = logging.getLogger(__name__)
 
 PING_AFTER = 1.0
 """Seconds of silence after which the server is asked for a sign of life."""
@@ -53,17 +57,31 @@ class Tracker:
         self,
         connections: Connections,
         prefixes: Sequence[str],
+        *,
         on_keys: Callable[[list[bytes] | None], None],
         listener: Listener,
         prepare: Callable[[], Awaitable[None]],
+        landmark: str,
+        on_landmark: Callable[[bytes], None],
     ) -> None:
         """`on_keys` gets the changed keys, or None when all of them changed. `prepare` is awaited
-        before every attempt to connect; it may raise StoreUnavailable."""
+        before every attempt to connect; it may raise StoreUnavailable.
+
+        `on_landmark` gets the value of the key `landmark` at first and whenever `look` was called.
+        It is read on the tracking connection, so that all that was changed before it has been
+        told: an answer from another connection could be ahead of the pushes.
+        """
         self._prepare = prepare
+        self._landmark, self._on_landmark = landmark, on_landmark
+        self._looking = False
         self._connections = connections
         self._prefixes = prefixes
         self._on_keys = on_keys
         self._listener = listener
+
+    def look(self) -> None:
+        """Read the landmark again. May be called from `on_keys`."""
+        self._looking = True
 
     async def run(self) -> None:
         """Track until cancelled, or until the server refuses."""
@@ -74,6 +92,7 @@ class Tracker:
                 async with self._connected() as connection:
                     pause = FIRST_PAUSE
                     self._listener.tracking()
+                    self._looking = True
                     await self._listen(connection)
             except Refused as exc:
                 self._listener.refused(str(exc))
@@ -113,11 +132,22 @@ class Tracker:
 
     async def _listen(self, connection: AbstractConnection) -> None:
         while True:
+            if self._looking:
+                self._looking = False
+                await self._look(connection)
             heard = await connection.read_response(
                 timeout=PING_AFTER, push_request=True, disconnect_on_error=False
             )
             if heard is None:
                 await self._ping(connection)
+
+    async def _look(self, connection: AbstractConnection) -> None:
+        try:
+            value = await self._ask(connection, "GET", self._landmark)
+        except ResponseError as exc:
+            logger.info("landmark unreadable cause=%s", exc)  # an ACL may not allow it
+        else:
+            self._on_landmark(value)
 
     async def _ping(self, connection: AbstractConnection) -> None:
         try:
@@ -126,12 +156,16 @@ class Tracker:
             self._listener.unreachable(str(exc))
             raise
 
-    async def _ask(self, connection: AbstractConnection, *command: str) -> None:
+    async def _ask(self, connection: AbstractConnection, *command: str) -> bytes:
         """Send a command and read past pushes to its answer."""
         await connection.send_command(*command, check_health=False)
-        answer = await connection.read_response(timeout=PONG_WITHIN, disconnect_on_error=False)
-        if answer is None:
-            raise ConnectionError(f"no answer to {command[0]} in {PONG_WITHIN:g} s")
+        try:
+            async with asyncio.timeout(PONG_WITHIN):
+                # Infinite, since redis-py answers None both to silence and to an absent key.
+                answer = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+        except TimeoutError:
+            raise ConnectionError(f"no answer to {command[0]} in {PONG_WITHIN:g} s") from None
+        return b"" if answer is None else bytes(answer)
 
     async def _pushed(self, message: list[Any]) -> bool:
         self._on_keys(message[1])

@@ -1,0 +1,171 @@
+"""Whatever is done to the store and its connections: once told, the cache says what is true."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from app.config import Config, LruCache, ServerConfig
+from app.errors import FrontendNotFound
+from app.routing import lookup_keys
+from app.stores import open_store
+from app.stores.tables import open_table
+from tests.redis_servers import RedisServer
+
+T = TypeVar("T")
+
+SIZE = 5
+HOSTS = ("a.b.c", "x.b.c", "b.c", "c", "d", "[::1]")
+hosts = st.sampled_from(HOSTS)
+keys = st.sampled_from((*HOSTS, "*.b.c", "*.c", "*"))
+rows = st.lists(st.sampled_from([f"http://127.0.0.1:{n}" for n in range(1, 5)]), max_size=3)
+indexes = st.integers(0, 3)
+
+
+class CacheAndServer(RuleBasedStateMachine):
+    """A cache of five hosts over a real server, beside two dictionaries."""
+
+    server: ClassVar[RedisServer]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.lists: dict[str, list[str]] = {}
+        self.dead: dict[str, set[int]] = {}
+        config = Config(
+            driver=(self.server.url,),
+            server=ServerConfig(snapshot=None, lru_cache=LruCache(size=SIZE)),
+        )
+        self.store, self.table = open_store(config), open_table(config)
+        self.redis = self.server.client
+        self.run(self.redis.flushall())
+        self.run(self.store.start())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    @rule(key=keys, urls=rows)
+    def write(self, key: str, urls: list[str]) -> None:
+        async def work() -> None:
+            async with self.redis.pipeline() as pipe:
+                pipe.delete(f"frontend:{key}").rpush(f"frontend:{key}", "id", *urls)
+                await pipe.execute()
+
+        self.run(work())
+        self.lists[key] = urls
+
+    @rule(key=keys, url=st.just("http://127.0.0.1:9"))
+    def append(self, key: str, url: str) -> None:
+        self.run(self.redis.rpush(f"frontend:{key}", url))
+        if key in self.lists:
+            self.lists[key] = [*self.lists[key], url]
+        else:
+            self.lists[key] = []  # what stands first is the identifier
+
+    @rule(key=keys)
+    def remove(self, key: str) -> None:
+        self.run(self.redis.delete(f"frontend:{key}"))
+        self.lists.pop(key, None)
+
+    @rule(key=keys)
+    def lapse(self, key: str) -> None:
+        async def work() -> None:
+            await self.redis.pexpire(f"frontend:{key}", 1)
+            while await self.redis.exists(f"frontend:{key}"):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+        self.run(work())
+        self.lists.pop(key, None)
+
+    @rule(key=keys, index=indexes)
+    def mark(self, key: str, index: int) -> None:
+        self.run(self.redis.sadd(f"dead:{key}", index))
+        self.dead.setdefault(key, set()).add(index)
+
+    @rule(key=keys)
+    def unmark(self, key: str) -> None:
+        self.run(self.redis.delete(f"dead:{key}"))
+        self.dead.pop(key, None)
+
+    @rule()
+    def flush(self) -> None:
+        async def work() -> None:
+            await self.redis.flushall()
+            while not await self.redis.keys("hipache:worker:*"):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)  # `wait` knows only workers that have shown up again
+
+        self.run(work())
+        self.lists.clear()
+        self.dead.clear()
+
+    @rule()
+    def drop_the_tracking_connection(self) -> None:
+        async def work() -> None:
+            for client in await self.redis.client_list():
+                if "t" in client["flags"]:
+                    await self.redis.client_kill_filter(_id=client["id"])
+
+        self.run(work())
+
+    @rule(host=hosts)
+    def ask(self, host: str) -> None:
+        """Only so that reads are under way while something changes."""
+        self.loop.create_task(self._find(host))
+
+    @rule(order=st.permutations(HOSTS))
+    def compare(self, order: list[str]) -> None:
+        workers, missing = self.run(self.table.wait(5))
+        assert (workers, missing) == (1, [])
+        for host in (*order, *order):  # the second time most of it comes from memory
+            self.check(host, self.run(self._find(host)))
+
+    async def _find(self, host: str) -> tuple[str, list[str], set[str]] | None:
+        try:
+            route = self.store.known(host) or await self.store.find(host)
+        except FrontendNotFound:
+            return None
+        urls = [backend.url for backend in route.frontend.backends]
+        return route.frontend.key, urls, set(route.marks)
+
+    def check(self, host: str, found: tuple[str, list[str], set[str]] | None) -> None:
+        key = next((key for key in lookup_keys(host) if key in self.lists), None)
+        if key is None:
+            assert found is None
+            return
+        assert found is not None
+        assert found[:2] == (key, self.lists[key])
+        # A wildcard's hosts share what is marked for one of them, once somebody asked for it.
+        ours = self.marked(key, key) | self.marked(key, host)
+        others = set().union(*(self.marked(key, other) for other in HOSTS))
+        assert ours <= found[2] <= ours | others
+
+    def marked(self, key: str, under: str) -> set[str]:
+        indexes = self.dead.get(under, set())
+        return {url for index, url in enumerate(self.lists[key]) if index in indexes}
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        assert len(self.store._memory) <= SIZE
+        assert len(self.store._memory.absent()) <= SIZE
+
+    def teardown(self) -> None:
+        self.run(self.store.aclose())
+        self.run(self.table.aclose())
+        self.run(self.redis.aclose())
+        self.loop.close()
+
+
+def test_the_cache_says_what_a_dictionary_says(shared_valkey: RedisServer) -> None:
+    CacheAndServer.server = shared_valkey
+    run_state_machine_as_test(
+        CacheAndServer,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
