@@ -1,29 +1,25 @@
-"""What HTTP and WebSocket requests have in common: from a scope to a backend that answers."""
+"""What HTTP and WebSocket requests have in common: their beginning, their route, their end."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from time import perf_counter, time
-from typing import Generic, TypeVar
 
 from starlette.types import Scope
 
 from app.access_log import AccessRecord
+from app.attempts import Attempts
 from app.balancing import Balancer, RequestFacts
-from app.client_watch import Connection
-from app.errors import BadHost, ProxyError, UpstreamError
+from app.config import ServerConfig
+from app.errors import BadHost, ProxyError
 from app.headers import ForwardedFields, RawHeaders, field
-from app.health import RetryBudget, may_retry
 from app.health_reports import HealthReports
 from app.pages import ErrorPages
+from app.request import Request
 from app.request_ids import RequestIds
-from app.routing import Backend, Route, normalise_host
+from app.routing import Route, normalise_host
 from app.stores.base import Routes
-
-T = TypeVar("T")
 
 CLIENT_LEFT = 499
 """What the log says of a request whose client did not wait for an answer (nginx's word for it)."""
@@ -35,76 +31,6 @@ _AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _normalised = lru_cache(maxsize=8192)(normalise_host)
 
 
-class Request:
-    """One request as the proxy sees it, whatever its protocol."""
-
-    __slots__ = (
-        "backend", "client", "client_left", "connection", "facts", "headers", "host", "in_budget",
-        "method", "ours", "record", "route", "scope", "started", "target", "task",
-    )  # fmt: skip
-
-    scope: Scope
-    method: bytes
-    target: bytes
-    """Byte for byte; ASGI itself loses the difference of `/a` and `/a?`."""
-    headers: RawHeaders
-    host: bytes
-    """The `Host` field as it came; empty if there was none."""
-    client: str
-    """The peer's address, empty for a unix socket."""
-    ours: RawHeaders
-    """The fields that we add for the backend: who the client is, and the request's id."""
-    facts: RequestFacts
-    record: AccessRecord
-    route: Route | None
-    backend: Backend | None
-    """The one of the last attempt."""
-    started: float
-    """On `perf_counter`."""
-    in_budget: bool
-    """A retry was taken from the budget and is to be given back."""
-    client_left: bool
-    connection: Connection | None
-    """What our own server lets us do with the client's connection."""
-    task: asyncio.Task[None] | None
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.method = scope.get("method", "GET").encode("ascii")
-        self.headers = scope["headers"]
-        self.host = field(self.headers, b"host") or b""
-        peer = scope["client"]
-        self.client = peer[0] if peer else ""
-        self.in_budget = self.client_left = False
-        self.route = self.backend = None
-        extensions = scope.get("extensions") or {}
-        self.connection = connection = extensions.get("hipache.connection")
-        self.task = connection.task if connection is not None else asyncio.current_task()
-        self.target = extensions.get("hipache.target") or _target(scope)
-
-    def leave(self) -> None:
-        """The client has gone: end what runs for it."""
-        self.client_left = True
-        if self.task is not None:
-            self.task.cancel()
-
-
-@dataclass(slots=True)
-class Attempt(Generic[T]):
-    """An attempt that was answered, and by whom."""
-
-    route: Route
-    backend: Backend
-    answer: T
-    seconds_to_head: float
-
-
-def _target(scope: Scope) -> bytes:
-    path: bytes = scope["raw_path"]
-    query: bytes = scope["query_string"]
-    return path + b"?" + query if query else path
-
-
 class Gateway:
     """Everything that the requests of one worker share."""
 
@@ -114,20 +40,22 @@ class Gateway:
         routes: Routes,
         balancer: Balancer,
         reports: HealthReports,
-        budget: RetryBudget,
-        retries: int,
         pages: ErrorPages,
         forwarded: ForwardedFields,
         log: Callable[[AccessRecord], None] | None,
+        server: ServerConfig,
         worker: int = 0,
     ) -> None:
-        """`retries`: attempts after the first one, `server.retryOnError`."""
+        """`worker` is this one's number, for the log."""
         self.in_flight = 0
+        self.attempts = Attempts(
+            balancer,
+            reports,
+            retries=server.retry_on_error,
+            queue_timeout=server.queue_timeout,
+            in_flight=lambda: self.in_flight,
+        )
         self._routes = routes
-        self._balancer = balancer
-        self._reports = reports
-        self._budget = budget
-        self._retries = retries
         self._pages = pages
         self._forwarded = forwarded
         self._log = log
@@ -161,8 +89,6 @@ class Gateway:
     def end(self, request: Request) -> None:
         """The last byte is out, or nobody waits for it any more: write the log."""
         self.in_flight -= 1
-        if request.in_budget:
-            self._budget.give_back()
         record = request.record
         record.total_time = perf_counter() - request.started
         if request.client_left:
@@ -207,78 +133,6 @@ class Gateway:
         host = _normalised(request.host)
         route = request.route = self._routes.known(host) or await self._routes.find(host)
         return route
-
-    async def first_answer(
-        self,
-        request: Request,
-        route: Route,
-        connect: Callable[[Backend], Awaitable[T]],
-        *,
-        body_intact: Callable[[], bool] = lambda: True,
-    ) -> Attempt[T]:
-        """The first attempt in which a backend answers `connect`.
-
-        Tries backend after backend as far as `health.may_retry` allows; raises
-        the last attempt's error. `finished` must follow an answer.
-        """
-        balancer, record = self._balancer, request.record
-        tried: tuple[str, ...] = ()
-        while True:
-            backend = request.backend = balancer.pick(route, request.facts, tried)
-            balancer.started(route, backend)
-            record.attempts += 1
-            started = perf_counter()
-            try:
-                answer = await connect(backend)
-            except UpstreamError as error:
-                self._reports.failed(route, backend, error)
-                balancer.finished(route, backend)
-                if not self._retries_after(error, request, len(tried), body_intact()):
-                    raise
-                tried = record.retried_from = (*tried, backend.url)
-            except BaseException:
-                balancer.finished(route, backend)
-                raise
-            else:
-                record.head_time = perf_counter() - started
-                return Attempt(route, backend, answer, record.head_time)
-
-    def _retries_after(
-        self, error: UpstreamError, request: Request, retries: int, body_intact: bool
-    ) -> bool:
-        """Decide on a retry, and take it from the budget."""
-        allowed = may_retry(
-            error,
-            method=request.method,
-            body_intact=body_intact,
-            answer_started=False,
-            retries=retries,
-            limit=self._retries,
-        )
-        if allowed and not request.in_budget:
-            request.in_budget = allowed = self._budget.take(self.in_flight)
-        return allowed
-
-    def answered(
-        self, request: Request, attempt: Attempt[T], status: int, headers: RawHeaders
-    ) -> None:
-        """The head of an answer came: judge the backend, keep the client at it if asked to."""
-        route, backend = attempt.route, attempt.backend
-        self._reports.answered(route, backend, status, headers)
-        secure = request.scope["scheme"] in ("https", "wss")
-        cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
-        if cookie is not None:
-            headers.append((b"set-cookie", cookie))
-
-    def broke_off(self, attempt: Attempt[T], error: UpstreamError) -> None:
-        """The answer ended before its end."""
-        self._reports.failed(attempt.route, attempt.backend, error, answer_started=True)
-
-    def finished(self, attempt: Attempt[T]) -> None:
-        """An attempt that `first_answer` returned is over."""
-        self._balancer.finished(
-            attempt.route, attempt.backend, seconds_to_head=attempt.seconds_to_head
-        )
 
     def error_page(self, request: Request, error: ProxyError) -> tuple[RawHeaders, bytes]:
         """Fields and body of our own answer."""

@@ -12,10 +12,12 @@ from collections.abc import Awaitable
 
 from starlette.types import Receive, Scope, Send
 
+from app.attempts import Attempt
 from app.client_watch import ClientWatch
 from app.errors import ProxyError, UpstreamError
-from app.gateway import Attempt, Gateway, Request
+from app.gateway import Gateway
 from app.headers import field, has_body, request_headers, response_headers
+from app.request import Request
 from app.request_body import ClientLeft, RequestBody
 from app.routing import Backend, Route
 from app.upstream.client import AnyAnswer, UpstreamClient
@@ -74,7 +76,7 @@ class HttpProxy:
                 await self._relay(request, attempt, send)
             finally:
                 await attempt.answer.aclose()
-                self._gateway.finished(attempt)
+                self._gateway.attempts.finished(attempt)
         finally:
             if watch is not None:
                 watch.stop()
@@ -95,7 +97,7 @@ class HttpProxy:
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
             return client.open(backend, method, target, headers, content)
 
-        return self._gateway.first_answer(
+        return self._gateway.attempts.first_answer(
             request, route, open_answer, body_intact=lambda: body is None or body.replayable
         )
 
@@ -108,7 +110,7 @@ class HttpProxy:
         """Pass the answer down at the client's pace."""
         record, answer = request.record, attempt.answer
         headers = response_headers(answer.headers, answer.status)
-        self._gateway.answered(request, attempt, answer.status, headers)
+        self._gateway.attempts.answered(request, attempt, answer.status, headers)
         record.status = answer.status
         record.connect_time = answer.connect_time
         await send({
@@ -126,7 +128,7 @@ class HttpProxy:
                 record.bytes_out += len(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except UpstreamError as error:
-            self._gateway.broke_off(attempt, error)
+            self._gateway.attempts.broke_off(attempt, error)
             raise
         await send({"type": "http.response.body"})
 

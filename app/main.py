@@ -26,7 +26,6 @@ from app.errors import ConfigError
 from app.garbage import rare_collections
 from app.gateway import Gateway
 from app.headers import ForwardedFields
-from app.health import RetryBudget
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
 from app.log_files import AccessLog, access_log
@@ -165,11 +164,10 @@ def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog)
         routes=routes,
         balancer=balancer,
         reports=reports,
-        budget=RetryBudget(),
-        retries=server.retry_on_error,
         pages=ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d]),
         forwarded=ForwardedFields(server.trusted_proxies),
         log=log.write if log.enabled else None,
+        server=server,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
     )
 

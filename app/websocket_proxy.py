@@ -13,10 +13,12 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from app.attempts import Attempt
 from app.config import ServerConfig
 from app.errors import ProxyError, UpstreamError
-from app.gateway import Attempt, Gateway, Request
+from app.gateway import Gateway
 from app.headers import RawHeaders, request_headers, response_headers
+from app.request import Request
 from app.server.tunnel import Tunnel
 from app.server.websocket_protocol import TUNNEL
 from app.upstream.websocket import Dial, Refusal, Switched, switch
@@ -76,7 +78,7 @@ class WebSocketProxy:
             await session.run()
         finally:
             self._live.discard(session)
-            self._gateway.finished(attempt)
+            self._gateway.attempts.finished(attempt)
             up, down = session.from_client, session.from_backend
             record.bytes_in, record.messages_in = up.size, up.messages
             record.bytes_out, record.messages_out = down.size, down.messages
@@ -109,7 +111,7 @@ class WebSocketProxy:
         session: Session | None = None
         try:
             headers = response_headers(backend.headers, backend.status)
-            self._gateway.answered(request, attempt, backend.status, headers)
+            self._gateway.attempts.answered(request, attempt, backend.status, headers)
             if isinstance(backend, Refusal):
                 await self._pass_refusal(request, attempt, backend, headers, send)
             elif isinstance(offer, TunnelOffer):
@@ -125,7 +127,7 @@ class WebSocketProxy:
                 client.cancel()
             if session is None:
                 backend.abort()
-                self._gateway.finished(attempt)
+                self._gateway.attempts.finished(attempt)
         return attempt, session
 
     def _offer(self, request: Request) -> TunnelOffer | RelayOffer:
@@ -158,7 +160,7 @@ class WebSocketProxy:
             for result in await asyncio.gather(reaching, return_exceptions=True):
                 if isinstance(result, Attempt):
                     result.answer.abort()
-                    self._gateway.finished(result)
+                    self._gateway.attempts.finished(result)
             raise
 
     async def _reach(self, request: Request, offer: TunnelOffer | RelayOffer) -> Attempt[Answer]:
@@ -177,7 +179,7 @@ class WebSocketProxy:
             timeout=idle if timeout is None else timeout,
             idle=idle,
         )
-        return await self._gateway.first_answer(request, route, ask)
+        return await self._gateway.attempts.first_answer(request, route, ask)
 
     async def _tunnel(self, backend: Switched, headers: RawHeaders, send: Send) -> Tunnel:
         tunnel = Tunnel(
@@ -226,7 +228,7 @@ class WebSocketProxy:
             await send(_body(b""))
         except UpstreamError as error:
             record.error = str(error)
-            self._gateway.broke_off(attempt, error)  # returning here ends the connection
+            self._gateway.attempts.broke_off(attempt, error)  # returning here ends the connection
 
 
 async def _begin_refusal(

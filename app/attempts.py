@@ -1,0 +1,167 @@
+"""One request's attempts: backend after backend, as far as it is safe and of use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Generic, TypeVar
+
+from app.balancing import Balancer
+from app.errors import UpstreamError, UpstreamStale
+from app.headers import RawHeaders
+from app.health import RetryBudget, may_retry
+from app.health_reports import HealthReports
+from app.request import Request
+from app.routing import Backend, Route
+
+T = TypeVar("T")
+
+REPLACEMENTS = 3
+"""Kept connections that one request may find closed, each replaced without a word."""
+
+
+@dataclass(slots=True)
+class Attempt(Generic[T]):
+    """An attempt that was answered, and by whom."""
+
+    route: Route
+    backend: Backend
+    answer: T
+    seconds_to_head: float
+
+
+class Attempts:
+    """Makes the attempts of one worker, and tells the balancer and the health reports of each."""
+
+    def __init__(
+        self,
+        balancer: Balancer,
+        reports: HealthReports,
+        *,
+        retries: int,
+        queue_timeout: float,
+        in_flight: Callable[[], int],
+    ) -> None:
+        """`retries`: attempts after the first one; `queue_timeout`: seconds that one of them
+        waits for its place in the budget; `in_flight`: requests of this worker."""
+        self._balancer = balancer
+        self._reports = reports
+        self._retries = retries
+        self._places = RetryPlaces(queue_timeout, in_flight)
+
+    async def first_answer(
+        self,
+        request: Request,
+        route: Route,
+        connect: Callable[[Backend], Awaitable[T]],
+        *,
+        body_intact: Callable[[], bool] = lambda: True,
+    ) -> Attempt[T]:
+        """The first attempt in which a backend answers `connect`; `finished` must follow.
+
+        Goes on as far as `health.may_retry` allows; raises the last attempt's error.
+        """
+        balancer, record = self._balancer, request.record
+        tried: tuple[str, ...] = ()
+        replaced, in_budget = 0, False
+        try:
+            while True:
+                backend = request.backend = balancer.pick(route, request.facts, tried)
+                balancer.started(route, backend)
+                record.attempts += 1
+                started = perf_counter()
+                try:
+                    answer = await connect(backend)
+                except UpstreamError as error:
+                    self._reports.failed(route, backend, error)
+                    balancer.finished(route, backend)
+                    stale = isinstance(error, UpstreamStale)
+                    done, limit = (replaced, REPLACEMENTS) if stale else (len(tried), self._retries)
+                    if not may_retry(
+                        error, method=request.method, body_intact=body_intact(),
+                        answer_started=False, retries=done, limit=limit,
+                    ):  # fmt: skip
+                        raise
+                    if stale:
+                        replaced += 1
+                        continue
+                    in_budget = in_budget or await self._places.enter()
+                    if not in_budget:
+                        raise
+                    tried = record.retried_from = (*tried, backend.url)
+                except BaseException:
+                    balancer.finished(route, backend)
+                    raise
+                else:
+                    record.head_time = perf_counter() - started
+                    return Attempt(route, backend, answer, record.head_time)
+        finally:
+            if in_budget:
+                self._places.leave()
+
+    def answered(
+        self, request: Request, attempt: Attempt[T], status: int, headers: RawHeaders
+    ) -> None:
+        """The head of an answer came: judge the backend, keep the client at it if asked to."""
+        route, backend = attempt.route, attempt.backend
+        self._reports.answered(route, backend, status, headers)
+        secure = request.scope["scheme"] in ("https", "wss")
+        cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
+        if cookie is not None:
+            headers.append((b"set-cookie", cookie))
+
+    def broke_off(self, attempt: Attempt[T], error: UpstreamError) -> None:
+        """The answer ended before its end."""
+        self._reports.failed(attempt.route, attempt.backend, error, answer_started=True)
+
+    def finished(self, attempt: Attempt[T]) -> None:
+        """An attempt that `first_answer` returned is over."""
+        self._balancer.finished(
+            attempt.route, attempt.backend, seconds_to_head=attempt.seconds_to_head
+        )
+
+
+class RetryPlaces:
+    """The retry budget, with a queue: what is over it waits for its turn instead of failing.
+
+    When one of three backends dies, a third of the requests in flight fail in
+    the same moment. All have somewhere to go, only not all at once.
+    """
+
+    def __init__(self, patience: float, in_flight: Callable[[], int]) -> None:
+        """`patience`: seconds that a retry waits at most, 0: as long as it takes."""
+        self._patience = patience or None
+        self._in_flight = in_flight
+        self._budget = RetryBudget()
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self) -> bool:
+        """Take a place, or wait for one; False if none became free in time."""
+        if self._budget.take(self._in_flight()):
+            return True
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
+        try:
+            async with asyncio.timeout(self._patience):
+                await place
+        except TimeoutError:
+            if not place.done() or place.cancelled():
+                return False
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave()  # it was given to us in the moment that we were cancelled
+            raise
+        return True
+
+    def leave(self) -> None:
+        """Give the place to whoever has waited longest."""
+        self._budget.give_back()
+        while self._queue and self._budget.take(self._in_flight()):
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+            self._budget.give_back()

@@ -1,0 +1,112 @@
+"""Which attempts follow a failed one, through the whole proxy; and who waits for a retry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.attempts import RetryPlaces
+from tests.backends import Conversation, answer, answering, resetting, scripted
+from tests.redis_servers import RedisServer
+from tests.serving import Proxy, proxying
+from tests.test_http_failures import closed_port
+
+POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"
+
+
+@pytest.fixture
+async def proxy(valkey: RedisServer) -> AsyncIterator[Proxy]:
+    async with proxying(valkey) as proxy:
+        yield proxy
+
+
+async def test_a_refused_post_goes_to_another_backend_whole(proxy: Proxy) -> None:
+    async with answering(answer(b"ok")) as alive:
+        await proxy.route("a.test", closed_port(), closed_port(), alive)
+        for _ in range(5):
+            assert (await proxy.talk(POST)).endswith(b"ok")
+    assert [request.body for request in alive.requests] == [b"body"] * 5
+
+
+async def test_a_get_whose_backend_resets_goes_to_another(proxy: Proxy) -> None:
+    async with resetting() as bad, answering(answer(b"ok")) as good:
+        await proxy.route("a.test", bad, good)
+        for _ in range(10):
+            assert (await proxy.get()).endswith(b"ok")
+    assert bad.requests
+
+
+async def test_a_post_is_never_sent_twice_once_a_byte_of_it_left(proxy: Proxy) -> None:
+    async with resetting() as one, resetting() as two:
+        await proxy.route("a.test", one, two)
+        assert b" 502 " in await proxy.talk(POST)
+    assert len(one.requests) + len(two.requests) == 1
+
+
+async def test_retries_end(valkey: RedisServer) -> None:
+    async with proxying(valkey, retryOnError=2) as proxy, resetting() as backend:
+        await proxy.route("a.test", backend)
+        assert b" 502 " in await proxy.get()
+    assert len(backend.requests) == 3
+
+
+async def test_connections_closed_while_idle_fail_no_request_however_many(
+    valkey: RedisServer,
+) -> None:
+    """All kept connections go at once, with requests on their way; retries are switched off."""
+    together = 40
+    everybody = asyncio.Barrier(together)
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.receive()
+        if conversation.number < together:
+            await everybody.wait()
+        await conversation.send(answer(b"first"))
+        await conversation.receive()  # it came, and the connection is closed without an answer
+        if conversation.number >= together:
+            await conversation.send(answer(b"second"))
+
+    async with proxying(valkey, retryOnError=0) as proxy, scripted(script) as backend:
+        await proxy.route("a.test", backend)
+        assert all(
+            b" 200 " in r for r in await asyncio.gather(*[proxy.get() for _ in range(together)])
+        )
+        replies = await asyncio.gather(*[proxy.get() for _ in range(together)])
+    assert all(b" 200 " in reply for reply in replies)
+
+
+async def test_retries_over_the_budget_wait_in_order() -> None:
+    places = RetryPlaces(5.0, lambda: 0)
+    assert all([await places.enter() for _ in range(3)])
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        assert await places.enter()
+        order.append(number)
+        places.leave()
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    assert order == []
+    places.leave()
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2]
+
+
+async def test_a_retry_does_not_wait_for_ever() -> None:
+    places = RetryPlaces(0.01, lambda: 0)
+    assert all([await places.enter() for _ in range(3)])
+    assert not await places.enter()
+
+
+async def test_a_client_that_leaves_the_queue_takes_no_place_along() -> None:
+    places = RetryPlaces(5.0, lambda: 0)
+    assert all([await places.enter() for _ in range(3)])
+    leaving = asyncio.create_task(places.enter())
+    await asyncio.sleep(0)
+    places.leave()
+    leaving.cancel()  # in the same turn in which its place became free
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert await places.enter()
