@@ -2,8 +2,8 @@
 
 Opens idle sockets through one worker of `hipache serve`, in a tunnel and in
 the relay, and prints the worker's growth in resident memory per socket. Then
-the backend sends 256 KiB to each of them, while one socket reads nothing: prints
-how far the worker grew, and how long the others took.
+the backend sends 16 messages of 1 KiB to each of them, and 32 MiB to one that
+reads nothing: prints how far the worker grew, and how long the others took.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -31,11 +30,12 @@ from bench.echo import accept_key
 from bench.ws_load import KEY
 
 CHECKOUT = Path(__file__).parent.parent
-BROADCAST = 256 * 1024
-FRAME = b"\x82\x7f" + (64 * 1024 - 10).to_bytes(8, "big") + bytes(64 * 1024 - 10)
+FRAME = b"\x82\x7e" + (1020).to_bytes(2, "big") + bytes(1020)
+BROADCAST = 16 * len(FRAME)
+FLOOD = 32 * 1024 * 1024
 REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: idle.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % KEY
+    b"GET %b HTTP/1.1\r\nHost: idle.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -70,7 +70,8 @@ class Backend(asyncio.Protocol):
 class Client(asyncio.Protocol):
     """Asks for a WebSocket and counts what comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: bytes = b"/") -> None:
+        self.target = target
         loop = asyncio.get_running_loop()
         self.open = loop.create_future()
         self.full = loop.create_future()
@@ -78,7 +79,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        transport.write(REQUEST)
+        transport.write(REQUEST % (self.target, KEY))
 
     def data_received(self, data: bytes) -> None:
         if not self.open.done():
@@ -109,6 +110,7 @@ def hipache(backend: int, *, relay: bool) -> Iterator[tuple[int, psutil.Process]
             "server": keys,
             "http": {"port": port, "bind": ["127.0.0.1"]},
             "driver": [f"file:{folder}/routes.toml"],
+            "memory": {"limit": 0},  # a recycled worker has no memory to measure
         }
         if os.geteuid() == 0:
             config |= {"user": "root", "group": "root"}
@@ -124,19 +126,19 @@ def hipache(backend: int, *, relay: bool) -> Iterator[tuple[int, psutil.Process]
             wait_for(port)
             yield port, worker_of(master.pid)
         finally:
-            master.send_signal(signal.SIGTERM)
-            master.send_signal(signal.SIGTERM)  # the second one ends at once
+            master.kill()  # its worker ends with it
             master.wait(30)
 
 
 def wait_for(port: int) -> None:
     for _ in range(300):
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            with socket.create_connection(("127.0.0.1", port), 1) as probe:
+                probe.sendall(b"GET / HTTP/1.1\r\nHost: __ping__\r\n\r\n")
+                if probe.recv(1024):
+                    return
         except OSError:
             time.sleep(0.1)
-        else:
-            return
     raise SystemExit("hipache did not start")
 
 
@@ -147,6 +149,7 @@ def worker_of(master: int) -> psutil.Process:
 
 async def measure(sockets: int, *, relay: bool) -> None:
     loop = asyncio.get_running_loop()
+    Backend.every.clear()
     server = await loop.create_server(Backend, "127.0.0.1", 0, backlog=1024)
     with hipache(server.sockets[0].getsockname()[1], relay=relay) as (port, worker):
         await open_sockets(port, 50)  # what is loaded once
@@ -159,21 +162,24 @@ async def measure(sockets: int, *, relay: bool) -> None:
             f"{(idle - before) / sockets / 1024:.1f} KB each",
             flush=True,
         )
-        clients[0].transport.pause_reading()
+        _, slow = await loop.create_connection(lambda: Client(b"/slow"), "127.0.0.1", port)
+        await slow.open
+        slow.transport.pause_reading()
         started, peak = time.perf_counter(), idle
         for backend in tuple(Backend.every):
-            backend.transport.writelines([FRAME] * (BROADCAST // len(FRAME)))
-        waiting = asyncio.gather(*(client.full for client in clients[1:]))
+            size = FLOOD if backend.head.startswith(b"GET /slow") else BROADCAST
+            backend.transport.writelines([FRAME] * (size // len(FRAME)))
+        waiting = asyncio.gather(*(client.full for client in clients))
         while not waiting.done():
             await asyncio.wait([waiting], timeout=0.05)
             peak = max(peak, worker.memory_info().rss)
         print(
-            f"{'':6}  256 KiB to each while one reads nothing: worker grew by "
+            f"{'':6}  16 KiB to each, 32 MiB to one that reads nothing: worker grew by "
             f"{(peak - idle) / 2**20:.1f} MiB, the others had it all after "
             f"{time.perf_counter() - started:.1f} s",
             flush=True,
         )
-        for client in clients:
+        for client in [*clients, slow]:
             client.transport.abort()
     server.close()
 

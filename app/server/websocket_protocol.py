@@ -191,6 +191,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._start_refusal(message)
         elif kind == "websocket.http.response.body":
             await self._refusal_body(message.get("body", b""), message.get("more_body", False))
+        elif kind == "websocket.close" and self.close_sent:
+            raise ClientDisconnected  # a broken frame or a missing pong has closed it meanwhile
         else:
             await super().send(message)  # type: ignore[arg-type]
             if kind == "websocket.accept":
