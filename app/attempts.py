@@ -76,13 +76,13 @@ class Attempts:
                 try:
                     answer = await connect(backend)
                 except UpstreamError as error:
-                    self._reports.failed(route, backend, error)
                     balancer.finished(route, backend)
+                    self._reports.failed(route, backend, error)
                     stale = isinstance(error, UpstreamStale)
                     done, limit = (replaced, REPLACEMENTS) if stale else (len(tried), self._retries)
                     if not may_retry(
                         error, method=request.method, body_intact=body_intact(),
-                        answer_started=False, retries=done, limit=limit,
+                        answer_started=error.answer_begun, retries=done, limit=limit,
                     ):  # fmt: skip
                         raise
                     if stale:

@@ -94,17 +94,27 @@ class UpstreamError(ProxyError):
     """An attempt at a backend failed.
 
     `request_sent` tells whether a byte of the request may have reached the
-    backend: only then can it have acted on it.
+    backend: only then can it have acted on it. `answer_begun` tells whether a
+    byte of an answer came: then it has.
     """
 
     status = 502
     message = "the backend failed"
     request_sent = True
+    answer_begun = False
 
-    def __init__(self, message: str | None = None, *, request_sent: bool | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        request_sent: bool | None = None,
+        answer_begun: bool | None = None,
+    ) -> None:
         super().__init__(message)
         if request_sent is not None:
             self.request_sent = request_sent
+        if answer_begun is not None:
+            self.answer_begun = answer_begun
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -159,9 +169,11 @@ class UpstreamBadAnswer(UpstreamError):
     """The answer breaks RFC 9112 in a way that must not be passed on."""
 
     message = "the backend's answer is not valid HTTP"
+    answer_begun = True
 
 
 class UpstreamCut(UpstreamError):
     """The answer's body ended before its announced end: the client must see a cut too."""
 
     message = "the backend's answer was cut short"
+    answer_begun = True

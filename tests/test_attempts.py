@@ -13,6 +13,8 @@ from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
 from tests.test_http_failures import closed_port
 
+GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+CHUNKED = b"PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"
 
 
@@ -75,6 +77,79 @@ async def test_connections_closed_while_idle_fail_no_request_however_many(
         )
         replies = await asyncio.gather(*[proxy.get() for _ in range(together)])
     assert all(b" 200 " in reply for reply in replies)
+
+
+async def test_a_client_stays_where_it_was_when_its_connection_was_closed(proxy: Proxy) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.receive()
+        await conversation.send(answer(b"%d" % conversation.backend.port))
+        await conversation.receive()
+
+    async with scripted(script) as one, scripted(script) as two:
+        async with proxy.valkey.client as redis:
+            await redis.hset("options:a.test", mapping={"sticky": "on"})
+        await proxy.route("a.test", one, two)
+        client = await proxy.connect()
+        client.send(GET)
+        _, head, home = await client.response()
+        cookie = head.partition(b"set-cookie: ")[2].partition(b";")[0]
+        client.send(GET[:-2] + b"Cookie: %b\r\n\r\n" % cookie)
+        assert (await client.response())[2] == home
+
+
+@pytest.mark.parametrize("sent", [b"garbage that is no answer", b"HTTP/1.1 200 OK\r\nContent-Le"])
+async def test_after_a_byte_of_an_answer_nothing_is_sent_again(proxy: Proxy, sent: bytes) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.receive()
+        await conversation.send(sent)
+
+    async with scripted(script) as one, scripted(script) as two:
+        await proxy.route("a.test", one, two)
+        assert (await proxy.get()).startswith(b"HTTP/1.1 502")
+        assert len(one.requests) + len(two.requests) == 1
+
+
+async def test_a_body_that_was_half_sent_arrives_whole_at_the_next(proxy: Proxy) -> None:
+    half_read = asyncio.Event()
+    bodies = []
+
+    async def script(conversation: Conversation) -> None:
+        if not half_read.is_set():
+            await conversation.head()
+            await conversation.reader.readexactly(9)
+            half_read.set()
+            conversation.reset()
+        else:
+            bodies.append((await conversation.receive()).body)
+            await conversation.send(answer(b"done"))
+
+    async with scripted(script) as one, scripted(script) as two:
+        await proxy.route("a.test", one, two)
+        client = await proxy.connect()
+        client.send(CHUNKED + b"4\r\nhalf\r\n")
+        await half_read.wait()
+        client.send(b"4\r\nrest\r\n0\r\n\r\n")
+        assert (await client.response())[2] == b"done"
+        assert bodies == [b"halfrest"]
+        assert (one.accepted, two.accepted) == (1, 1)
+
+
+async def test_a_body_too_large_to_hold_is_not_sent_again(valkey: RedisServer) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.reader.readexactly(9)
+        conversation.reset()
+
+    async with (
+        proxying(valkey, retryBuffer=3) as proxy,
+        scripted(script) as one,
+        scripted(script) as two,
+    ):
+        await proxy.route("a.test", one, two)
+        client = await proxy.connect()
+        client.send(CHUNKED + b"4\r\nhalf\r\n")
+        assert (await client.response())[0] == 502
+        assert one.accepted + two.accepted == 1
 
 
 async def test_retries_over_the_budget_wait_in_order() -> None:

@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
         if self._receiver is None:
             self.abort()
         elif self._parser.state != START or not self._still_sending(now):
-            self._fail(UpstreamTimeout())
+            self._fail(UpstreamTimeout(answer_begun=self._parser.begun))
 
     # -- asyncio.Protocol
 
