@@ -196,7 +196,8 @@ class CachedStore:
         while (frontend := self._memory.frontend(key)) is not None:
             self._mark_reads[key] = False
             try:
-                marks = await self.store.marks(frontend)
+                async with self._slots:
+                    marks = await self.store.marks(frontend)
             except StoreUnavailable as exc:
                 self.unreachable(str(exc))
                 break

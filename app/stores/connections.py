@@ -20,15 +20,18 @@ from redis.maint_notifications import MaintNotificationsConfig
 from app.driver import SENTINEL_SCHEMES, Driver
 from app.errors import ConfigError
 
-MAX_CONNECTIONS = 16
-"""Per worker and role. Reads are shared and short, so more would only queue inside Redis."""
+MAX_CONNECTIONS = 64
+"""Per worker and role; more than all its parts use at once, for redis-py fails beyond it."""
 
 
 class Connections:
     """The pool of one driver URL, and single connections outside it."""
 
-    def __init__(self, driver: Driver, *, timeout: float | None, retries: int = 1) -> None:
-        """`timeout` in seconds (None: no limit), for connecting and for each answer.
+    def __init__(
+        self, driver: Driver, *, timeout: float | None, retries: int = 1, bounded: bool = False
+    ) -> None:
+        """`timeout` in seconds (None: no limit), for connecting and for each answer. With
+        `bounded` the caller sees to the answers: a third of a read's cost is redis-py's timers.
 
         A pooled connection that the server closed meanwhile is noticed only when it is used:
         `retries` covers that, but only for commands that may be sent twice.
@@ -37,17 +40,17 @@ class Connections:
         self._timeout = timeout
         self._sentinel = _sentinel(driver, timeout) if driver.scheme in SENTINEL_SCHEMES else None
         # RESP2: every server and every proxy in front of one speaks it.
-        self._pool = self._make_pool(protocol=2, retries=retries)
+        self._pool = self._make_pool(protocol=2, retries=retries, patient=bounded)
         self.client = Redis(connection_pool=self._pool)
 
-    def _make_pool(self, *, protocol: int, retries: int) -> ConnectionPool:
+    def _make_pool(self, *, protocol: int, retries: int, patient: bool = False) -> ConnectionPool:
         driver = self._driver
         options: dict[str, Any] = {
             "db": driver.database,
             "username": driver.username,
             "password": driver.password,
             "protocol": protocol,
-            "socket_timeout": self._timeout,
+            "socket_timeout": None if patient else self._timeout,
             "socket_connect_timeout": self._timeout,
             "retry": Retry(NoBackoff(), retries),
             # What an ACL for a proxy would not allow: CLIENT SETINFO, CLIENT MAINT_NOTIFICATIONS.

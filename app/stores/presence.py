@@ -23,6 +23,7 @@ CHANGE, WORKER = "hipache:change", "hipache:worker:"
 PRESENT_EVERY, PRESENT_FOR = 5.0, 15
 """Seconds: how often a worker shows up, and after how long it counts as gone."""
 LOOK_EVERY = 0.005
+LEAVE_WITHIN = 0.5
 
 
 class Presence:
@@ -59,8 +60,9 @@ class Presence:
         while True:
             self._wake.clear()
             try:
-                await self._show_up()
-            except (RedisError, OSError) as exc:
+                async with asyncio.timeout(PRESENT_EVERY + self._delay):
+                    await self._show_up()
+            except (RedisError, OSError) as exc:  # TimeoutError is an OSError
                 if "NOPERM" in str(exc).upper() or "no permissions" in str(exc):
                     logger.info("--wait will not know this worker cause=%s", exc)
                     return
@@ -85,10 +87,9 @@ class Presence:
         """Nobody needs to wait for us any more."""
         if not self._told:
             return
-        try:
-            await self._writing.delete(self._key)
-        except (RedisError, OSError):
-            return  # the key expires by itself
+        with suppress(RedisError, OSError):  # the key expires by itself
+            async with asyncio.timeout(LEAVE_WITHIN):
+                await self._writing.delete(self._key)
 
 
 async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int, list[str]]:

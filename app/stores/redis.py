@@ -56,11 +56,11 @@ class RedisStore:
         self.name = first.name
         self.prefix = first.prefix
         self._timeout = timeout
-        self._reading = Connections(first, timeout=timeout)
+        self._reading = Connections(first, timeout=timeout, bounded=True)
         self._writing = self._reading
         if len(drivers) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
-            self._writing = Connections(primary, timeout=timeout)
+            self._writing = Connections(primary, timeout=timeout, bounded=True)
         self.checks = RedisCheckRecords(
             self._reading.client, self._writing.client, self.prefix, self._bounded
         )

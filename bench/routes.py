@@ -1,0 +1,263 @@
+"""Routes in Redis, through a real `hipache serve`: how soon a change is seen, what a route costs.
+
+    python -m bench.routes changes   # 1,000 changes, 4 workers under load: 10 ms (p99), never 100
+    python -m bench.routes hot       # 100,000 requests: which commands reach Redis meanwhile
+    python -m bench.routes memory    # 100,000 frontends: a worker's memory and its start
+    python -m bench.routes unknown   # 1,000,000 hosts that do not exist: memory stays flat
+
+A worker is told apart by its connections: each keep-alive connection belongs to
+one. A change is one RPUSH of a new frontend; from its end every worker is asked
+for that host every 2 ms until it answers 200. The time counts to the end of
+that answer, so it holds a whole request. The load is LOAD requests a second for
+other hosts; client and backend share the machine with the workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis.asyncio
+import uvloop
+from redis.exceptions import RedisError
+
+from app.stores.embedded import find_server
+from bench.processes import STARTUP_SECONDS, BenchError, free_ports, stop, tail
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+MIB = 1 << 20
+LOAD = 400
+BUSY_CLIENTS = 8
+ASK_EVERY = 0.002
+"""Seconds between two requests to one worker: asking without a pause would measure the queue."""
+
+
+@dataclass
+class Site:
+    """A Redis, a backend, and `hipache serve` in front of it."""
+
+    redis: redis.asyncio.Redis
+    port: int
+    backend: str
+    supervisor: psutil.Process
+    seconds_to_start: float
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers, the longest-lived first."""
+        return sorted(self.supervisor.children(), key=lambda process: process.create_time())
+
+
+class Client:
+    """One keep-alive connection to the proxy."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.own_port = writer.get_extra_info("sockname")[1]
+
+    @classmethod
+    async def connect(cls, site: Site) -> Client:
+        """A new connection; some worker accepts it."""
+        return cls(*await asyncio.open_connection("127.0.0.1", site.port))
+
+    async def get(self, host: str) -> int:
+        """The status of the answer to GET /."""
+        self._writer.write(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        )
+        await self._reader.readexactly(length)
+        return int(head[9:12])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@asynccontextmanager
+async def site(workers: int, fill: Callable[[redis.asyncio.Redis, str], Coroutine[Any, Any, None]]
+               ) -> AsyncIterator[Site]:  # fmt: skip
+    """A running site; `fill` writes routes before the proxy starts."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        redis_port, port = free_ports(2)
+        command = [find_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]
+        store = subprocess.Popen([*command, "--dir", name], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        backend = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = redis.asyncio.Redis(port=redis_port, decode_responses=True)
+        await answers(client)
+        await fill(client, backend)
+        config = {
+            "server": {"workers": workers, "accessLog": None, "snapshot": str(folder / "routes")},
+            "http": {"bind": "127.0.0.1", "port": port},
+            "driver": f"redis://127.0.0.1:{redis_port}",
+            "user": None,
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        log = folder / "hipache.log"
+        started = time.monotonic()
+        with log.open("wb") as output:
+            proxy = subprocess.Popen(  # noqa: ASYNC220
+                [sys.executable, "-m", "app.cli", "serve", "-c", str(folder / "config.json")],
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        try:
+            await ready(workers, log)
+            seconds = time.monotonic() - started
+            yield Site(client, port, backend, psutil.Process(proxy.pid), seconds)
+        finally:
+            stop(proxy)
+            await client.aclose()
+            store.kill()
+            store.wait()
+            server.close()
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The backend: 200 to everything."""
+    with suppress(ConnectionError):
+        while await reader.readline():
+            while await reader.readline() not in (b"\r\n", b""):
+                pass
+            writer.write(ANSWER)
+    writer.close()
+
+
+async def answers(client: redis.asyncio.Redis) -> None:
+    """Wait until the server answers."""
+    while True:
+        try:
+            await client.ping()
+            return
+        except (RedisError, OSError):
+            await asyncio.sleep(0.01)
+
+
+async def ready(workers: int, log: Path) -> None:
+    """Wait until every worker said that it is ready."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while log.read_bytes().count(b"worker ready") < workers:  # noqa: ASYNC240
+        if time.monotonic() > deadline:
+            raise BenchError(tail(log))
+        await asyncio.sleep(0.005)
+
+
+async def one_client_of_each(site: Site) -> list[Client]:
+    """A connection to every worker, told apart by which process holds its other end."""
+    found: dict[int, Client] = {}
+    workers = site.workers()
+    while len(found) < len(workers):
+        client = await Client.connect(site)
+        await client.get("__ping__")
+        owner = next(
+            process.pid
+            for process in workers
+            if any(c.raddr and c.raddr.port == client.own_port for c in process.net_connections())
+        )
+        if owner in found:
+            client.close()
+        found.setdefault(owner, client)
+    return list(found.values())
+
+
+async def changes(count: int) -> bool:
+    """From the end of RPUSH to the first request that sees it, in every one of 4 workers."""
+    hosts = [f"busy{n}.example" for n in range(50)]
+
+    async def fill(client: redis.asyncio.Redis, backend: str) -> None:
+        for host in hosts:
+            await client.rpush(f"frontend:{host}", host, backend)
+
+    async with site(4, fill) as running:
+        clients = await one_client_of_each(running)
+        busy = [await Client.connect(running) for _ in range(BUSY_CLIENTS)]
+        load = [asyncio.create_task(ask_for_ever(client, hosts)) for client in busy]
+        found: list[float] = []
+        for number in range(count):
+            host = f"new{number}.example"
+            for client in clients:
+                assert await client.get(host) == 400
+            await running.redis.rpush(f"frontend:{host}", host, running.backend)
+            written = time.perf_counter()
+            found += await asyncio.gather(*(seen(client, host, written) for client in clients))
+        for task in load:
+            task.cancel()
+        found.sort()
+        p99, worst = found[int(len(found) * 0.99)], found[-1]
+        print(
+            f"{count} changes, 4 workers: p50 {statistics.median(found):.2f} ms, "
+            f"p99 {p99:.2f} ms, max {worst:.2f} ms"
+        )
+        return p99 <= 10 and worst <= 100
+
+
+async def ask_for_ever(client: Client, hosts: list[str]) -> None:
+    """Load: one request after the other."""
+    while True:
+        assert await client.get(random.choice(hosts)) == 200
+        await asyncio.sleep(BUSY_CLIENTS / LOAD)
+
+
+async def seen(client: Client, host: str, since: float) -> float:
+    """Milliseconds until this worker routes `host`."""
+    while await client.get(host) != 200:  # noqa: ASYNC110
+        await asyncio.sleep(ASK_EVERY)
+    return (time.perf_counter() - since) * 1000
+
+
+async def hot(requests: int) -> bool:
+    """Commands that reach Redis while one route is asked for again and again."""
+
+    async def fill(client: redis.asyncio.Redis, backend: str) -> None:
+        await client.rpush("frontend:hot.example", "hot", backend)
+
+    async with site(1, fill) as running:
+        clients = [await Client.connect(running) for _ in range(8)]
+        await asyncio.gather(*(client.get("hot.example") for client in clients))
+        await running.redis.config_resetstat()
+
+        async def ask(client: Client) -> None:
+            for _ in range(requests // len(clients)):
+                assert await client.get("hot.example") == 200
+
+        await asyncio.gather(*(ask(client) for client in clients))
+        commands = await running.redis.info("commandstats")
+        counts = {name.removeprefix("cmdstat_"): value["calls"] for name, value in commands.items()}
+        print(f"{requests} requests: {counts}")
+        return not counts.keys() & {"lrange", "smembers", "hgetall", "pttl"}
+
+
+def main() -> int:
+    """Run one measurement; the exit status says whether it reached its goal."""
+    from bench.route_memory import memory, unknown
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("changes").add_argument("--count", type=int, default=1000)
+    commands.add_parser("hot").add_argument("--requests", type=int, default=100_000)
+    commands.add_parser("memory").add_argument("--frontends", type=int, default=100_000)
+    commands.add_parser("unknown").add_argument("--hosts", type=int, default=1_000_000)
+    given = vars(parser.parse_args())
+    measure = {"changes": changes, "hot": hot, "memory": memory, "unknown": unknown}
+    reached = uvloop.run(measure[given.pop("command")](*given.values()))
+    print("goal reached" if reached else "goal MISSED")
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
