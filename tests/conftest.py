@@ -3,9 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.redis_servers import RedisServer
+
+# How long one example takes is the machine's business; pytest-timeout finds what hangs.
+hypothesis.settings.register_profile("hipache", deadline=None)
+hypothesis.settings.load_profile("hipache")
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,6 @@ def test_the_cache_says_what_a_dictionary_says(shared_valkey: RedisServer) -> No
         settings=settings(
             max_examples=25,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

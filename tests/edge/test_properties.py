@@ -99,7 +99,7 @@ def read_by_h11(data: bytes) -> list[Any]:
 @given(HEADS)
 @example(b"GET / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nX: 1")
 @example(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 003")
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_what_we_let_through_h11_reads_the_same(head: bytes) -> None:
     request = parsed(head)
     if request is None or request.length > 60:
@@ -132,7 +132,7 @@ class Llhttp:
 
 
 @given(HEADS)
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_what_we_let_through_llhttp_reads_the_same(head: bytes) -> None:
     request = parsed(head)
     if request is None or request.length > 60 or request.method not in (b"GET", b"POST"):
@@ -146,7 +146,7 @@ def test_what_we_let_through_llhttp_reads_the_same(head: bytes) -> None:
 
 
 @given(HEADS, st.integers(0, 200))
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_no_beginning_of_a_legal_head_is_refused(head: bytes, size: int) -> None:
     if parsed(head) is not None:
         check_beginning(head[:size])
@@ -190,13 +190,13 @@ def cut_at(data: bytes, places: list[int]) -> list[bytes]:
     st.sampled_from(CHUNKED) | st.lists(CHUNK_PARTS, max_size=12).map(b"".join),
     st.lists(st.integers(0, 80), max_size=6),
 )
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_a_chunked_body_reads_the_same_however_it_is_split(data: bytes, places: list[int]) -> None:
     assert decoded(cut_at(data, places)) == decoded([data])
 
 
 @given(st.lists(CHUNK_PARTS, max_size=12).map(b"".join))
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_a_chunked_body_that_we_read_h11_reads_the_same(data: bytes) -> None:
     outcome = decoded([data])
     if isinstance(outcome, str) or outcome[1] is None:

@@ -337,7 +337,7 @@ def parsed(pieces: Iterable[bytes]) -> tuple[object, ...]:
 
 
 @given(st.integers(0, len(EVERY) - 1), st.lists(st.floats(0, 1)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_parser_says_the_same_wherever_an_answer_is_split(number, places):
     data = EVERY[number].values[0]
     cuts = sorted(int(place * len(data)) for place in places)
