@@ -118,6 +118,13 @@ class Balancer:
         load = rotation.loads.get(backend.url) if rotation else None
         return load.in_flight if load else 0
 
+    def options(self, route: Route) -> Options:
+        """What holds for this frontend."""
+        if not route.frontend.options:
+            return self._defaults
+        plan = self._plans.get(id(route)) or self._renew(route)
+        return plan.options
+
     def cookie(
         self, route: Route, backend: Backend, facts: RequestFacts, *, secure: bool
     ) -> bytes | None:

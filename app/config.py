@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from app import config_faults as faults
 from app.config_checks import (
@@ -21,39 +21,24 @@ from app.config_checks import (
     check_driver,
     check_health_check,
     check_logs,
+    check_tls,
 )
 from app.config_faults import Origins
 from app.config_forms import overlay, write_out
+from app.config_listeners import Bind, HttpConfig, HttpsBind, HttpsConfig
+from app.config_types import Count, Seconds, Section
 from app.legacy_config import OLD_NAMES, translate
 from app.networks import Networks
 
-DECADE = 10 * 365 * 86400
-Seconds = Annotated[float, Meta(ge=0, le=DECADE)]
-Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes any free port
 
-
-def _camel(name: str) -> str:
-    """
-    >>> _camel("dead_backend_ttl")
-    'deadBackendTTL'
-    """
-    first, *rest = name.split("_")
-    return first + "".join(w.upper() if w in {"ttl", "tls"} else w.capitalize() for w in rest)
-
-
-class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_camel):
-    """An object of the file: immutable, and a key that is not listed is an error."""
-
-
-class LruCache(_Section, frozen=True, kw_only=True):
+class LruCache(Section, frozen=True, kw_only=True):
     """How many hosts a worker remembers, and for how long where the store can not push."""
 
     size: Count = 10_000  # hosts; 0 means no limit
     ttl: Seconds = 1.0  # used only without pushed invalidation; 0 means for ever
 
 
-class ServerConfig(_Section, frozen=True, kw_only=True):
+class ServerConfig(Section, frozen=True, kw_only=True):
     """The `server` object."""
 
     workers: Annotated[int, Meta(ge=0, le=1024)] = 10  # processes; 0 means one per core
@@ -110,7 +95,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     log_format: str = "text"  # of the proxy's own log: text or json
 
 
-class MemoryConfig(_Section, frozen=True, kw_only=True):
+class MemoryConfig(Section, frozen=True, kw_only=True):
     """The `memory` object: when a worker is replaced for its size."""
 
     limit: Count = 200  # MB (2**20 bytes) of resident memory per worker
@@ -120,7 +105,7 @@ class MemoryConfig(_Section, frozen=True, kw_only=True):
     exit_alone: bool = False  # drain and exit even where nobody starts another worker
 
 
-class Balance(_Section, frozen=True, kw_only=True):
+class Balance(Section, frozen=True, kw_only=True):
     """The `balance` object: what holds where `options:<host>` says nothing else."""
 
     policy: Literal["random", "round_robin", "least_conn", "least_time", "hash"] = "random"
@@ -131,7 +116,7 @@ class Balance(_Section, frozen=True, kw_only=True):
     secret: str | None = None  # of the sticky cookie; None derives it from driver
 
 
-class HealthCheck(_Section, frozen=True, kw_only=True):
+class HealthCheck(Section, frozen=True, kw_only=True):
     """The `healthCheck` object. Without it nothing is checked actively.
 
     `healthcheck:<host>` in Redis overrides path, status and body for one frontend.
@@ -147,48 +132,7 @@ class HealthCheck(_Section, frozen=True, kw_only=True):
     fall: Annotated[int, Meta(ge=1, le=1000)] = 3  # bad ones in a row kill it
 
 
-class Bind(_Section, frozen=True, kw_only=True):
-    """One address to listen on."""
-
-    address: str  # an IP address, a name, or unix:/path
-    port: Port
-
-
-class HttpConfig(_Section, frozen=True, kw_only=True):
-    """The `http` object. In the file `bind` is a string, or a list of strings and objects."""
-
-    port: Port = 80  # of every entry that names none
-    binds: tuple[Bind, ...] = msgspec.field(
-        default=(Bind(address="127.0.0.1", port=80),), name="bind"
-    )
-
-
-class _TLS(_Section, frozen=True, kw_only=True):
-    key: str | None = None  # path of a PEM file, as cert and ca
-    cert: str | None = None
-    ca: tuple[str, ...] = ()
-    passphrase: str | None = None  # of key
-    ciphers: str | None = None  # an OpenSSL list; None means our own
-    honor_cipher_order: bool = True
-    secure_protocol: str | None = None  # read for Hipache's sake, see NOT_HONOURED
-    secure_options: int | None = None
-
-
-class HttpsBind(_TLS, frozen=True, kw_only=True):
-    """One address that speaks TLS, with what it inherits from `https` filled in."""
-
-    address: str
-    port: Port
-
-
-class HttpsConfig(_TLS, frozen=True, kw_only=True):
-    """The `https` object: defaults for its `bind` entries. Without any, no TLS is served."""
-
-    port: Port = 443
-    binds: tuple[HttpsBind, ...] = msgspec.field(default=(), name="bind")
-
-
-class BackendTLS(_Section, frozen=True, kw_only=True):
+class BackendTLS(Section, frozen=True, kw_only=True):
     """The `backendTLS` object: whom to trust behind `https://`, and who we are there."""
 
     ca: str | None = None  # path of a PEM file; None means the system's authorities
@@ -197,7 +141,7 @@ class BackendTLS(_Section, frozen=True, kw_only=True):
     verify: bool = True  # false trusts anybody
 
 
-class _File(_Section, frozen=True, kw_only=True):
+class _File(Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     http: HttpConfig = HttpConfig()
     https: HttpsConfig = HttpsConfig()
@@ -219,7 +163,6 @@ class Config(_File, frozen=True, kw_only=True):
 
 # Legal in Hipache and read by us, but without effect so far: said, never ignored in silence.
 NOT_HONOURED = {
-    "https.bind": "TLS is not served yet, nothing listens there",
     "https.secureProtocol": "TLS 1.2 and 1.3 are negotiated",
     "https.secureOptions": "TLS 1.2 and 1.3 are negotiated",
 }
@@ -286,8 +229,8 @@ def _check(config: _File, source: str, origins: Origins) -> None:
         for index, bind in enumerate(binds):
             path = origins.of(f"{section}.bind[{index}]")
             check_address(bind.address, source, path)
-            if isinstance(bind, HttpsBind) and not (bind.key and bind.cert):
-                raise faults.fault(source, path, "expected a key and a cert for TLS")
+            if isinstance(bind, HttpsBind):
+                check_tls(bind, source, path)
 
 
 def render(config: Config) -> str:

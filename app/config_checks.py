@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from app import syslog
 from app.access_log import compile_format
 from app.config_faults import fault, show
+from app.config_listeners import HttpsBind
 from app.driver import parse_driver
 from app.errors import ConfigError
 from app.options import parse_hash_key, parse_sticky
@@ -30,6 +31,14 @@ def check_address(address: str, source: str, path: str) -> None:
         if not re.fullmatch(r"unix:/[^\0]+|[A-Za-z0-9_.-]+", address):
             expected = "expected an IP address, a host name or unix:/path"
             raise fault(source, path, f"{expected}, found {show(address)}") from None
+
+
+def check_tls(bind: HttpsBind, source: str, path: str) -> None:
+    """Raises ConfigError where an https listener has no certificate, or nobody to trust."""
+    if bool(bind.key) != bool(bind.cert) or not (bind.cert or bind.certs):
+        raise fault(source, path, "expected a key and a cert for TLS, or a folder as https.certs")
+    if bind.client_auth != "none" and not bind.ca:
+        raise fault(source, path, "expected a ca that signs the certificates of clients")
 
 
 def check_balance(hash_key: str, sticky: str | None, source: str) -> None:

@@ -18,6 +18,8 @@ INHERITED = frozenset(
         "key",
         "cert",
         "ca",
+        "certs",
+        "clientAuth",
         "passphrase",
         "ciphers",
         "honorCipherOrder",

@@ -15,6 +15,7 @@ from app.config import ServerConfig
 from app.errors import BadHost, ProxyError
 from app.headers import ForwardedFields, RawHeaders, field
 from app.health_reports import HealthReports
+from app.https_policy import HttpsPolicy
 from app.pages import ErrorPages
 from app.request import Request
 from app.request_ids import RequestIds
@@ -44,9 +45,11 @@ class Gateway:
         forwarded: ForwardedFields,
         log: Callable[[AccessRecord], None] | None,
         server: ServerConfig,
+        https: HttpsPolicy,
         worker: int = 0,
     ) -> None:
         """`worker` is this one's number, for the log."""
+        self.https = https
         self.in_flight = 0
         self.attempts = Attempts(
             balancer,
@@ -79,6 +82,9 @@ class Gateway:
         request_id = self._request_id(headers, client)
         ours = self._forwarded.build(headers, client, scheme, port, request.host)
         request.ours = [*ours, (b"x-request-id", request_id.encode("latin-1"))]
+        if "hipache.client_subject" in scope.get("extensions", ()):
+            subject = scope["extensions"]["hipache.client_subject"]
+            request.ours.append((b"x-client-cert-subject", subject))
         request.facts = RequestFacts(client, headers)
         request.record = record = AccessRecord(time())
         record.request_id = request_id

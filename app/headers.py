@@ -35,6 +35,7 @@ FORWARDED = frozenset({
     b"x-forwarded-protocol",  # Hipache's own spelling of -proto; its users read it
     b"x-real-ip",
     b"x-request-id",
+    b"x-client-cert-subject",  # of a certificate that TLS has verified
 })  # fmt: skip
 """Fields that say who the client is: always ours, whatever the client sent."""
 

@@ -17,6 +17,7 @@ from app.client_watch import ClientWatch
 from app.errors import ProxyError, UpstreamError
 from app.gateway import Gateway
 from app.headers import field, has_body, request_headers, response_headers
+from app.https_policy import REDIRECT
 from app.request import Request
 from app.request_body import ClientLeft, RequestBody
 from app.routing import Backend, Route
@@ -68,6 +69,11 @@ class HttpProxy:
                 body.on_complete = watch.start
         try:
             route = await self._gateway.find_route(request)
+            https = self._gateway.https
+            elsewhere = https.elsewhere(route, request.host, request.target, request.ours)
+            if elsewhere is not None:
+                await _redirect(request, elsewhere, send)
+                return
             content: RequestBody | bytes | None = body
             if body is not None and self._comes_at_once(request):
                 content = await body.whole()
@@ -111,6 +117,7 @@ class HttpProxy:
         record, answer = request.record, attempt.answer
         headers = response_headers(answer.headers, answer.status)
         self._gateway.attempts.answered(request, attempt, answer.status, headers)
+        self._gateway.https.insist(attempt.route, request.ours, headers)
         record.status = answer.status
         record.connect_time = answer.connect_time
         await send({
@@ -156,3 +163,10 @@ class HttpProxy:
         status = 200 if ready else 503
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _redirect(request: Request, location: bytes, send: Send) -> None:
+    request.record.status = REDIRECT
+    headers = [(b"location", location), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": REDIRECT, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.errors import ConfigError
+from app.tls import TLSListener
 
 BACKLOG = 2048
 _SD_FIRST_FD = 3
@@ -56,6 +57,14 @@ class UnixListener(socket.socket):
             if self._file == (status.st_dev, status.st_ino):
                 os.unlink(self._path)
         self._file = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket and what is spoken there."""
+
+    sock: socket.socket
+    tls: TLSListener | None = None
 
 
 def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:
@@ -137,3 +146,9 @@ def from_systemd(environ: Mapping[str, str]) -> list[socket.socket]:
         return []
     count = int(environ.get("LISTEN_FDS", "0"))
     return [socket.socket(fileno=fd) for fd in range(_SD_FIRST_FD, _SD_FIRST_FD + count)]
+
+
+def names_from_systemd(environ: Mapping[str, str], count: int) -> list[str]:
+    """Their `FileDescriptorName=`s, empty where there are none."""
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return [*names, *[""] * count][:count]

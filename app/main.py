@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from app.gateway import Gateway
 from app.headers import ForwardedFields
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
+from app.https_policy import HttpsPolicy
 from app.log_files import AccessLog, access_log
 from app.memory_watch import Counting, Counts, MemoryWatch
 from app.options import default_options
@@ -35,7 +37,7 @@ from app.pages import ErrorPages
 from app.proxy_log import set_up
 from app.routing import Frontend
 from app.server.edge import Edge, Limits
-from app.server.running import configure, way_to_recycle
+from app.server.running import Supervised, configure, way_to_recycle
 from app.server.websocket_protocol import install
 from app.sticky import secret_of
 from app.stores import CachedStore, open_store
@@ -107,6 +109,8 @@ def create_app(
         server = configure(Edge(Limits.of(config.server)))
         if server is not None:
             install(server.config, config.server)
+        if config.https.binds and not isinstance(server, Supervised):
+            logger.warning("https.bind is served by 'hipache serve' only")
         async with AsyncExitStack() as stack:
             routes = store or open_store(config)
             await routes.start()
@@ -144,9 +148,13 @@ def _memory_watch(config: Config, counts: Counts, server: uvicorn.Server | None)
 
 
 def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog) -> Gateway:
-    server = config.server
+    server, https = config.server, config.https.binds
     balancer = Balancer(
-        default_options(config.balance),
+        replace(
+            default_options(config.balance),
+            redirect=config.https.redirect,
+            hsts=config.https.hsts,
+        ),
         random=random.random,
         clock=time.time,
         secret=secret_of(config.balance.secret, config.driver),
@@ -169,6 +177,7 @@ def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog)
         log=log.write if log.enabled else None,
         server=server,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
+        https=HttpsPolicy(balancer.options, port=https[0].port if https else 443),
     )
 
 

@@ -7,6 +7,8 @@ Every field of the hash is a string. Fields for all backends:
     sticky       on | off | NAME of the cookie
     slowStart    seconds
     panic        on | off
+    redirect     on | off, from http to https
+    hsts         seconds
 
 and fields for one backend, named by its URL exactly as it stands in the list,
 so that they survive an edit of the list:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0
 MAX_SLOW_START = 86_400.0
+MAX_HSTS = 10 * 365 * 86_400.0
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 §5.6.2
 _YES = frozenset({"on", "yes", "true", "1"})
@@ -74,6 +77,10 @@ class Options:
     """Seconds until a backend that came back has its full share; 0 means at once."""
     panic: bool = True
     """When every backend is dead: try the one marked longest ago instead of a 502."""
+    redirect: bool = False
+    """Send clients that come without TLS to https."""
+    hsts: float = 0.0
+    """Seconds for which browsers shall insist on https; 0 says nothing."""
     weights: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """1 for those that are not in it."""
     drained: frozenset[str] = frozenset()
@@ -143,6 +150,10 @@ def _with_field(options: Options, name: str, value: str) -> Options:
             return replace(options, sticky=parse_sticky(value))
         case "slowStart":
             return replace(options, slow_start=_number(name, value, MAX_SLOW_START))
+        case "redirect":
+            return replace(options, redirect=_switch(name, value))
+        case "hsts":
+            return replace(options, hsts=_number(name, value, MAX_HSTS))
         case "panic":
             return replace(options, panic=_switch(name, value))
         case _:

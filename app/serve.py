@@ -5,19 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from app import privileges, proxy_log, worker
 from app.config import Config
+from app.config_listeners import Bind, HttpsBind
 from app.errors import ConfigError, StoreUnavailable
-from app.listeners import Address, bind_all, close_all, from_systemd
+from app.listeners import (
+    Address,
+    Listener,
+    bind_all,
+    close_all,
+    from_systemd,
+    names_from_systemd,
+)
 from app.log_sinks import hand_over
 from app.main import create_app
 from app.server.running import uvicorn_config
 from app.stores import hold, open_store
+from app.stores.certificates import StoreCertificates
 from app.supervisor import Generation, Limits, Supervisor
+from app.tls import TLSListener
 
 logger = logging.getLogger("hipache.serve")
 
@@ -33,15 +43,16 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
     config = read()
     set_up_log(config)
     open_store(config)  # what every worker would fail on, it fails on here
-    sockets = from_systemd(environ) or bind_all(addresses(config))
+    listeners = listen(config, environ)
     become_user(config)
     with store_held(config):
-        for sock in sockets:
-            logger.info("listening address=%s", name_of(sock))
+        for listener in listeners:
+            scheme = "https" if listener.tls else "http"
+            logger.info("listening address=%s scheme=%s", name_of(listener.sock), scheme)
         supervisor = Supervisor(
-            generation(config, sockets),
-            reload=partial(reloaded, read, config, sockets),
-            on_stop=partial(close_all, sockets),
+            generation(config, listeners),
+            reload=partial(reloaded, read, config, listeners),
+            on_stop=partial(close_all, [listener.sock for listener in listeners]),
         )
         return supervisor.run()
 
@@ -67,16 +78,48 @@ def set_up_log(config: Config, worker: int | None = None) -> None:
         logger.warning("%s", warning)
 
 
-def addresses(config: Config) -> list[Address]:
+def addresses(binds: Iterable[Bind | HttpsBind]) -> list[Address]:
     """Where to listen, in the order of the configuration."""
-    return [Address(bind.address.removeprefix("unix:"), bind.port) for bind in config.http.binds]
+    return [Address(bind.address.removeprefix("unix:"), bind.port) for bind in binds]
 
 
-def generation(config: Config, sockets: Sequence[socket.socket]) -> Generation:
+def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
+    """Every listener, bound, with its certificates loaded. Raises ConfigError.
+
+    Of the sockets that systemd hands over, those named `https` (by
+    `FileDescriptorName=`) speak TLS as the first of `https.bind` says.
+    """
+    secured = tls_listeners(config)
+    given = from_systemd(environ)
+    if given:
+        names = names_from_systemd(environ, len(given))
+        if "https" in names and not secured:
+            raise ConfigError(f"{config.source}: https.bind: expected one for systemd's socket")
+        return [
+            Listener(sock, secured[0] if name == "https" else None)
+            for sock, name in zip(given, names, strict=True)
+        ]
+    plain = [None] * len(config.http.binds)
+    sockets = bind_all([*addresses(config.http.binds), *addresses(config.https.binds)])
+    return [Listener(*pair) for pair in zip(sockets, [*plain, *secured], strict=True)]
+
+
+def tls_listeners(config: Config) -> list[TLSListener]:
+    """What every `https.bind` serves. Raises ConfigError naming the entry."""
+    made: list[TLSListener] = []
+    for index, bind in enumerate(config.https.binds):
+        try:
+            made.append(TLSListener(bind))
+        except ConfigError as exc:
+            raise ConfigError(f"{config.source}: https.bind[{index}]: {exc}") from None
+    return made
+
+
+def generation(config: Config, listeners: Sequence[Listener]) -> Generation:
     """The workers that this configuration asks for."""
     return Generation(
         workers=config.server.workers or os.cpu_count() or 1,
-        main=partial(run_worker, config, sockets),
+        main=partial(run_worker, config, listeners),
         limits=Limits(
             graceful_timeout=config.server.graceful_timeout,
             recycle_grace=config.memory.graceful_wait,
@@ -84,30 +127,55 @@ def generation(config: Config, sockets: Sequence[socket.socket]) -> Generation:
     )
 
 
-def reloaded(read: Reader, first: Config, sockets: Sequence[socket.socket]) -> Generation | None:
+def reloaded(read: Reader, first: Config, listeners: Sequence[Listener]) -> Generation | None:
     """The generation of the file as it is now; a bad file is named and the old one stays.
 
     `first` is what was read at the start: what that bound stays bound.
     """
     try:
         config = read()
+        listeners = secured_again(config, first, listeners)
     except ConfigError as exc:
         logger.error("configuration refused, the old one stays: %s", exc)
         return None
-    for name in ("http", "https", "user", "group"):
+    for name in ("user", "group"):
         if getattr(config, name) != getattr(first, name):
             logger.warning("%s has changed, which takes effect with the next start only", name)
-    return generation(config, sockets)
+    return generation(config, listeners)
+
+
+def secured_again(
+    config: Config, first: Config, listeners: Sequence[Listener]
+) -> Sequence[Listener]:
+    """The same sockets, with TLS as the new configuration has it. Raises ConfigError.
+
+    Unchanged settings keep what was loaded: after root is given up, its key
+    files could not be read again.
+    """
+    for name, old, new in (
+        ("http.bind", first.http.binds, config.http.binds),
+        ("https.bind", first.https.binds, config.https.binds),
+    ):
+        if addresses(old) != addresses(new):
+            logger.warning("%s has changed, which takes effect with the next start only", name)
+    if config.https.binds == first.https.binds or len(config.https.binds) != len(first.https.binds):
+        return listeners
+    secured = iter(tls_listeners(config))
+    return [Listener(each.sock, next(secured) if each.tls else None) for each in listeners]
 
 
 def run_worker(
-    config: Config, sockets: Sequence[socket.socket], slot: int, control: socket.socket
+    config: Config, listeners: Sequence[Listener], slot: int, control: socket.socket
 ) -> None:
     """A worker's whole life, in its own process."""
     os.environ["HIPACHE_WORKER"] = str(slot)
     set_up_log(config, slot)
+    secured = [listener.tls for listener in listeners if listener.tls is not None]
+    if secured and (stored := StoreCertificates.of(config.driver)):
+        for tls in secured:
+            tls.add_source(stored.source)
     worker.serve(
-        uvicorn_config(create_app(config), log_config=None, lifespan="on"), sockets, control
+        uvicorn_config(create_app(config), log_config=None, lifespan="on"), listeners, control
     )
 
 

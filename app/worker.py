@@ -10,10 +10,12 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from time import monotonic
+from typing import Any
 
 import psutil
 import uvicorn
 
+from app.listeners import Listener
 from app.server.running import edge_of
 from app.worker_process import ControlChannel, Message
 
@@ -21,6 +23,10 @@ logger = logging.getLogger("hipache.worker")
 
 REPORT_INTERVAL = 1.0
 """Seconds between two signs of life."""
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds from a connection's start to the end of its TLS handshake."""
+GOODBYE_TIMEOUT = 1.0
+"""Seconds that a client has to answer the end of TLS, which hardly any does."""
 POLL_INTERVAL = 0.05
 """Seconds between two looks whether a draining worker is done."""
 
@@ -32,8 +38,11 @@ class WorkerServer(uvicorn.Server):
     to act on it, they would end beside the supervisor's plan, not by it.
     """
 
-    def __init__(self, config: uvicorn.Config, control: socket.socket) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listeners: Sequence[Listener], control: socket.socket
+    ) -> None:
         super().__init__(config)
+        self._listeners = listeners
         self._channel = ControlChannel(control)
         self._started_at = monotonic()
         self._process = psutil.Process()
@@ -46,11 +55,37 @@ class WorkerServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        await super().startup(sockets=[each.sock for each in self._listeners if not each.tls])
         loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            if listener.tls is not None:
+                self.servers.append(await self._listen_with_tls(loop, listener))
         loop.add_reader(self._channel.sock, self._heard)
         self._channel.send(say="ready", pid=os.getpid())
         self._say_alive()
+
+    async def _listen_with_tls(
+        self, loop: asyncio.AbstractEventLoop, listener: Listener
+    ) -> asyncio.Server:
+        assert listener.tls is not None
+        return await loop.create_server(
+            self._protocol,
+            sock=listener.sock,
+            ssl=listener.tls.context,
+            backlog=self.config.backlog,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=GOODBYE_TIMEOUT,
+        )
+
+    def _protocol(self) -> asyncio.Protocol:
+        """One connection's protocol, as uvicorn itself makes it (uvicorn/server.py, startup)."""
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return protocol
 
     def drain(self, grace: float) -> None:
         """Accept nothing new, let what runs finish within `grace` seconds (0: however long).
@@ -71,8 +106,8 @@ class WorkerServer(uvicorn.Server):
             edge.draining = True
         for server in self.servers:
             server.close()
-        for sock in sockets or ():
-            sock.close()
+        for listener in self._listeners:
+            listener.sock.close()
         await asyncio.sleep(POLL_INTERVAL)  # what was accepted a moment ago arrives
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -124,9 +159,9 @@ class WorkerServer(uvicorn.Server):
 
 
 def serve(
-    config: uvicorn.Config, sockets: Sequence[socket.socket], control: socket.socket
+    config: uvicorn.Config, listeners: Sequence[Listener], control: socket.socket
 ) -> WorkerServer:
     """Run until drained; returns the server, whose figures are final then."""
-    server = WorkerServer(config, control)
-    server.run(sockets=list(sockets))
+    server = WorkerServer(config, listeners, control)
+    server.run()
     return server

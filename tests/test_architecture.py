@@ -17,9 +17,10 @@ MODULES = {
 
 CORE = {
     "access_fields", "access_log", "balancing", "checking", "config", "config_checks",
-    "config_faults", "config_forms", "driver", "errors", "explain", "headers", "health",
-    "legacy_config", "media_types", "networks", "options", "plans", "policies", "rendezvous",
-    "routing", "sticky", "syslog", "websocket_frames",
+    "config_faults", "config_forms", "config_listeners", "config_types", "driver", "errors",
+    "explain", "headers", "health", "https_policy", "legacy_config", "media_types", "networks",
+    "options", "plans", "policies", "rendezvous", "routing", "sticky", "syslog",
+    "websocket_frames",
 }  # fmt: skip
 LATER = {
     "request": 3, "attempts": 3, "gateway": 3, "http_proxy": 4, "websocket_proxy": 4, "main": 5,

@@ -173,9 +173,11 @@ def test_a_mistake_in_the_environment_names_the_variable(environ, line):
     ("text", "key"),
     [
         ('{"https": {"secureOptions": 50331648}}', "https.secureOptions"),
-        ('{"https": {"bind": ["::"], "key": "k", "cert": "c"}}', "https.bind"),
-        ('{"server": {"https": {"key": "k", "cert": "c"}}}', "server.https.bind"),
-        ('{"https": {"bind": []}}', None),
+        (
+            '{"server": {"https": {"key": "k", "cert": "c", "secureProtocol": "SSLv3_method"}}}',
+            "server.https.secureProtocol",
+        ),
+        ('{"https": {"bind": ["::"], "key": "k", "cert": "c"}}', None),
     ],
 )
 def test_a_key_without_effect_is_said(text, key):

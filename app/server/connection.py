@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from app.server.half_close import HalfClose
 from app.server.refusal import plain_response
+from app.tls import subject
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
         "app",
         "app_state",
         "client",
+        "client_subject",
         "config",
         "deadline",
         "edge",
@@ -86,6 +88,8 @@ class Connection(asyncio.Protocol):
         self._half_close: HalfClose | None = None
         self._unsent = 0  # in the transport's buffer at the last look
         self._address: str | None = None
+        self.client_subject: bytes | None = None
+        """Of the certificate that the client has shown, if it has."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
@@ -93,6 +97,8 @@ class Connection(asyncio.Protocol):
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        if self.scheme == "https":
+            self.client_subject = subject(transport.get_extra_info("peercert"))
         self._address = self.client[0] if self.client else None
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         over = self.edge.admit(self, self._address, self.loop)

@@ -127,6 +127,12 @@ class HttpProtocol(Connection):
         """The ASGI scope; `hipache.target` has the target's exact bytes, an empty query too."""
         raw_path, _, query = request.target.partition(b"?")
         path = raw_path.decode("ascii")
+        extensions: dict[str, Any] = {
+            "hipache.connection": exchange,
+            "hipache.target": request.target,
+        }
+        if self.client_subject is not None:
+            extensions["hipache.client_subject"] = self.client_subject
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -141,7 +147,7 @@ class HttpProtocol(Connection):
             "query_string": query,
             "headers": request.headers,
             "state": self.app_state.copy(),
-            "extensions": {"hipache.connection": exchange, "hipache.target": request.target},
+            "extensions": extensions,
         }
 
     def _upgrade(self, request: RequestHead, rest: bytes) -> bool:

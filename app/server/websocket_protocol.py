@@ -26,6 +26,7 @@ from app.server.refusal import plain_response, status_line
 from app.server.request_head import RequestHead
 from app.server.server_frames import FramesOnly, ServerFrames
 from app.server.tunnel import Tunnel
+from app.tls import subject
 from app.websocket_frames import ABNORMAL
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             extensions = cast(dict[str, object], self.scope["extensions"])
             extensions[TUNNEL] = {}
             extensions["hipache.target"] = event.path.encode("ascii")
+            if (name := subject(self.transport.get_extra_info("peercert"))) is not None:
+                extensions["hipache.client_subject"] = name
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_complete:

@@ -1,0 +1,205 @@
+"""Certificates as files or PEM text: loaded into contexts, followed when they change, dated."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.errors import ConfigError
+
+logger = logging.getLogger("hipache.tls")
+
+NewContext = Callable[[], ssl.SSLContext]
+
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----\s+(.+?)\s*-----END", re.S
+)
+
+
+def load(
+    context: ssl.SSLContext, cert: str, key: str | None = None, passphrase: str | None = None
+) -> ssl.SSLContext:
+    """Put a chain and its key (None: in the same file) into `context`, and return it.
+
+    Raises ConfigError naming the file and what is wrong with it.
+    """
+    locked, names = False, f"{cert} with {key}" if key else cert
+    for path in filter(None, (cert, key)):
+        try:
+            locked = b"ENCRYPTED" in Path(path).read_bytes()
+        except OSError as exc:
+            raise ConfigError(f"{path}: {exc.strerror}") from None
+    try:
+        # Without a callback OpenSSL would ask the terminal for a passphrase.
+        context.load_cert_chain(cert, key, password=lambda: passphrase or "")
+    except ssl.SSLError as exc:
+        raise ConfigError(f"{names}: {_reason(exc, locked)}") from None
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{names}: {exc}") from None
+    return context
+
+
+def _reason(exc: ssl.SSLError, locked: bool = False) -> str:
+    match exc.reason:
+        case "KEY_VALUES_MISMATCH" | "X509_KEY_VALUES_MISMATCH":
+            return "the key does not fit the certificate"
+        case _ if locked:
+            return "the passphrase does not open the key"
+        case None | "PEM_LIB" | "NO_START_LINE":
+            return "not a certificate and key in PEM form"
+        case reason:
+            return reason.lower().replace("_", " ")
+
+
+def load_text(context: ssl.SSLContext, certificate: str, key: str, name: str) -> ssl.SSLContext:
+    """The same for PEM text; `name` is what errors call it.
+
+    OpenSSL takes files only. This one never touches a disk.
+    """
+    with _in_memory(f"{certificate}\n{key}\n".encode()) as path:
+        try:
+            context.load_cert_chain(path, password=lambda: "")
+        except ssl.SSLError as exc:
+            raise ConfigError(f"{name}: {_reason(exc)}") from None
+        except (OSError, ValueError) as exc:
+            raise ConfigError(f"{name}: {exc}") from None
+    return context
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    fd = os.memfd_create("certificate")
+    try:
+        os.write(fd, data)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+class CertificateFile:
+    """A chain and key on disk: read when first used, and again when one of them changed.
+
+    A change that can not be used is refused and named once; the old one stays.
+    """
+
+    def __init__(
+        self, new: NewContext, cert: str, key: str | None = None, passphrase: str | None = None
+    ) -> None:
+        self._new = new
+        self._cert = cert
+        self._key = key
+        self._passphrase = passphrase
+        self._seen: tuple[object, ...] | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def load(self) -> ssl.SSLContext:
+        """Read it now. Raises ConfigError."""
+        self._seen = self._state()
+        self._context = load(self._new(), self._cert, self._key, self._passphrase)
+        return self._context
+
+    def context(self) -> ssl.SSLContext | None:
+        """As it is now, or as it was when it was last good; None if it never was."""
+        state, known = self._state(), self._context
+        if known is not None and None in state:
+            return known  # taken away, or not ours to see since root was given up
+        if state != self._seen:
+            try:
+                self.load()
+                if known is not None:
+                    logger.info("certificate reloaded file=%s", self._cert)
+            except ConfigError as exc:
+                stays = "the old one stays" if known else "it is not used"
+                logger.error("certificate refused, %s: %s", stays, exc)
+        return self._context
+
+    def exists(self) -> bool:
+        return os.path.exists(self._cert)
+
+    def _state(self) -> tuple[object, ...]:
+        """What changes with the files; (None, …) where one is missing."""
+        return tuple(_stamp(path) for path in (self._cert, self._key) if path is not None)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+class CertificateFolder:
+    """`name.crt` with `name.key`, or `name.pem` with both; nothing is read before it is asked for.
+
+    `*.example.com` is the file name of a wildcard, or `_.example.com` where a
+    shell would be in the way.
+    """
+
+    def __init__(self, new: NewContext, folder: str) -> None:
+        self._new = new
+        self._folder = folder
+        self._files: dict[str, CertificateFile] = {}
+
+    def context(self, name: str) -> ssl.SSLContext | None:
+        """That of exactly this name (a host name, already checked, or `*.` and one)."""
+        known = self._files.get(name)
+        if known is not None and known.exists():
+            return known.context()
+        self._files.pop(name, None)
+        for stem in (name, f"_{name[1:]}") if name.startswith("*") else (name,):
+            path = os.path.join(self._folder, stem)
+            for cert, key in ((f"{path}.crt", f"{path}.key"), (f"{path}.pem", None)):
+                if os.path.exists(cert):
+                    file = self._files[name] = CertificateFile(self._new, cert, key)
+                    return file.context()
+        return None
+
+
+def certificate_files(folder: str) -> list[Path]:
+    """Every certificate of the folder."""
+    return sorted(p for p in Path(folder).iterdir() if p.suffix in (".crt", ".pem"))
+
+
+def expiry(pem: bytes) -> datetime:
+    """When the first certificate of `pem` ends. Raises ValueError where there is none.
+
+    ssl has no public way to ask for this, so we walk to `notAfter` (RFC 5280 §4.1).
+    """
+    match = _CERTIFICATE.search(pem)
+    if match is None:
+        raise ValueError("no certificate in it")
+    body = _content(_content(base64.b64decode(match[1])))
+    if body[0] == 0xA0:  # the version
+        body = _behind(body)
+    validity = _content(_behind(_behind(_behind(body))))  # serial, signature, issuer
+    until = _behind(validity)
+    text = _content(until).decode("ascii")
+    if until[0] == 0x17:  # UTCTime has two digits of the year: 50 and above are 19..
+        text = ("19" if text[:2] >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _header(der: bytes) -> tuple[int, int]:
+    """Where the content of the first DER element begins, and where it ends (X.690 §8.1)."""
+    size, start = der[1], 2
+    if size & 0x80:
+        start += size & 0x7F
+        size = int.from_bytes(der[2:start])
+    return start, start + size
+
+
+def _content(der: bytes) -> bytes:
+    start, end = _header(der)
+    return der[start:end]
+
+
+def _behind(der: bytes) -> bytes:
+    return der[_header(der)[1] :]

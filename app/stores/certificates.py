@@ -1,0 +1,164 @@
+"""Certificates that live in the store, as planb and tsuru write them: hash `tls:<name>`.
+
+OpenSSL asks for a certificate in the middle of a handshake and can not await.
+So a thread with an event loop of its own asks the store, and tells by pushes
+what changed; the handshake waits for it, but not for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import TimeoutError as NoAnswer
+from time import monotonic
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError
+
+from app.certificates import load_text
+from app.driver import Driver, parse_driver
+from app.errors import ConfigError
+from app.stores.connections import Connections
+from app.stores.embedded import EmbeddedServer
+from app.stores.replies import text
+from app.stores.tracking import Tracker
+
+logger = logging.getLogger("hipache.tls")
+
+LONGEST_WAIT = 0.05
+"""Seconds that a handshake waits for the store; then it goes on with what is known."""
+PAUSE_AFTER_FAILURE = 1.0
+"""Seconds in which a store that did not answer is not waited for again."""
+UNTOLD_FOR = 1.0
+"""Seconds that an answer is believed while the store tells no changes."""
+MOST = 10_000
+"""Names remembered, those without a certificate too."""
+
+T = TypeVar("T")
+Pair = tuple[str, str]
+NOTHING: Pair = ("", "")
+
+
+class StoreCertificates:
+    """One worker's view of all `tls:*`. Starts its thread with the first question."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._prefix = f"{driver.prefix}tls:"
+        self._driver = driver
+        self._known: dict[str, tuple[Pair, float]] = {}  # name -> PEMs and when they were read
+        self._told = False
+        self._changes = 0  # pushes so far
+        self._pause_until = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: Connections | None = None
+
+    @classmethod
+    def of(cls, urls: tuple[str, ...]) -> StoreCertificates | None:
+        """For the store that is read from; None if it can hold no certificates."""
+        driver = parse_driver(urls[0])
+        if driver.scheme == "file":
+            return None
+        if driver.scheme == "embedded":
+            driver = EmbeddedServer(driver.path).driver
+        return cls(driver)
+
+    def source(self, new: Callable[[], ssl.SSLContext]) -> Callable[[str], ssl.SSLContext | None]:
+        """Contexts made by `new` for what is in the store."""
+        return StoreSource(self, new).context
+
+    def pair(self, name: str) -> Pair:
+        """Certificate and key of exactly this name, NOTHING if there are none."""
+        found, read_at = self._known.get(name, (None, 0.0))
+        now = monotonic()
+        if found is not None and (self._told or now - read_at < UNTOLD_FOR):
+            return found
+        if now >= self._pause_until:
+            try:
+                return self._ask(self._fetch(name))
+            except (NoAnswer, OSError, RedisError) as exc:
+                self._pause_until = now + PAUSE_AFTER_FAILURE
+                logger.warning("certificate not read name=%s cause=%s", name, exc or "no answer")
+        return found or NOTHING
+
+    def _ask(self, question: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=self._run, name="certificates", daemon=True)
+            thread.start()
+        return asyncio.run_coroutine_threadsafe(question, self._loop).result(LONGEST_WAIT)
+
+    def _run(self) -> None:
+        assert self._loop is not None
+        asyncio.set_event_loop(self._loop)
+        # More patient than a handshake: what comes late is there for the next one.
+        self._connections = Connections(self._driver, timeout=1.0)
+        tracker = Tracker(
+            self._connections, [self._prefix], on_keys=self._changed, listener=self,
+            prepare=_at_once, landmark=self._prefix, on_landmark=lambda value: None,
+        )  # fmt: skip
+        self._tracking = self._loop.create_task(tracker.run())
+        self._loop.run_forever()
+
+    async def _fetch(self, name: str) -> Pair:
+        assert self._connections is not None
+        changes = self._changes
+        raw = await self._connections.client.hmget(f"{self._prefix}{name}", "certificate", "key")
+        certificate, key = (text(value) if value else "" for value in raw)
+        pair = (certificate, key) if certificate and key else NOTHING
+        if changes == self._changes:  # else this may be what was there before
+            if len(self._known) >= MOST:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[name] = pair, monotonic()
+        return pair
+
+    def _changed(self, keys: list[bytes] | None) -> None:
+        self._changes += 1
+        if keys is None:
+            self._known.clear()
+            return
+        for key in keys:
+            self._known.pop(text(key).removeprefix(self._prefix), None)
+
+    # From the tracker.
+
+    def tracking(self) -> None:
+        """Every change will be told; what was read before may have changed untold."""
+        self._known.clear()
+        self._told = True
+
+    def lost(self, reason: str) -> None:
+        """No change is told."""
+        self._told = False
+
+    unreachable = refused = lost
+
+
+async def _at_once() -> None:
+    """Nothing has to be prepared before connecting."""
+
+
+class StoreSource:
+    """Contexts for what is in the store: made when first asked for, again when it changed."""
+
+    def __init__(self, certificates: StoreCertificates, new: Callable[[], ssl.SSLContext]) -> None:
+        self._certificates = certificates
+        self._new = new
+        self._contexts: dict[str, tuple[Pair, ssl.SSLContext | None]] = {}
+
+    def context(self, name: str) -> ssl.SSLContext | None:
+        """That of exactly this name; a broken one is named once, and the old one stays."""
+        pair = self._certificates.pair(name)
+        if pair is NOTHING or pair == NOTHING:
+            self._contexts.pop(name, None)
+            return None
+        seen, context = self._contexts.get(name, (NOTHING, None))
+        if pair != seen:
+            try:
+                context = load_text(self._new(), *pair, name=f"tls:{name}")
+            except ConfigError as exc:
+                logger.error("certificate refused: %s", exc)
+            self._contexts[name] = pair, context
+        return context

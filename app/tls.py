@@ -1,0 +1,158 @@
+"""TLS towards clients: what is offered, and which certificate a handshake gets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from app.certificates import CertificateFile, CertificateFolder, certificate_files, expiry
+from app.config_listeners import HttpsBind, TLSSettings
+from app.errors import ConfigError
+
+logger = logging.getLogger("hipache.tls")
+
+# Mozilla's "intermediate" recommendation, version 5.7; TLS 1.3 has its own list.
+CIPHERS = ":".join(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
+        "DHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384",
+        "DHE-RSA-CHACHA20-POLY1305",
+    )
+)  # fmt: skip
+_CLIENT_AUTH = {
+    "none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED,
+}  # fmt: skip
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
+
+Lookup = Callable[[str], ssl.SSLContext | None]
+"""The certificate of exactly this name, `*.…` included, or None."""
+
+
+def new_context(settings: TLSSettings) -> ssl.SSLContext:
+    """A server's context without a certificate. Raises ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if settings.honor_cipher_order:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.set_ciphers(settings.ciphers or CIPHERS)
+    except ssl.SSLError:
+        raise ConfigError("https.ciphers: OpenSSL knows none of them") from None
+    for path in settings.ca:
+        try:
+            context.load_verify_locations(path)
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError(f"https.ca: {path}: {exc.strerror or exc}") from None
+    context.verify_mode = _CLIENT_AUTH[settings.client_auth]
+    return context
+
+
+def weak_ciphers(context: ssl.SSLContext) -> list[str]:
+    """Those that are offered although they authenticate badly or are easily broken."""
+    return [c["name"] for c in context.get_ciphers() if not c["aead"] or c["strength_bits"] < 128]
+
+
+class TLSListener:
+    """What one `https.bind` entry serves. `context` goes to the event loop.
+
+    Made by the supervisor, as root if it is root: keys need not be readable
+    for anybody else, and all workers share the keys of session tickets.
+    """
+
+    def __init__(self, bind: HttpsBind) -> None:
+        """Raises ConfigError for whatever can not be used."""
+        new = partial(new_context, bind)
+        self.context = new()
+        self.context.sni_callback = self._choose
+        if weak := weak_ciphers(self.context):
+            logger.warning("https.ciphers offers weak ones: %s", ", ".join(weak))
+        self._new = new
+        self._default: CertificateFile | None = None
+        self._sources: list[Lookup] = []
+        if bind.cert:
+            self._default = CertificateFile(new, bind.cert, bind.key, bind.passphrase)
+            self._default.load()
+        if bind.certs:
+            if not Path(bind.certs).is_dir():
+                raise ConfigError(f"https.certs: {bind.certs}: no such folder")
+            self._sources.append(CertificateFolder(new, bind.certs).context)
+
+    def add_source(self, make: Callable[[Callable[[], ssl.SSLContext]], Lookup]) -> None:
+        """Ask there, too, after the folder; `make` gets what makes a new context."""
+        self._sources.append(make(self._new))
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        """OpenSSL asks in the middle of a handshake; a number refuses it with that alert."""
+        context = self.context_for(name)
+        if context is None:
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.context = context
+        return None
+
+    def context_for(self, name: str | None) -> ssl.SSLContext | None:
+        """Exact before wildcard before the default; None if there is nothing to show."""
+        name = (name or "").lower().removesuffix(".")
+        if name and _HOST_NAME.fullmatch(name):
+            for candidate in (name, f"*.{name.partition('.')[2]}"):
+                for source in self._sources:
+                    if (context := source(candidate)) is not None:
+                        return context
+        return self._default.context() if self._default is not None else None
+
+
+def expiries(binds: Iterable[HttpsBind]) -> Iterator[tuple[str, datetime | str]]:
+    """Every certificate file of the configuration, and when it ends or why that is unknown."""
+    files = {Path(bind.cert) for bind in binds if bind.cert}
+    for bind in binds:
+        if bind.certs and Path(bind.certs).is_dir():
+            files.update(certificate_files(bind.certs))
+    for path in sorted(files):
+        try:
+            yield str(path), expiry(path.read_bytes())
+        except (OSError, ValueError, IndexError) as exc:
+            yield str(path), str(exc)
+
+
+_SHORT = {
+    "commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU",
+    "countryName": "C", "localityName": "L", "stateOrProvinceName": "ST",
+    "domainComponent": "DC", "userId": "UID", "emailAddress": "E",
+}  # fmt: skip
+
+
+def subject(certificate: dict[str, object] | None) -> bytes | None:
+    r"""The subject of a verified client certificate as one field value (RFC 4514), or None.
+
+    >>> subject({"subject": ((("organizationName", "A, B"),), (("commonName", "x"),))})
+    b'CN=x,O=A\\, B'
+    """
+    if not certificate:
+        return None
+    parts: list[str] = []
+    names: Iterable[Iterable[tuple[str, str]]] = certificate.get("subject", ())  # type: ignore[assignment]
+    for relative in names:
+        parts.append("+".join(f"{_SHORT.get(name, name)}={_escaped(v)}" for name, v in relative))
+    return ",".join(reversed(parts)).encode("ascii")
+
+
+def _escaped(value: str) -> str:
+    """ASCII without control characters: everything else as the backslash form of its UTF-8."""
+    text = "".join(
+        f"\\{char}"
+        if char in ',+"\\<>;='
+        else char
+        if " " <= char <= "~"
+        else "".join(f"\\{byte:02x}" for byte in char.encode())
+        for char in value
+    )
+    return f"\\{text}" if text.startswith((" ", "#")) else text
