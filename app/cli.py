@@ -17,6 +17,7 @@ from app.errors import ConfigError
 from app.explain_command import explain
 from app.route_commands import route
 from app.serve import serve as serve_forever
+from app.status_command import status
 
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong; starting again will not help."""
@@ -36,6 +37,7 @@ def main() -> None:
 
 
 main.add_command(route)
+main.add_command(status)
 
 
 def read_config(path: str | None) -> Config:

@@ -43,6 +43,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     workers: Annotated[int, Meta(ge=0, le=1024)] = 10  # processes; 0 means one per core
     graceful_timeout: Seconds = 30.0  # from SIGTERM until what still runs is cut
+    status_socket: str | None = ".hipache/status.sock"  # where `hipache status` asks
     debug: bool = False  # the proxy's own log tells every request
 
     # to a backend

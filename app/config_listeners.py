@@ -14,6 +14,7 @@ class Bind(Section, frozen=True, kw_only=True):
 
     address: str  # an IP address, a name, or unix:/path
     port: Port
+    proxy_protocol: bool = False  # a balancer in server.trustedProxies tells who its client is
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.errors import ConfigError
+from app.networks import Networks
 from app.tls import TLSListener
 
 BACKLOG = 2048
@@ -42,12 +43,12 @@ class UnixListener(socket.socket):
         self._path = path
         self._file: tuple[int, int] | None = None
 
-    def listen_there(self) -> None:
-        """Raises OSError where that is not possible."""
+    def listen_there(self, mode: int = 0o666) -> None:
+        """Raises OSError where that is not possible. Of `mode` the kernel asks for writing."""
         self.bind(self._path)
         status = os.stat(self._path)
         self._file = status.st_dev, status.st_ino
-        os.chmod(self._path, 0o666)  # who may connect is the folder's business
+        os.chmod(self._path, mode)
         self.listen(BACKLOG)
 
     def remove_file(self) -> None:
@@ -65,6 +66,8 @@ class Listener:
 
     sock: socket.socket
     tls: TLSListener | None = None
+    proxied_by: Networks | None = None
+    """Who must begin a connection with the PROXY protocol; None where nobody does."""
 
 
 def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:
@@ -102,15 +105,15 @@ def _bind_tcp(address: Address) -> socket.socket:
 def _bind_unix(address: Address) -> socket.socket:
     sock = UnixListener(address.host)
     try:
-        _remove_dead_socket(address.host)
-        sock.listen_there()
+        remove_dead_socket(address.host)
+        sock.listen_there()  # who may connect is the folder's business
     except OSError as exc:
         sock.close()
         raise ConfigError(f"cannot listen on {address}: {_reason(exc, 0)}") from exc
     return sock
 
 
-def _remove_dead_socket(path: str) -> None:
+def remove_dead_socket(path: str) -> None:
     """Remove what a killed predecessor left, but never a socket that still answers."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):

@@ -13,6 +13,7 @@ from app import privileges, proxy_log, worker
 from app.config import Config
 from app.config_listeners import Bind, HttpsBind
 from app.errors import ConfigError, StoreUnavailable
+from app.generation import Generation, Limits
 from app.listeners import (
     Address,
     Listener,
@@ -24,9 +25,11 @@ from app.listeners import (
 from app.log_sinks import hand_over
 from app.main import create_app
 from app.server.running import uvicorn_config
+from app.status import StatusSocket
 from app.stores import hold, open_store
 from app.stores.certificates import StoreCertificates
-from app.supervisor import Generation, Limits, Supervisor
+from app.supervisor import Supervisor
+from app.systemd import Notifier
 from app.tls import TLSListener
 
 logger = logging.getLogger("hipache.serve")
@@ -49,9 +52,12 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
         for listener in listeners:
             scheme = "https" if listener.tls else "http"
             logger.info("listening address=%s scheme=%s", name_of(listener.sock), scheme)
+        path = config.server.status_socket
         supervisor = Supervisor(
             generation(config, listeners),
             reload=partial(reloaded, read, config, listeners),
+            status=StatusSocket.open(path) if path is not None else None,
+            notifier=Notifier(environ),
             on_stop=partial(close_all, [listener.sock for listener in listeners]),
         )
         return supervisor.run()
@@ -99,9 +105,11 @@ def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
             Listener(sock, secured[0] if name == "https" else None)
             for sock, name in zip(given, names, strict=True)
         ]
-    plain = [None] * len(config.http.binds)
     sockets = bind_all([*addresses(config.http.binds), *addresses(config.https.binds)])
-    return [Listener(*pair) for pair in zip(sockets, [*plain, *secured], strict=True)]
+    trusted = config.server.trusted_proxies
+    plain = [(None, trusted if bind.proxy_protocol else None) for bind in config.http.binds]
+    spoken = [*plain, *((tls, None) for tls in secured)]
+    return [Listener(sock, *how) for sock, how in zip(sockets, spoken, strict=True)]
 
 
 def tls_listeners(config: Config) -> list[TLSListener]:

@@ -15,11 +15,14 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
+from app.generation import Generation, Limits
 from app.respawning import Respawning
 from app.signal_socket import SignalSocket
-from app.worker_process import Message, WorkerMain, WorkerProcess, exited_children
+from app.status import StatusSocket
+from app.systemd import Notifier
+from app.worker_process import Message, WorkerProcess, exited_children
 
 logger = logging.getLogger("hipache.supervisor")
 
@@ -33,29 +36,6 @@ LAST_WORDS = 0.8
 """Seconds more than a draining worker was told: it cuts and reports by itself first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How patient the supervisor is. Times are seconds."""
-
-    graceful_timeout: float = 30.0
-    """From SIGTERM until running requests are cut; 0 waits for ever."""
-    recycle_grace: float = 120.0
-    """The same for a worker that is replaced while the service goes on."""
-    hang_timeout: float = 10.0
-    """A worker without a sign of life for so long is killed and replaced; 0 = never."""
-    start_timeout: float = 30.0
-    """A worker that is not ready by then counts as hung."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """What one reading of the configuration starts; SIGHUP makes a new one."""
-
-    workers: int
-    main: WorkerMain
-    limits: Limits = Limits()
-
-
 class Supervisor:
     """One per `hipache serve`. `reload` returns the new generation, or None to keep the old."""
 
@@ -65,15 +45,19 @@ class Supervisor:
         *,
         reload: Callable[[], Generation | None],
         on_stop: Callable[[], None] = lambda: None,
+        status: StatusSocket | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
-        """`on_stop` is called when the service begins to stop: its listeners are to be closed.
+        """`status` answers who asks about the workers, `notifier` tells systemd.
 
-        As long as one process holds a listener, the kernel takes connections
-        that nobody will serve.
+        `on_stop` closes the listeners when the service begins to stop: as long as one
+        process holds them, the kernel takes connections that nobody will serve.
         """
         self._generation = generation
         self._reload = reload
         self._on_stop = on_stop
+        self._status = status
+        self._notifier = notifier or Notifier({})
         self._count = generation.workers
         self._workers: dict[int, WorkerProcess] = {}  # by pid
         self._replacing: dict[int, WorkerProcess] = {}  # replacement's pid -> who goes for it
@@ -84,7 +68,9 @@ class Supervisor:
         self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._signals = SignalSocket(HANDLED)
-        self._selector.register(self._signals.sock, selectors.EVENT_READ)
+        self._selector.register(self._signals.sock, selectors.EVENT_READ, self._signalled)
+        if status is not None:
+            self._selector.register(status.sock, selectors.EVENT_READ, self._answer)
 
     @property
     def _limits(self) -> Limits:
@@ -101,6 +87,8 @@ class Supervisor:
         finally:
             for worker in self._workers.values():
                 worker.kill()
+            if self._status is not None:
+                self._status.close()
         logger.info("stopped")
         return 0
 
@@ -112,12 +100,16 @@ class Supervisor:
         self._workers[worker.pid] = worker
         if instead_of is not None:
             self._replacing[worker.pid] = instead_of
-        self._selector.register(worker.channel.sock, selectors.EVENT_READ, worker)
+        self._selector.register(
+            worker.channel.sock, selectors.EVENT_READ, partial(self._heard, worker)
+        )
         logger.info("worker started worker=%d pid=%d", slot, worker.pid)
 
     def _close_in_child(self) -> None:
         self._selector.close()
         self._signals.close()
+        if self._status is not None:
+            self._status.sock.close()
         for worker in self._workers.values():
             worker.close()
 
@@ -179,10 +171,22 @@ class Supervisor:
                 old = self._replacing.pop(worker.pid, None)
                 if old is not None:
                     self._drain(old, self._limits.recycle_grace, "replaced")
+                if sum(w.serving for w in self._workers.values()) >= self._count:
+                    self._notifier.ready()
             case "recycle" if not worker.draining and worker not in self._to_recycle:
                 self._to_recycle.append(worker)
             case "alive":
                 worker.report = message
+
+    def _answer(self) -> None:
+        assert self._status is not None
+        now = time.monotonic()
+        workers = sorted(self._workers.values(), key=lambda worker: (worker.slot, worker.started))
+        self._status.answer({
+            "state": "stopping" if self._stopping else "serving",
+            "pid": os.getpid(),
+            "workers": [worker.describe(now) for worker in workers],
+        })  # fmt: skip
 
     # Signals
 
@@ -208,6 +212,7 @@ class Supervisor:
                 worker.kill()
             return
         self._stopping = True
+        self._notifier.stopping()
         self._on_stop()
         for worker in self._workers.values():
             self._drain(worker, self._limits.graceful_timeout, "stop")
@@ -218,6 +223,7 @@ class Supervisor:
         if generation is None:
             return
         self._generation = generation
+        self._notifier.reloading(time.monotonic())
         self._to_roll = [w for w in self._workers.values() if not w.draining]
         if generation.workers != self._count:
             self._resize(generation.workers)
@@ -237,10 +243,7 @@ class Supervisor:
 
     def _wait(self, timeout: float) -> None:
         for key, _ in self._selector.select(timeout):
-            if key.data is None:
-                self._signalled()
-            else:
-                self._heard(key.data)
+            key.data()
         self._reap()
 
     def _until_next_deadline(self) -> float:
@@ -250,6 +253,7 @@ class Supervisor:
         return max(0.0, min(due) - now)
 
     def _tick(self, now: float) -> None:
+        self._notifier.alive(now)
         self._kill_overdue(now)
         if self._stopping:
             return

@@ -16,6 +16,8 @@ import psutil
 import uvicorn
 
 from app.listeners import Listener
+from app.server.connection import Connection
+from app.server.proxy_header import ProxyHeader
 from app.server.running import edge_of
 from app.worker_process import ControlChannel, Message
 
@@ -55,32 +57,37 @@ class WorkerServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=[each.sock for each in self._listeners if not each.tls])
+        plain = [each for each in self._listeners if not (each.tls or each.proxied_by is not None)]
+        await super().startup(sockets=[each.sock for each in plain])
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            if listener.tls is not None:
-                self.servers.append(await self._listen_with_tls(loop, listener))
+            if listener not in plain:
+                self.servers.append(await self._listen(loop, listener))
         loop.add_reader(self._channel.sock, self._heard)
         self._channel.send(say="ready", pid=os.getpid())
         self._say_alive()
 
-    async def _listen_with_tls(
-        self, loop: asyncio.AbstractEventLoop, listener: Listener
-    ) -> asyncio.Server:
+    async def _listen(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> asyncio.Server:
+        """What uvicorn can not do: TLS beside HTTP, and the PROXY protocol."""
+        backlog, trusted = self.config.backlog, listener.proxied_by
+        if trusted is not None:
+            return await loop.create_server(
+                lambda: ProxyHeader(self._protocol, trusted), sock=listener.sock, backlog=backlog
+            )
         assert listener.tls is not None
         return await loop.create_server(
             self._protocol,
             sock=listener.sock,
             ssl=listener.tls.context,
-            backlog=self.config.backlog,
+            backlog=backlog,
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             ssl_shutdown_timeout=GOODBYE_TIMEOUT,
         )
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _protocol(self) -> Connection:
         """One connection's protocol, as uvicorn itself makes it (uvicorn/server.py, startup)."""
         make: Any = self.config.http_protocol_class
-        protocol: asyncio.Protocol = make(
+        protocol: Connection = make(
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

@@ -92,6 +92,18 @@ class WorkerProcess:
             self.drain_deadline = deadline
             self.channel.send(do="drain", grace=grace)
 
+    @property
+    def serving(self) -> bool:
+        """Whether it takes connections."""
+        return self.ready and not self.draining
+
+    def describe(self, now: float) -> Message:
+        """What `hipache status` shows of it."""
+        state = "draining" if self.draining else "serving" if self.ready else "starting"
+        report = {key: value for key, value in self.report.items() if key != "say"}
+        age = round(now - self.started, 1)
+        return {"worker": self.slot, "pid": self.pid, "state": state} | report | {"age": age}
+
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Signal it; it may be gone already."""
         with contextlib.suppress(ProcessLookupError):

@@ -82,10 +82,13 @@ async def command(*args: str, cwd: Path, **environ: str) -> AsyncIterator[Servic
 
 
 @asynccontextmanager
-async def program(*args: str, cwd: Path, environ: Mapping[str, str]) -> AsyncIterator[Service]:
-    """Run anything; whatever is left of it at the end is killed."""
+async def program(
+    *args: str, cwd: Path, environ: Mapping[str, str], stdout: bool = False
+) -> AsyncIterator[Service]:
+    """Run anything; whatever is left of it at the end is killed. `stdout` pipes that, too."""
+    pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *args, cwd=cwd, env=environ, stderr=asyncio.subprocess.PIPE
+        *args, cwd=cwd, env=environ, stderr=pipe, stdout=pipe if stdout else None
     )
     family = psutil.Process(process.pid)
     try:

@@ -24,7 +24,8 @@ CORE = {
 }  # fmt: skip
 LATER = {
     "request": 3, "attempts": 3, "gateway": 3, "http_proxy": 4, "websocket_proxy": 4, "main": 5,
-    "supervisor": 6, "worker": 6, "serve": 7, "demo": 8, "route_commands": 8, "cli": 9,
+    "supervisor": 6, "worker": 6, "serve": 7, "demo": 8, "route_commands": 8,
+    "status_command": 8, "cli": 9,
 }  # fmt: skip
 """What stands above the adapters; a module in neither table is an adapter of one outside world."""
 

@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         "edge",
         "exchange",
         "loop",
+        "origin",
         "read_paused",
         "scheme",
         "server",
@@ -88,14 +89,18 @@ class Connection(asyncio.Protocol):
         self._half_close: HalfClose | None = None
         self._unsent = 0  # in the transport's buffer at the last look
         self._address: str | None = None
+        self.origin: tuple[tuple[str, int], tuple[str, int]] | None = None
+        """Client and server as a trusted balancer tells them, before `connection_made`."""
         self.client_subject: bytes | None = None
         """Of the certificate that the client has shown, if it has."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
         self.transport = cast(asyncio.Transport, transport)
-        self.client = _address(transport.get_extra_info("peername"))
-        self.server = _address(transport.get_extra_info("sockname"))
+        self.client, self.server = self.origin or (
+            _address(transport.get_extra_info("peername")),
+            _address(transport.get_extra_info("sockname")),
+        )
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         if self.scheme == "https":
             self.client_subject = subject(transport.get_extra_info("peercert"))

@@ -170,6 +170,7 @@ class HttpProtocol(Connection):
         )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
+        protocol.client, protocol.server = self.client, self.server
         if hasattr(protocol, "handle_upgrade"):
             protocol.handle_upgrade(request, rest, self._release)
         else:

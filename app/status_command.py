@@ -1,0 +1,33 @@
+"""`hipache status`: what the running service says about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from app.config_file import load
+from app.errors import ConfigError
+from app.status import as_table, ask
+
+
+@click.command()
+@click.option(
+    "-c", "--config", "path", metavar="PATH",
+    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def status(path: str | None, as_json: bool) -> None:
+    """Show the workers of the service that runs here: age, memory, requests, draining or not."""
+    try:
+        config = load(path, os.environ, Path.cwd())
+        if config.server.status_socket is None:
+            raise ConfigError(f"{config.source}: server.statusSocket is null, nothing to ask")
+        report = ask(config.server.status_socket)
+    except ConfigError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(report, indent=4) if as_json else as_table(report))

@@ -1,0 +1,56 @@
+"""What systemd wants to know of a service (sd_notify(3)); nothing where it does not ask."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+
+PATIENCE = 0.2
+"""Seconds that systemd gets to read: a supervisor must not hang on it."""
+
+
+class Notifier:
+    """Tells systemd about the service's state, and that it lives."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        micros = environ.get("WATCHDOG_USEC", "") if ours else ""
+        self._interval = int(micros) / 2e6 if micros.isdigit() else 0.0
+        self._alive_at = 0.0
+        self._ready = False
+
+    def ready(self) -> None:
+        """Once: what was promised to start is serving."""
+        if not self._ready:
+            self._ready = True
+            self._send("READY=1")
+
+    def reloading(self, now: float) -> None:
+        """A reload begins; `ready` ends it. `now` is CLOCK_MONOTONIC, seconds."""
+        self._ready = False
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
+
+    def stopping(self) -> None:
+        """What runs is being finished."""
+        self._send("STOPPING=1")
+
+    def alive(self, now: float) -> None:
+        """Call often; tells as often as systemd wants to hear it (WatchdogSec=)."""
+        if self._interval and now - self._alive_at >= self._interval:
+            self._alive_at = now
+            self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        with (
+            contextlib.suppress(OSError),  # nobody listens: nobody misses it
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+        ):
+            sock.settimeout(PATIENCE)
+            sock.connect(self._address)
+            sock.send(message.encode())
