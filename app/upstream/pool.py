@@ -195,7 +195,8 @@ class Pool:
             return await place
         except asyncio.CancelledError:
             if place.cancelled():
-                self._queue.remove(place)
+                if place in self._queue:  # else its turn came just now, and went to the next
+                    self._queue.remove(place)
             elif place.exception() is None:  # it was our turn just now: pass it on
                 connection = place.result()
                 if connection is not None:

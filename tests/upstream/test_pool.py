@@ -111,6 +111,20 @@ async def test_a_turn_that_comes_too_late_is_passed_on(client):
         assert pools(client)[0].queued == 0
 
 
+@pytest.mark.parametrize("server", [{"max_sockets": 1}])
+async def test_a_place_is_given_up_once(client):
+    """The client leaves and the queue is served before the one who waits there runs again."""
+    async with answering(HEAD) as backend:
+        first = await opened(client, backend.url)
+        queued = asyncio.create_task(opened(client, backend.url))
+        await eventually(lambda: pools(client)[0].queued == 1)
+        queued.cancel()
+        pools(client)[0].close()
+        with pytest.raises(asyncio.CancelledError):
+            await queued
+        await first.aclose()
+
+
 async def leave_while_queued(client: UpstreamClient) -> None:
     async with answering(HEAD) as backend:
         first = await opened(client, backend.url)
