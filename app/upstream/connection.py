@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.upstream import kernel
 from app.upstream.framing import RawHeaders
-from app.upstream.parsing import COMPLETE, HEAD, START, AnswerParser
+from app.upstream.parsing import COMPLETE, HEAD, AnswerParser
 
 NEVER = float("inf")
 
@@ -114,16 +114,16 @@ class Connection(asyncio.Protocol):
         """Wait until the backend has taken most of what was written."""
         if self._drained is None:
             return
-        if self._parser.state == START:
+        if self._parser.state <= HEAD:
             self._watch()
         await self._drained
-        if self._parser.state == START:
+        if self._parser.state <= HEAD:
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
 
     def sent(self) -> None:
         """The request is complete: from now on the answer is due."""
         self._uploading = False
-        if self._parser.state == START:
+        if self._parser.state <= HEAD:
             self._watch()
         elif self._parser.state == COMPLETE and self._transport is not None:
             self._settle()
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         """The deadline has passed: close, unless a request is still moving out."""
         if self._receiver is None:
             self.abort()
-        elif self._parser.state != START or not self._still_sending(now):
+        elif self._parser.state > HEAD or not self._still_sending(now):
             self._fail(UpstreamTimeout(answer_begun=self._parser.begun))
 
     # -- asyncio.Protocol

@@ -159,3 +159,27 @@ async def test_a_long_upload_that_moves(client, held):
 async def test_zero_switches_a_limit_off(server, response):
     async with UpstreamClient(Config(server=ServerConfig(**server))) as client:
         assert client._limits.response == response
+
+
+@pytest.mark.parametrize("server", [{"response_timeout": 0.1, "tcp_timeout": 30.0}])
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nX: y"])
+async def test_a_head_that_stops_inside_an_upload(client, begun):
+    seen = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.send_apart([begun])
+        seen.set()
+        await conversation.gone()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"a"
+        await seen.wait()
+        async for piece in slowly(b"b", pause=0.02):
+            yield piece
+
+    async with scripted(script) as backend:
+        with pytest.raises(UpstreamTimeout) as caught:
+            async with asyncio.timeout(5):
+                await opened(client, backend.url, CHUNKED, method=b"PUT", body=body())
+    assert caught.value.answer_begun
