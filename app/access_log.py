@@ -70,7 +70,7 @@ class AccessRecord:
     """Why it failed, or was cut."""
 
     messages_in: int | None = None
-    """A WebSocket's messages from the client; None if this was none, or went as bytes."""
+    """A WebSocket's messages from the client; None if this was none."""
     messages_out: int | None = None
     close_code: int | None = None
     closed_by: str = ""

@@ -70,6 +70,7 @@ class Proxy:
 
     port: int
     server: uvicorn.Server
+    edge: Edge
     routes: FixedRoutes
     records: asyncio.Queue[AccessRecord]
     wires: list[Wire] = field(default_factory=list)
@@ -131,10 +132,11 @@ async def proxying(
     records: asyncio.Queue[AccessRecord] = asyncio.Queue()
     app = create_app(config, store=routes)
     options = {"timeout_graceful_shutdown": grace, "ssl_certfile": certificate}
-    server = await started(app, None if stock else config, **options)
+    edge = Edge()
+    server = await started(app, None if stock else config, edge, **options)
     app.router.default.websocket._gateway._log = records.put_nowait  # in place of the file's writer
     port = server.servers[0].sockets[0].getsockname()[1]
-    proxy = Proxy(port, server, routes, records)
+    proxy = Proxy(port, server, edge, routes, records)
     try:
         yield proxy
     finally:
@@ -147,10 +149,12 @@ async def proxying(
         await asyncio.gather(*server.server_state.tasks)
 
 
-async def started(app: ASGIApp, config: Config | None, **options: Any) -> uvicorn.Server:
+async def started(
+    app: ASGIApp, config: Config | None, edge: Edge, **options: Any
+) -> uvicorn.Server:
     """A server that listens, as if it had been run; without `config` with stock protocols."""
     options = {"host": "127.0.0.1", "port": 0, "log_config": None, **options}
-    settings = uvicorn_config(app, None if config is None else Edge(), **options)
+    settings = uvicorn_config(app, None if config is None else edge, **options)
     settings.load()
     if config is not None:
         install(settings, config.server)

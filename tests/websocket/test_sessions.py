@@ -154,6 +154,15 @@ async def test_a_refused_handshake_is_a_record_with_its_status(mode: str) -> Non
     assert "cannot connect" in record.error
 
 
+async def test_an_ended_session_is_not_counted_as_a_connection(mode: str) -> None:
+    async with echo_backend() as there, proxying(there.url, mode=mode) as proxy:
+        async with proxy.connect():
+            assert len(proxy.edge.connections) == 1
+        await proxy.records.get()
+        assert (proxy.edge.connections, proxy.edge.by_address) == (set(), {})
+        assert proxy.server.server_state.connections == set()
+
+
 async def test_200_sessions_at_once_end_at_a_drain(mode: str) -> None:
     async with echo_backend() as there, proxying(there.url, mode=mode, grace=0.05) as proxy:
         clients = [await proxy.connect() for _ in range(200)]
