@@ -19,11 +19,11 @@ from math import inf
 from weakref import WeakValueDictionary, ref
 
 from app.errors import InvalidBackend, NoLiveBackend
-from app.options import Options, parse_options
-from app.plans import Plan, Rotation, Setting
-from app.policies import Load, RequestFacts, make_chooser
+from app.policies.choosers import Load, RequestFacts, make_chooser
+from app.policies.options import Options, parse_options
+from app.policies.plans import Plan, Rotation, Setting
+from app.policies.sticky import set_cookie, token_of
 from app.routing import Backend, Frontend, Route
-from app.sticky import set_cookie, token_of
 
 __all__ = ["Balancer", "RequestFacts"]
 

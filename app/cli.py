@@ -10,14 +10,14 @@ from typing import NoReturn
 import click
 
 from app import demo as demonstration
-from app.config import Config, render
-from app.config_file import load
-from app.dead_commands import dead
+from app.commands.dead import dead
+from app.commands.explain import explain
+from app.commands.route import route
+from app.commands.status import status
+from app.config.file import load
+from app.config.structs import Config, render
 from app.errors import ConfigError
-from app.explain_command import explain
-from app.route_commands import route
-from app.serve import serve as serve_forever
-from app.status_command import status
+from app.workers.serve import serve as serve_forever
 
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong; starting again will not help."""

@@ -26,15 +26,15 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.config import Config
+from app.config.structs import Config
 from app.driver import parse_driver
 from app.errors import ConfigError
-from app.listeners import Address
 from app.main import EX_CONFIG
 from app.pages import templates_directory
-from app.serve import serve
 from app.stores.embedded import EmbeddedServer
 from app.stores.keeper import die_with_parent
+from app.workers.listeners import Address
+from app.workers.serve import serve
 
 HOST = "demo.localhost"
 NAMES = ("A", "B")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from app.config_faults import masked_url, show
+from app.config.faults import masked_url, show
 from app.errors import ConfigError
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from app.options import Options, Policy, parse_options
+from app.policies.options import Options, Policy, parse_options
 from app.routing import Backend, Frontend, Mark
 
 

@@ -8,14 +8,14 @@ from time import perf_counter, time
 
 from starlette.types import Scope
 
-from app.access_log import AccessRecord
 from app.attempts import Attempts
 from app.balancing import Balancer, RequestFacts
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.errors import BadHost, ProxyError
 from app.headers import ForwardedFields, RawHeaders, field
 from app.health_reports import HealthReports
 from app.https_policy import HttpsPolicy
+from app.logs.access_log import AccessRecord
 from app.pages import ErrorPages
 from app.request import Request
 from app.request_ids import RequestIds

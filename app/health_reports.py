@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.balancing import Balancer
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.errors import UpstreamError
 from app.headers import RawHeaders
 from app.health import STRIKES, Outcome, Verdict, can_lose_one, next_mark, outcome_of, verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.headers import RawHeaders, field
-from app.options import Options
+from app.policies.options import Options
 from app.routing import Route
 
 ACME = b"/.well-known/acme-challenge/"

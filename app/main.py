@@ -20,9 +20,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.balancing import Balancer
-from app.checks import checking
-from app.config import Config
-from app.config_file import load
+from app.checks.fleet import checking
+from app.config.file import load
+from app.config.structs import Config
 from app.errors import ConfigError
 from app.garbage import rare_collections
 from app.gateway import Gateway
@@ -30,16 +30,16 @@ from app.headers import ForwardedFields
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
 from app.https_policy import HttpsPolicy
-from app.log_files import AccessLog, access_log
+from app.logs.proxy_log import set_up
+from app.logs.writer import AccessLog, access_log
 from app.memory_watch import Counting, Counts, MemoryWatch
-from app.options import default_options
 from app.pages import ErrorPages
-from app.proxy_log import set_up
+from app.policies.options import default_options
+from app.policies.sticky import secret_of
 from app.routing import Frontend
 from app.server.edge import Edge, Limits
 from app.server.running import Supervised, configure, way_to_recycle
 from app.server.websocket_protocol import install
-from app.sticky import secret_of
 from app.stores import CachedStore, open_store
 from app.stores.base import Routes
 from app.upstream.client import UpstreamClient

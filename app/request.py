@@ -6,10 +6,10 @@ import asyncio
 
 from starlette.types import Scope
 
-from app.access_log import AccessRecord
 from app.balancing import RequestFacts
 from app.client_watch import Connection
 from app.headers import RawHeaders, field
+from app.logs.access_log import AccessRecord
 from app.routing import Backend, Route
 
 

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.generation import Generation, Limits
-from app.respawning import Respawning
-from app.signal_socket import SignalSocket
-from app.status import StatusSocket
-from app.systemd import Notifier
-from app.worker_process import Message, WorkerProcess, exited_children
+from app.workers.generation import Generation, Limits
+from app.workers.process import Message, WorkerProcess, exited_children
+from app.workers.respawning import Respawning
+from app.workers.signal_socket import SignalSocket
+from app.workers.status import StatusSocket
+from app.workers.systemd import Notifier
 
 logger = logging.getLogger("hipache.supervisor")
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from app.certificates import CertificateFile, CertificateFolder, certificate_files, expiry
-from app.config_listeners import HttpsBind, TLSSettings
+from app.config.listeners import HttpsBind, TLSSettings
 from app.errors import ConfigError
 
 logger = logging.getLogger("hipache.tls")

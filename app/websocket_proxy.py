@@ -14,7 +14,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from app.attempts import Attempt
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.errors import ProxyError, UpstreamError
 from app.gateway import Gateway
 from app.headers import RawHeaders, request_headers, response_headers

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Send
 
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.idle_watch import IdleWatch
 from app.upstream.websocket_offer import RelayOffer
 from app.upstream.websocket_relay import RelayLeg

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import uvloop
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.routing import Mark
 from app.stores import open_store
 from app.stores.base import Marks

@@ -12,8 +12,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import cli, serve
+from app import cli
 from app.main import create_app
+from app.workers import serve
 
 LOST: list[bytearray] = []
 

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.config import Config, parse
+from app.config.structs import Config, parse
 from app.main import create_app
 from tests.backends import ScriptedBackend
 from tests.edge.serving import Client

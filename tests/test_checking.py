@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.checking import Patient, Question, question_of, what_is_wrong
-from app.config import HealthCheck
+from app.checks.verdicts import Patient, Question, question_of, what_is_wrong
+from app.config.structs import HealthCheck
 from app.routing import parse_frontend
 
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app import checks
-from app.checks import checking
-from app.config import Config, HealthCheck, ServerConfig
+from app.checks import fleet as checks
+from app.checks.fleet import checking
+from app.config.structs import Config, HealthCheck, ServerConfig
 from app.health_reports import Checkers
 from app.stores import CachedStore, open_store
 from tests.backends import Conversation, ScriptedBackend, answer, answering, refusing, scripted

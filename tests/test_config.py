@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.config import Bind, Config, parse, render
+from app.config.structs import Bind, Config, parse, render
 from app.errors import ConfigError
 
 

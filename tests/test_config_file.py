@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from app.config_file import load
+from app.config.file import load
 from app.errors import ConfigError
 
 

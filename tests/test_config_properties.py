@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import Config, parse, render
+from app.config.legacy import OLD_NAMES
+from app.config.structs import Config, parse, render
 from app.errors import ConfigError
-from app.legacy_config import OLD_NAMES
 
 KEYS = sorted(
     {

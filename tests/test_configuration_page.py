@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.access_log import FIELDS
-from app.config import Config, HealthCheck, parse, render
-from app.legacy_config import OLD_NAMES
+from app.config.legacy import OLD_NAMES
+from app.config.structs import Config, HealthCheck, parse, render
+from app.logs.access_log import FIELDS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/configuration.md").read_text()

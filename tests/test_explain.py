@@ -6,7 +6,7 @@ import pytest
 
 from app import explain as module
 from app.explain import Explanation, as_text, explain, not_found
-from app.options import Options
+from app.policies.options import Options
 from app.routing import Mark, lookup_keys, parse_frontend
 
 A, B, C = "http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from app.balancing import Balancer, RequestFacts
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.errors import (
     NoLiveBackend,
     UpstreamBusy,
@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.health import STRIKES
 from app.health_reports import Checkers, HealthReports
-from app.options import Options
+from app.policies.options import Options
 from app.routing import Backend, Route
 from app.stores import CachedStore, open_store
 from tests.redis_servers import RedisServer, until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.config import parse
+from app.config.structs import parse
 from app.errors import ConfigError
 
 SEED = """{"server": {"accessLog": "/var/log/hipache_access.log", "port": 80, "workers": 5,

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from app import log_files
-from app.access_log import AccessRecord
-from app.config import ServerConfig
-from app.log_files import AccessLog, LineWriter, access_log
-from app.log_sinks import DescriptorSink, FileSink
+from app.config.structs import ServerConfig
+from app.logs import writer as log_files
+from app.logs.access_log import AccessRecord
+from app.logs.sinks import DescriptorSink, FileSink
+from app.logs.writer import AccessLog, LineWriter, access_log
 
 ROOT = Path(__file__).parent.parent
 
 WRITER = """
 import sys
 from pathlib import Path
-from app.log_files import LineWriter
-from app.log_sinks import FileSink
+from app.logs.writer import LineWriter
+from app.logs.sinks import FileSink
 path, name, count = sys.argv[1:]
 writer = LineWriter(FileSink(Path(path)))
 writer.start()

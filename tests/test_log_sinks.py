@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app import syslog
-from app.log_sinks import DescriptorSink, FileSink, SyslogSink, hand_over, open_sink
+from app.logs import syslog
+from app.logs.sinks import DescriptorSink, FileSink, SyslogSink, hand_over, open_sink
 
 ROOT = Path(__file__).parent.parent
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_nearly_full_gets_whole_lines_only(path):
     path.parent.mkdir()
     path.write_text("x" * 90 + "\n")
     script = (
-        "import resource, sys; from pathlib import Path; from app.log_sinks import FileSink\n"
+        "import resource, sys; from pathlib import Path; from app.logs.sinks import FileSink\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "sink = FileSink(Path(sys.argv[1]))\n"
         "print(sink.write(['one', 'three', 'four']), sink.fault)\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.config import MemoryConfig, parse
+from app.config.structs import MemoryConfig, parse
 from app.main import create_app
 from app.memory_watch import GLANCE_EVERY, MIB, Counting, Counts, MemoryWatch
 from tests.backends import answer, answering

@@ -4,10 +4,10 @@ import doctest
 
 import pytest
 
-from app import options
-from app.config import Balance, parse
+from app.config.structs import Balance, parse
 from app.errors import ConfigError
-from app.options import HashKey, Options, Policy, default_options, parse_options
+from app.policies import options
+from app.policies.options import HashKey, Options, Policy, default_options, parse_options
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from app.proxy_log import MAX_ALIKE, MAX_REMEMBERED, Repeats, set_up
+from app.logs.proxy_log import MAX_ALIKE, MAX_REMEMBERED, Repeats, set_up
 
 
 @pytest.fixture

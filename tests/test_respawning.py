@@ -1,6 +1,6 @@
 """When the successor of a dead worker may start."""
 
-from app.respawning import Respawning
+from app.workers.respawning import Respawning
 
 
 def test_deaths_at_once_wait_longer_each_time_up_to_a_bound() -> None:

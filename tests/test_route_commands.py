@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.config import Config
+from app.config.structs import Config
 from app.stores import open_store
 from app.stores.table import Entry
 from app.stores.tables import open_table

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigError
-from app.status import StatusSocket, as_table, ask
-from app.systemd import Notifier
+from app.workers.status import StatusSocket, as_table, ask
+from app.workers.systemd import Notifier
 from tests.processes import ROOT, command, program, serve, write_config
 from tests.redis_servers import RedisServer
 

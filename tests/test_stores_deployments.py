@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.config import Config, LruCache, ServerConfig
+from app.config.structs import Config, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.routing import Mark
 from app.stores import CachedStore, open_store

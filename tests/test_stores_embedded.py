@@ -13,7 +13,7 @@ import psutil
 import pytest
 import redis
 
-from app.config import Config
+from app.config.structs import Config
 from app.errors import ConfigError, StoreUnavailable
 from app.stores import embedded, hold, keeper, open_store
 from app.stores.embedded import EmbeddedServer

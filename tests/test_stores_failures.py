@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.errors import FrontendNotFound, ProxyError
 from app.routing import Mark
 from app.stores import CachedStore, open_store

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Config
+from app.config.structs import Config
 from app.errors import FrontendNotFound, StoreUnavailable
 from app.routing import Mark
 from app.stores import CachedStore, open_store

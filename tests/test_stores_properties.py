@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from app.config import Config, LruCache, ServerConfig
+from app.config.structs import Config, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.routing import lookup_keys
 from app.stores import open_store

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.errors import FrontendNotFound, StoreUnavailable
 from app.routing import Mark, Route
 from app.stores import CachedStore, open_store

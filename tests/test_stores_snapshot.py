@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.errors import StoreUnavailable
 from app.routing import Frontend, parse_frontend
 from app.stores import open_store

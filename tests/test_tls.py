@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve as serve_web_socket
 
 from app.certificates import expiry
-from app.config import parse
+from app.config.structs import parse
 from app.errors import ConfigError
 from app.tls import TLSListener, expiries, subject, weak_ciphers
 from tests.backends import ScriptedBackend, answer, answering
@@ -376,7 +376,7 @@ async def test_a_frontend_may_have_its_own_word_on_https(
 def test_what_keeps_tls_from_being_served_is_told_in_one_line(
     change: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.serve import tls_listeners
+    from app.workers.serve import tls_listeners
 
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "default", DEFAULT)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from app.config import ServerConfig
+    from app.config.structs import ServerConfig
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.headers import RawHeaders, field
 from app.server.refusal import plain_response, status_line
 from app.server.request_head import RequestHead

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from app.config import Config
+from app.config.structs import Config
 from app.driver import parse_driver
 from app.stores.base import Store
 from app.stores.cached import CachedStore

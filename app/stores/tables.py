@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from app.config import Config
+from app.config.structs import Config
 from app.driver import parse_driver
 from app.stores.embedded import EmbeddedServer
 from app.stores.file_table import FileTable

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from functools import cache
 
-from app.config import BackendTLS
+from app.config.structs import BackendTLS
 from app.errors import ConfigError
 
 

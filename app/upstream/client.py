@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from app import errors
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.routing import Backend
 from app.upstream.answer import Answer
 from app.upstream.backend_tls import context_source

@@ -10,7 +10,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.websocket_frames import ABNORMAL, BAD_GATEWAY, NO_CODE, sendable
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.config import ServerConfig
+from app.config.structs import ServerConfig
 from app.server.edge import Edge, Limits, connections_from_files
 from tests.edge.serving import Recorder, answer, read_body, serving
 

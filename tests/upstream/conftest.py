@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.upstream.client import UpstreamClient
 
 

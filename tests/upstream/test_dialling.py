@@ -8,7 +8,7 @@ import ssl
 import pytest
 import trustme
 
-from app.config import BackendTLS, Config, parse
+from app.config.structs import BackendTLS, Config, parse
 from app.errors import ConfigError, UpstreamCut, UpstreamTLSFailure, UpstreamUnreachable
 from app.upstream.client import UpstreamClient
 from app.upstream.dialling import first_to_connect

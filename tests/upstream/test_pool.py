@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.errors import UpstreamBusy, UpstreamStale, UpstreamUnreachable
 from app.upstream.client import UpstreamClient
 from app.upstream.pool import Pool

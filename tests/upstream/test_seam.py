@@ -13,7 +13,7 @@ import respx
 from starlette.applications import Starlette
 
 from app import errors
-from app.config import Config
+from app.config.structs import Config
 from app.main import create_app
 from app.routing import parse_backend
 from app.upstream.client import ForeignAnswer, UpstreamClient

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.config import Config, ServerConfig
+from app.config.structs import Config, ServerConfig
 from app.errors import UpstreamTimeout
 from app.upstream.client import UpstreamClient
 from tests.backends import Conversation, answer, scripted, silent

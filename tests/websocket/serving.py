@@ -13,9 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from websockets.asyncio.client import connect
 
-from app.access_log import AccessRecord
-from app.config import Config, parse
+from app.config.structs import Config, parse
 from app.errors import FrontendNotFound
+from app.logs.access_log import AccessRecord
 from app.main import create_app
 from app.routing import Backend, Frontend, Mark, Route, parse_frontend
 from app.server.edge import Edge

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 import click
 
 from app.balancing import Balancer, RequestFacts
-from app.command_line import CommandFailed, config_option, json_option, run
-from app.config import Config
+from app.commands.open_store import CommandFailed, config_option, json_option, run
+from app.config.structs import Config
 from app.errors import BadHost, FrontendNotFound
 from app.explain import Explanation, as_text, decided, not_found
 from app.explain import explain as explained
-from app.options import default_options
+from app.policies.options import default_options
+from app.policies.sticky import secret_of
 from app.routing import Route, lookup_keys, normalise_host
-from app.sticky import secret_of
 from app.stores import CachedStore
 
 

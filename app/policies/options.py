@@ -31,7 +31,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from app.config import Balance  # which asks this module what a value may be
+    from app.config.structs import Balance  # which asks this module what a value may be
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0

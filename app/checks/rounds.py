@@ -9,9 +9,9 @@ import random
 import time
 from itertools import count
 
-from app.check_reports import CheckReports
-from app.checking import MAX_BODY, Patient, question_of, what_is_wrong
-from app.config import HealthCheck
+from app.checks.reports import CheckReports
+from app.checks.verdicts import MAX_BODY, Patient, question_of, what_is_wrong
+from app.config.structs import HealthCheck
 from app.errors import UpstreamBusy, UpstreamError
 from app.headers import RawHeaders
 from app.health import can_lose_one

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from app.config_file import load
+from app.config.file import load
 from app.errors import ConfigError
-from app.status import as_table, ask
+from app.workers.status import as_table, ask
 
 
 @click.command()

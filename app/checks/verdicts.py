@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.routing import Backend, Frontend
 
 if TYPE_CHECKING:
-    from app.config import HealthCheck
+    from app.config.structs import HealthCheck
 
 MAX_BODY = 65_536
 """Bytes of an answer that the expected text is looked for in."""

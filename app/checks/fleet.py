@@ -15,9 +15,9 @@ from functools import partial
 
 import msgspec
 
-from app.check_reports import CheckReports
-from app.check_rounds import Rounds
-from app.config import Config
+from app.checks.reports import CheckReports
+from app.checks.rounds import Rounds
+from app.config.structs import Config
 from app.errors import StoreUnavailable
 from app.health_reports import Checkers
 from app.stores import CachedStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.worker_process import WorkerMain
+from app.workers.process import WorkerMain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

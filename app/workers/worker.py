@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import uvicorn
 
-from app.listeners import Listener
 from app.server.connection import Connection
 from app.server.proxy_header import ProxyHeader
 from app.server.running import edge_of
-from app.worker_process import ControlChannel, Message
+from app.workers.listeners import Listener
+from app.workers.process import ControlChannel, Message
 
 logger = logging.getLogger("hipache.worker")
 

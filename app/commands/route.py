@@ -13,7 +13,7 @@ from typing import IO
 
 import click
 
-from app.config_file import load
+from app.config.file import load
 from app.errors import ConfigError, StoreUnavailable
 from app.routing import lookup_keys
 from app.stores.table import (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from app import syslog
-from app.access_log import compile_format
-from app.config_faults import fault, show
-from app.config_listeners import HttpsBind
+from app.config.faults import fault, show
+from app.config.listeners import HttpsBind
 from app.driver import parse_driver
 from app.errors import ConfigError
-from app.options import parse_hash_key, parse_sticky
+from app.logs import syslog
+from app.logs.access_log import compile_format
+from app.policies.options import parse_hash_key, parse_sticky
 
 
 def check_driver(url: str, source: str, path: str = "") -> str:

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app import config_faults as faults
-from app.config_checks import (
+from app.config import faults
+from app.config.checks import (
     check_address,
     check_balance,
     check_driver,
@@ -23,11 +23,11 @@ from app.config_checks import (
     check_logs,
     check_tls,
 )
-from app.config_faults import Origins
-from app.config_forms import overlay, write_out
-from app.config_listeners import Bind, HttpConfig, HttpsBind, HttpsConfig
-from app.config_types import Count, Seconds, Section
-from app.legacy_config import OLD_NAMES, translate
+from app.config.faults import Origins
+from app.config.forms import overlay, write_out
+from app.config.legacy import OLD_NAMES, translate
+from app.config.listeners import Bind, HttpConfig, HttpsBind, HttpsConfig
+from app.config.types import Count, Seconds, Section
 from app.networks import Networks
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
-from app.listeners import UnixListener, remove_dead_socket
+from app.workers.listeners import UnixListener, remove_dead_socket
 
 logger = logging.getLogger("hipache.status")
 

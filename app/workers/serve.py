@@ -9,12 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from app import privileges, proxy_log, worker
-from app.config import Config
-from app.config_listeners import Bind, HttpsBind
+from app.config.listeners import Bind, HttpsBind
+from app.config.structs import Config
 from app.errors import ConfigError, StoreUnavailable
-from app.generation import Generation, Limits
-from app.listeners import (
+from app.logs import proxy_log
+from app.logs.sinks import hand_over
+from app.main import create_app
+from app.server.running import uvicorn_config
+from app.stores import hold, open_store
+from app.stores.certificates import StoreCertificates
+from app.supervisor import Supervisor
+from app.tls import TLSListener
+from app.workers import privileges, worker
+from app.workers.generation import Generation, Limits
+from app.workers.listeners import (
     Address,
     Listener,
     bind_all,
@@ -22,15 +30,8 @@ from app.listeners import (
     from_systemd,
     names_from_systemd,
 )
-from app.log_sinks import hand_over
-from app.main import create_app
-from app.server.running import uvicorn_config
-from app.status import StatusSocket
-from app.stores import hold, open_store
-from app.stores.certificates import StoreCertificates
-from app.supervisor import Supervisor
-from app.systemd import Notifier
-from app.tls import TLSListener
+from app.workers.status import StatusSocket
+from app.workers.systemd import Notifier
 
 logger = logging.getLogger("hipache.serve")
 

@@ -14,8 +14,8 @@ from heapq import heapify, heapreplace
 from itertools import accumulate
 from math import exp
 
-from app.options import HashKey, Options, Policy
-from app.rendezvous import Rendezvous
+from app.policies.options import HashKey, Options, Policy
+from app.policies.rendezvous import Rendezvous
 from app.routing import Backend
 
 MEMORY = 10.0

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from app.config import Config
-from app.config_file import load
+from app.config.file import load
+from app.config.structs import Config
 from app.errors import ConfigError, HipacheError
 from app.stores import CachedStore, open_store
 

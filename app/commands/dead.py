@@ -11,8 +11,8 @@ from dataclasses import asdict, replace
 
 import click
 
-from app.command_line import CommandFailed, config_option, json_option, run
-from app.config import Config
+from app.commands.open_store import CommandFailed, config_option, json_option, run
+from app.config.structs import Config
 from app.errors import FrontendNotFound
 from app.explain import ago
 from app.routing import Backend, Frontend, Mark, normalise_host

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.config import Config, parse
+from app.config.structs import Config, parse
 from app.errors import ConfigError
 
 DEFAULT_NAME = "config.json"

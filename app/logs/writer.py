@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from app.access_log import AccessRecord, compile_format
-from app.config import ServerConfig
-from app.log_sinks import Sink, open_sink
+from app.config.structs import ServerConfig
+from app.logs.access_log import AccessRecord, compile_format
+from app.logs.sinks import Sink, open_sink
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from app import syslog
+from app.logs import syslog
 
 
 class Sink(Protocol):

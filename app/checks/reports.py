@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from app.checking import Patient
+from app.checks.verdicts import Patient
 from app.health import can_lose_one
 from app.health_reports import Checkers
 from app.routing import Backend, Frontend, Mark

@@ -1,0 +1,1 @@
+"""Active health checks, done by one worker for the whole fleet."""

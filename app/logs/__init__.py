@@ -1,0 +1,1 @@
+"""What is written: the access log and the proxy's own."""

@@ -1,0 +1,1 @@
+"""How one of several backends is chosen."""

@@ -1,0 +1,1 @@
+"""Processes: from a configuration to listening workers."""
