@@ -73,6 +73,7 @@ def request_headers(headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]]) ->
                 drop |= _named_by_connection(headers)
         elif name == b"transfer-encoding":
             chunked = True
+            drop |= {b"content-length"}  # never both (RFC 9112 §6.3), whatever server is ours
     kept = [field for field in headers if field[0] not in drop]
     kept += ours
     if chunked:

@@ -52,6 +52,12 @@ def test_a_chunked_request_stays_chunked() -> None:
     assert request_headers(fields, ()) == [(b"a", b"1"), (b"transfer-encoding", b"chunked")]
 
 
+def test_chunks_leave_no_length_beside_them() -> None:
+    """Other servers than ours (h11) let both through; a backend may believe the length."""
+    fields = [(b"content-length", b"3"), (b"transfer-encoding", b"chunked")]
+    assert request_headers(fields, ()) == [(b"transfer-encoding", b"chunked")]
+
+
 def test_a_204_has_no_length() -> None:
     fields = [(b"content-length", b"0")]
     assert response_headers(fields, 204) == []
