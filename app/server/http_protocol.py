@@ -217,7 +217,7 @@ class HttpProtocol(Connection):
 
     def must_close(self) -> bool:
         """Whether the answer that starts now is this connection's last."""
-        if self.edge.draining or self._eof:
+        if self.edge.draining or (self._eof and not self._buffer):
             return True
         if 0 < self.edge.limits.requests <= self._requests:
             return True
@@ -253,6 +253,8 @@ class HttpProtocol(Connection):
         self.deadline = self.edge.after(self.edge.limits.keep_alive_timeout)
         if data:
             self._take_head(data)
+        if self._state == BODY and self._eof:
+            self._close()  # the rest of its body will not come
         if self._state != HEAD:
             return
         if self._eof:

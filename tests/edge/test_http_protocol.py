@@ -75,6 +75,30 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert [part[-2:] for part in answers.split(b"HTTP/1.1 200 OK")[1:]] == [b"/1", b"/2", b"/3"]
 
 
+@pytest.mark.parametrize("rest", [b"", b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"])
+async def test_all_that_was_sent_before_a_half_close_is_answered(rest: bytes) -> None:
+    left: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["raw_path"] == b"/3":
+            left.append(await receive())
+            return
+        client = next(iter(served.server.server_state.connections))
+        while not client._eof:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await answer(send, scope["raw_path"])
+
+    async with serving(app) as served:
+        answers = await served.talk(
+            b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n" + rest,
+            eof=True,
+        )
+    parts = answers.split(b"HTTP/1.1 200 OK")[1:]
+    assert [part[-2:] for part in parts] == [b"/1", b"/2"]
+    assert [b"connection: close" in part for part in parts] == [False, not rest]
+    assert [message["type"] for message in left] == (["http.disconnect"] if rest else [])
+
+
 async def test_a_half_closed_client_gets_its_answer() -> None:
     eof_seen = asyncio.Event()
 
