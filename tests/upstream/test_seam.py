@@ -187,7 +187,7 @@ async def fetched(valkey: RedisServer, app: Starlette, url: str) -> bytes:
             proxy.clients[0].reset()
 
 
-async def test_the_application_takes_any_httpx_transport(valkey):
+async def test_the_application_takes_a_mock_transport(valkey):
     seen = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -198,6 +198,23 @@ async def test_the_application_takes_any_httpx_transport(valkey):
         app = create_app(config_of(valkey), transport=httpx.MockTransport(handler))
         assert (await fetched(valkey, app, url)).endswith(b"\r\n\r\nmocked")
     assert seen == [f"{url}/p"]
+
+
+async def test_the_application_takes_a_router_of_respx(valkey):
+    async with refusing() as url:
+        router = respx.Router()
+        route = router.get(f"{url}/p").respond(content=b"mocked")
+        transport = httpx.MockTransport(router.async_handler)
+        app = create_app(config_of(valkey), transport=transport)
+        assert (await fetched(valkey, app, url)).endswith(b"\r\n\r\nmocked")
+        assert route.call_count == 1
+
+
+async def test_the_application_takes_httpx_own_transport(valkey):
+    async with answering(answer(b"hello")) as backend:
+        app = create_app(config_of(valkey), transport=httpx.AsyncHTTPTransport())
+        assert (await fetched(valkey, app, backend.url)).endswith(b"\r\n\r\nhello")
+        assert [request.line for request in backend.requests] == [(b"GET", b"/p")]
 
 
 async def test_respx_intercepts_what_the_application_sends(valkey):
