@@ -98,8 +98,7 @@ class Gateway:
         record = request.record
         record.total_time = perf_counter() - request.started
         if request.client_left:
-            record.status = record.status or CLIENT_LEFT
-            record.error = record.error or "client left"
+            record.broke_off(CLIENT_LEFT, "client left")
         if self._log is not None:
             self._describe(request)
             self._log(record)

@@ -50,7 +50,12 @@ class HttpProxy:
             request.client_left = True
         except asyncio.CancelledError:
             if not request.client_left:
+                request.record.broke_off(503, "the proxy stopped")
                 raise
+        except Exception as exc:  # a defect of ours: the server answers it and shows where
+            if not request.client_left:
+                request.record.broke_off(500, f"{type(exc).__name__}: {exc}")
+            raise
         finally:
             gateway.end(request)
 
@@ -81,8 +86,8 @@ class HttpProxy:
             try:
                 await self._relay(request, attempt, send)
             finally:
+                self._gateway.attempts.finished(attempt)  # first: closing may be cut short
                 await attempt.answer.aclose()
-                self._gateway.attempts.finished(attempt)
         finally:
             if watch is not None:
                 watch.stop()

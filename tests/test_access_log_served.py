@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.backends import answer, answering
+import httpx
+
+from app.main import create_app
+from tests.backends import answer, answering, silent
 from tests.redis_servers import RedisServer
-from tests.serving import Proxy, proxying
+from tests.serving import Proxy, config_of, proxying, serving
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -63,6 +66,37 @@ async def test_what_never_reached_a_backend_is_told_too(
     }
     assert lines["nobody.test"]["error"] == "frontend not found"
     assert lines["a.test"]["error"] == "cannot connect to the backend: Connection refused"
+
+
+async def test_a_defect_of_ours_is_told_too(valkey: RedisServer, tmp_path: Path) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise RuntimeError("boom")
+
+    path = tmp_path / "log"
+    config = config_of(valkey, accessLog=str(path), accessLogFormat="json")
+    async with serving(create_app(config, transport=httpx.MockTransport(broken))) as port:
+        proxy = Proxy(port, valkey)
+        await proxy.route("a.test", "http://127.0.0.1:9")
+        assert (await proxy.get()).startswith(b"HTTP/1.1 500 ")
+        proxy.clients[0].reset()
+    (line,) = read(path)
+    assert (line["status"], line["backend"]) == (500, "http://127.0.0.1:9")
+    assert line["error"] == "RuntimeError: boom"
+
+
+async def test_what_a_stop_cut_short_is_told_too(valkey: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    app = create_app(config_of(valkey, accessLog=str(path), accessLogFormat="json"))
+    async with silent() as backend:
+        async with serving(app, timeout_graceful_shutdown=0) as port:
+            proxy = Proxy(port, valkey)
+            await proxy.route("a.test", backend)
+            client = await proxy.connect()
+            client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            await backend.until(lambda b: len(b.requests) == 1)
+        client.reset()
+    (line,) = read(path)
+    assert (line["status"], line["error"]) == (503, "the proxy stopped")
 
 
 async def test_hipaches_format_is_the_default(valkey: RedisServer, tmp_path: Path) -> None:

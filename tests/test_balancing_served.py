@@ -1,12 +1,16 @@
 """Health and balancing through the whole proxy, with the options that an operator writes."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
+from app.main import create_app
 from tests.backends import answer, answering, refusing, resetting
 from tests.redis_servers import RedisServer
-from tests.serving import Proxy, proxying
+from tests.serving import Proxy, config_of, proxying, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -65,6 +69,40 @@ async def test_a_browser_with_the_sticky_cookie_stays(valkey: RedisServer) -> No
         replies = [await proxy.talk(again) for _ in range(10)]
     assert sorted((len(one.requests), len(two.requests))) == [0, 11]
     assert not any(b"set-cookie" in reply.lower() for reply in replies)
+
+
+class Stuck(httpx.AsyncByteStream):
+    """Breaks off, and does not let itself be closed either."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"a"
+        raise httpx.ReadError("broken")
+
+    async def aclose(self) -> None:
+        self.closing.set()
+        await asyncio.Event().wait()
+
+
+async def test_nothing_stays_in_flight_when_giving_up_is_cut_short(valkey: RedisServer) -> None:
+    stream = Stuck()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=stream))
+    app = create_app(config_of(valkey), transport=transport)
+    async with serving(app) as port:
+        proxy = Proxy(port, valkey)
+        await proxy.route("a.test", "http://127.0.0.1:9")
+        client = await proxy.connect()
+        client.send(GET)
+        await stream.closing.wait()
+        http = app.router.default.http  # type: ignore[attr-defined]
+        route = await http._gateway._routes.find("a.test")
+        balancer = http._gateway.attempts._balancer
+        client.reset()
+        while http._gateway.in_flight:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert balancer.in_flight(route, route.frontend.backends[0]) == 0
 
 
 async def test_when_all_are_dead_one_that_lives_is_found_again(valkey: RedisServer) -> None:

@@ -76,6 +76,11 @@ class AccessRecord:
     closed_by: str = ""
     """`client`, `backend` or `proxy`."""
 
+    def broke_off(self, status: int, cause: str) -> None:
+        """It ended before its end: what is not known better is `status`, because of `cause`."""
+        self.status = self.status or status
+        self.error = self.error or cause
+
 
 FIELDS = tuple(name for name, (_, as_json) in WRITTEN.items() if as_json)
 """The keys of the JSON format, in its order; a template may name these and `request`."""
