@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,7 +112,8 @@ def test_a_browser_gets_a_page_a_stream_and_a_websocket(demo: Demo) -> None:
     with demo.asked("/clock") as stream:
         assert stream.readline().startswith(b"data: ")
     url = f"ws://demo.localhost:{demo.port}/echo"
-    with connect(url, address=("127.0.0.1", demo.port), proxy=None) as websocket:
+    sock = socket.create_connection(("127.0.0.1", demo.port))
+    with connect(url, sock=sock, proxy=None) as websocket:
         websocket.send("hello")
         assert "hello, says backend" in websocket.recv(timeout=10)
 
