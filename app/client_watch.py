@@ -14,6 +14,8 @@ class Connection(Protocol):
 
     task: asyncio.Task[None] | None
     """The task that the application runs in."""
+    refused: tuple[int, str] | None
+    """Status and reason, where the server ended the request for what its body held."""
 
     def on_disconnect(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the client goes away before its answer is complete."""

@@ -57,6 +57,8 @@ class HttpProxy:
                 request.record.broke_off(500, f"{type(exc).__name__}: {exc}")
             raise
         finally:
+            if request.connection is not None and request.connection.refused is not None:
+                request.record.broke_off(*request.connection.refused)
             gateway.end(request)
 
     async def _serve(self, request: Request, receive: Receive, send: Send) -> None:

@@ -84,6 +84,25 @@ async def test_a_defect_of_ours_is_told_too(valkey: RedisServer, tmp_path: Path)
     assert line["error"] == "RuntimeError: boom"
 
 
+async def test_a_body_that_is_refused_is_told_as_its_client_saw_it(
+    valkey: RedisServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    async with (
+        silent() as backend,
+        proxying(valkey, accessLog=str(path), accessLogFormat="json") as proxy,
+    ):
+        await proxy.route("a.test", backend)
+        client = await proxy.connect()
+        client.send(b"PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await backend.until(lambda b: len(b.requests) == 1)
+        client.send(b"no chunk\r\n")
+        assert (await client.response())[0] == 400
+        await backend.until(lambda b: b.open == 0)
+    (line,) = read(path)
+    assert (line["status"], line["error"]) == (400, "malformed chunk size")
+
+
 async def test_what_a_stop_cut_short_is_told_too(valkey: RedisServer, tmp_path: Path) -> None:
     path = tmp_path / "log"
     app = create_app(config_of(valkey, accessLog=str(path), accessLogFormat="json"))

@@ -31,12 +31,21 @@ class Exchange(Response):
     not be completed so that the client sees it.
     """
 
-    __slots__ = ("_body", "_buffered", "_on_disconnect", "_waiter", "body_complete", "task")
+    __slots__ = (
+        "_body",
+        "_buffered",
+        "_on_disconnect",
+        "_waiter",
+        "body_complete",
+        "refused",
+        "task",
+    )
 
     def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
         super().__init__(protocol, request)
         self.body_complete = request.length == 0
         self.task: asyncio.Task[None] | None = None
+        self.refused: tuple[int, str] | None = None
         self._body: list[bytes] = []
         self._buffered = 0  # bytes in _body; -1 once the application knows the end
         self._waiter: asyncio.Future[None] | None = None

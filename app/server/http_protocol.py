@@ -273,6 +273,7 @@ class HttpProtocol(Connection):
         else:
             self.cut(close_delimited=exchange.close_delimited)
         if exchange is not None:
+            exchange.refused = refusal.status, str(refusal)
             exchange.disconnect()
 
     def expire(self) -> None:
