@@ -7,6 +7,7 @@ import random
 
 import redis.asyncio
 
+from bench.processes import BenchError, tail
 from bench.routes import MIB, Client, Site, site
 
 CLIENTS = 16
@@ -35,7 +36,8 @@ async def ask_all(running: Site, hosts: list[str], status: int) -> None:
 
     async def ask(client: Client) -> None:
         for host in left:
-            assert await client.get(host) == status
+            if (got := await client.get(host)) != status:
+                raise BenchError(f"{host}: {got} instead of {status}\n{tail(running.log)}")
 
     clients = [await Client.connect(running) for _ in range(CLIENTS)]
     await asyncio.gather(*(ask(client) for client in clients))

@@ -54,6 +54,7 @@ class Site:
     backend: str
     supervisor: psutil.Process
     seconds_to_start: float
+    log: Path
 
     def workers(self) -> list[psutil.Process]:
         """The workers, the longest-lived first."""
@@ -119,7 +120,7 @@ async def site(workers: int, fill: Callable[[redis.asyncio.Redis, str], Coroutin
         try:
             await ready(workers, log)
             seconds = time.monotonic() - started
-            yield Site(client, port, backend, psutil.Process(proxy.pid), seconds)
+            yield Site(client, port, backend, psutil.Process(proxy.pid), seconds, log)
         finally:
             stop(proxy)
             await client.aclose()
