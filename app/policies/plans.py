@@ -31,6 +31,11 @@ class Rotation:
     came_back: dict[str, float] = field(default_factory=dict)
     """When the marks of a URL were found cleared."""
 
+    @property
+    def has_history(self) -> bool:
+        """Is there anything that a new one would not know?"""
+        return bool(self.trials or self.panicked or self.marked or self.came_back)
+
     def note_returns(self, route: Route, now: float) -> None:
         """Begin the ramp of those that are marked no longer."""
         marked = frozenset(route.marks)
