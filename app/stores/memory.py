@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from app.routing import Frontend, Mark, Route
 from app.stores.base import NO_MARKS, Found, Marks
@@ -26,8 +26,21 @@ class Served:
         self.stored: Marks = NO_MARKS
         self.by_host: dict[str, Marks] | None = None
         """Marks that stand under a requested host, for the few hosts that have any."""
-        self.hosts: set[str] = set()
+        # A key without a wildcard has one host, itself; an empty set would cost more than all else.
+        self.hosts: set[str] | None = set() if frontend.key.startswith("*") else None
         self.route = Route(frontend)
+
+    def add(self, host: str) -> None:
+        """`host` is served by this frontend."""
+        if self.hosts is not None:
+            self.hosts.add(host)
+
+    def discard(self, host: str) -> bool:
+        """`host` no longer is. Was it the last one?"""
+        if self.hosts is None:
+            return True
+        self.hosts.discard(host)
+        return not self.hosts
 
     def take(self, found: Found, host: str) -> bool:
         """Take over what was read for `host`. False: it is what is known already."""
@@ -116,7 +129,7 @@ class Memory:
         if served is None:
             served = self._by_key[found.frontend.key] = Served(found.frontend)
             served.rebuild(self._local)
-        served.hosts.add(host)
+        served.add(host)
         if served.take(found, host):
             served.rebuild(self._local)
         self.changes += 1
@@ -135,7 +148,7 @@ class Memory:
         served = self._by_key.get(frontend.key)
         if served is None:
             served = self._by_key[frontend.key] = Served(frontend)
-        served.hosts.add(host)
+        served.add(host)
         self._kept[host] = served
         self._kept.move_to_end(host, last=False)
 
@@ -162,10 +175,9 @@ class Memory:
         if served is None:
             return
         self.changes += 1
-        served.hosts.discard(host)
         if served.by_host and served.by_host.pop(host, None):
             served.rebuild(self._local)
-        if not served.hosts:
+        if served.discard(host):
             del self._by_key[served.frontend.key]
 
     def suspect(self, host: str) -> None:
@@ -227,9 +239,11 @@ class Memory:
         if (served := self._by_key.get(key)) is not None:
             served.rebuild(self._local)
 
-    def _hosts_of(self, key: str) -> set[str]:
+    def _hosts_of(self, key: str) -> Collection[str]:
         served = self._by_key.get(key)
-        return served.hosts if served else set()
+        if served is None:
+            return ()
+        return (key,) if served.hosts is None else served.hosts
 
 
 def _shorter_wildcards(key: str) -> list[str]:
