@@ -68,6 +68,8 @@ class Exchange(Response):
         finally:
             assert self.task is not None
             self.protocol.tasks.discard(self.task)
+            # It leads back to us: the request would wait for the cycle collector.
+            self._on_disconnect = None
         self._fail()
 
     def _fail(self, status: int = 500, text: str = "internal error") -> None:
