@@ -43,6 +43,8 @@ class ScriptedStore:
         marks = self.marked.get(frontend.key, NO_MARKS)
         self.asked.set()
         await self.open.wait()
+        if self.away:
+            raise StoreUnavailable("away")
         return marks
 
     async def write_mark(self, frontend, backend, mark, *, shared_until):
@@ -232,3 +234,40 @@ async def test_an_error_nobody_foresaw_is_logged_and_nothing_is_believed(store, 
         await store.find("b.example")
     assert "store read b.example failed" in caplog.text
     assert store.known("a.example") is None
+
+
+async def test_one_answer_that_does_not_come_is_no_outage(store, caplog):
+    store.store.away = True
+    for host in ("b.example", "c.example"):
+        with pytest.raises(StoreUnavailable):
+            await store.find(host)
+    assert not store.away
+    assert len(caplog.records) == 1
+    store.store.away = False
+    assert await url_of(store) == "http://a:1"
+
+
+async def test_marks_that_can_not_be_read_are_read_with_the_next_request(store):
+    await store.find("a.example")
+    mark = Mark(2e9, 1e9, "refused", "other")
+    store.store.marked["a.example"] = {"http://a:1": mark}
+    store.store.away = True
+    store.store.asked.clear()
+    store.marks_changed("a.example")
+    await store.store.asked.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    store.store.away = False
+    assert (await store.find("a.example")).marks == {"http://a:1": mark}
+
+
+async def test_who_waits_for_a_read_when_the_outage_is_found_does_not_wait_on(store):
+    store.lost("closed")
+    first = await in_flight(store, "b0.example")
+    others = [asyncio.create_task(url_of(store, f"b{n}.example")) for n in range(1, 100)]
+    await asyncio.sleep(0)
+    store.store.away = True
+    store.store.open.set()
+    results = await asyncio.gather(first, *others, return_exceptions=True)
+    assert {type(result) for result in results} == {StoreUnavailable}
+    assert store.store.reads <= 16

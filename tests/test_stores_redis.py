@@ -268,7 +268,8 @@ async def test_known_routes_are_served_while_the_store_is_away(own, failure, cap
         with pytest.raises(StoreUnavailable):
             await store.find("b.example")
         assert await store.find("a.example") is before
-        assert store.away
+        await until(lambda: store.away)
+        assert await store.find("a.example") is before
     assert [r.levelname for r in caplog.records].count("ERROR") == 1
 
 

@@ -1,6 +1,8 @@
 """The last known routes on disk: a proxy that starts while the store is away serves them."""
 
+from collections.abc import Collection, Generator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -14,6 +16,8 @@ from app.stores.memory import Memory
 from app.stores.snapshot import Snapshot, rows_of
 from tests.redis_servers import RedisServer, free_port
 
+T = TypeVar("T")
+
 
 def frontend(key: str, *urls: str) -> Frontend:
     return parse_frontend(key, ["id", *urls], {"policy": "hash"})
@@ -23,22 +27,40 @@ def snapshot(path: Path, *, store: str = "redis://a", size: int = 10) -> Snapsho
     return Snapshot(path / "routes.json", store, size=size)
 
 
+def finished(steps: Generator[None, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def load(snapshot: Snapshot) -> dict[str, Frontend]:
+    return finished(snapshot.parse(snapshot.read()))
+
+
+def write(snapshot: Snapshot, known: dict[str, Frontend], absent: Collection[str] = ()) -> None:
+    with snapshot.alone() as alone:
+        assert alone
+        snapshot.replace(finished(snapshot.merge(snapshot.read(), known, absent)))
+
+
 def contents(snapshot: Snapshot) -> dict[str, list[str]]:
-    return {host: rows_of(frontend) for host, frontend in snapshot.load().items()}
+    return {host: rows_of(frontend) for host, frontend in load(snapshot).items()}
 
 
 def test_what_is_written_is_read(tmp_path):
     one = frontend("*.example", "http://b:80", "http://", "http://c")
-    snapshot(tmp_path).write({"a.example": one, "b.example": one}, ())
-    read = snapshot(tmp_path).load()
+    write(snapshot(tmp_path), {"a.example": one, "b.example": one})
+    read = load(snapshot(tmp_path))
     assert set(read) == {"a.example", "b.example"}
     assert rows_of(read["a.example"]) == ["id", "http://b:80", "http://", "http://c"]
     assert (read["a.example"].key, read["a.example"].options) == ("*.example", {"policy": "hash"})
 
 
 def test_workers_add_to_what_others_wrote(tmp_path):
-    snapshot(tmp_path).write({"a": frontend("a", "http://1"), "b": frontend("b", "http://1")}, ())
-    snapshot(tmp_path).write({"b": frontend("b", "http://2"), "c": frontend("c", "http://2")}, ())
+    write(snapshot(tmp_path), {"a": frontend("a", "http://1"), "b": frontend("b", "http://1")})
+    write(snapshot(tmp_path), {"b": frontend("b", "http://2"), "c": frontend("c", "http://2")})
     assert contents(snapshot(tmp_path)) == {
         "a": ["id", "http://1"],
         "b": ["id", "http://2"],
@@ -47,31 +69,41 @@ def test_workers_add_to_what_others_wrote(tmp_path):
 
 
 def test_a_host_that_is_gone_is_dropped(tmp_path):
-    snapshot(tmp_path).write({"a": frontend("a"), "b": frontend("b")}, ())
-    snapshot(tmp_path).write({"b": frontend("b")}, {"a"})
+    write(snapshot(tmp_path), {"a": frontend("a"), "b": frontend("b")})
+    write(snapshot(tmp_path), {"b": frontend("b")}, {"a"})
     assert list(contents(snapshot(tmp_path))) == ["b"]
 
 
 def test_the_size_is_bounded(tmp_path):
-    snapshot(tmp_path, size=2).write({"a": frontend("a"), "b": frontend("b")}, ())
-    snapshot(tmp_path, size=2).write({"c": frontend("c")}, ())
+    write(snapshot(tmp_path, size=2), {"a": frontend("a"), "b": frontend("b")})
+    write(snapshot(tmp_path, size=2), {"c": frontend("c")})
     assert len(contents(snapshot(tmp_path))) == 2
     assert "c" in contents(snapshot(tmp_path))
 
 
 def test_another_stores_snapshot_is_not_believed(tmp_path):
-    snapshot(tmp_path, store="redis://a").write({"a": frontend("a")}, ())
-    assert snapshot(tmp_path, store="redis://b").load() == {}
+    write(snapshot(tmp_path, store="redis://a"), {"a": frontend("a")})
+    assert load(snapshot(tmp_path, store="redis://b")) == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"version": 1, "store": "redis://a"}\n{"key": 1}\n'])
+HEADER = '{"version": 1, "store": "redis://a"}\n'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", f"{HEADER}x", f"{HEADER}1\ta\t{{}}\n", f"{HEADER}x\ta\t[]\n"]
+)
 def test_a_broken_snapshot_is_no_snapshot(tmp_path, text):
     (tmp_path / "routes.json").write_text(text)
-    assert snapshot(tmp_path).load() == {}
+    assert load(snapshot(tmp_path)) == {}
+
+
+def test_two_workers_do_not_write_at_once(tmp_path):
+    with snapshot(tmp_path).alone() as one, snapshot(tmp_path).alone() as other:
+        assert (one, other) == (True, False)
 
 
 def test_only_its_owner_may_read_it(tmp_path):
-    snapshot(tmp_path).write({"a": frontend("a")}, ())
+    write(snapshot(tmp_path), {"a": frontend("a")})
     assert (tmp_path / "routes.json").stat().st_mode & 0o777 == 0o600
     assert {path.name for path in tmp_path.iterdir()} == {"routes.json", "routes.lock"}
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Generator
+from typing import TypeVar
 
 from app.stores.memory import Memory
 from app.stores.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 WRITE_EVERY = 5.0
 """Seconds between two writings of one worker, at least."""
 SHARE_OF_TIME = 0.02
 """Of its time a worker spends no more than this on writing."""
-AT_ONCE = 500
+AT_ONCE = 100
 """Hosts that are restored before others get their turn."""
 
 
@@ -36,9 +40,9 @@ class Archive:
         pause = self._every
         while True:
             await asyncio.sleep(pause)
-            started = time.monotonic()
+            started = time.thread_time()
             await self._write()
-            pause = max(self._every, (time.monotonic() - started) / SHARE_OF_TIME)
+            pause = max(self._every, (time.thread_time() - started) / SHARE_OF_TIME)
 
     async def aclose(self) -> None:
         """Write a last time. A worker that hardly lived knows nothing that is worth it."""
@@ -46,11 +50,17 @@ class Archive:
             await self._write()
 
     async def _write(self) -> None:
-        changes, known = self._memory.changes, self._memory.fresh()
+        snapshot, memory = self._snapshot, self._memory
+        changes, known = memory.changes, memory.fresh()
         if changes == self._written or not known:
             return
         try:
-            await asyncio.to_thread(self._snapshot.write, known, self._memory.absent())
+            with snapshot.alone() as alone:
+                if not alone:
+                    return  # another worker is at it; our turn comes again
+                lines = await asyncio.to_thread(snapshot.read)
+                merged = await _in_turns(snapshot.merge(lines, known, memory.absent()))
+                await asyncio.to_thread(snapshot.replace, merged)
             self._written, self._failing = changes, False
         except OSError as exc:
             if not self._failing:
@@ -59,7 +69,12 @@ class Archive:
 
     async def restore(self) -> bool:
         """Remember what the snapshot knows besides. Is there anything to serve now?"""
-        hosts = await asyncio.to_thread(self._snapshot.load)
+        try:
+            lines = await asyncio.to_thread(self._snapshot.read)
+        except OSError as exc:
+            logger.warning("snapshot unreadable file=%s cause=%s", self._snapshot.path, exc)
+            lines = []
+        hosts = await _in_turns(self._snapshot.parse(lines))
         for number, (host, frontend) in enumerate(hosts.items(), 1):
             self._memory.restore(host, frontend)
             if number % AT_ONCE == 0:
@@ -67,3 +82,14 @@ class Archive:
         if hosts:
             logger.info("snapshot read hosts=%d kept=%d", len(hosts), len(self._memory))
         return len(self._memory) > 0
+
+
+async def _in_turns(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end, letting others have their turn between its steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        await asyncio.sleep(0)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
 
 from app.errors import FrontendNotFound, ProxyError, StoreUnavailable
 from app.routing import Backend, Frontend, Mark, Route, lookup_keys
 from app.stores.archive import Archive
+from app.stores.background import Background
 from app.stores.base import Found, Marks, Store
 from app.stores.local_marks import LocalMarks
 from app.stores.memory import Memory
@@ -55,26 +54,22 @@ class CachedStore:
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
         self._archive = Archive(snapshot, self._memory) if snapshot else None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background(self.lost)
         self._heard = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to watch. Waits for the store's first word, which need not be a good one."""
-        self._spawn(self.store.watch(self), "store watch")
-        self._spawn(self._local.write_for_ever(), "store marks")
+        self._background.spawn(self.store.watch(self), "store watch")
+        self._background.spawn(self._local.write_for_ever(), "store marks")
         if self._archive is not None:
-            self._spawn(self._archive.write_for_ever(), "store snapshot")
+            self._background.spawn(self._archive.write_for_ever(), "store snapshot")
         await self._heard.wait()
 
     async def aclose(self) -> None:
         """Write the marks that are still to be written, if the store is there, and stop."""
         if not self.away:
             await self._local.flush(CLOSE_WITHIN)
-        while self._tasks:
-            # Again and again: Python 3.11's wait_for, inside redis-py, may swallow a cancellation.
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=0.1)
+        await self._background.aclose()
         if self._archive is not None:
             await self._archive.aclose()
         await self.store.aclose()
@@ -98,8 +93,8 @@ class CachedStore:
             raise FrontendNotFound
         if self.away:
             probe, route = self._outage.time_to_probe(), self._memory.last_known(host)
-            if probe and route is not None:
-                self._read_once(host)
+            if probe:
+                self._read_once(host, probe=True)
             if route is not None:
                 return route
             if not probe:
@@ -139,30 +134,36 @@ class CachedStore:
 
     def announce(self, frontend: Frontend, backend: Backend) -> None:
         """Tell other programs, in the background, that a backend failed, without marking it."""
-        self._spawn(self._announce(frontend, backend), f"store announcement {frontend.key}")
+        self._background.spawn(
+            self._announce(frontend, backend), f"store announcement {frontend.key}"
+        )
 
     async def _announce(self, frontend: Frontend, backend: Backend) -> None:
         try:
             await self.store.announce(frontend, backend)
         except StoreUnavailable as exc:
-            self.unreachable(str(exc))
+            self._failed(str(exc))
 
     # Reading.
 
-    def _read_once(self, host: str) -> asyncio.Task[Outcome]:
+    def _read_once(self, host: str, *, probe: bool = False) -> asyncio.Task[Outcome]:
         """The one read of `host` that all who ask now share."""
         task = self._reads.get(host)
         if task is None:
-            task = self._reads[host] = self._spawn(self._read(host), f"store read {host}")
+            task = self._reads[host] = self._background.spawn(
+                self._read(host, probe), f"store read {host}"
+            )
         return task
 
-    async def _read(self, host: str) -> Outcome:
+    async def _read(self, host: str, probe: bool) -> Outcome:
         task = asyncio.current_task()
         try:
             async with self._slots:
+                if self.away and not probe:  # found out while this one waited
+                    raise StoreUnavailable
                 found = await self.store.lookup(host)
         except StoreUnavailable as exc:
-            self.unreachable(str(exc))
+            self._failed(str(exc))
             return self._memory.last_known(host) or exc
         finally:
             # Who was told of a change in the meantime took this read off the list: its answer may
@@ -199,12 +200,21 @@ class CachedStore:
                 async with self._slots:
                     marks = await self.store.marks(frontend)
             except StoreUnavailable as exc:
-                self.unreachable(str(exc))
+                self._failed(str(exc))
+                self._memory.suspect_frontend(key)
                 break
             if not self._mark_reads[key]:
                 self._memory.set_marks(key, marks)
                 break
         del self._mark_reads[key]
+
+    def _failed(self, reason: str) -> None:
+        # While the tracking connection lives, it decides: it asks for a sign of life each second,
+        # and one slow answer, or a stop of our own loop, is no outage.
+        if self._told:
+            self._outage.note(reason)
+        else:
+            self.unreachable(reason)
 
     # What the store tells (base.Listener).
 
@@ -227,7 +237,7 @@ class CachedStore:
         """Serve what is known, ask again now and then."""
         news = self._outage.begin(reason, len(self._memory))
         if news and self._archive is not None:
-            self._spawn(self._restore(self._archive), "store restore")
+            self._background.spawn(self._restore(self._archive), "store restore")
         else:
             self._heard.set()
 
@@ -258,7 +268,7 @@ class CachedStore:
             self._mark_reads[key] = True
         elif not self.away:
             self._mark_reads[key] = False
-            self._spawn(self._read_marks(key), f"store marks {key}")
+            self._background.spawn(self._read_marks(key), f"store marks {key}")
 
     def everything_changed(self) -> None:
         """The store was emptied."""
@@ -280,18 +290,6 @@ class CachedStore:
         self.ready = True
         self._outage.end()
         self._heard.set()
-
-    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("%s failed", task.get_name(), exc_info=error)
-            self.lost(f"{task.get_name()} failed: {error}")
 
 
 def _complain(frontend: Frontend) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 
 logger = logging.getLogger(__name__)
 
 PROBE_EVERY = 1.0
 """Seconds between requests that ask a store that is away."""
+NOTE_EVERY = 60.0
+"""Seconds between two lines about single answers that did not come."""
 
 
 class Outage:
@@ -19,6 +22,7 @@ class Outage:
         self.away = False
         self._store = store
         self._since = self._probe_at = 0.0
+        self._noted = -inf
 
     def begin(self, reason: str, routes: int) -> bool:
         """The store did not answer. Is that news?"""
@@ -29,6 +33,13 @@ class Outage:
         self.away, self._since = True, now
         logger.error("store away store=%s cause=%s routes kept=%d", self._store, reason, routes)
         return True
+
+    def note(self, reason: str) -> None:
+        """The store did not answer once, but is there: said now and then."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._noted + NOTE_EVERY:
+            self._noted = now
+            logger.warning("store slow store=%s cause=%s", self._store, reason)
 
     def end(self) -> None:
         """The store answered."""

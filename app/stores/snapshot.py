@@ -1,7 +1,12 @@
 """The last known routes on disk, for a proxy that has to start while the store is away.
 
-One file for all workers of a proxy, one JSON object a line: first which store it is about, then a
-frontend each, with the hosts it was found for and when. Whoever writes keeps what others wrote.
+One file for all workers of a proxy: a line that says which store it is about, then a line for each
+host: when it was last known to be so, the host, and its frontend as JSON. Whoever writes keeps what
+others wrote.
+
+The work is cut into steps by generators, for the caller to let others have their turn in between:
+in a thread the same work would take the interpreter from the event loop 5 ms at a time, thousands
+of times.
 """
 
 from __future__ import annotations
@@ -12,9 +17,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from app.routing import Frontend, parse_frontend
 
@@ -23,75 +27,96 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 FORGET_AFTER = 7 * 86400
 """Seconds after which a host that nobody asked for is dropped."""
+STEP = 200
+"""Lines that are read or written at a time, in a millisecond or two."""
+
+Lines = list[bytes]
 
 
 class Snapshot:
-    """The file. Its methods block: call them in a thread."""
+    """The file. `read` and `replace` block: call them in a thread."""
 
     def __init__(self, path: Path, store: str, *, size: int) -> None:
         """`store` names whose routes these are: another store's are not read. `size`: hosts."""
-        self._path = path
-        self._header = {"version": VERSION, "store": store}
+        self.path = path
+        self._header = json.dumps({"version": VERSION, "store": store}).encode()
         self._size = size or 10**9
 
-    def load(self) -> dict[str, Frontend]:
-        """The frontend of every host, the one seen last first. Nothing, where there is no file."""
-        hosts: list[tuple[float, str, Frontend]] = []
-        for frontend, seen in self._read():
-            hosts += [(then, host, frontend) for host, then in seen.items()]
-        hosts.sort(key=lambda entry: entry[0], reverse=True)
-        return {host: frontend for _, host, frontend in hosts[: self._size]}
+    def read(self) -> Lines:
+        """The lines of the hosts. None, where there is no such file. Raises OSError."""
+        try:
+            header, *lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        return lines if header == self._header else []
 
-    def write(self, known: Mapping[str, Frontend], absent: Collection[str]) -> None:
-        """Replace the file by `known`, which is true now, and by what it said about other hosts
-        that are not `absent`. Raises OSError."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._path.with_suffix(".lock"), "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            temporary = self._path.with_suffix(f".{os.getpid()}.new")
+    def parse(self, lines: Lines) -> Generator[None, None, dict[str, Frontend]]:
+        """The frontend of every host, the one known last first."""
+        found: dict[str, Frontend] = {}
+        frontends: dict[bytes, Frontend] = {}
+        with contextlib.suppress(ValueError):
+            lines.sort(key=_seen, reverse=True)
+        for number, line in enumerate(lines[: self._size], 1):
+            if number % STEP == 0:
+                yield
             try:
-                self._write(temporary, self._merged(known, absent))
-                temporary.replace(self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
+                _, host, text = line.split(b"\t")
+                if text not in frontends:
+                    value = json.loads(text)
+                    frontends[text] = parse_frontend(value["key"], value["rows"], value["options"])
+                found[host.decode()] = frontends[text]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                if line:
+                    logger.warning("snapshot line unreadable file=%s line=%r", self.path, line[:80])
+        return found
 
-    def _merged(
-        self, known: Mapping[str, Frontend], absent: Collection[str]
-    ) -> dict[str, tuple[Frontend, dict[str, float]]]:
-        now = time.time()
-        merged: dict[str, tuple[Frontend, dict[str, float]]] = {}
-        for host, frontend in known.items():
-            merged.setdefault(frontend.key, (frontend, {}))[1][host] = now
-        others = [
-            (then, host, frontend)
-            for frontend, seen in self._read()
-            for host, then in seen.items()
-            if host not in known and host not in absent and then > now - FORGET_AFTER
-        ]
-        others.sort(key=lambda entry: entry[0], reverse=True)
-        for then, host, frontend in others[: max(0, self._size - len(known))]:
-            merged.setdefault(frontend.key, (frontend, {}))[1][host] = then
-        return merged
-
-    def _write(self, path: Path, table: Mapping[str, tuple[Frontend, dict[str, float]]]) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(self._header) + "\n")
-            for frontend, hosts in table.values():
-                file.write(json.dumps(_as_json(frontend, hosts)) + "\n")
-
-    def _read(self) -> Iterator[tuple[Frontend, dict[str, float]]]:
-        with contextlib.ExitStack() as stack:
+    def merge(
+        self, lines: Lines, known: Mapping[str, Frontend], absent: Collection[str]
+    ) -> Generator[None, None, Lines]:
+        """`known`, which is true now, and what `lines` say about other hosts, not `absent`."""
+        now = round(time.time())
+        texts: dict[int, bytes] = {}  # by frontend: the hosts of a wildcard share one
+        merged = [self._header]
+        for number, (host, frontend) in enumerate(known.items(), 1):
+            if number % STEP == 0:
+                yield
+            if id(frontend) not in texts:
+                texts[id(frontend)] = _as_json(frontend)
+            merged.append(b"%d\t%b\t%b" % (now, host.encode(), texts[id(frontend)]))
+        for number, line in enumerate(lines, 1):
+            if number % STEP == 0:
+                yield
             try:
-                file = stack.enter_context(open(self._path, encoding="utf-8"))
-                if json.loads(file.readline()) != self._header:
-                    return
-                for line in file:
-                    yield _from_json(json.loads(line))
-            except FileNotFoundError:
-                return
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-                logger.warning("snapshot unreadable file=%s cause=%s", self._path, exc)
+                seen, name, _ = line.split(b"\t")
+                host, then = name.decode(), int(seen)
+            except ValueError:
+                continue
+            if host not in known and host not in absent and then > now - FORGET_AFTER:
+                merged.append(line)
+        return merged[: 1 + self._size]
+
+    def replace(self, lines: Iterable[bytes]) -> None:
+        """Replace the file. Raises OSError."""
+        temporary = self.path.with_suffix(f".{os.getpid()}.new")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(b"\n".join(lines) + b"\n")
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def alone(self) -> Generator[bool, None, None]:
+        """Is nobody else writing? Nobody else does while this is open. Raises OSError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.path.with_suffix(".lock"), "a", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
 
 def rows_of(frontend: Frontend) -> list[str]:
@@ -101,15 +126,12 @@ def rows_of(frontend: Frontend) -> list[str]:
     return [frontend.identifier, *(urls[index] for index in sorted(urls))]
 
 
-def _as_json(frontend: Frontend, hosts: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "key": frontend.key,
-        "rows": rows_of(frontend),
-        "options": dict(frontend.options),
-        "hosts": {host: round(then) for host, then in hosts.items()},
-    }
+def _as_json(frontend: Frontend) -> bytes:
+    value = {
+        "key": frontend.key, "rows": rows_of(frontend), "options": dict(frontend.options),
+    }  # fmt: skip
+    return json.dumps(value).encode()
 
 
-def _from_json(value: dict[str, Any]) -> tuple[Frontend, dict[str, float]]:
-    frontend = parse_frontend(value["key"], value["rows"], value["options"])
-    return frontend, {str(host): float(then) for host, then in value["hosts"].items()}
+def _seen(line: bytes) -> int:
+    return int(line.partition(b"\t")[0] or 0)
