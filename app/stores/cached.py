@@ -55,14 +55,15 @@ class CachedStore:
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
         self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._background = Background(self.lost)
+        self._spawn = self._background.spawn
         self._heard = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to watch. Waits for the store's first word, which need not be a good one."""
-        self._background.spawn(self.store.watch(self), "store watch")
-        self._background.spawn(self._local.write_for_ever(), "store marks")
+        self._spawn(self.store.watch(self), "store watch")
+        self._spawn(self._local.write_for_ever(), "store marks")
         if self._archive is not None:
-            self._background.spawn(self._archive.write_for_ever(), "store snapshot")
+            self._spawn(self._archive.write_for_ever(), "store snapshot")
         await self._heard.wait()
 
     async def aclose(self) -> None:
@@ -134,9 +135,7 @@ class CachedStore:
 
     def announce(self, frontend: Frontend, backend: Backend) -> None:
         """Tell other programs, in the background, that a backend failed, without marking it."""
-        self._background.spawn(
-            self._announce(frontend, backend), f"store announcement {frontend.key}"
-        )
+        self._spawn(self._announce(frontend, backend), f"store announcement {frontend.key}")
 
     async def _announce(self, frontend: Frontend, backend: Backend) -> None:
         try:
@@ -150,9 +149,7 @@ class CachedStore:
         """The one read of `host` that all who ask now share."""
         task = self._reads.get(host)
         if task is None:
-            task = self._reads[host] = self._background.spawn(
-                self._read(host, probe), f"store read {host}"
-            )
+            task = self._reads[host] = self._spawn(self._read(host, probe), f"store read {host}")
         return task
 
     async def _read(self, host: str, probe: bool) -> Outcome:
@@ -237,7 +234,7 @@ class CachedStore:
         """Serve what is known, ask again now and then."""
         news = self._outage.begin(reason, len(self._memory))
         if news and self._archive is not None:
-            self._background.spawn(self._restore(self._archive), "store restore")
+            self._spawn(self._restore(self._archive), "store restore")
         else:
             self._heard.set()
 
@@ -268,7 +265,7 @@ class CachedStore:
             self._mark_reads[key] = True
         elif not self.away:
             self._mark_reads[key] = False
-            self._background.spawn(self._read_marks(key), f"store marks {key}")
+            self._spawn(self._read_marks(key), f"store marks {key}")
 
     def everything_changed(self) -> None:
         """The store was emptied."""
