@@ -43,6 +43,7 @@ def new_context(settings: TLSSettings) -> ssl.SSLContext:
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if settings.honor_cipher_order:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 1  # each costs; a client that resumes gets a new one
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.set_ciphers(settings.ciphers or CIPHERS)
@@ -72,16 +73,15 @@ class TLSListener:
     def __init__(self, bind: HttpsBind) -> None:
         """Raises ConfigError for whatever can not be used."""
         new = partial(new_context, bind)
-        self.context = new()
-        self.context.sni_callback = self._choose
-        if weak := weak_ciphers(self.context):
-            logger.warning("https.ciphers offers weak ones: %s", ", ".join(weak))
         self._new = new
         self._default: CertificateFile | None = None
         self._sources: list[Lookup] = []
         if bind.cert:
             self._default = CertificateFile(new, bind.cert, bind.key, bind.passphrase)
-            self._default.load()
+        self.context = self._default.load() if self._default is not None else new()
+        self.context.sni_callback = self._choose
+        if weak := weak_ciphers(self.context):
+            logger.warning("https.ciphers offers weak ones: %s", ", ".join(weak))
         if bind.certs:
             if not Path(bind.certs).is_dir():
                 raise ConfigError(f"https.certs: {bind.certs}: no such folder")
@@ -96,7 +96,8 @@ class TLSListener:
         context = self.context_for(name)
         if context is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        connection.context = context
+        if context is not self.context:  # to change it costs a tenth of a handshake
+            connection.context = context
         return None
 
     def context_for(self, name: str | None) -> ssl.SSLContext | None:
