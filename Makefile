@@ -4,7 +4,7 @@
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
 # make compare-conformance   who holds what of the table of requests: ours, nginx, haproxy
 # make autobahn   Autobahn's WebSocket cases, directly and through the proxy
-#             (some of them: make autobahn CASES=1.*,7.*)
+#             (an hour; some of them: make autobahn CASES=1.*,7.*)
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
