@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from redis.exceptions import RedisError
 
@@ -31,6 +31,7 @@ from app.stores.tracking import Tracker
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Command = tuple[str, ...]
 
 FRONTEND, OPTIONS, DEAD, DEAD_INFO = "frontend:", "options:", "dead:", "dead-info:"
 DEAD_CHANNEL = "dead"
@@ -68,11 +69,10 @@ class RedisStore:
     async def lookup(self, host: str) -> Found | None:
         """One round trip for an exact match; a wildcard's own marks and options take a second."""
         candidates = lookup_keys(host)
-        pipe = self._reading.client.pipeline(transaction=False)
-        for key in candidates:
-            pipe.lrange(self.prefix + FRONTEND + key, 0, -1)
-        self._read_details(pipe, host)
-        answers = await self._bounded(lambda: pipe.execute(raise_on_error=False))
+        start = self.prefix + FRONTEND
+        lists_of: list[Command] = [("LRANGE", start + key, "0", "-1") for key in candidates]
+        commands = lists_of + self._details_of(host)
+        answers = await self._bounded(lambda: self._reading.ask(commands))
         lists, details = answers[: len(candidates)], answers[len(candidates) :]
         matches = [(key, rows) for key, rows in zip(candidates, lists, strict=True) if rows]
         if not matches:
@@ -91,16 +91,17 @@ class RedisStore:
         return (await self._details(frontend))[1]
 
     async def _details(self, frontend: Frontend) -> tuple[Mapping[str, str], Marks]:
-        pipe = self._reading.client.pipeline(transaction=False)
-        self._read_details(pipe, frontend.key)
-        answers = await self._bounded(lambda: pipe.execute(raise_on_error=False))
+        commands = self._details_of(frontend.key)
+        answers = await self._bounded(lambda: self._reading.ask(commands))
         return mapping(answers[3]), marks_of(frontend, answers)
 
-    def _read_details(self, pipe: Any, key: str) -> None:
-        pipe.smembers(self.prefix + DEAD + key)
-        pipe.pttl(self.prefix + DEAD + key)
-        pipe.hgetall(self.prefix + DEAD_INFO + key)
-        pipe.hgetall(self.prefix + OPTIONS + key)
+    def _details_of(self, key: str) -> list[Command]:
+        return [
+            ("SMEMBERS", self.prefix + DEAD + key),
+            ("PTTL", self.prefix + DEAD + key),
+            ("HGETALL", self.prefix + DEAD_INFO + key),
+            ("HGETALL", self.prefix + OPTIONS + key),
+        ]
 
     async def write_mark(
         self, frontend: Frontend, backend: Backend, mark: Mark, *, shared_until: float

@@ -41,9 +41,11 @@ def marks_of(frontend: Frontend, details: Sequence[Any]) -> Marks:
 
 
 def mapping(answer: Any) -> dict[str, str]:
-    """A hash; empty if there is none, or another type in its place."""
+    """A hash, raw or not; empty if there is none, or another type in its place."""
     if isinstance(answer, ResponseError) or not answer:
         return {}
+    if isinstance(answer, list):
+        return {text(key): text(answer[i + 1]) for i, key in enumerate(answer) if i % 2 == 0}
     return {text(key): text(value) for key, value in answer.items()}
 
 
