@@ -224,7 +224,8 @@ async def test_no_socket_file_is_left(tmp_path: Path, valkey: RedisServer) -> No
 def impatient(folder: Path, valkey: RedisServer, changes: str) -> Any:
     """`hipache serve` after `changes` to its constants, for what takes too long otherwise."""
     write_config(folder, valkey.url)
-    code = f"from app import cli, respawning, serve, worker\n{changes}\ncli.main(['serve'])"
+    imports = "from app import cli\nfrom app.workers import respawning, serve, worker"
+    code = f"{imports}\n{changes}\ncli.main(['serve'])"
     return program(sys.executable, "-c", code, cwd=folder, environ={"PYTHONPATH": str(ROOT)})
 
 
