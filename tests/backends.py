@@ -186,11 +186,13 @@ async def scripted(
     are taken from the kernel before the script asks for them.
     """
     backend = ScriptedBackend()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         backend._open.add(task)
+        writers.add(writer)
         conversation = Conversation(backend, reader, writer, backend.accepted)
         backend.accepted += 1
         backend.most_open = max(backend.most_open, backend.open)
@@ -222,6 +224,9 @@ async def scripted(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:  # what nobody reads any more would hold its connection open
+            writer.transport.abort()
+        await asyncio.sleep(0)
     if backend.failures:
         raise backend.failures[0]
 
