@@ -15,6 +15,12 @@ BAD_GATEWAY = 1014
 LAST_WORDS = 0.5
 """Seconds that a session has to end when the worker's grace is over."""
 
+HIGH_WATER = 65536
+"""Bytes of unread messages at which a relay stops reading from their sender."""
+
+MESSAGE_COST = 256
+"""Bytes that an unread message counts for beside its own, however small it is."""
+
 _CLOSE = 0x8
 _LONGEST_CONTROL = 2 + 4 + 125
 
@@ -113,6 +119,24 @@ def _close_code(frame: bytes) -> int:
     if not masked:
         return int.from_bytes(frame[2:4], "big")
     return int.from_bytes(bytes((frame[6] ^ frame[2], frame[7] ^ frame[3])), "big")
+
+
+SMALL = 125
+"""Bytes of payload that need no extended length."""
+
+
+def small_frame(first: int, data: bytes, mask: bytes = b"") -> bytes:
+    """A whole frame of at most SMALL bytes; `first` is its first byte, a client gives a mask.
+
+    >>> small_frame(0x81, b"Hello", bytes.fromhex("37fa213d")).hex()  # RFC 6455 §5.7
+    '818537fa213d7f9f4d5158'
+    """
+    size = len(data)
+    if not mask:
+        return bytes((first, size)) + data
+    key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+    masked = (int.from_bytes(data, "big") ^ key).to_bytes(size, "big")
+    return bytes((first, 0x80 | size)) + mask + masked
 
 
 def sendable(code: int | None) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
-from app.websocket_frames import FrameTracker, sendable
+from app.websocket_frames import FrameTracker, sendable, small_frame
 
 frames = st.builds(
     Frame,
@@ -76,6 +76,13 @@ def test_pings_are_not_messages() -> None:
     tracker = FrameTracker()
     tracker.feed(Frame(Opcode.PING, b"x").serialize(mask=True))
     assert (tracker.messages, tracker.at_boundary) == (0, True)
+
+
+@given(data=st.binary(max_size=125), fin=st.booleans(), mask=st.booleans())
+def test_a_small_frame_is_the_librarys(data: bytes, fin: bool, mask: bool) -> None:
+    theirs = Frame(Opcode.BINARY, data, fin).serialize(mask=mask)
+    key = theirs[2:6] if mask else b""
+    assert small_frame(fin << 7 | Opcode.BINARY, data, key) == theirs
 
 
 @given(st.lists(st.binary(max_size=40)))

@@ -2,7 +2,7 @@
 
 The stock class never answers a handshake that its parser refuses, closes every
 socket at the start of a drain, reports a broken connection as 1005, and keeps a
-refusal's whole body in memory. Frames in the relay are still its business.
+refusal's whole body in memory.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from typing import Any, cast
 
 from uvicorn.config import Config as UvicornConfig
 from uvicorn.protocols.utils import ClientDisconnected
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
-from websockets.frames import Frame
 from websockets.http11 import Request
-from websockets.protocol import OPEN
 
 from app.config.structs import ServerConfig
 from app.headers import RawHeaders, field
@@ -26,10 +23,9 @@ from app.server.refusal import plain_response, status_line
 from app.server.request_head import RequestHead
 from app.server.server_frames import FramesOnly, ServerFrames
 from app.server.tunnel import Tunnel
+from app.server.websocket_messages import MessageProtocol, logger
 from app.tls import subject
 from app.websocket_frames import ABNORMAL
-
-logger = logging.getLogger(__name__)
 
 TUNNEL = "hipache.tunnel"
 """The ASGI extension. Where the scope offers it, the application may answer the
@@ -64,27 +60,18 @@ HELD_IN_A_TUNNEL = (
 """What uvicorn looks at when the application returns, and what the tunnel's end needs."""
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(MessageProtocol):
     """One client's socket: the handshake, then either the relay or a tunnel's leg."""
 
     def __init__(self, *args: Any, close_timeout: float = 10.0, **kwargs: Any) -> None:
         """`close_timeout`: seconds that the client of a relay has to answer a close frame."""
         super().__init__(*args, **kwargs)
         self.close_timeout = close_timeout or NEVER
-        self.logger = logger
-        self.conn = self._frames(ServerFrames)
+        self.conn = self.frames_of(ServerFrames)
         self.early = b""
         self.release: Callable[[], None] | None = None
         self.refusing: int | None = None  # status of the refusal under way
         self.chunked = False
-        self.flushing = False
-
-    def _frames(self, kind: type[ServerFrames]) -> ServerFrames:
-        return kind(
-            extensions=self.conn.available_extensions,
-            max_size=self.config.ws_max_size or None,
-            logger=logger,
-        )
 
     def handle_upgrade(
         self, request: RequestHead, rest: bytes, release: Callable[[], None]
@@ -96,7 +83,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """
         self.early = rest
         self.release = release
-        self.conn = self._frames(FramesOnly)
+        self.conn = self.frames_of(FramesOnly)
         fields = Headers(
             (name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers
         )
@@ -129,32 +116,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             else:
                 self.handle_events()
 
-    def handle_cont(self, event: Frame) -> None:
-        """Join as it comes: a list of a million fragments would be far larger than their bytes."""
-        if isinstance(self.frames[0], bytes):
-            self.frames = [bytearray(self.frames[0])]  # type: ignore[list-item]
-        self.frames[0] += event.data
-        if event.fin:
-            self.send_receive_event_to_app()
-
-    def send_receive_event_to_app(self) -> None:
-        """As the stock class; but what a client did wrong needs no traceback."""
-        data, self.frames = bytes(self.frames[0]), []
-        if self.close_sent:
-            return  # nobody reads it, and the answer to our close frame is still to come
-        if self.curr_msg_data_type == "bytes":
-            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
-        else:
-            try:
-                self.queue.put_nowait({"type": "websocket.receive", "text": str(data, "utf-8")})
-            except UnicodeDecodeError:
-                self.conn.fail(1007, "invalid UTF-8")
-                self.handle_parser_exception()
-                return
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
-
     def _refuse_broken_handshake(self) -> None:
         """The library has a refusal ready for what is too large, for the rest it has none."""
         answer = b"".join(self.conn.data_to_send())
@@ -177,17 +138,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """uvicorn asks at the start of a drain: a socket lives on until its grace ends."""
 
-    def keepalive_timeout(self) -> None:
-        """No pong in time. It may wait behind messages that the backend is slow to take."""
-        if self.read_paused:
-            self.pong_timer = self.loop.call_later(self.ping_interval or 20, self.keepalive_timeout)
-        else:
-            super().keepalive_timeout()
-
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         kind: str = message["type"]
         if kind == "websocket.send":
-            await self._send_message(message)
+            await self.send_message(message)
         elif kind == TUNNEL:
             self._hand_over(message)
         elif kind == "websocket.http.response.start":
@@ -200,26 +154,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await super().send(message)  # type: ignore[arg-type]
             if kind == "websocket.accept":
                 self._take_early()
-
-    async def _send_message(self, message: MutableMapping[str, Any]) -> None:
-        """As the stock class, but what is sent in one turn of the loop is written in one."""
-        if not self.writable.is_set():
-            await self.writable.wait()
-        if self.disconnected or self.close_sent or self.conn.state is not OPEN:
-            raise ClientDisconnected
-        data = message.get("bytes")
-        if data is not None:
-            self.conn.send_binary(data)
-        else:
-            self.conn.send_text(message["text"].encode())
-        if not self.flushing:
-            self.flushing = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self.flushing = False
-        if output := self.conn.data_to_send():
-            self.transport.write(b"".join(output))
 
     def _take_early(self) -> None:
         self.transport.resume_reading()

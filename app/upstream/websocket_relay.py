@@ -11,13 +11,20 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
 from app.config.structs import ServerConfig
-from app.websocket_frames import ABNORMAL, BAD_GATEWAY, NO_CODE, sendable
+from app.websocket_frames import (
+    ABNORMAL,
+    BAD_GATEWAY,
+    HIGH_WATER,
+    MESSAGE_COST,
+    NO_CODE,
+    sendable,
+)
 
 
 class RelayLeg(asyncio.Protocol):
     """A connection on which the handshake is done and `frames` speaks.
 
-    Reading pauses behind one unread message, `send` waits while the backend
+    Reading pauses behind HIGH_WATER of unread messages, `send` waits while the backend
     does not read: the slower side sets the pace. A backend that was silent for
     the whole of `webSocketPing` after a ping is gone. After a close frame it has
     `webSocketCloseTimeout` to answer and to close the connection.
@@ -29,6 +36,7 @@ class RelayLeg(asyncio.Protocol):
         self._ping = config.web_socket_ping
         self._close_timeout = config.web_socket_close_timeout
         self._messages: deque[str | bytes] = deque()
+        self._waiting = 0  # what `_messages` counts for
         self._joined = bytearray()
         self._text = False
         self._paused = False
@@ -72,12 +80,14 @@ class RelayLeg(asyncio.Protocol):
         while not self._messages:
             if self._ended:
                 return None
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
             self._wanted = self._loop.create_future()
             await self._wanted
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._waiting -= len(message) + MESSAGE_COST
+        if self._paused and self._waiting <= HIGH_WATER:
+            self._paused = False
+            self._transport.resume_reading()
+        return message
 
     async def send(self, message: str | bytes) -> None:
         """Send one message, at the backend's pace. What comes after its end is dropped."""
@@ -141,13 +151,15 @@ class RelayLeg(asyncio.Protocol):
         if self._ended:
             return
         try:
-            self._messages.append(data.decode() if self._text else data)
+            message = data.decode() if self._text else data
         except UnicodeDecodeError:
             self._frames.fail(1007, "invalid UTF-8")
             self._end(BAD_GATEWAY, "")
             return
+        self._messages.append(message)
+        self._waiting += len(message) + MESSAGE_COST
         self._wake()
-        if not self._paused:
+        if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
