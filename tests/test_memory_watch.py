@@ -177,6 +177,8 @@ async def test_a_leaking_worker_is_replaced_while_the_service_goes_on(
             assert (await service.ask(target="/leak")).endswith(b"hi")
         await replaced
         await service.saw("worker ended|Application startup complete")
-        assert len(before - set(service.workers())) == 1
+        gone = len(before - set(service.workers()))
+        # Only our own supervisor sees to it that they go one by one.
+        assert gone == 1 or (way[0] == "uvicorn" and gone == 2)
         for _ in range(10):
             assert (await service.ask()).endswith(b"hi")
