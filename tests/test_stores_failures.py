@@ -147,9 +147,9 @@ async def test_flushed(server):
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru"])
 async def test_out_of_memory(server, policy):
     async with workers(server.url) as running, server.client as redis:
+        route = await running.stores[0].find(HOSTS[0])
         await redis.config_set("maxmemory-policy", policy)
         await redis.config_set("maxmemory", 1)
-        route = await running.stores[0].find(HOSTS[0])
         if policy == "allkeys-lru":  # the routes are evicted, which is said
             await until(running.all_know(None), seconds=RETURN)
         else:  # nothing can be written: a mark counts where it was made
