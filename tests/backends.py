@@ -204,7 +204,8 @@ async def scripted(
         except BaseException as exc:
             backend.failures.append(exc)
         finally:
-            writer.close()
+            if not writer.is_closing():  # closed twice, TLS of Python 3.11.2 can not be aborted
+                writer.close()
             backend._open.discard(task)
             await backend._note()
 
