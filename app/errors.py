@@ -9,6 +9,13 @@
         ├── NoLiveBackend        502
         ├── InvalidBackend       502
         ├── RequestBodyMismatch  400
+        ├── Unauthorized         401
+        ├── Forbidden            403
+        ├── TooManyRequests      429
+        ├── Overloaded           503
+        ├── AccessUnreadable     500
+        ├── AccessUnknown        503
+        ├── PassedOn             somebody else's answer, as it is
         └── UpstreamError        502, an attempt at a backend failed
             ├── UpstreamUnreachable      no connection was made: no byte was sent
             │   ├── UpstreamConnectTimeout   504
@@ -26,6 +33,8 @@ they go to the error page, the log and `x-debug-error`.
 
 from __future__ import annotations
 
+from math import ceil
+
 
 class HipacheError(Exception):
     """Everything this project raises on purpose."""
@@ -42,6 +51,8 @@ class ProxyError(HipacheError):
     message = "internal error"
     retry_after: int | None = None
     """Seconds for the `Retry-After` field, where waiting helps."""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """More fields of our answer."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
@@ -88,6 +99,70 @@ class RequestBodyMismatch(ProxyError):
 
     status = 400
     message = "the request body does not match its length"
+
+
+class Unauthorized(ProxyError):
+    """No user and password, or wrong ones (RFC 9110 §11.6.1)."""
+
+    status = 401
+    message = "a user and a password are needed here"
+
+    def __init__(self, realm: str) -> None:
+        super().__init__()
+        name = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in realm)
+        challenge = f'Basic realm="{name}", charset="UTF-8"'
+        self.fields = ((b"www-authenticate", challenge.encode("ascii")),)
+
+
+class Forbidden(ProxyError):
+    """The client's address has no place here."""
+
+    status = 403
+    message = "this address may not enter here"
+
+
+class TooManyRequests(ProxyError):
+    """The client comes more often than the frontend's `rateLimit` allows."""
+
+    status = 429
+    message = "too many requests"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.retry_after = max(1, ceil(seconds))
+
+
+class Overloaded(ProxyError):
+    """More is under way than this frontend or this worker takes on."""
+
+    status = 503
+    message = "too much to do at the moment"
+    retry_after = 1
+
+
+class AccessUnreadable(ProxyError):
+    """An option that says who may enter can not be understood: nobody does."""
+
+    status = 500
+    message = "the access options of this site can not be understood, so nobody may enter"
+
+
+class AccessUnknown(ProxyError):
+    """Whoever says whether a request may pass does not say."""
+
+    status = 503
+    message = "whether you may enter can not be found out at the moment"
+    retry_after = 5
+
+
+class PassedOn(ProxyError):
+    """Somebody who was asked about the request has answered it."""
+
+    def __init__(
+        self, status: int, fields: tuple[tuple[bytes, bytes], ...], body: bytes, message: str
+    ) -> None:
+        super().__init__(message)
+        self.status, self.fields, self.body = status, fields, body
 
 
 class UpstreamError(ProxyError):

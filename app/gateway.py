@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from time import perf_counter, time
 
@@ -11,7 +11,8 @@ from starlette.types import Scope
 from app.attempts import Attempts
 from app.balancing import Balancer, RequestFacts
 from app.config.structs import ServerConfig
-from app.errors import BadHost, ProxyError
+from app.errors import BadHost, PassedOn, ProxyError
+from app.guards.gate import Gate
 from app.headers import ForwardedFields, RawHeaders, field
 from app.health_reports import HealthReports
 from app.https_policy import HttpsPolicy
@@ -46,6 +47,7 @@ class Gateway:
         log: Callable[[AccessRecord], None] | None,
         server: ServerConfig,
         https: HttpsPolicy,
+        gate: Gate,
         worker: int = 0,
     ) -> None:
         """`worker` is this one's number, for the log."""
@@ -58,6 +60,8 @@ class Gateway:
             queue_timeout=server.queue_timeout,
             in_flight=lambda: self.in_flight,
         )
+        self._options = balancer.options
+        self._gate = gate
         self._routes = routes
         self._pages = pages
         self._forwarded = forwarded
@@ -95,6 +99,8 @@ class Gateway:
     def end(self, request: Request) -> None:
         """The last byte is out, or nobody waits for it any more: write the log."""
         self.in_flight -= 1
+        if request.place is not None:
+            request.place.leave()
         record = request.record
         record.total_time = perf_counter() - request.started
         if request.client_left:
@@ -139,8 +145,20 @@ class Gateway:
         route = request.route = self._routes.known(host) or await self._routes.find(host)
         return route
 
+    def admit(self, request: Request, route: Route) -> Awaitable[None] | None:
+        """Let a request pass to the backends of its route; raises the ProxyError that answers it.
+
+        None: it may pass. Else the answer is elsewhere: await it, which may raise, too.
+        """
+        protection = self._options(route).protection
+        if protection is None:
+            return None
+        return self._gate.examine(request, route, protection)
+
     def error_page(self, request: Request, error: ProxyError) -> tuple[RawHeaders, bytes]:
-        """Fields and body of our own answer."""
+        """Fields and body of our own answer, or of whoever gave one in our place."""
+        if isinstance(error, PassedOn):
+            return list(error.fields), error.body
         return self._pages.render(
             error,
             accept=field(request.headers, b"accept") or b"",

@@ -81,6 +81,8 @@ class HttpProxy:
             if elsewhere is not None:
                 await _redirect(request, elsewhere, send)
                 return
+            if (waiting := self._gateway.admit(request, route)) is not None:
+                await waiting
             content: RequestBody | bytes | None = body
             if body is not None and self._comes_at_once(request):
                 content = await body.whole()

@@ -26,6 +26,8 @@ from app.config.structs import Config
 from app.errors import ConfigError
 from app.garbage import rare_collections
 from app.gateway import Gateway
+from app.guards.gate import Gate
+from app.guards.rate_limits import RateLimits
 from app.headers import ForwardedFields
 from app.health_reports import Checkers, HealthReports
 from app.http_proxy import HttpProxy
@@ -120,7 +122,11 @@ def create_app(
             checkers = Checkers()
             if isinstance(routes, CachedStore):
                 await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
-            gateway = _gateway(config, routes, checkers, log)
+            rates = RateLimits(time.monotonic)
+            forwarded = ForwardedFields(config.server.trusted_proxies)
+            gate = Gate(forwarded.true_client, client, rates)
+            stack.callback(gate.close)
+            gateway = _gateway(config, routes, checkers, log, forwarded=forwarded, gate=gate)
             retry_buffer = config.server.retry_buffer
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
@@ -147,7 +153,15 @@ def _memory_watch(config: Config, counts: Counts, server: uvicorn.Server | None)
     )
 
 
-def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog) -> Gateway:
+def _gateway(
+    config: Config,
+    routes: Routes,
+    checkers: Checkers,
+    log: AccessLog,
+    *,
+    forwarded: ForwardedFields,
+    gate: Gate,
+) -> Gateway:
     server, https = config.server, config.https.binds
     balancer = Balancer(
         replace(
@@ -173,7 +187,8 @@ def _gateway(config: Config, routes: Routes, checkers: Checkers, log: AccessLog)
         balancer=balancer,
         reports=reports,
         pages=ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d]),
-        forwarded=ForwardedFields(server.trusted_proxies),
+        forwarded=forwarded,
+        gate=gate,
         log=log.write if log.enabled else None,
         server=server,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),

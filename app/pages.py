@@ -85,6 +85,7 @@ class ErrorPages:
         ]
         if error.retry_after is not None:
             headers.append((b"retry-after", b"%d" % error.retry_after))
+        headers += error.fields
         return headers, body
 
     def _page(self, error: ProxyError) -> _Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from starlette.types import Scope
 
@@ -13,12 +14,19 @@ from app.logs.access_log import AccessRecord
 from app.routing import Backend, Route
 
 
+class Place(Protocol):
+    """What a request holds until its end."""
+
+    def leave(self) -> None:
+        """Give it back."""
+
+
 class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
         "backend", "client", "client_left", "connection", "facts", "headers", "host",
-        "method", "ours", "record", "route", "scope", "started", "target", "task",
+        "method", "ours", "place", "record", "route", "scope", "started", "target", "task",
     )  # fmt: skip
 
     scope: Scope
@@ -43,6 +51,8 @@ class Request:
     connection: Connection | None
     """What our own server lets us do with the client's connection."""
     task: asyncio.Task[None] | None
+    place: Place | None
+    """Its place among those that `maxInFlight` allows."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -52,7 +62,7 @@ class Request:
         peer = scope["client"]
         self.client = peer[0] if peer else ""
         self.client_left = False
-        self.route = self.backend = None
+        self.route = self.backend = self.place = None
         extensions = scope.get("extensions") or {}
         self.connection = connection = extensions.get("hipache.connection")
         self.task = connection.task if connection is not None else asyncio.current_task()

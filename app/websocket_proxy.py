@@ -166,6 +166,8 @@ class WebSocketProxy:
     async def _reach(self, request: Request, offer: TunnelOffer | RelayOffer) -> Attempt[Answer]:
         """The answer of the first backend that gives one."""
         route = await self._gateway.find_route(request)
+        if (waiting := self._gateway.admit(request, route)) is not None:
+            await waiting
         fields = [*request_headers(request.headers, request.ours), *SWITCH]
         if isinstance(offer, RelayOffer):
             fields = offer.fields(fields)

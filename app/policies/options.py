@@ -10,8 +10,8 @@ Every field of the hash is a string. Fields for all backends:
     redirect     on | off, from http to https
     hsts         seconds
 
-and fields for one backend, named by its URL exactly as it stands in the list,
-so that they survive an edit of the list:
+those of app.policies.protection, and fields for one backend, named by its URL
+exactly as it stands in the list, so that they survive an edit of the list:
 
     weight:URL   a number from 0 to 1000000; 0 is drained
     drain:URL    on | off
@@ -29,6 +29,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
+
+from app.policies.protection import Protection, field_of, parse_protection
 
 if TYPE_CHECKING:
     from app.config.structs import Balance  # which asks this module what a value may be
@@ -67,7 +69,7 @@ class HashKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """A frontend's balancing. Backends are named by their URL in the list."""
+    """What one frontend wants. Backends are named by their URL in the list."""
 
     policy: Policy = Policy.RANDOM
     hash_key: HashKey = HashKey()
@@ -87,6 +89,8 @@ class Options:
     """Get no new clients; sticky ones stay."""
     backups: frozenset[str] = frozenset()
     """Serve only when nobody else is left."""
+    protection: Protection | None = None
+    """What a request has to pass before a backend sees it; None where nothing stands there."""
 
 
 def default_options(balance: Balance) -> Options:
@@ -115,11 +119,14 @@ def parse_options(
     ("policy 'fastest' is none of random, round_robin, least_conn, least_time, hash",)
     """
     options = defaults
-    problems: list[str] = []
+    protection, told = parse_protection(raw)
+    problems = list(told)
     weights = dict(defaults.weights)
     sets = {"drain": set(defaults.drained), "backup": set(defaults.backups)}
     for name, value in sorted(raw.items()):
         kind, _, url = name.partition(":")
+        if field_of(kind) is not None:
+            continue
         try:
             if not url:
                 options = _with_field(options, name, value)
@@ -136,6 +143,7 @@ def parse_options(
         weights=MappingProxyType(weights),
         drained=frozenset(sets["drain"]),
         backups=frozenset(sets["backup"]),
+        protection=protection,
     )
     return options, tuple(problems)
 

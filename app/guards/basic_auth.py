@@ -1,0 +1,92 @@
+"""Users and passwords: the slow hash once, in a thread, and then from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+
+from app.errors import AccessUnknown
+from app.policies.passwords import PasswordHash, credentials
+
+MAX_REMEMBERED = 4096
+"""Verdicts, right and wrong ones, that a worker remembers."""
+MAX_WAITING = 16
+"""Of one frontend: who guesses passwords there must not hold up the users of others."""
+THREADS = 2
+
+Users = Mapping[str, PasswordHash]
+
+
+class BasicAuth:
+    """What one worker knows of passwords: keyed hashes of them, with a key that ends with it."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._verdicts: dict[bytes, bool] = {}
+        self._running: dict[bytes, asyncio.Future[bool]] = {}
+        self._waiting: Counter[str] = Counter()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def known(self, users: Users, authorization: bytes | None) -> bool | None:
+        """Whether this field lets its sender in; None: `verify` has to find out."""
+        said = credentials(authorization)
+        if said is None:
+            return False
+        return self._verdicts.get(self._name(users, *said))
+
+    async def verify(self, frontend: str, users: Users, authorization: bytes | None) -> bool:
+        """The same, in some 40 ms. Raises AccessUnknown where too many wait already."""
+        said = credentials(authorization)
+        if said is None:
+            return False
+        name = self._name(users, *said)
+        task = self._running.get(name)  # a browser asks for twenty things at once
+        if task is None:
+            if self._waiting[frontend] >= MAX_WAITING:
+                raise AccessUnknown("too many passwords to verify")
+            self._waiting[frontend] += 1
+            task = asyncio.ensure_future(self._find_out(name, frontend, users, *said))
+            self._running[name] = task
+        return await asyncio.shield(task)
+
+    async def _find_out(
+        self, name: bytes, frontend: str, users: Users, user: str, password: bytes
+    ) -> bool:
+        # An unknown user takes as long as a known one, and so tells nothing.
+        kept = users.get(user) or next(iter(users.values()))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
+        try:
+            loop = asyncio.get_running_loop()
+            right = await loop.run_in_executor(self._threads, kept.matches, password)
+            verdict = right and user in users
+            self._remember(name, verdict)
+            return verdict
+        finally:
+            del self._running[name]
+            self._waiting[frontend] -= 1
+            if not self._waiting[frontend]:
+                del self._waiting[frontend]
+
+    def _remember(self, name: bytes, verdict: bool) -> None:
+        self._verdicts[name] = verdict
+        if len(self._verdicts) > MAX_REMEMBERED:
+            # Guesses are forgotten before users are.
+            wrong = next((n for n, right in self._verdicts.items() if not right), None)
+            del self._verdicts[next(iter(self._verdicts)) if wrong is None else wrong]
+
+    def _name(self, users: Users, user: str, password: bytes) -> bytes:
+        """What a verdict is kept under: it holds for this hash, this user and this password."""
+        kept = users.get(user)
+        stored = b"" if kept is None else kept.salt + kept.digest
+        parts = (stored, user.encode("utf-8", "surrogatepass"), password)
+        return blake2b(b"".join(b"%d:%b" % (len(p), p) for p in parts), key=self._key).digest()
+
+    def close(self) -> None:
+        """Let the threads end."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,62 @@
+"""How often clients have come: counted in this worker, and with the others where a store can."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from app.policies.rates import Rate, one_client, take
+
+MAX_CLIENTS = 20_000
+"""Clients of all frontends that a worker counts; the one that came first is forgotten first."""
+
+
+class SharedRates(Protocol):
+    """Counts for all proxies."""
+
+    @property
+    def away(self) -> bool:
+        """Whether it is of no use to ask now."""
+
+    async def take(self, name: str, rate: Rate) -> float | None:
+        """Seconds by which this request is too early; None where nobody answered in time."""
+
+
+class RateLimits:
+    """One worker's counts. What it refuses by them alone costs the others no question."""
+
+    def __init__(self, clock: Callable[[], float], shared: SharedRates | None = None) -> None:
+        """`clock`: seconds, monotonic."""
+        self._clock = clock
+        self._shared = shared
+        self._due: dict[tuple[str, str], float] = {}
+
+    def take(self, frontend: str, address: str, rate: Rate) -> float | Awaitable[float]:
+        """Seconds by which this request comes too early; 0.0: let it pass."""
+        client = frontend, one_client(address)
+        early = self._take(client, rate)
+        if early or self._shared is None or self._shared.away:
+            return early
+        return self._ask_all(self._shared, client, rate)
+
+    def _take(self, client: tuple[str, str], rate: Rate) -> float:
+        now = self._clock()
+        due, early = take(self._due.get(client, 0.0), now, rate)
+        if not early:
+            self._due[client] = due
+            if len(self._due) > MAX_CLIENTS:
+                self._forget(now)
+        return early
+
+    async def _ask_all(self, shared: SharedRates, client: tuple[str, str], rate: Rate) -> float:
+        early = await shared.take("\0".join(client), rate)
+        if not early:
+            return 0.0
+        # Until then the worker refuses by itself: a flood does not reach the store.
+        self._due[client] = self._clock() + early + rate.tolerance
+        return early
+
+    def _forget(self, now: float) -> None:
+        self._due = {client: due for client, due in self._due.items() if due > now}
+        for client in list(self._due)[: max(0, len(self._due) - MAX_CLIENTS // 2)]:
+            del self._due[client]

@@ -1,0 +1,199 @@
+"""What a frontend may say about who comes in: the guards' fields of `options:<host>`. Pure.
+
+    allow, deny          networks, as 10.0.0.0/8 192.0.2.7; deny wins
+    basicAuth            USER:HASH, several with spaces between
+    forwardAuth          URL that is asked whether a request may pass
+    forwardAuthTimeout   seconds
+    forwardAuthCopy      names of fields that go from its answer into the request
+    rateLimit            10/s, 600/m burst 20, off
+    maxInFlight          requests at once, per worker; 0 is no limit
+
+The first five decide who may enter. Were a mistake in one of them passed over, as
+those of the balancing options are, the site would be open to everybody; so then
+nobody enters. A mistake in a limit only takes the limit away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from app.networks import Networks
+from app.policies.passwords import PasswordHash, parse_hash
+from app.policies.rates import Rate, parse_rate
+from app.routing import Backend, InvalidBackendURL, parse_backend
+
+ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "forwardAuthCopy")
+LIMITS = ("rateLimit", "maxInFlight")
+UNREADABLE = "unreadable"
+"""The name of a field that stores put into options which they could not read."""
+
+MAX_IN_FLIGHT = 1_000_000
+MAX_TIMEOUT = 60.0
+
+NOWHERE = Networks()
+
+_SEPARATED = re.compile(r"[,\s]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_NEVER_COPIED = frozenset({
+    b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+_NAMES = {name.lower(): name for name in (*ACCESS, *LIMITS, UNREADABLE)}
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAuth:
+    """Who is asked whether a request may pass."""
+
+    backend: Backend
+    target: bytes
+    host: bytes
+    """The `Host` field of the question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """What stands before a frontend's backends."""
+
+    allow: Networks | None = None
+    """None: everybody who is not in `deny`."""
+    deny: Networks = NOWHERE
+    users: Mapping[str, PasswordHash] = field(default_factory=lambda: MappingProxyType({}))
+    forward_auth: ForwardAuth | None = None
+    forward_timeout: float = 5.0
+    """Seconds for the answer as a whole."""
+    forward_copy: tuple[bytes, ...] = ()
+    """Fields of the answer that go into the request, in lower case."""
+    rate: Rate | None = None
+    max_in_flight: int = 0
+    unreadable: str = ""
+    """Why nobody may enter: the first access option that can not be understood."""
+
+    def lets_in(self, address: str) -> bool:
+        """Whether the networks have a place for this client."""
+        if self.deny.match(address):
+            return False
+        return self.allow is None or self.allow.match(address)
+
+
+def field_of(name: str) -> str | None:
+    """The guards' option that `name` is, or is meant to be: `basic_auth` is a mistake to close on.
+
+    >>> field_of("Basic-Auth"), field_of("policy")
+    ('basicAuth', None)
+    """
+    return _NAMES.get(re.sub(r"[\s_-]", "", name).lower())
+
+
+def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[str, ...]]:
+    """The guards' fields among `raw`, and one sentence for each that can not be used.
+
+    None where there is nothing to guard.
+    """
+    values: dict[str, str] = {}
+    shut: list[str] = []
+    problems: list[str] = []
+    for name, value in raw.items():
+        known = field_of(name.partition(":")[0])
+        if known == UNREADABLE:
+            shut.append(value)
+        elif known == name:
+            values[name] = value
+        elif known is not None:
+            (shut if known in ACCESS else problems).append(f"{name!r} is no option: {known} is")
+    protection = Protection()
+    for name, value in values.items():
+        try:
+            protection = _with_field(protection, name, value)
+        except ValueError as exc:  # which quotes no secret
+            (shut if name in ACCESS else problems).append(f"{name}: {exc}")
+    if "forwardAuth" not in values and {"forwardAuthCopy", "forwardAuthTimeout"} & values.keys():
+        shut.append("forwardAuth: expected a URL, for there is more about it")
+    if shut:
+        protection = replace(protection, unreadable=shut[0])
+    told = (*(f"{problem}; nobody may enter" for problem in shut), *problems)
+    return (None if protection == Protection() else protection), told
+
+
+def _with_field(protection: Protection, name: str, value: str) -> Protection:
+    match name:
+        case "allow":
+            return replace(protection, allow=_networks(value))
+        case "deny":
+            return replace(protection, deny=_networks(value))
+        case "basicAuth":
+            return replace(protection, users=_users(value))
+        case "forwardAuth":
+            return replace(protection, forward_auth=_asked(value))
+        case "forwardAuthTimeout":
+            return replace(protection, forward_timeout=_timeout(value))
+        case "forwardAuthCopy":
+            return replace(protection, forward_copy=_copied(value))
+        case "rateLimit":
+            return replace(protection, rate=parse_rate(value))
+        case _:
+            return replace(protection, max_in_flight=_count(value))
+
+
+def _networks(value: str) -> Networks:
+    ranges = [part for part in _SEPARATED.split(value) if part]
+    if not ranges:
+        raise ValueError("expected networks, as in 10.0.0.0/8 192.0.2.7")
+    networks = Networks.parse(ranges)
+    if any(n.version == 6 and n.network_address.ipv4_mapped is not None for n in networks):
+        raise ValueError("expected IPv4 networks as such, not as ::ffff:")
+    return networks
+
+
+def _users(value: str) -> Mapping[str, PasswordHash]:
+    users: dict[str, PasswordHash] = {}
+    for part in value.split():
+        user, colon, text = part.rpartition(":")
+        if not colon or not user or ":" in user or "$" in user:
+            raise ValueError("expected USER:HASH, as 'hipache password USER' prints it")
+        users[user] = parse_hash(text)
+    if not users:
+        raise ValueError("expected USER:HASH, as 'hipache password USER' prints it")
+    return MappingProxyType(users)
+
+
+def _asked(value: str) -> ForwardAuth:
+    """The question's address. No message quotes the URL: a token may be in it."""
+    wrong = ValueError("expected the URL of who is asked, http or https, without a password")
+    if not value.startswith(("http://", "https://")) or not value.isascii():
+        raise wrong
+    try:
+        backend, url = parse_backend(value, 0), urlsplit(value)
+    except (InvalidBackendURL, ValueError):
+        raise wrong from None
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return ForwardAuth(backend, target.encode("ascii"), url.netloc.encode("ascii"))
+
+
+def _timeout(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise ValueError(f"expected seconds up to {MAX_TIMEOUT:.0f}")
+    return seconds
+
+
+def _copied(value: str) -> tuple[bytes, ...]:
+    names = [part for part in _SEPARATED.split(value) if part]
+    if not names or not all(_TOKEN.fullmatch(name) for name in names):
+        raise ValueError("expected names of fields, as in X-User X-Groups")
+    lower = tuple(name.lower().encode("ascii") for name in names)
+    if _NEVER_COPIED & set(lower):
+        raise ValueError("a field that frames or routes the request can not be copied")
+    return lower
+
+
+def _count(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", value) or int(value) > MAX_IN_FLIGHT:
+        raise ValueError(f"expected a whole number up to {MAX_IN_FLIGHT}")
+    return int(value)
