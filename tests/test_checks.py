@@ -193,6 +193,12 @@ async def test_our_ping_makes_old_hipaches_stand_back_but_not_us(valkey, redis):
                 assert not checkers.foreign
 
 
+async def test_a_worker_knows_of_a_foreign_checker_before_it_serves(valkey, redis):
+    await redis.set("hchecker_ping", int(time.time()))
+    async with checker(valkey.url, None) as (_, checkers):
+        assert checkers.foreign
+
+
 async def test_a_foreign_checkers_ping_is_heard_and_never_overwritten(valkey, redis):
     foreign = int(time.time()) - 3
     await redis.set("hchecker_ping", foreign)

@@ -42,6 +42,8 @@ async def checking(
     `name` must be this worker's alone.
     """
     async with AsyncExitStack() as stack:
+        if not routes.away:  # so that the first failure is already judged beside them
+            await _look(config, routes, checkers)
         stack.push_async_callback(
             _end, _start(_listen(config, routes, checkers), "checkers' pings")
         )
@@ -63,15 +65,19 @@ def _for_checks(config: Config) -> Config:
 
 
 async def _listen(config: Config, routes: CachedStore, checkers: Checkers) -> None:
-    every = config.health_check is not None and config.health_check.path is not None
     while True:
-        try:
-            pings = await routes.store.checks.pings()
-            checkers.foreign, checkers.ours = pings.foreign, pings.ours and every
-        except StoreUnavailable:
-            # Whoever may be there can not reach us either: our own marks are all there is.
-            checkers.foreign = checkers.ours = False
         await asyncio.sleep(LISTEN_EVERY)
+        await _look(config, routes, checkers)
+
+
+async def _look(config: Config, routes: CachedStore, checkers: Checkers) -> None:
+    every = config.health_check is not None and config.health_check.path is not None
+    try:
+        pings = await routes.store.checks.pings()
+        checkers.foreign, checkers.ours = pings.foreign, pings.ours and every
+    except StoreUnavailable:
+        # Whoever may be there can not reach us either: our own marks are all there is.
+        checkers.foreign = checkers.ours = False
 
 
 async def _check_in_turn(records: CheckRecords, rounds: Callable[[], Rounds], name: str) -> None:
