@@ -151,16 +151,14 @@ class HttpProtocol(Connection):
         }
 
     def _upgrade(self, request: RequestHead, rest: bytes) -> bool:
-        """Hand the connection to the WebSocket class; False if it stays HTTP.
+        """Hand the connection to the WebSocket class; False where the server has none.
 
-        Only a GET without a body can be one (RFC 6455 §4.1); anything else goes
-        on as the plain request that it also is, its framing untouched. A class
-        with `handle_upgrade(request, rest, release)` gets the parsed request, the
+        A class with `handle_upgrade(request, rest, release)` gets the parsed request, the
         bytes behind it and what to call when the connection is lost; any other
         reads the head again, as uvicorn's do.
         """
         ws_class: Any = self.config.ws_protocol_class
-        if ws_class is None or request.method != b"GET" or request.length != 0:
+        if ws_class is None:
             return False
         self._state = CLOSED
         self.deadline = NEVER

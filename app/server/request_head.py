@@ -41,7 +41,11 @@ class RequestHead:
     """Bytes of the body; -1 for a chunked one."""
     expects_continue: bool = False
     upgrade: bytes = b""
-    """The lower-case `Upgrade` field if `Connection` names it, else empty."""
+    """The lower-case `Upgrade` field if `Connection` names it, else empty.
+
+    `websocket` only in a GET without a body (RFC 6455 §4.1); of any other
+    protocol nothing follows, the request is the plain one that it also is.
+    """
 
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
@@ -180,6 +184,8 @@ def _read_connection(request: RequestHead, fields: dict[bytes, bytes]) -> None:
             request.keep_alive = True
         if b"upgrade" in options and request.http11:
             request.upgrade = fields.get(b"upgrade", b"").lower()
+            if request.upgrade == b"websocket" and (request.method != b"GET" or request.length):
+                raise Refusal(400, "a WebSocket begins with a GET that has no body")
     expectation = fields.get(b"expect")
     if expectation is not None and request.http11:
         if expectation.lower() != b"100-continue":

@@ -232,13 +232,25 @@ def smuggling() -> Iterator[Case]:
         ),
         REFUSED,
     )
-    for protocol in (b"foo", b"h2c", b"TLS/1.0", b"websocket"):
+    for protocol in (b"foo", b"h2c", b"TLS/1.0", b"websocket, h2c"):
         yield Case(
             f"a body behind Upgrade: {protocol.decode()} is no request",
             "RFC 9110 §7.8",
             b"POST / HTTP/1.1\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\nContent-Length: %d\r\n\r\n"
             b"%b%b" % (HOST, protocol, len(HIDDEN), HIDDEN, GET),
             seen=(Seen(b"POST", b"/", HIDDEN), ROOT),
+        )
+    for name, method, fields in (
+        ("a POST", b"POST", b"Content-Length: 0\r\n"),
+        ("a GET with a body", b"GET", b"Content-Length: %d\r\n" % len(HIDDEN)),
+        ("a GET with a chunked body", b"GET", b"Transfer-Encoding: chunked\r\n"),
+    ):
+        yield Case(
+            f"{name} is no WebSocket handshake",
+            "RFC 6455 §4.1, §4.2.2",
+            b"%b / HTTP/1.1\r\n%bConnection: Upgrade\r\nUpgrade: WebSocket\r\n%b\r\n%b"
+            % (method, HOST, fields, HIDDEN),
+            REFUSED,
         )
     yield Case(
         "a chunked body behind Upgrade is no request",

@@ -337,6 +337,39 @@ async def test_a_handshake_that_is_none_is_answered(request_head: bytes, status:
         await wire.rest()
 
 
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        pytest.param(b"POST", b"Content-Length: 0\r\n", id="a POST"),
+        pytest.param(b"HEAD", b"", id="a HEAD"),
+        pytest.param(b"GET", b"Content-Length: 4\r\n", id="a GET with a body"),
+    ],
+)
+async def test_a_websocket_begins_with_a_get_without_a_body(method: bytes, fields: bytes) -> None:
+    async with backend(open_socket) as there, proxying(there.url) as proxy:
+        wire = await proxy.raw()
+        wire.write(
+            b"%b / HTTP/1.1\r\nHost: %b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\nbody"
+            % (method, HOST, KEY, fields)
+        )
+        assert (await wire.read_head()).startswith(b"HTTP/1.1 400 ")
+        await wire.rest()
+    assert not there.wires
+
+
+async def test_an_upgrade_to_something_else_is_a_plain_request() -> None:
+    answer = b"HTTP/1.1 204 Fine\r\nConnection: close\r\n\r\n"
+    async with backend(answers(answer)) as there, proxying(there.url) as proxy:
+        wire = await proxy.raw()
+        wire.write(
+            b"GET /x HTTP/1.1\r\nHost: %b\r\nUpgrade: h2c\r\n"
+            b"Connection: Upgrade, close\r\n\r\n" % HOST
+        )
+        assert (await wire.read_head()).startswith(b"HTTP/1.1 204 ")
+        assert field((await there.arrived.get()).head, b"upgrade") is None
+
+
 async def test_fields_over_8_kib_are_no_obstacle(mode: str) -> None:
     async with backend(open_socket) as there, proxying(there.url, mode=mode) as proxy:
         await proxy.open(b"Cookie: " + b"x" * 20000, *[b"X: y"] * 150)
