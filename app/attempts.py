@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.balancing import Balancer
 from app.errors import UpstreamError, UpstreamStale
@@ -23,14 +22,21 @@ REPLACEMENTS = 3
 """Kept connections that one request may find closed, each replaced without a word."""
 
 
-@dataclass(slots=True)
 class Attempt(Generic[T]):
-    """An attempt that was answered, and by whom."""
+    """An attempt that has begun, at whom, and in the end what answered."""
 
-    route: Route
-    backend: Backend
+    __slots__ = ("answer", "backend", "route", "seconds_to_head", "started")
+
     answer: T
-    seconds_to_head: float
+    """Once there is one."""
+    seconds_to_head: float | None
+    """None until the head of an answer has come."""
+
+    def __init__(self, route: Route, backend: Backend) -> None:
+        self.route = route
+        self.backend = backend
+        self.seconds_to_head = None
+        self.started = perf_counter()
 
 
 class Attempts:
@@ -59,25 +65,23 @@ class Attempts:
         connect: Callable[[Backend], Awaitable[T]],
         *,
         body_intact: Callable[[], bool] = lambda: True,
+        begun: Attempt[T] | None = None,
     ) -> Attempt[T]:
         """The first attempt in which a backend answers `connect`; `finished` must follow.
 
         Goes on as far as `health.may_retry` allows; raises the last attempt's error.
+        `begun` is the first attempt, where `begin` was called already.
         """
-        balancer, record = self._balancer, request.record
         tried: tuple[str, ...] = ()
         replaced, in_budget = 0, False
         try:
             while True:
-                backend = request.backend = balancer.pick(route, request.facts, tried)
-                balancer.started(route, backend)
-                record.attempts += 1
-                started = perf_counter()
+                attempt, begun = begun or self.begin(request, route, tried), None
                 try:
-                    answer = await connect(backend)
+                    attempt.answer = await connect(attempt.backend)
                 except UpstreamError as error:
-                    balancer.finished(route, backend)
-                    self._reports.failed(route, backend, error)
+                    self.finished(attempt)
+                    self._reports.failed(route, attempt.backend, error)
                     stale = isinstance(error, UpstreamStale)
                     done, limit = (replaced, REPLACEMENTS) if stale else (len(tried), self._retries)
                     if not may_retry(
@@ -91,24 +95,37 @@ class Attempts:
                     in_budget = in_budget or await self._places.enter()
                     if not in_budget:
                         raise
-                    tried = record.retried_from = (*tried, backend.url)
+                    tried = request.record.retried_from = (*tried, attempt.backend.url)
                 except BaseException:
-                    balancer.finished(route, backend)
+                    self.finished(attempt)
                     raise
                 else:
-                    record.head_time = perf_counter() - started
-                    return Attempt(route, backend, answer, record.head_time)
+                    self.head_came(request, attempt)
+                    return attempt
         finally:
             if in_budget:
                 self._places.leave()
 
+    # The steps of one attempt.
+
+    def begin(self, request: Request, route: Route, tried: tuple[str, ...] = ()) -> Attempt[Any]:
+        """Pick a backend; `finished` must follow. Raises NoLiveBackend, InvalidBackend."""
+        backend = request.backend = self._balancer.pick(route, request.facts, tried)
+        self._balancer.started(route, backend)
+        request.record.attempts += 1
+        return Attempt(route, backend)
+
+    def head_came(self, request: Request, attempt: Attempt[T]) -> None:
+        """The head of an answer is there."""
+        request.record.head_time = attempt.seconds_to_head = perf_counter() - attempt.started
+
     def answered(
         self, request: Request, attempt: Attempt[T], status: int, headers: RawHeaders
     ) -> None:
-        """The head of an answer came: judge the backend, keep the client at it if asked to."""
+        """Judge the backend by its head, keep the client at it if asked to."""
         route, backend = attempt.route, attempt.backend
         self._reports.answered(route, backend, status, headers)
-        secure = request.scope["scheme"] in ("https", "wss")
+        secure = request.scheme in ("https", "wss")
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
         if cookie is not None:
             headers.append((b"set-cookie", cookie))
@@ -118,7 +135,7 @@ class Attempts:
         self._reports.failed(attempt.route, attempt.backend, error, answer_started=True)
 
     def finished(self, attempt: Attempt[T]) -> None:
-        """An attempt that `first_answer` returned is over."""
+        """It is over, whichever way."""
         self._balancer.finished(
             attempt.route, attempt.backend, seconds_to_head=attempt.seconds_to_head
         )

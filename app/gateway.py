@@ -76,18 +76,26 @@ class Gateway:
 
     # The life of a request
 
-    def begin(self, scope: Scope) -> Request:
-        """The request in `scope`, counted, with our fields and a log record begun. `end` it."""
-        request = Request(scope)
+    def begin_scope(self, scope: Scope) -> Request:
+        """The request in an ASGI scope, begun."""
+        subject = (scope.get("extensions") or {}).get("hipache.client_subject")
+        return self.begin(Request.of(scope), scope["server"], subject)
+
+    def begin(
+        self, request: Request, server: tuple[str, int | None] | None, subject: bytes | None
+    ) -> Request:
+        """Count the request in, give it our fields and a log record. `end` it.
+
+        `server` is the address that the client connected to, `subject` that of
+        the certificate that it has shown.
+        """
         headers, client = request.headers, request.client
-        scheme = _AS_HTTP[scope["scheme"]]
-        server = scope["server"]
-        port = server[1] if server else 0
+        scheme = _AS_HTTP[request.scheme]
+        port = (server[1] if server else 0) or 0
         request_id = self._request_id(headers, client)
         ours = self._forwarded.build(headers, client, scheme, port, request.host)
         request.ours = [*ours, (b"x-request-id", request_id.encode("latin-1"))]
-        if "hipache.client_subject" in scope.get("extensions", ()):
-            subject = scope["extensions"]["hipache.client_subject"]
+        if subject is not None:
             request.ours.append((b"x-client-cert-subject", subject))
         request.facts = RequestFacts(client, headers)
         request.record = record = AccessRecord(time())
@@ -111,13 +119,13 @@ class Gateway:
 
     def _describe(self, request: Request) -> None:
         """What the request itself has to say in its record."""
-        record, scope = request.record, request.scope
+        record = request.record
         record.worker = self._worker
         record.client = self._forwarded.true_client(request.headers, request.client)
-        record.method = scope.get("method", "GET")
+        record.method = request.method.decode("ascii")
         record.target = request.target
-        record.http_version = scope["http_version"]
-        record.scheme = scope["scheme"]
+        record.http_version = request.http_version
+        record.scheme = request.scheme
         record.host = request.host.decode("latin-1")
         for name, value in request.headers:
             if name == b"user-agent":
@@ -137,12 +145,18 @@ class Gateway:
                 return claimed.decode("latin-1")
         return self._ids.new()
 
-    async def find_route(self, request: Request) -> Route:
-        """Look the host up. Raises BadHost, FrontendNotFound, StoreUnavailable."""
+    def known_route(self, request: Request) -> Route | None:
+        """The route, if memory has it; None: `find_route` has to ask. Raises BadHost."""
         if not request.host:
             raise BadHost
-        host = _normalised(request.host)
-        route = request.route = self._routes.known(host) or await self._routes.find(host)
+        route = request.route = self._routes.known(_normalised(request.host))
+        return route
+
+    async def find_route(self, request: Request) -> Route:
+        """Look the host up. Raises BadHost, FrontendNotFound, StoreUnavailable."""
+        route = self.known_route(request)
+        if route is None:
+            route = request.route = await self._routes.find(_normalised(request.host))
         return route
 
     def admit(self, request: Request, route: Route) -> Awaitable[None] | None:

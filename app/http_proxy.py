@@ -41,7 +41,7 @@ class HttpProxy:
         if (host := field(scope["headers"], b"host")) in (PING, READY):
             await self._tell_state(host == PING, send)
             return
-        request = gateway.begin(scope)
+        request = gateway.begin_scope(scope)
         try:
             await self._serve(request, receive, send)
         except ProxyError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from starlette.types import Scope
 
@@ -21,19 +23,25 @@ class Place(Protocol):
         """Give it back."""
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "connection", "facts", "headers", "host",
-        "method", "ours", "place", "record", "route", "scope", "started", "target", "task",
+        "backend", "client", "client_left", "connection", "extensions", "facts", "headers", "host",
+        "http_version", "method", "ours", "place", "record", "route", "scheme", "started",
+        "target", "task",
     )  # fmt: skip
 
-    scope: Scope
     method: bytes
     target: bytes
     """Byte for byte; ASGI itself loses the difference of `/a` and `/a?`."""
     headers: RawHeaders
+    scheme: str
+    """ASGI's: `http`, `https`, `ws` or `wss`."""
+    http_version: str
     host: bytes
     """The `Host` field as it came; empty if there was none."""
     client: str
@@ -51,22 +59,51 @@ class Request:
     connection: Connection | None
     """What our own server lets us do with the client's connection."""
     task: asyncio.Task[None] | None
+    """The one that works for it, if any does."""
     place: Place | None
     """Its place among those that `maxInFlight` allows."""
+    extensions: Mapping[str, Any]
+    """What the server offers, as ASGI has it."""
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.method = scope.get("method", "GET").encode("ascii")
-        self.headers = scope["headers"]
-        self.host = field(self.headers, b"host") or b""
-        peer = scope["client"]
+    def __init__(  # noqa: PLR0917 - keywords cost time on this path
+        self,
+        method: bytes,
+        target: bytes,
+        headers: RawHeaders,
+        peer: tuple[str, int] | None,
+        scheme: str,
+        http_version: str,
+        connection: Connection | None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.scheme = scheme
+        self.http_version = http_version
+        self.host = field(headers, b"host") or b""
         self.client = peer[0] if peer else ""
         self.client_left = False
-        self.route = self.backend = self.place = None
+        self.route = self.backend = self.task = self.place = None
+        self.connection = connection
+        self.extensions = _NONE
+
+    @classmethod
+    def of(cls, scope: Scope) -> Request:
+        """The request in an ASGI scope, whose task is the present one."""
         extensions = scope.get("extensions") or {}
-        self.connection = connection = extensions.get("hipache.connection")
-        self.task = connection.task if connection is not None else asyncio.current_task()
-        self.target = extensions.get("hipache.target") or _target(scope)
+        connection = extensions.get("hipache.connection")
+        request = cls(
+            scope.get("method", "GET").encode("ascii"),
+            extensions.get("hipache.target") or _target(scope),
+            scope["headers"],
+            scope["client"],
+            scope["scheme"],
+            scope["http_version"],
+            connection,
+        )
+        request.extensions = extensions
+        request.task = connection.task if connection is not None else asyncio.current_task()
+        return request
 
     def leave(self) -> None:
         """The client has gone: end what runs for it."""

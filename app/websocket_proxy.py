@@ -8,8 +8,9 @@ own protocol class) or a relay the messages (under any ASGI server).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -54,7 +55,7 @@ class WebSocketProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        request = self._gateway.begin(scope)
+        request = self._gateway.begin_scope(scope)
         try:
             attempt, session = await self._establish(request, receive, send)
             if session is not None:
@@ -90,7 +91,7 @@ class WebSocketProxy:
         record = request.record
         record.status, record.error, record.bytes_out = error.status, str(error), len(body)
         try:
-            if await _begin_refusal(send, request.scope, error.status, headers):
+            if await _begin_refusal(send, request.extensions, error.status, headers):
                 await send(_body(body))
         except OSError:
             request.client_left = True
@@ -107,7 +108,8 @@ class WebSocketProxy:
             client.cancel()
             raise
         backend = reached.answer
-        attempt = Attempt(reached.route, reached.backend, None, reached.seconds_to_head)
+        attempt = cast(Attempt[None], reached)
+        attempt.answer = None  # an idle session should hold no more than it needs
         session: Session | None = None
         try:
             headers = response_headers(backend.headers, backend.status)
@@ -117,7 +119,7 @@ class WebSocketProxy:
             elif isinstance(offer, TunnelOffer):
                 session = await self._tunnel(backend, headers, send)
             else:
-                exact = TUNNEL in (request.scope.get("extensions") or {})
+                exact = TUNNEL in request.extensions
                 relay = Relay(client, receive, send, offer, self._config, exact=exact)
                 session = await self._relay(backend, relay, headers, send)
         except OSError:  # the client left while it was being answered
@@ -133,7 +135,7 @@ class WebSocketProxy:
     def _offer(self, request: Request) -> TunnelOffer | RelayOffer:
         """A tunnel where the server can hand the connection over, else a relay."""
         config = self._config
-        if TUNNEL in (request.scope.get("extensions") or {}) and not config.web_socket_relay:
+        if TUNNEL in request.extensions and not config.web_socket_relay:
             return TunnelOffer(request.headers)
         return RelayOffer(
             request.headers,
@@ -221,7 +223,9 @@ class WebSocketProxy:
         """The backend's own answer, as it is; cut where the backend cut it."""
         record = request.record
         record.status = refusal.status
-        if not await _begin_refusal(send, request.scope, refusal.status, headers, refusal.reason):
+        if not await _begin_refusal(
+            send, request.extensions, refusal.status, headers, refusal.reason
+        ):
             return
         try:
             async for data in refusal:
@@ -234,10 +238,14 @@ class WebSocketProxy:
 
 
 async def _begin_refusal(
-    send: Send, scope: Scope, status: int, headers: RawHeaders, reason: bytes = b""
+    send: Send,
+    extensions: Mapping[str, object],
+    status: int,
+    headers: RawHeaders,
+    reason: bytes = b"",
 ) -> bool:
     """Send the head; False where the server can not (ASGI makes its close a 403 then)."""
-    if "websocket.http.response" not in (scope.get("extensions") or {}):
+    if "websocket.http.response" not in extensions:
         await send({"type": "websocket.close", "code": 1000})
         return False
     await send(
