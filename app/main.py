@@ -122,7 +122,8 @@ def create_app(
             checkers = Checkers()
             if isinstance(routes, CachedStore):
                 await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
-            rates = RateLimits(time.monotonic)
+            shared = routes.store.rates if isinstance(routes, CachedStore) else None
+            rates = RateLimits(time.monotonic, shared)
             forwarded = ForwardedFields(config.server.trusted_proxies)
             gate = Gate(forwarded.true_client, client, rates)
             stack.callback(gate.close)

@@ -16,6 +16,7 @@ class ScriptedStore:
 
     name = "scripted"
     shares_marks = True
+    rates = None
 
     def __init__(self) -> None:
         self.lists: dict[str, str] = {}

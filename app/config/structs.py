@@ -66,6 +66,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     # the store
     lru_cache: LruCache = LruCache()
     store_timeout: Seconds = 1.0  # one read
+    rate_limit_timeout: Annotated[float, Meta(gt=0, le=60)] = 0.1  # for a count shared by proxies
     snapshot: str | None = ".hipache/routes.json"  # the last known routes; None keeps none
 
     # the client's side

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from app.policies.rates import Rate, one_client, take
+from app.stores.base import SharedRates
 
 MAX_CLIENTS = 20_000
 """Clients of all frontends that a worker counts; the one that came first is forgotten first."""
-
-
-class SharedRates(Protocol):
-    """Counts for all proxies."""
-
-    @property
-    def away(self) -> bool:
-        """Whether it is of no use to ask now."""
-
-    async def take(self, name: str, rate: Rate) -> float | None:
-        """Seconds by which this request is too early; None where nobody answered in time."""
 
 
 class RateLimits:
@@ -49,7 +38,7 @@ class RateLimits:
         return early
 
     async def _ask_all(self, shared: SharedRates, client: tuple[str, str], rate: Rate) -> float:
-        early = await shared.take("\0".join(client), rate)
+        early = await shared.take(":".join(client), rate)
         if not early:
             return 0.0
         # Until then the worker refuses by itself: a flood does not reach the store.

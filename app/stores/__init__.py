@@ -32,12 +32,13 @@ def open_store(config: Config) -> CachedStore:
 
 def _store(config: Config) -> Store:
     drivers = [parse_driver(url) for url in config.driver]
-    timeout = config.server.store_timeout or None
+    timeout, within = config.server.store_timeout or None, config.server.rate_limit_timeout
     if drivers[0].scheme == "embedded":
-        return EmbeddedStore(drivers[0], timeout=timeout)
+        return EmbeddedStore(drivers[0], timeout=timeout, rates_within=within)
     if drivers[0].scheme == "file":
         return FileStore(drivers[0].path)
-    return RedisStore(drivers, timeout=timeout, ttl=config.server.lru_cache.ttl)
+    ttl = config.server.lru_cache.ttl
+    return RedisStore(drivers, timeout=timeout, ttl=ttl, rates_within=within)
 
 
 def hold(config: Config) -> AbstractContextManager[object]:

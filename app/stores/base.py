@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from app.policies.rates import Rate
 from app.routing import Backend, Frontend, Mark, Route
 
 Marks = Mapping[str, Mark]
@@ -65,6 +66,18 @@ class CheckRecords(Protocol):
         """Who said so lately."""
 
 
+class SharedRates(Protocol):
+    """How often clients have come, for all proxies that share the store."""
+
+    @property
+    def away(self) -> bool:
+        """Whether it is of no use to ask now."""
+
+    async def take(self, name: str, rate: Rate) -> float | None:
+        """Seconds by which this request of `name` is too early, and 0.0 where it may pass;
+        None where the store did not say in time. Never raises."""
+
+
 class Listener(Protocol):
     """Told by `Store.watch` what happens to the store. No method waits or raises."""
 
@@ -98,6 +111,10 @@ class Store(Protocol):
     """For the log: the driver's URL without secrets."""
     shares_marks: bool
     """False: `write_mark` and `erase_mark` do nothing, marks live in each worker."""
+
+    @property
+    def rates(self) -> SharedRates | None:
+        """None where every worker counts for itself."""
 
     @property
     def checks(self) -> CheckRecords:

@@ -151,10 +151,10 @@ def _socket_path(directory: Path) -> Path:
 class EmbeddedStore(RedisStore):
     """A RedisStore on the embedded server's socket, with a share in that server."""
 
-    def __init__(self, driver: Driver, *, timeout: float | None) -> None:
+    def __init__(self, driver: Driver, *, timeout: float | None, rates_within: float = 0.1) -> None:
         """Raises ConfigError when there is no server to start."""
         self._server = EmbeddedServer(driver.path)
-        super().__init__([self._server.driver], timeout=timeout)
+        super().__init__([self._server.driver], timeout=timeout, rates_within=rates_within)
         self.name = driver.name
 
     async def prepare(self) -> None:

@@ -33,6 +33,7 @@ class FileStore:
     """The table of one file in memory."""
 
     shares_marks = False
+    rates = None
 
     def __init__(self, path: str) -> None:
         """Reads nothing yet; `watch` does."""

@@ -25,7 +25,8 @@ from app.stores.base import Found, Listener, Marks
 from app.stores.check_records import RedisCheckRecords, scan
 from app.stores.connections import Connections
 from app.stores.presence import CHANGE, Presence
-from app.stores.replies import frontend_of, mapping, marks_of, text
+from app.stores.rates import RedisRates
+from app.stores.replies import frontend_of, marks_of, options_of, text
 from app.stores.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,16 @@ class RedisStore:
     shares_marks = True
 
     def __init__(
-        self, drivers: Sequence[Driver], *, timeout: float | None, ttl: float = 1.0
+        self,
+        drivers: Sequence[Driver],
+        *,
+        timeout: float | None,
+        ttl: float = 1.0,
+        rates_within: float = 0.1,
     ) -> None:
         """`timeout` (seconds, None for none) bounds every read and write as a whole.
-        `ttl` (seconds): how long routes are believed where changes are never told."""
+        `ttl` (seconds): how long routes are believed where changes are never told.
+        `rates_within` (seconds): how long a request waits for the count of its client."""
         self._ttl = ttl
         first, last = drivers[0], drivers[-1]
         self.name = first.name
@@ -62,6 +69,7 @@ class RedisStore:
         if len(drivers) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = Connections(primary, timeout=timeout, bounded=True)
+        self.rates = RedisRates(self._writing, self.prefix, within=rates_within)
         self.checks = RedisCheckRecords(
             self._reading.client, self._writing.client, self.prefix, self._bounded
         )
@@ -93,7 +101,7 @@ class RedisStore:
     async def _details(self, frontend: Frontend) -> tuple[Mapping[str, str], Marks]:
         commands = self._details_of(frontend.key)
         answers = await self._bounded(lambda: self._reading.ask(commands))
-        return mapping(answers[3]), marks_of(frontend, answers)
+        return options_of(frontend.key, answers[3]), marks_of(frontend, answers)
 
     def _details_of(self, key: str) -> list[Command]:
         return [
@@ -185,6 +193,7 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        await self.rates.aclose()
         await self._reading.aclose()
         if self._writing is not self._reading:
             await self._writing.aclose()

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from app.errors import StoreUnavailable
+from app.policies.protection import UNREADABLE
 from app.routing import BadEntry, Frontend, parse_frontend
 from app.stores import marks as marks_format
 from app.stores.base import NO_MARKS, Marks
@@ -18,14 +19,27 @@ from app.stores.base import NO_MARKS, Marks
 def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
     """From the answers to LRANGE frontend:<key> and HGETALL options:<key>.
 
-    Raises StoreUnavailable when the first one is an error other than WRONGTYPE.
+    Raises StoreUnavailable when the server can not answer now.
     """
     if isinstance(rows, ResponseError):
         if not str(rows).startswith("WRONGTYPE"):
             raise StoreUnavailable(str(rows)) from rows
         reason = f"frontend:{key} is not a list"
         return Frontend(key, "", (), (BadEntry("", 0, reason),))
-    return parse_frontend(key, [text(row) for row in rows], mapping(options))
+    return parse_frontend(key, [text(row) for row in rows], options_of(key, options))
+
+
+def options_of(key: str, answer: Any) -> dict[str, str]:
+    """From the answer to HGETALL options:<key>.
+
+    Where it can not be read, that is what they say: there may stand in it who may enter.
+    Raises StoreUnavailable when the server can not answer now.
+    """
+    if not isinstance(answer, ResponseError):
+        return mapping(answer)
+    if not (isinstance(answer, NoPermissionError) or str(answer).startswith("WRONGTYPE")):
+        raise StoreUnavailable(str(answer)) from answer
+    return {UNREADABLE: f"options:{key} can not be read: {answer}"}
 
 
 def marks_of(frontend: Frontend, details: Sequence[Any]) -> Marks:

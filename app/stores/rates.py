@@ -1,0 +1,134 @@
+"""One count of a client's requests for all proxies, by Redis's own clock.
+
+Who asks while a question is under way waits for the next one and shares it: at most
+one round trip runs at a time, and however many clients come, none waits for more
+than two. When Redis is slow or away, the callers go by their own counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from hashlib import sha1
+from math import inf
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from app.policies.rates import Rate
+from app.stores.connections import Connections
+
+logger = logging.getLogger(__name__)
+
+RATE = "hipache:rate:"
+AT_ONCE = 500
+"""Clients that one round trip asks about."""
+PAUSE = 1.0
+"""Seconds in which nobody asks a store that gave no answer in time."""
+SAY_EVERY = 60.0
+
+# app.policies.rates.take once more, in a place where it happens at once.
+_TAKE = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
+local due = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, now)
+local early = due - tolerance - now
+if early > 1e-6 then return string.format('%.6f', early) end
+due = due + interval
+redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000))
+return '0'
+"""
+_SHA = sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
+
+Question = tuple[str, Rate, "asyncio.Future[float | None]"]
+
+
+class RedisRates:
+    """base.SharedRates over the connections that write."""
+
+    def __init__(self, connections: Connections, prefix: str, *, within: float) -> None:
+        """`within`: seconds that Redis has for an answer."""
+        self._connections = connections
+        self._prefix = prefix + RATE
+        self._within = within
+        self._waiting: list[Question] = []
+        self._asked: list[Question] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._away_until = -inf
+        self._said = -inf
+
+    @property
+    def away(self) -> bool:
+        """Whether it gave no answer a moment ago."""
+        return self._away_until > -inf and asyncio.get_running_loop().time() < self._away_until
+
+    async def take(self, name: str, rate: Rate) -> float | None:
+        """Seconds by which this request is too early; None where nobody answered in time."""
+        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((name, rate, answer))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_on(), name="store rates")
+        return await answer
+
+    async def _ask_on(self) -> None:
+        try:
+            while self._waiting:
+                self._asked, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                answers = await self._ask(self._asked)
+                for (_, _, answer), early in zip(self._asked, answers, strict=True):
+                    if not answer.done():
+                        answer.set_result(early)
+                if self.away:
+                    break
+        finally:
+            self._send_away()
+
+    def _send_away(self) -> None:
+        """Nobody answers those who still wait."""
+        for _, _, answer in (*self._asked, *self._waiting):
+            if not answer.done():
+                answer.set_result(None)
+        self._asked, self._waiting = [], []
+        self._asking = None
+
+    async def _ask(self, batch: Sequence[Question]) -> list[float | None]:
+        try:
+            async with asyncio.timeout(self._within):
+                answers = await self._connections.ask([self._command("EVALSHA", q) for q in batch])
+                if any(isinstance(answer, NoScriptError) for answer in answers):
+                    answers = await self._connections.ask([self._command("EVAL", q) for q in batch])
+        except (TimeoutError, RedisError, OSError) as exc:
+            self._failed(f"no answer in {self._within:g} s" if type(exc) is TimeoutError else exc)
+            return [None] * len(batch)
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                self._failed(answer)
+                break
+        return [_seconds(answer) for answer in answers]
+
+    def _command(self, how: str, question: Question) -> list[str]:
+        name, rate, _ = question
+        script = _SHA if how == "EVALSHA" else _TAKE
+        numbers = [repr(rate.interval), repr(rate.tolerance)]
+        return [how, script, "1", self._prefix + name, *numbers]
+
+    def _failed(self, cause: object) -> None:
+        now = asyncio.get_running_loop().time()
+        self._away_until = now + PAUSE
+        if now >= self._said + SAY_EVERY:
+            self._said = now
+            logger.warning("rates counted by each worker alone cause=%s", cause)
+
+    async def aclose(self) -> None:
+        """Leave nobody waiting."""
+        if self._asking is not None:
+            asking = self._asking
+            asking.cancel()
+            await asyncio.wait({asking})
+            self._send_away()  # it may have been cancelled before it began
+
+
+def _seconds(answer: Any) -> float | None:
+    return None if isinstance(answer, ResponseError) else float(answer)
