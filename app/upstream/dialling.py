@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401 - getaddrinfo imports it: too late where root was given up
 import math
 import os
 import socket

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
 
 import pytest
 import trustme
@@ -13,6 +15,7 @@ from app.errors import ConfigError, UpstreamCut, UpstreamTLSFailure, UpstreamUnr
 from app.upstream.client import UpstreamClient
 from app.upstream.dialling import first_to_connect
 from tests.backends import Conversation, answer, answering, refusing, scripted, unreachable
+from tests.processes import ROOT
 from tests.upstream.asking import asked, opened
 
 
@@ -163,3 +166,12 @@ async def test_when_all_addresses_fail_the_first_failure_is_told():
     async with refusing() as one, refusing() as other:
         with pytest.raises(ConnectionRefusedError):
             await first_to_connect([address(one), address(other)])
+
+
+def test_names_can_be_looked_up_where_python_can_not_be_read_any_more() -> None:
+    code = (
+        "import app.upstream.dialling, encodings, sys\n"
+        "sys.path[:] = encodings.__path__[:] = []\n"
+        "'a.test'.encode('idna')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
