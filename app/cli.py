@@ -11,10 +11,13 @@ import click
 
 from app import demo as demonstration
 from app.commands.dead import dead
+from app.commands.doctor import doctor
 from app.commands.explain import explain
+from app.commands.redis import redis
 from app.commands.route import route
 from app.commands.status import status
 from app.config.file import load
+from app.config.file import modernise as modernise_file
 from app.config.structs import Config, render
 from app.errors import ConfigError
 from app.workers.serve import serve as serve_forever
@@ -63,9 +66,16 @@ def serve(path: str | None) -> None:
 
 @main.command()
 @config_option
-def check(path: str | None) -> None:
+@click.option(
+    "--modernise", is_flag=True,
+    help="First rewrite the file with today's names; the old one is kept as NAME.old.",
+)  # fmt: skip
+def check(path: str | None, *, modernise: bool) -> None:
     """Validate the configuration and print what it means, secrets masked."""
     try:
+        if modernise:
+            kept = modernise_file(path, os.environ, Path.cwd())
+            click.echo(f"rewritten; the old file is {kept}", err=True)
         config = read_config(path)
     except ConfigError as exc:
         _fail(exc)
@@ -85,7 +95,9 @@ def demo(path: str | None) -> None:
 
 
 main.add_command(dead)
+main.add_command(doctor)
 main.add_command(explain)
+main.add_command(redis)
 
 if __name__ == "__main__":
     main()

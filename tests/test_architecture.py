@@ -16,15 +16,16 @@ MODULES = {
 }
 
 CORE = {
-    "balancing", "checks.verdicts", "config", "driver", "errors", "explain", "headers", "health",
-    "https_policy", "logs.access_fields", "logs.access_log", "logs.syslog", "media_types",
-    "networks", "policies", "routing", "websocket_frames",
+    "balancing", "checks.verdicts", "config", "doctor.findings", "driver", "errors", "explain",
+    "headers", "health", "https_policy", "logs.access_fields", "logs.access_log", "logs.syslog",
+    "media_types", "networks", "policies", "routing", "websocket_frames",
 }  # fmt: skip
 LATER = {
     "config.file": 2, "request": 3, "attempts": 3, "gateway": 3, "guards.gate": 3,
     "guards.forward_auth": 3, "http_proxy": 4, "websocket_proxy": 4, "main": 5, "supervisor": 6,
     "workers.worker": 6, "workers.serve": 7,
-    "demo": 8, "commands.route": 8, "commands.status": 8, "cli": 9,
+    "doctor.machine": 7, "demo": 8, "commands.doctor": 8, "commands.route": 8,
+    "commands.status": 8, "cli": 9,
 }  # fmt: skip
 """What stands above the adapters; a module in neither table is an adapter of one outside world."""
 

@@ -1,5 +1,6 @@
 """What the documents promise and no other test would notice."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -64,3 +65,17 @@ def test_the_picture_of_the_house_is_of_this_house() -> None:
     assert len(parts) > 15
     for part in parts:
         assert (ROOT / "app" / part).is_dir() or (ROOT / "app" / f"{part}.py").is_file(), part
+
+
+def test_every_finding_of_doctor_is_in_its_table() -> None:
+    page = (ROOT / "docs/doctor.md").read_text("utf-8")
+    told = re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`.*?`) \|", page, re.M)))
+    names = {
+        constant.value
+        for module in ROOT.glob("app/doctor/*.py")
+        for call in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Finding"
+        for constant in ast.walk(call.args[1])
+        if isinstance(constant, ast.Constant) and len(constant.value) > 1
+    }
+    assert set(told) == names

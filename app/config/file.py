@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.config.structs import Config, parse
+from app.config.structs import Config, modern, parse
 from app.errors import ConfigError
 
 DEFAULT_NAME = "config.json"
@@ -21,13 +22,38 @@ def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Conf
 
     Raises ConfigError, in one line, for a file that can not be read or used.
     """
-    asked = path or environ.get("HIPACHE_CONFIG")
-    name = Path(asked or DEFAULT_NAME)
-    if flavor := environ.get("SETTINGS_FLAVOR"):
-        name = name.with_name(_flavored(flavor))
-    elif not asked and not (cwd / name).exists():
+    name = _name(path, environ)
+    unasked = not (path or environ.get("HIPACHE_CONFIG") or environ.get("SETTINGS_FLAVOR"))
+    if unasked and not (cwd / name).exists():
         return parse("{}", source="defaults", environ=environ)
     return parse(_read(cwd / name, str(name)), source=str(name), environ=environ)
+
+
+def modernise(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """Rewrite the file that `load` would read with today's names; returns where the old one is.
+
+    Raises ConfigError, and then nothing was changed.
+    """
+    name = _name(path, environ)
+    text = _read(cwd / name, str(name))
+    parse(text, source=str(name))
+    file = (cwd / name).resolve()
+    old, new = file.with_name(f"{file.name}.old"), file.with_name(f"{file.name}.new")
+    try:
+        shutil.copy2(file, new)  # its mode comes along: passwords may stand in it
+        new.write_text(modern(text, str(name)), "utf-8")
+        shutil.copy2(file, old)
+        new.replace(file)
+    except OSError as exc:
+        raise ConfigError(f"{name}: cannot be rewritten: {exc.strerror}") from None
+    return old
+
+
+def _name(path: str | Path | None, environ: Mapping[str, str]) -> Path:
+    name = Path(path or environ.get("HIPACHE_CONFIG") or DEFAULT_NAME)
+    if flavor := environ.get("SETTINGS_FLAVOR"):
+        return name.with_name(_flavored(flavor))
+    return name
 
 
 def _flavored(flavor: str) -> str:

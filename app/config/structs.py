@@ -196,6 +196,16 @@ def parse(
     return Config(**msgspec.structs.asdict(file), source=source, warnings=tuple(warnings))
 
 
+def modern(text: str, source: str) -> str:
+    """The file `text` with today's names, and without what has no effect. Raises ConfigError."""
+    raw, _, _ = translate(faults.read_json(text, source), source)
+    for path in NOT_HONOURED:
+        section, _, key = path.partition(".")
+        if isinstance(raw.get(section), dict):
+            raw[section].pop(key, None)
+    return json.dumps(raw, indent=4, ensure_ascii=False) + "\n"
+
+
 def _decode(kind: type, value: Any) -> Networks:
     if kind is not Networks:
         raise NotImplementedError(kind)

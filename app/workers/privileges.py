@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 from app.errors import ConfigError
+
+T = TypeVar("T", bool, str | None)
+
+_LIBRARY = os.path.dirname(os.__file__)
 
 
 def find_ids(user: str, group: str | None) -> tuple[int, int]:
@@ -33,3 +42,42 @@ def drop(uid: int, gid: int) -> None:
     os.initgroups(name, gid)
     os.setgid(gid)
     os.setuid(uid)
+
+
+def unreadable(*, library: bool = False) -> str | None:
+    """What keeps this process from reading the program that it runs: a folder or file, or None.
+
+    With `library` Python's own library is asked about, else Hipache and the
+    packages that it needs. Root can import what nobody else may read, a virtual
+    environment in its home for one; what is read later fails then.
+    """
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file is None or (_of_python(file) != library) or os.access(file, os.R_OK):
+            continue
+        parents = reversed(Path(file).absolute().parents)
+        closed = (str(folder) for folder in parents if not os.access(folder, os.X_OK))
+        return next(closed, file)
+    return None
+
+
+def _of_python(file: str) -> bool:
+    return file.startswith(f"{_LIBRARY}/") and "/site-packages/" not in file
+
+
+def as_user(uid: int, gid: int, ask: Callable[[], T]) -> T:
+    """What `ask` returns in a child that has become `uid`:`gid`. For root."""
+    reading, writing = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            os.close(reading)
+            drop(uid, gid)
+            os.write(writing, json.dumps(ask()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        said = answer.read()
+    os.waitpid(pid, 0)
+    found: T = json.loads(said)
+    return found

@@ -201,6 +201,22 @@ def become_user(config: Config) -> None:
         logger.warning("access log can not be handed over cause=%s", exc)
     if uid != 0:
         privileges.drop(uid, gid)
+        check_readable(str(config.user))
+
+
+def check_readable(user: str) -> None:
+    """Raises ConfigError where `user`, whom we are now, can not read what every worker reads."""
+    if (closed := privileges.unreadable()) is not None:
+        raise ConfigError(
+            f"user: {user} may not read the program itself: {closed} is closed to it; "
+            "install Hipache where everybody may read, as in /opt, or name another user"
+        )
+    if (closed := privileges.unreadable(library=True)) is not None:
+        logger.warning(
+            "Python's library is closed to the workers, what they import later fails "
+            "user=%s folder=%s",
+            user, closed,
+        )  # fmt: skip
 
 
 def name_of(sock: socket.socket) -> str:

@@ -1,0 +1,58 @@
+"""`hipache doctor`: what is wrong here, what it means, and the command that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from app.commands.open_store import config_option
+from app.config.file import load
+from app.config.structs import Config
+from app.doctor import certificates, findings, machine, settings, store
+from app.doctor.findings import Commands, Finding
+from app.errors import ConfigError
+
+PATIENCE = 5.0
+"""Seconds for each answer of the store."""
+
+
+@click.command()
+@config_option
+@click.option("--json", "for_scripts", is_flag=True, help="For scripts.")
+def doctor(path: str | None, *, for_scripts: bool) -> None:
+    """Look for what is wrong with the configuration, this machine and the store.
+
+    Changes nothing. Tells what each finding means and which command mends it.
+    Exit status: 0 for nothing worse than notes, 1 for warnings, 2 for errors.
+    """
+    commands = Commands(path)
+    try:
+        config = load(path, os.environ, Path.cwd())
+    except ConfigError as exc:
+        found, looked_at = [settings.refused(exc)], ["the configuration"]
+    else:
+        found, looked_at = _look(config, commands)
+    found = findings.in_order(found)
+    if for_scripts:
+        click.echo(findings.as_json(found, looked_at))
+    else:
+        click.echo("\n".join(findings.as_text(found, looked_at)))
+    sys.exit(findings.worst(found))
+
+
+def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]:
+    pid = machine.running(config)
+    found = [
+        *settings.look(config, commands),
+        *machine.of_user(config),
+        *machine.of_files(config, pid),
+        *machine.of_ports(config, pid),
+        *certificates.look(config),
+    ]
+    of_store, name = asyncio.run(store.look(config, commands, timeout=PATIENCE))
+    here = "this machine" if pid is None else f"the service that runs here (pid {pid})"
+    return [*found, *of_store], [config.source, here, name]

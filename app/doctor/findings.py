@@ -1,0 +1,139 @@
+"""One thing that is wrong, and how it is told. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+SHOWN_ALIKE = 20
+"""Findings of one name that are printed for people; `--json` has all."""
+
+KINDS = ("frontend:", "options:", "dead:", "dead-info:", "healthcheck:", "tls:", "broken:")
+"""What a key of the store may begin with, after the prefix."""
+
+
+class Severity(StrEnum):
+    """How bad it is. The exit statuses are those of monitoring plugins: 0, 1 and 2."""
+
+    NOTE = "note"
+    """Nothing suffers from it."""
+    WARNING = "warning"
+    """Something is lost, or will be."""
+    ERROR = "error"
+    """Requests fail because of it, or the service does not start."""
+
+    @property
+    def status(self) -> int:
+        return (Severity.NOTE, Severity.WARNING, Severity.ERROR).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """For an operator who has never read this code."""
+
+    severity: Severity
+    name: str
+    """One word for scripts, the same in every version."""
+    subject: str
+    """What it is about: a frontend, a file, a key of the configuration."""
+    problem: str
+    """What was found."""
+    meaning: str
+    """What that does to requests or to the service."""
+    mend: str = ""
+    """The command that mends it; empty where `advice` is all there is."""
+    advice: str = ""
+    """What to do that no command can, or to think of before the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Writes commands as a person would type them, for the configuration that doctor reads."""
+
+    config: str | None = None
+    """What doctor was told with `--config`."""
+    prefix: str = ""
+    """Of the store's keys."""
+
+    def hipache(self, *words: str) -> str:
+        """
+        >>> Commands("my.json").hipache("dead", "clear", "*.a.org")
+        "hipache dead clear '*.a.org' --config my.json"
+        """
+        options = ("--config", self.config) if self.config else ()
+        return shlex.join(("hipache", *words, *options))
+
+    def redis(self, *words: str) -> str:
+        """A command to the store itself.
+
+        >>> Commands(prefix="p:").redis("del", "frontend:a.org")
+        'hipache redis del p:frontend:a.org'
+        """
+        options = ("--config", self.config) if self.config else ()
+        command, *arguments = words
+        named = (f"{self.prefix}{a}" if a.startswith(KINDS) else a for a in arguments)
+        return shlex.join(("hipache", "redis", *options, command, *named))
+
+
+def worst(findings: Iterable[Finding]) -> int:
+    """The exit status: 0, 1 for warnings, 2 for errors."""
+    return max((finding.severity.status for finding in findings), default=0)
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first, what is alike together."""
+    return sorted(findings, key=lambda found: (-found.severity.status, found.name, found.subject))
+
+
+def as_json(findings: Sequence[Finding], looked_at: Sequence[str]) -> str:
+    """For scripts."""
+    return json.dumps(
+        {
+            "status": worst(findings),
+            "looked_at": list(looked_at),
+            "findings": [asdict(finding) for finding in findings],
+        },
+        indent=2,
+    )
+
+
+def as_text(findings: Sequence[Finding], looked_at: Sequence[str]) -> Iterator[str]:
+    """For people: line by line."""
+    told: dict[str, int] = {}
+    for finding in findings:
+        told[finding.name] = told.get(finding.name, 0) + 1
+        if told[finding.name] <= SHOWN_ALIKE:
+            yield from _paragraph(finding)
+    for name, count in told.items():
+        if count > SHOWN_ALIKE:
+            yield f"and {count - SHOWN_ALIKE} more of {name}; --json has all"
+            yield ""
+    yield f"looked at: {', '.join(looked_at)}"
+    yield _summary(findings)
+
+
+def _paragraph(finding: Finding) -> Iterator[str]:
+    yield _line(f"{finding.severity}: {finding.subject}: {finding.problem}")
+    yield _line(f"    {finding.meaning}")
+    if finding.advice:
+        yield _line(f"    {finding.advice}")
+    if finding.mend:
+        yield _line(f"    $ {finding.mend}")
+    yield ""
+
+
+def _line(text: str) -> str:
+    """What stands in a store must not write to a terminal what it likes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = [
+        (severity, sum(finding.severity is severity for finding in findings))
+        for severity in reversed(Severity)
+    ]
+    parts = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts if count]
+    return ", ".join(parts) or "nothing wrong was found"

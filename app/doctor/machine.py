@@ -1,0 +1,243 @@
+"""What the machine allows: open files, ports, folders, and who the workers become."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.config.listeners import Bind, HttpsBind
+from app.config.structs import Config
+from app.doctor.findings import Finding, Severity
+from app.driver import parse_driver
+from app.errors import ConfigError
+from app.logs import syslog
+from app.workers import privileges
+from app.workers.status import ask
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+FILES_KEPT = 64
+"""Open files that a worker needs besides connections: logs, store, listeners."""
+FREE = 0.05
+
+
+def running(config: Config) -> int | None:
+    """The pid of the supervisor that serves by this configuration here, if there is one."""
+    try:
+        return int(ask(config.server.status_socket)["pid"]) if config.server.status_socket else None
+    except (ConfigError, ValueError, KeyError):
+        return None
+
+
+def of_files(config: Config, pid: int | None) -> Iterator[Finding]:
+    """The limit of open files, the running service's if there is one, against `maxSockets`."""
+    limit, sockets = open_files(pid), config.server.max_sockets
+    needed = 2 * sockets + FILES_KEPT  # a client's connection for each one to a backend
+    if limit < needed:
+        whose = f"process {pid}" if pid else "this shell"
+        yield Finding(
+            WARNING, "open-files", f"server.maxSockets = {sockets}",
+            f"{whose} may open {limit} files, one busy backend alone needs {needed}",
+            "Clients are refused (503) or backends not reached long before maxSockets counts.",
+            f"ulimit -n {max(65536, needed)}",
+            "In the shell that starts the proxy; under systemd LimitNOFILE=65536 in its unit:",
+        )  # fmt: skip
+
+
+def open_files(pid: int | None) -> int:
+    """The soft limit of open files, of `pid` where it can be read."""
+    if pid is not None:
+        try:
+            limits = Path(f"/proc/{pid}/limits").read_text("ascii")
+        except OSError:
+            pass  # another user's
+        else:
+            found = re.search(r"^Max open files +(\d+)", limits, re.M)
+            return int(found[1]) if found else 1 << 30
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
+    """Whether every address could be listened on; not asked while the service runs."""
+    if pid is not None:
+        return
+    binds: list[Bind | HttpsBind] = [*config.http.binds, *config.https.binds]
+    for bind in binds:
+        if bind.address.startswith("unix:") or not bind.port:
+            continue
+        where = f"{bind.address}:{bind.port}"
+        fault = _bind_fault(bind.address, bind.port)
+        if fault == errno.EACCES:
+            yield Finding(
+                ERROR, "privileged-port", where,
+                f"port {bind.port} needs root, and you are user {os.geteuid()}",
+                "Started by you, 'hipache serve' ends at once.",
+                f"sudo sysctl -w net.ipv4.ip_unprivileged_port_start={bind.port}",
+                "Start it as root (it gives root up once it listens), take a port from 1024 on, or "
+                "let everybody on this machine use this one:",
+            )  # fmt: skip
+        elif fault == errno.EADDRINUSE:
+            yield Finding(
+                ERROR, "port-taken", where, "another program listens there",
+                "'hipache serve' does not start.",
+                f"sudo ss -ltnp 'sport = :{bind.port}'",
+                "Stop that program, or let http.port name another port. To see which one it is:",
+            )  # fmt: skip
+        elif fault is not None:
+            yield Finding(
+                ERROR, "bad-address", where, f"nobody can listen there: {os.strerror(fault)}",
+                "'hipache serve' does not start.", "ip address",
+                "http.bind and https.bind name addresses of this machine. These are its own:",
+            )  # fmt: skip
+
+
+def _bind_fault(host: str, port: int) -> int | None:
+    """The errno of an attempt to take the address, which is given back at once."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        return errno.EADDRNOTAVAIL
+    with socket.socket(family, kind) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind(address)
+        except OSError as exc:
+            return exc.errno
+    return None
+
+
+def of_user(config: Config) -> Iterator[Finding]:
+    """Who the workers become if root starts them, and what they may then do."""
+    ids: tuple[int, int] | None = None
+    who = "you"
+    if os.geteuid() == 0 and config.user is not None:
+        who = str(config.user)
+        try:
+            ids = privileges.find_ids(who, None if config.group is None else str(config.group))
+        except ConfigError as exc:
+            yield Finding(
+                ERROR, "no-user", f"user = {who}", str(exc),
+                "Started as root, 'hipache serve' does not start.",
+                f"useradd --system --no-create-home {shlex.quote(who)}",
+                "Name another user in the configuration, or make this one:",
+            )  # fmt: skip
+            return
+        yield from _of_program(who, *ids)
+    for key, path, why in _written(config):
+        yield from _of_folder(key, path, why, who, ids)
+    yield from _of_pages(config, who, ids)
+
+
+def _of_program(who: str, uid: int, gid: int) -> Iterator[Finding]:
+    ours = privileges.as_user(uid, gid, privileges.unreadable)
+    pythons = privileges.as_user(uid, gid, lambda: privileges.unreadable(library=True))
+    if ours is not None:
+        yield Finding(
+            ERROR, "program-unreadable", f"user = {who}",
+            f"{who} may not read the program itself: {ours} is closed to it",
+            "Started as root, 'hipache serve' refuses to start: workers would die in a loop.",
+            "python3 -m venv /opt/hipache && /opt/hipache/bin/pip install hipache",
+            "Install it where everybody may read, or name a user who may. For example:",
+        )  # fmt: skip
+    elif pythons is not None:
+        yield Finding(
+            WARNING, "python-unreadable", f"user = {who}",
+            f"{who} may not read Python's own library: {pythons} is closed to it",
+            "Workers run, but what they import later fails, perhaps in the middle of a request.",
+            "/usr/bin/python3 -m venv /opt/hipache && /opt/hipache/bin/pip install hipache",
+            "Use a Python that everybody may read, or name a user who may. For example:",
+        )  # fmt: skip
+
+
+def _written(config: Config) -> Iterator[tuple[str, Path, str]]:
+    """Each file that the service writes: key, path, and what it costs if that is impossible."""
+    server = config.server
+    log = server.access_log
+    if log not in (None, "stdout") and syslog.parse_address(log) is None:
+        yield "server.accessLog", Path(log), "Requests are served, but none is logged."
+    if server.snapshot is not None:
+        yield (
+            "server.snapshot", Path(server.snapshot),
+            "A worker that starts while the store is away knows no route.",
+        )  # fmt: skip
+    driver = parse_driver(config.driver[0])
+    if driver.scheme == "embedded":
+        yield "driver", Path(driver.path) / "valkey.sock", "The embedded store can not start."
+
+
+def _of_folder(
+    key: str, path: Path, why: str, who: str, ids: tuple[int, int] | None
+) -> Iterator[Finding]:
+    folder = path.absolute().parent
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    target = path if path.exists() else there
+    root_makes_it = key == "server.accessLog" and ids is not None  # see logs.sinks.hand_over
+    if not (_may_write(target, ids) or (root_makes_it and not folder.exists())):
+        yield Finding(
+            WARNING, "not-writable", f"{key} = {path}", f"{who} may not write to {target}", why,
+            *_opened(path, folder, who, ids),
+        )  # fmt: skip
+        return
+    space = os.statvfs(there)
+    if space.f_blocks and space.f_bavail < FREE * space.f_blocks:
+        yield Finding(
+            WARNING, "disk-full", f"{key} = {path}",
+            f"{space.f_bavail * space.f_frsize / 2**20:.0f} MB are left on that disk", why,
+            f"du -xh {shlex.quote(str(there))} | sort -h | tail",
+            "Make room. The largest ones are:",
+        )  # fmt: skip
+
+
+def _opened(path: Path, folder: Path, who: str, ids: tuple[int, int] | None) -> tuple[str, str]:
+    """The command that lets `who` write there, and what to do where none can."""
+    above = [each for each in folder.parents if each.exists() and not _may(each, os.X_OK, ids)]
+    if above:
+        return "", f"{above[-1]} is closed to {who}: name a place that is not."
+    user = who if ids else str(os.getuid())
+    if path.exists():
+        mend = shlex.join(("chown", user, str(path)))
+    else:
+        mend = shlex.join(("install", "-d", "-o", user, str(folder)))
+    return mend if os.geteuid() == 0 else f"sudo {mend}", ""
+
+
+def _of_pages(config: Config, who: str, ids: tuple[int, int] | None) -> Iterator[Finding]:
+    server = config.server
+    for key, folder in (
+        ("server.staticDir", server.static_dir), ("server.templatesDir", server.templates_dir),
+    ):  # fmt: skip
+        if folder is None:
+            continue
+        if not Path(folder).is_dir():
+            yield Finding(
+                WARNING, "no-pages", f"{key} = {folder}", "there is no such folder",
+                "The built-in error pages are shown.", f"mkdir -p {shlex.quote(folder)}",
+            )  # fmt: skip
+        elif not _may_read(Path(folder), ids):
+            yield Finding(
+                WARNING, "no-pages", f"{key} = {folder}", f"{who} may not read it",
+                "The built-in error pages are shown.", f"chmod -R a+rX {shlex.quote(folder)}",
+            )  # fmt: skip
+
+
+def _may_write(path: Path, ids: tuple[int, int] | None) -> bool:
+    return _may(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK, ids)
+
+
+def _may_read(path: Path, ids: tuple[int, int] | None) -> bool:
+    return _may(path, os.R_OK | os.X_OK, ids)
+
+
+def _may(path: Path, wanted: int, ids: tuple[int, int] | None) -> bool:
+    if ids is None:
+        return os.access(path, wanted)
+    return privileges.as_user(*ids, lambda: os.access(path, wanted))

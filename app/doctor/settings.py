@@ -1,0 +1,33 @@
+"""What is wrong with the configuration. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from app.config.structs import Config
+from app.doctor.findings import Commands, Finding, Severity
+from app.errors import ConfigError
+
+
+def refused(error: ConfigError) -> Finding:
+    """It can not be used at all; nothing else can be looked at then."""
+    source, _, problem = str(error).partition(": ")
+    return Finding(
+        Severity.ERROR, "bad-configuration", source, problem,
+        "'hipache serve' does not start, and a running one keeps its old configuration.",
+        f"${{EDITOR:-vi}} {shlex.quote(source)}" if not source.startswith("$") else "",
+        "Every key is told in docs/configuration.md.",
+    )  # fmt: skip
+
+
+def look(config: Config, commands: Commands) -> Iterator[Finding]:
+    """Old names and keys without effect."""
+    for warning in config.warnings:
+        key, _, rest = warning.partition(" ")
+        yield Finding(
+            Severity.WARNING, "old-key", f"{config.source}: {key.rstrip(':')}", rest,
+            "It means what an older Hipache documented; newer names may be the only ones one day.",
+            commands.hipache("check", "--modernise"),
+            "Rewrite the file with today's names, less what has no effect; the old one is kept:",
+        )  # fmt: skip
