@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from app.errors import ConfigError
@@ -125,7 +126,8 @@ class CertificateFile:
 
     def _state(self) -> tuple[object, ...]:
         """What changes with the files; (None, …) where one is missing."""
-        return tuple(_stamp(path) for path in (self._cert, self._key) if path is not None)
+        cert = _stamp(self._cert)
+        return (cert,) if self._key is None else (cert, _stamp(self._key))
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
@@ -166,6 +168,20 @@ class CertificateFolder:
 def certificate_files(folder: str) -> list[Path]:
     """Every certificate of the folder."""
     return sorted(p for p in Path(folder).iterdir() if p.suffix in (".crt", ".pem"))
+
+
+def end_of(path: str) -> datetime | str:
+    """When the certificate in this file ends, or why that is unknown."""
+    return _end_of(path, _stamp(path))
+
+
+@lru_cache(maxsize=10_000)
+def _end_of(path: str, stamp: tuple[int, int, int] | None) -> datetime | str:
+    """`stamp` is what the file was when it was read; another one reads it again."""
+    try:
+        return expiry(Path(path).read_bytes())
+    except (OSError, ValueError, IndexError) as exc:
+        return str(exc)
 
 
 def expiry(pem: bytes) -> datetime:

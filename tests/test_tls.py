@@ -21,7 +21,8 @@ from websockets.asyncio.server import serve as serve_web_socket
 
 from app.certificates import expiry
 from app.config.structs import parse
-from app.errors import ConfigError
+from app.errors import ConfigError, StoreUnavailable
+from app.stores.certificates import stored_expiries
 from app.tls import TLSListener, expiries, subject, weak_ciphers
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import Service, command, write_config
@@ -422,3 +423,19 @@ def test_the_end_of_every_certificate_is_known(tmp_path: Path) -> None:
     assert found["default.crt"] == expiry(chain(DEFAULT))
     assert found["a.test.crt"] == expiry(chain(EXACT))
     assert found["broken.pem"] == "no certificate in it"
+    write(tmp_path, "a.test", OTHER)
+    assert dict(expiries(binds))[f"{tmp_path}/a.test.crt"] == expiry(chain(OTHER))
+
+
+async def test_the_end_of_certificates_in_the_store_is_known(valkey: RedisServer) -> None:
+    async with valkey.client as client:
+        await client.hset("tls:a.test", mapping={"certificate": chain(EXACT), "key": "secret"})
+        await client.hset("tls:*.wild.test", mapping={"certificate": "?", "key": "secret"})
+        await client.set("tls:other", "of somebody else")
+    first, *others, last = await stored_expiries((valkey.url,))
+    assert first == ("tls:*.wild.test", "no certificate in it")
+    assert others == [("tls:a.test", expiry(chain(EXACT)))]
+    assert "WRONGTYPE" in str(last[1])
+    assert await stored_expiries(("file:routes.toml",)) == []
+    with pytest.raises(StoreUnavailable):
+        await stored_expiries(("redis://127.0.0.1:1",))

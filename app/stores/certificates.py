@@ -13,14 +13,16 @@ import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as NoAnswer
+from datetime import datetime
+from operator import itemgetter
 from time import monotonic
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from app.certificates import load_text
+from app.certificates import expiry, load_text
 from app.driver import Driver, parse_driver
-from app.errors import ConfigError
+from app.errors import ConfigError, StoreUnavailable
 from app.stores.connections import Connections
 from app.stores.embedded import EmbeddedServer
 from app.stores.replies import text
@@ -64,6 +66,24 @@ class StoreCertificates:
         if driver.scheme == "embedded":
             driver = EmbeddedServer(driver.path).driver
         return cls(driver)
+
+    async def expiries(self) -> list[tuple[str, datetime | str]]:
+        """As `stored_expiries`, which see."""
+        connections = Connections(self._driver, timeout=5.0)
+        found: list[tuple[str, datetime | str]] = []
+        try:
+            async for key in connections.client.scan_iter(match=f"{self._prefix}*", count=1000):
+                name = f"tls:{text(key).removeprefix(self._prefix)}"
+                try:
+                    pem = await connections.client.hget(key, "certificate")
+                    found.append((name, expiry(text(pem or b"").encode())))
+                except (ResponseError, ValueError, IndexError) as exc:
+                    found.append((name, str(exc)))
+        except (OSError, RedisError) as exc:
+            raise StoreUnavailable(f"certificates: {exc}") from exc
+        finally:
+            await connections.aclose()
+        return sorted(found, key=itemgetter(0))
 
     def source(self, new: Callable[[], ssl.SSLContext]) -> Callable[[str], ssl.SSLContext | None]:
         """Contexts made by `new` for what is in the store."""
@@ -134,6 +154,19 @@ class StoreCertificates:
         self._told = False
 
     unreachable = refused = lost
+
+
+async def stored_expiries(
+    urls: tuple[str, ...],
+) -> list[tuple[str, datetime | str]]:
+    """Every `tls:<name>` of the store that is read from, and when its certificate ends or why
+    that is unknown; for `hipache doctor` and the metrics.
+
+    Reads all of them: for once in a while, not for each question. Raises
+    StoreUnavailable; a store that can hold none has none.
+    """
+    stored = StoreCertificates.of(urls)
+    return await stored.expiries() if stored is not None else []
 
 
 async def _at_once() -> None:
