@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from app.balancing import Balancer
+from app.debug_fields import DebugFields
 from app.errors import UpstreamError, UpstreamStale
 from app.headers import RawHeaders
 from app.health import RetryBudget, may_retry
@@ -50,12 +51,14 @@ class Attempts:
         retries: int,
         queue_timeout: float,
         in_flight: Callable[[], int],
+        debug: DebugFields,
     ) -> None:
         """`retries`: attempts after the first one; `queue_timeout`: seconds that one of them
         waits for its place in the budget; `in_flight`: requests of this worker."""
         self._balancer = balancer
         self._reports = reports
         self._retries = retries
+        self._debug = debug
         self._places = RetryPlaces(queue_timeout, in_flight)
 
     async def first_answer(
@@ -129,6 +132,11 @@ class Attempts:
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
         if cookie is not None:
             headers.append((b"set-cookie", cookie))
+        if request.debug:
+            headers += self._debug.of_answer(
+                request.host, route, backend,
+                total=perf_counter() - request.started, to_head=attempt.seconds_to_head or 0.0,
+            )  # fmt: skip
 
     def broke_off(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """The answer ended before its end."""

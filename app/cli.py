@@ -11,6 +11,7 @@ import click
 
 from app import demo as demonstration
 from app.commands.dead import dead
+from app.commands.debug_ticket import debug_ticket
 from app.commands.doctor import doctor
 from app.commands.explain import explain
 from app.commands.redis import redis
@@ -95,6 +96,7 @@ def demo(path: str | None) -> None:
 
 
 main.add_command(dead)
+main.add_command(debug_ticket)
 main.add_command(doctor)
 main.add_command(explain)
 main.add_command(redis)

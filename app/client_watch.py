@@ -14,6 +14,8 @@ class Connection(Protocol):
 
     task: asyncio.Task[None] | None
     """The task that the application runs in."""
+    asks_debug: bool
+    """Whether the request has an `X-Debug`."""
     refused: tuple[int, str] | None
     """Status and reason, where the server ended the request for what its body held."""
 

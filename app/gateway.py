@@ -11,6 +11,7 @@ from starlette.types import Scope
 from app.attempts import Attempts
 from app.balancing import Balancer, RequestFacts
 from app.config.structs import ServerConfig
+from app.debug_fields import ASKED, DebugFields
 from app.errors import BadHost, PassedOn, ProxyError
 from app.guards.gate import Gate
 from app.headers import ForwardedFields, RawHeaders, field
@@ -48,17 +49,20 @@ class Gateway:
         server: ServerConfig,
         https: HttpsPolicy,
         gate: Gate,
+        debug: DebugFields,
         worker: int = 0,
     ) -> None:
         """`worker` is this one's number, for the log."""
         self.https = https
         self.in_flight = 0
+        self._debug = debug
         self.attempts = Attempts(
             balancer,
             reports,
             retries=server.retry_on_error,
             queue_timeout=server.queue_timeout,
             in_flight=lambda: self.in_flight,
+            debug=debug,
         )
         self._options = balancer.options
         self._gate = gate
@@ -101,6 +105,9 @@ class Gateway:
         request.record = record = AccessRecord(time())
         record.request_id = request_id
         request.started = perf_counter()
+        connection = request.connection
+        if connection.asks_debug if connection is not None else field(headers, ASKED) is not None:
+            request.debug = self._debug.granted(headers, client)
         self.in_flight += 1
         return request
 
@@ -173,8 +180,11 @@ class Gateway:
         """Fields and body of our own answer, or of whoever gave one in our place."""
         if isinstance(error, PassedOn):
             return list(error.fields), error.body
-        return self._pages.render(
+        fields, body = self._pages.render(
             error,
             accept=field(request.headers, b"accept") or b"",
             request_id=request.record.request_id,
         )
+        if request.debug:
+            fields += self._debug.of_error(str(error))
+        return fields, body

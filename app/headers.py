@@ -39,7 +39,7 @@ FORWARDED = frozenset({
 })  # fmt: skip
 """Fields that say who the client is: always ours, whatever the client sent."""
 
-_NOT_PASSED_ON = HOP_BY_HOP | FORWARDED
+_NOT_PASSED_ON = HOP_BY_HOP | FORWARDED | {b"x-debug"}
 
 # Naming these in `Connection` would take the framing, the route or the
 # credentials out of a request on its way: such a request is passed on with them.

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from importlib import metadata
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from app.balancing import Balancer
 from app.checks.fleet import checking
 from app.config.file import load
 from app.config.structs import Config
+from app.debug_fields import DebugFields
 from app.errors import ConfigError
 from app.garbage import rare_collections
 from app.gateway import Gateway
@@ -190,11 +192,25 @@ def _gateway(
         pages=ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d]),
         forwarded=forwarded,
         gate=gate,
+        debug=DebugFields(
+            server.debug_from,
+            server.debug_secret,
+            forwarded,
+            version=_version(),
+            clock=time.time,
+        ),
         log=log.write if log.enabled else None,
         server=server,
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
         https=HttpsPolicy(balancer.options, port=https[0].port if https else 443),
     )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("hipache")
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
 
 
 def _name() -> str:

@@ -30,9 +30,9 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "connection", "extensions", "facts", "headers", "host",
-        "http_version", "method", "ours", "place", "record", "route", "scheme", "started",
-        "target", "task",
+        "backend", "client", "client_left", "connection", "debug", "extensions", "facts",
+        "headers", "host", "http_version", "method", "ours", "place", "record", "route",
+        "scheme", "started", "target", "task",
     )  # fmt: skip
 
     method: bytes
@@ -62,6 +62,8 @@ class Request:
     """The one that works for it, if any does."""
     place: Place | None
     """Its place among those that `maxInFlight` allows."""
+    debug: bool
+    """The answer tells this client the `X-Debug` fields."""
     extensions: Mapping[str, Any]
     """What the server offers, as ASGI has it."""
 
@@ -82,7 +84,7 @@ class Request:
         self.http_version = http_version
         self.host = field(headers, b"host") or b""
         self.client = peer[0] if peer else ""
-        self.client_left = False
+        self.client_left = self.debug = False
         self.route = self.backend = self.task = self.place = None
         self.connection = connection
         self.extensions = _NONE

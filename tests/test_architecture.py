@@ -16,9 +16,10 @@ MODULES = {
 }
 
 CORE = {
-    "balancing", "checks.verdicts", "config", "doctor.findings", "driver", "errors", "explain",
-    "headers", "health", "https_policy", "logs.access_fields", "logs.access_log", "logs.syslog",
-    "media_types", "networks", "policies", "routing", "websocket_frames",
+    "balancing", "checks.verdicts", "config", "debug_fields", "doctor.findings", "driver",
+    "errors", "explain", "headers", "health", "https_policy", "logs.access_fields",
+    "logs.access_log", "logs.syslog", "media_types", "networks", "policies", "routing",
+    "websocket_frames",
 }  # fmt: skip
 LATER = {
     "config.file": 2, "request": 3, "attempts": 3, "gateway": 3, "guards.gate": 3,

@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from app.errors import ConfigError
 
-SECRET_KEYS = frozenset({"passphrase", "password", "secret", "token", "driver"})
+SECRET_KEYS = frozenset({"passphrase", "password", "secret", "debugSecret", "token", "driver"})
 
 _KINDS = {
     "int": "a whole number",

@@ -79,6 +79,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     max_requests_per_connection: Count = 0
     max_connections: Count = 0  # per worker; 0 means as many as the open files allow
     max_connections_per_address: Count = 0  # per worker
+    debug_from: Networks = Networks.parse(["127.0.0.0/8", "::1/128"])  # may ask with X-Debug
+    debug_secret: str | None = None  # signs what `hipache debug-ticket` prints; None: no tickets
     trusted_proxies: Networks = Networks()  # whose X-Forwarded-* are believed
     static_dir: str | None = None  # error_<status>.html, as Hipache's static/
     templates_dir: str | None = None  # <status>.html, before the built-in pages

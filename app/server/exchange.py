@@ -36,6 +36,7 @@ class Exchange(Response):
         "_buffered",
         "_on_disconnect",
         "_waiter",
+        "asks_debug",
         "body_complete",
         "refused",
         "task",
@@ -43,6 +44,7 @@ class Exchange(Response):
 
     def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
         super().__init__(protocol, request)
+        self.asks_debug = request.asks_debug
         self.body_complete = request.length == 0
         self.task: asyncio.Task[None] | None = None
         self.refused: tuple[int, str] | None = None

@@ -46,6 +46,8 @@ class RequestHead:
     `websocket` only in a GET without a body (RFC 6455 §4.1); of any other
     protocol nothing follows, the request is the plain one that it also is.
     """
+    asks_debug: bool = False
+    """Whether there is an `X-Debug`: asked here, where the fields are in a dict already."""
 
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
@@ -124,6 +126,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
     if host is None or len(fields) > 1:  # a lone Host has nothing to say on what follows
         _read_framing(request, fields)
         _read_connection(request, fields)
+        request.asks_debug = b"x-debug" in fields
     return request
 
 

@@ -56,6 +56,14 @@ async def test_path_query_and_fields_reach_the_backend_as_they_came(mode: str) -
         assert lines.count(line) == 1, line
 
 
+async def test_a_client_that_may_debug_is_told_and_the_backend_is_not(mode: str) -> None:
+    async with backend(open_socket) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.open(b"X-Debug: 1")
+        head = (await there.arrived.get()).head
+    assert b"x-debug-backend-url: %b/\r\n" % there.url.encode() in wire.head.lower()
+    assert b"x-debug" not in head.lower()
+
+
 async def test_an_empty_query_keeps_its_question_mark(mode: str) -> None:
     async with backend(open_socket) as there, proxying(there.url, mode=mode) as proxy:
         await proxy.open(target=b"/a?")

@@ -1,0 +1,53 @@
+"""`hipache debug-ticket`: a permission to see the `X-Debug` fields for a while."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from secrets import token_urlsafe
+
+import click
+
+from app.commands.open_store import EX_CONFIG, config_option
+from app.config.file import load
+from app.debug_fields import DebugTickets
+from app.errors import ConfigError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST = 7 * 86_400
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,7})([smhd]?)", value)
+    seconds = int(found[1]) * UNITS[found[2] or "s"] if found else 0
+    if not 0 < seconds <= LONGEST:
+        raise click.BadParameter(f"{value!r} is no time such as 30s, 10m, 2h, up to 7d")
+    return seconds
+
+
+@click.command("debug-ticket")
+@click.option(
+    "--for", "seconds", callback=_seconds, default="10m", show_default=True, metavar="TIME",
+    help="How long it holds: 30s, 10m, 2h, up to 7d.",
+)  # fmt: skip
+@config_option
+def debug_ticket(seconds: int, path: str | None) -> None:
+    """Print a ticket that shows the X-Debug fields to whoever sends it, from any address.
+
+    curl -i -H "X-Debug: $(hipache debug-ticket)" http://www.example.com/
+    """
+    try:
+        config = load(path, os.environ, Path.cwd())
+        secret = config.server.debug_secret
+        if not secret:
+            raise ConfigError(
+                f"{config.source}: server.debugSecret: expected a secret to sign with, for all "
+                f'proxies the same, such as "{token_urlsafe(24)}"'
+            )
+    except ConfigError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(EX_CONFIG)
+    click.echo(DebugTickets(secret).issue(int(time.time()) + seconds))
