@@ -15,9 +15,12 @@
         ├── Overloaded           503
         ├── AccessUnreadable     500
         ├── AccessUnknown        503
+        ├── LoopDetected         508
         ├── PassedOn             somebody else's answer, as it is
         └── UpstreamError        502, an attempt at a backend failed
             ├── UpstreamUnreachable      no connection was made: no byte was sent
+            │   ├── BackendForbidden         502, where the proxy never connects
+            │   │   └── BackendIsUs          508
             │   ├── UpstreamConnectTimeout   504
             │   └── UpstreamTLSFailure       502
             ├── UpstreamBusy             503, no free connection within queueTimeout
@@ -155,6 +158,13 @@ class AccessUnknown(ProxyError):
     retry_after = 5
 
 
+class LoopDetected(ProxyError):
+    """The request has come through this proxy before, more than once."""
+
+    status = 508
+    message = "this request goes round in circles"
+
+
 class PassedOn(ProxyError):
     """Somebody who was asked about the request has answered it."""
 
@@ -197,6 +207,19 @@ class UpstreamUnreachable(UpstreamError):
 
     message = "cannot connect to the backend"
     request_sent = False
+
+
+class BackendForbidden(UpstreamUnreachable):
+    """Nobody may make the proxy connect there: nothing was tried."""
+
+    message = "the proxy does not connect to this backend"
+
+
+class BackendIsUs(BackendForbidden):
+    """The backend's URL names a listener of this proxy."""
+
+    status = 508
+    message = "the backend is this proxy itself"
 
 
 class UpstreamConnectTimeout(UpstreamUnreachable):

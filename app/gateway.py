@@ -16,6 +16,7 @@ from app.errors import BadHost, PassedOn, ProxyError
 from app.guards.gate import Gate
 from app.headers import ForwardedFields, RawHeaders, field
 from app.health_reports import HealthReports
+from app.hops import VIA
 from app.https_policy import HttpsPolicy
 from app.logs.access_log import AccessRecord
 from app.pages import ErrorPages
@@ -50,9 +51,11 @@ class Gateway:
         https: HttpsPolicy,
         gate: Gate,
         debug: DebugFields,
+        hop: bytes,
         worker: int = 0,
     ) -> None:
-        """`worker` is this one's number, for the log."""
+        """`hop` is this proxy's name in `Via`, `worker` this one's number, for the log."""
+        self._via = {version: (VIA, version.encode() + b" " + hop) for version in ("1.1", "1.0")}
         self.https = https
         self.in_flight = 0
         self._debug = debug
@@ -98,7 +101,8 @@ class Gateway:
         port = (server[1] if server else 0) or 0
         request_id = self._request_id(headers, client)
         ours = self._forwarded.build(headers, client, scheme, port, request.host)
-        request.ours = [*ours, (b"x-request-id", request_id.encode("latin-1"))]
+        via = self._via[request.http_version]
+        request.ours = [*ours, via, (b"x-request-id", request_id.encode("latin-1"))]
         if subject is not None:
             request.ours.append((b"x-client-cert-subject", subject))
         request.facts = RequestFacts(client, headers)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
+from app.hops import VIA, refuse_loop
 from app.networks import Networks
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -64,6 +65,7 @@ def request_headers(headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]]) ->
     """The fields of the request to the backend: the client's end-to-end ones, then `ours`.
 
     A chunked body stays chunked; a body with a length keeps it.
+    Raises LoopDetected where the request has been here before.
     """
     drop = _NOT_PASSED_ON
     chunked = False
@@ -74,6 +76,8 @@ def request_headers(headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]]) ->
         elif name == b"transfer-encoding":
             chunked = True
             drop |= {b"content-length"}  # never both (RFC 9112 §6.3), whatever server is ours
+        elif name == VIA:
+            refuse_loop(headers, ours)
     kept = [field for field in headers if field[0] not in drop]
     kept += ours
     if chunked:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from app.errors import (
+    BackendForbidden,
     UpstreamBadAnswer,
     UpstreamBusy,
     UpstreamConnectTimeout,
@@ -43,6 +44,7 @@ class Outcome(StrEnum):
     BAD_ANSWER = "bad answer"
     CUT = "reset inside the body"
     STALLED = "timeout inside the body"
+    FORBIDDEN = "never connected to"
     STALE = "kept connection was closed"
     BUSY = "all connections busy"
     CLIENT_LEFT = "client left"
@@ -72,6 +74,7 @@ _VERDICTS = {
     # Not its fault.
     Outcome.STALE: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
+    Outcome.FORBIDDEN: Verdict.NOTHING,
     Outcome.CLIENT_LEFT: Verdict.NOTHING,
 }
 
@@ -79,6 +82,7 @@ _VERDICTS = {
 _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
     (UpstreamConnectTimeout, Outcome.CONNECT_TIMEOUT),
     (UpstreamTLSFailure, Outcome.TLS_FAILURE),
+    (BackendForbidden, Outcome.FORBIDDEN),
     (UpstreamUnreachable, Outcome.REFUSED),
     (UpstreamBusy, Outcome.BUSY),
     (UpstreamStale, Outcome.STALE),

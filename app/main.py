@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from multiprocessing import parent_process
 from pathlib import Path
@@ -25,6 +26,7 @@ from app.checks.fleet import checking
 from app.config.file import load
 from app.config.structs import Config
 from app.debug_fields import DebugFields
+from app.driver import parse_driver
 from app.errors import ConfigError
 from app.garbage import rare_collections
 from app.gateway import Gateway
@@ -32,6 +34,7 @@ from app.guards.gate import Gate
 from app.guards.rate_limits import RateLimits
 from app.headers import ForwardedFields
 from app.health_reports import Checkers, HealthReports
+from app.hops import hop_name
 from app.http_proxy import HttpProxy
 from app.https_policy import HttpsPolicy
 from app.logs.proxy_log import set_up
@@ -42,7 +45,7 @@ from app.policies.options import default_options
 from app.policies.sticky import secret_of
 from app.routing import Frontend
 from app.server.edge import Edge, Limits
-from app.server.running import Supervised, configure, way_to_recycle
+from app.server.running import Supervised, configure, listening, way_to_recycle
 from app.server.websocket_protocol import install
 from app.stores import CachedStore, open_store
 from app.stores.base import Routes
@@ -120,7 +123,9 @@ def create_app(
             await routes.start()
             stack.push_async_callback(routes.aclose)
             log = await stack.enter_async_context(access_log(config.server))
-            client = await stack.enter_async_context(UpstreamClient(config, transport=transport))
+            client = await stack.enter_async_context(
+                UpstreamClient(config, transport=transport, listening=partial(listening, server))
+            )
             checkers = Checkers()
             if isinstance(routes, CachedStore):
                 await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
@@ -201,6 +206,7 @@ def _gateway(
         ),
         log=log.write if log.enabled else None,
         server=server,
+        hop=hop_name(*(parse_driver(url).name for url in config.driver), socket.gethostname()),
         worker=int(os.environ.get("HIPACHE_WORKER", "0")),
         https=HttpsPolicy(balancer.options, port=https[0].port if https else 443),
     )

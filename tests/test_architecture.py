@@ -17,7 +17,7 @@ MODULES = {
 
 CORE = {
     "balancing", "checks.verdicts", "config", "debug_fields", "doctor.findings", "driver",
-    "errors", "explain", "headers", "health", "https_policy", "logs.access_fields",
+    "errors", "explain", "headers", "health", "hops", "https_policy", "logs.access_fields",
     "logs.access_log", "logs.syslog", "media_types", "networks", "policies", "routing",
     "websocket_frames",
 }  # fmt: skip

@@ -11,6 +11,7 @@ from app.driver import parse_driver
 from app.errors import ConfigError
 from app.logs import syslog
 from app.logs.access_log import compile_format
+from app.policies.destinations import parse_deny_list
 from app.policies.options import parse_hash_key, parse_sticky
 
 
@@ -66,6 +67,14 @@ def check_logs(target: str | None, template: str, source: str) -> None:
         compile_format(template)
     except ValueError as exc:
         raise fault(source, "server.accessLogFormat", str(exc)) from None
+
+
+def check_deny_list(entries: tuple[str, ...], source: str) -> None:
+    """Raises ConfigError where an entry of server.denyBackends could never deny anything."""
+    try:
+        parse_deny_list(entries)
+    except ValueError as exc:
+        raise fault(source, "server.denyBackends", str(exc)) from None
 
 
 def check_health_check(path: str | None, source: str) -> None:

@@ -18,6 +18,7 @@ from app.config import faults
 from app.config.checks import (
     check_address,
     check_balance,
+    check_deny_list,
     check_driver,
     check_health_check,
     check_logs,
@@ -52,6 +53,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     connect_timeout: Seconds = 3.0
     response_timeout: Seconds | None = None  # until the answer's head; None means tcp_timeout
     queue_timeout: Seconds = 5.0  # waiting for one of max_sockets
+    deny_backends: tuple[str, ...] = ()  # networks, names, unix:/paths: no connection goes there
     http_keep_alive: bool = True  # Hipache's default was false
     backend_idle_timeout: Seconds = 60.0  # an unused connection is kept as long
     backend_max_age: Seconds = 0.0  # a connection is reused until this age
@@ -232,6 +234,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
         check_driver(url, source, "driver")
     if config.backend_tls.key and not config.backend_tls.cert:
         raise faults.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
+    check_deny_list(config.server.deny_backends, source)
     check_balance(config.balance.hash, config.balance.sticky, source)
     if config.health_check is not None:
         check_health_check(config.health_check.path, source)

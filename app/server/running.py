@@ -65,6 +65,15 @@ def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Serve
     return server
 
 
+def listening(server: uvicorn.Server | None) -> list[tuple[int, object]]:
+    """Family and name of every socket that `server` accepts connections on by now."""
+    found = []
+    for listener in getattr(server, "servers", ()):
+        for sock in listener.sockets:
+            found.append((int(sock.family), sock.getsockname()))
+    return found
+
+
 def edge_of(server: uvicorn.Server) -> Edge | None:
     """What `configure` or `uvicorn_config` put in place, None in a server of other protocols."""
     owner = getattr(server.config.http_protocol_class, "__self__", None)

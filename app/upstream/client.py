@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
 from app import errors
 from app.config.structs import Config, ServerConfig
+from app.policies.destinations import parse_deny_list
 from app.routing import Backend
 from app.upstream.answer import Answer
 from app.upstream.backend_tls import context_source
 from app.upstream.connection import NEVER
+from app.upstream.destinations import Bound, Destinations
 from app.upstream.dialling import connect
 from app.upstream.framing import RawHeaders
 from app.upstream.pool import Limits
@@ -30,16 +32,23 @@ class UpstreamClient(httpx.AsyncClient):
 
     `transport` takes the place of our own: `httpx.MockTransport`, respx's
     router or any other of httpx's. Use it within one event loop.
+    `listening` tells this proxy's own listeners, to which it never connects.
     Raises ConfigError where a file of `backendTLS` can not be used.
     """
 
     def __init__(
-        self, config: Config, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        config: Config,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        listening: Callable[[], Iterable[Bound]] = lambda: (),
     ) -> None:
         server = config.server
+        self._destinations = Destinations(parse_deny_list(server.deny_backends), listening)
         self._limits = _limits(server)
         self._tls = context_source(config.backend_tls)
-        super().__init__(transport=transport or Transport(self._limits, self._tls), trust_env=False)
+        own = Transport(self._limits, self._tls, self._destinations)
+        super().__init__(transport=transport or own, trust_env=False)
         self._timeouts = {
             "connect": server.connect_timeout or None,
             "read": server.tcp_timeout or None,
@@ -73,7 +82,8 @@ class UpstreamClient(httpx.AsyncClient):
 
         Raises UpstreamConnectTimeout, UpstreamTLSFailure and UpstreamUnreachable.
         """
-        return await connect(backend.origin, factory, self._tls, self._limits.connect)
+        limit = self._limits.connect
+        return await connect(backend.origin, factory, self._tls, limit, self._destinations)
 
     async def send(
         self, request: httpx.Request, *, stream: bool = False, **_: Any

@@ -13,9 +13,9 @@ from itertools import chain, zip_longest
 from typing import TypeVar
 
 from app.errors import UpstreamConnectTimeout, UpstreamTLSFailure, UpstreamUnreachable
+from app.upstream.destinations import Address, Destinations
 
 Origin = tuple[str, str, int]
-Address = tuple[int, tuple[object, ...]]  # family, and what connect() wants
 
 ATTEMPT_DELAY = 0.25
 """Seconds one address has before the next one is tried beside it (RFC 8305 §5)."""
@@ -23,19 +23,26 @@ ATTEMPT_DELAY = 0.25
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
-async def dial(origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.SSLContext]) -> P:
+async def dial(
+    origin: Origin,
+    factory: Callable[[], P],
+    tls: Callable[[], ssl.SSLContext],
+    destinations: Destinations,
+) -> P:
     """Connect to `(scheme, host, port)`, for `unix` the path of a socket in place of a host.
 
     All addresses of a name are tried, each family in turn (RFC 8305 §4). The
     certificate is checked against the host, which is sent as SNI too.
-    Raises OSError, ssl.SSLError among them.
+    Raises OSError, ssl.SSLError among them, and BackendForbidden.
     """
     loop = asyncio.get_running_loop()
     scheme, host, port = origin
     if scheme == "unix":
+        destinations.check_socket(host)
         _, protocol = await loop.create_unix_connection(factory, host)
         return protocol
-    sock = await first_to_connect(await _resolve(host, port))
+    destinations.check_name(host)
+    sock = await first_to_connect(destinations.permitted(host, await _resolve(host, port)))
     try:
         _, protocol = await loop.create_connection(
             factory,
@@ -50,7 +57,11 @@ async def dial(origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.S
 
 
 async def connect(
-    origin: Origin, factory: Callable[[], P], tls: Callable[[], ssl.SSLContext], limit: float
+    origin: Origin,
+    factory: Callable[[], P],
+    tls: Callable[[], ssl.SSLContext],
+    limit: float,
+    destinations: Destinations,
 ) -> P:
     """`dial` within `limit` seconds (may be infinite).
 
@@ -58,7 +69,7 @@ async def connect(
     """
     try:
         async with asyncio.timeout(None if limit == math.inf else limit):
-            return await dial(origin, factory, tls)
+            return await dial(origin, factory, tls, destinations)
     except TimeoutError:
         raise UpstreamConnectTimeout from None
     except ssl.SSLError as exc:

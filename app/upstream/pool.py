@@ -14,6 +14,7 @@ from app.errors import (
     UpstreamUnreachable,
 )
 from app.upstream.connection import NEVER, Connection
+from app.upstream.destinations import Destinations
 from app.upstream.dialling import Origin, connect
 
 
@@ -61,7 +62,9 @@ class Pool:
         limits: Limits,
         tls: Callable[[], ssl.SSLContext],
         on_unused: Callable[[Origin], None],
+        destinations: Destinations | None = None,
     ) -> None:
+        self._destinations = destinations or Destinations()
         self.origin = origin
         self.limits = limits
         self.tcp_timeout = limits.tcp
@@ -211,7 +214,11 @@ class Pool:
         started = perf_counter()
         try:
             connection = await connect(
-                self.origin, self._new_connection, self._tls, self.limits.connect
+                self.origin,
+                self._new_connection,
+                self._tls,
+                self.limits.connect,
+                self._destinations,
             )
             if not connection.usable:
                 raise UpstreamUnreachable("the backend closed the connection at once")
@@ -229,7 +236,13 @@ class Pool:
 class Pools:
     """The pools of all origins in use, and the one timer that serves them."""
 
-    def __init__(self, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        tls: Callable[[], ssl.SSLContext],
+        destinations: Destinations | None = None,
+    ) -> None:
+        self._destinations = destinations
         self.limits = limits
         self._tls = tls
         self._pools: dict[Origin, Pool] = {}
@@ -239,7 +252,9 @@ class Pools:
         """The pool of `origin`, made when first asked for and forgotten when not in use."""
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self.limits, self._tls, self._forget)
+            pool = self._pools[origin] = Pool(
+                origin, self.limits, self._tls, self._forget, self._destinations
+            )
             if self._timer is None:
                 self._next_sweep()
         return pool

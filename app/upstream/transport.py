@@ -13,6 +13,7 @@ import httpx
 from app.errors import RequestBodyMismatch, UpstreamError, UpstreamStale
 from app.routing import DEFAULT_PORTS, Backend
 from app.upstream.answer import Answer
+from app.upstream.destinations import Destinations
 from app.upstream.framing import RawHeaders
 from app.upstream.pool import Limits, Pools
 
@@ -142,8 +143,13 @@ class Response(httpx.Response):
 class Transport(httpx.AsyncBaseTransport):
     """Sends over HTTP/1.1 connections that are kept per backend."""
 
-    def __init__(self, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:
-        self.pools = Pools(limits, tls)
+    def __init__(
+        self,
+        limits: Limits,
+        tls: Callable[[], ssl.SSLContext],
+        destinations: Destinations | None = None,
+    ) -> None:
+        self.pools = Pools(limits, tls, destinations)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""

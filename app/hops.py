@@ -1,0 +1,36 @@
+"""Requests that go round in circles, and the `Via` field that tells (RFC 9110 §7.6.3). Pure.
+
+A backend's URL may lead, over a balancer or another proxy, back to us. With the
+same Host it would be sent there again, for ever and more of it with each retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from app.errors import LoopDetected
+
+VIA = b"via"
+MAX_PASSES = 2
+"""So often may a request have come through here before. Once is a chain of two Hipaches on one
+machine, or a backend that asks another host here with the fields of its own request."""
+
+
+def hop_name(*parts: str) -> bytes:
+    """What a proxy calls itself: the same for all its workers, and nobody can read it back.
+
+    >>> hop_name("redis://10.0.0.5:6379", "edge-1")
+    b'hipache-33a9bb7edb'
+    """
+    return b"hipache-" + blake2b("\0".join(parts).encode(), digest_size=5).hexdigest().encode()
+
+
+def refuse_loop(
+    headers: Iterable[tuple[bytes, bytes]], ours: Sequence[tuple[bytes, bytes]]
+) -> None:
+    """Raise LoopDetected where a request has been here often enough; `ours` has our own `Via`."""
+    mine = next((value for name, value in ours if name == VIA), b"").rpartition(b" ")[2]
+    passes = sum(value.count(mine) for name, value in headers if name == VIA) if mine else 0
+    if passes >= MAX_PASSES:
+        raise LoopDetected

@@ -1,0 +1,102 @@
+"""Whether a connection may be made: asked when a name is resolved, for only then is it certain."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from app.errors import BackendForbidden, BackendIsUs
+from app.policies.destinations import DenyList
+
+logger = logging.getLogger(__name__)
+
+Address = tuple[int, tuple[object, ...]]  # family, and what connect() wants
+Bound = tuple[int, object]  # family, and what getsockname() gives
+
+MAX_TOLD = 1000
+
+
+class Destinations:
+    """What one worker connects to: not to what is denied, and not to itself."""
+
+    def __init__(
+        self,
+        deny: DenyList = DenyList(),  # noqa: B008 - immutable
+        listening: Callable[[], Iterable[Bound]] = lambda: (),
+    ) -> None:
+        """`listening` gives the addresses of this proxy's own listeners."""
+        self._deny = deny
+        self._listening = listening
+        self._told: set[str] = set()
+
+    def check_name(self, host: str) -> None:
+        """Raises BackendForbidden for a name that is denied."""
+        if self._deny.names and self._deny.refuses_name(host):
+            raise self._forbidden(host)
+
+    def check_socket(self, path: str) -> None:
+        """Raises BackendForbidden and BackendIsUs for a unix socket."""
+        real = os.path.realpath(path)
+        if self._deny.refuses_socket(real):
+            raise self._forbidden(f"unix:{path}")
+        for family, name in self._listening():
+            if family == socket.AF_UNIX and os.path.realpath(os.fsdecode(str(name))) == real:
+                raise BackendIsUs
+
+    def permitted(self, host: str, addresses: list[Address]) -> list[Address]:
+        """Those of a name's addresses that may be connected to.
+
+        Raises BackendForbidden and BackendIsUs where none is left.
+        """
+        kept = [each for each in addresses if not self._deny.refuses(str(each[1][0]))]
+        if addresses and not kept:
+            raise self._forbidden(host)
+        others = [each for each in kept if not self._is_ours(each)]
+        if kept and not others:
+            raise BackendIsUs
+        return others
+
+    def _forbidden(self, what: str) -> BackendForbidden:
+        if what not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(what)
+            logger.warning("backend refused host=%s cause=server.denyBackends", what)
+        return BackendForbidden()
+
+    def _is_ours(self, address: Address) -> bool:
+        family, where = address
+        return any(
+            ours != socket.AF_UNIX
+            and isinstance(name, tuple)
+            and name[1] == where[1]
+            and _reaches(family, str(where[0]), str(name[0]))
+            for ours, name in self._listening()
+        )
+
+
+def _reaches(family: int, host: str, bound: str) -> bool:
+    """Whether a connection to `host` arrives at a listener that is bound to `bound`."""
+    target, listener = _plain(host), _plain(bound)
+    if target.is_unspecified:  # which connects to the loopback interface
+        target = ip_address("127.0.0.1" if target.version == 4 else "::1")
+    if not listener.is_unspecified:
+        return target == listener
+    return target.is_loopback or _is_local(family, str(target))
+
+
+def _is_local(family: int, host: str) -> bool:
+    """Whether an address is this machine's: the way to it begins at itself. Sends nothing."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))
+            return _plain(probe.getsockname()[0]) == _plain(host)
+    except OSError:
+        return False
+
+
+def _plain(address: str) -> IPv4Address | IPv6Address:
+    """Without a zone, and as IPv4 if it is that in disguise."""
+    ip = ip_address(address.partition("%")[0])
+    return (ip.ipv4_mapped or ip) if ip.version == 6 else ip
