@@ -4,7 +4,8 @@
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
 # make compare-conformance   who holds what of the table of requests: ours, nginx, haproxy
 # make autobahn   Autobahn's WebSocket cases, directly and through the proxy
-#             (an hour; some of them: make autobahn CASES=1.*,7.*)
+#             (an hour; some of them: make autobahn CASES=1.*,7.*; MESSAGES=100
+#             sends 100 messages in a case of compression, where Autobahn has 1,000)
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
@@ -31,7 +32,7 @@ compare-conformance: .venv/test.installed
 	$(BIN)/python -m tests.conformance.compare
 
 autobahn: .venv/test.installed
-	$(BIN)/python -m tests.websocket.autobahn $(CASES)
+	$(BIN)/python -m tests.websocket.autobahn '$(CASES)' $(MESSAGES)
 
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there
