@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.attempts import Attempt
 from app.config.structs import ServerConfig
 from app.errors import ProxyError, UpstreamError
+from app.fair_turns import Turns
 from app.gateway import Gateway
 from app.headers import RawHeaders, request_headers, response_headers
 from app.request import Request
@@ -24,6 +25,7 @@ from app.server.tunnel import Tunnel
 from app.server.websocket_protocol import TUNNEL
 from app.upstream.websocket import Dial, Refusal, Switched, switch
 from app.upstream.websocket_offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
+from app.upstream.websocket_relay import RelayLeg
 from app.websocket_frames import LAST_WORDS, SERVICE_RESTART
 from app.websocket_relay import Relay
 
@@ -43,6 +45,7 @@ class WebSocketProxy:
         self._dial = dial
         self._config = config
         self._live: set[Session] = set()
+        self._turns = Turns()
 
     async def aclose(self) -> None:
         """Say 1012 to every live session and wait, `LAST_WORDS` at most, until all are gone."""
@@ -120,7 +123,9 @@ class WebSocketProxy:
                 session = await self._tunnel(backend, headers, send)
             else:
                 exact = TUNNEL in request.extensions
-                relay = Relay(client, receive, send, offer, self._config, exact=exact)
+                leg = RelayLeg(offer, self._config, self._turns)
+                idle = self._config.web_socket_idle_timeout
+                relay = Relay(client, receive, send, leg, idle_timeout=idle, exact=exact)
                 session = await self._relay(backend, relay, headers, send)
         except OSError:  # the client left while it was being answered
             raise ClientLeft from None

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Send
 
-from app.config.structs import ServerConfig
 from app.idle_watch import IdleWatch
-from app.upstream.websocket_offer import RelayOffer
 from app.upstream.websocket_relay import RelayLeg
 from app.websocket_frames import (
     ABNORMAL,
@@ -46,17 +44,17 @@ class Relay:
         first: asyncio.Future[Message],
         receive: Receive,
         send: Send,
-        offer: RelayOffer,
-        config: ServerConfig,
+        leg: RelayLeg,
         *,
+        idle_timeout: float,
         exact: bool,
     ) -> None:
+        """`leg` is not yet connected; `idle_timeout` in seconds, 0 = none."""
         self._first = first  # a receive() that has begun already
         self._receive = receive
         self._send = send
-        self.leg = RelayLeg(offer, config)
-        """The backend's side, not yet connected."""
-        self._idle_timeout = config.web_socket_idle_timeout
+        self.leg = leg
+        self._idle_timeout = idle_timeout
         self._exact = exact  # the server can close without a code, as a backend may
         loop = asyncio.get_running_loop()
         self._stop: asyncio.Future[None] = loop.create_future()

@@ -12,17 +12,19 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.protocol import OPEN
 
+from app.fair_turns import FairReader, Turns
 from app.server.server_frames import ServerFrames
 from app.websocket_frames import HIGH_WATER, MESSAGE_COST
 
 logger = logging.getLogger(__name__)
 
 
-class MessageProtocol(WebSocketsSansIOProtocol):
+class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
     """The stock class with bounded memory, fewer writes, and no traceback for a client's fault."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, turns: Turns, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.turns = turns
         self.logger = logger
         self.flushing = False
         self.waiting = 0  # what the unread messages count for
@@ -33,6 +35,12 @@ class MessageProtocol(WebSocketsSansIOProtocol):
             max_size=self.config.ws_max_size or None,
             logger=logger,
         )
+
+    def is_full(self) -> bool:
+        return self.read_paused
+
+    def take(self, data: bytes) -> None:
+        WebSocketsSansIOProtocol.data_received(self, data)
 
     def handle_cont(self, event: Frame) -> None:
         """Join as it comes: a list of a million fragments would be far larger than their bytes."""

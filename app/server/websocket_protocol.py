@@ -18,6 +18,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from app.config.structs import ServerConfig
+from app.fair_turns import Turns
 from app.headers import RawHeaders, field
 from app.server.refusal import plain_response, status_line
 from app.server.request_head import RequestHead
@@ -44,7 +45,7 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     """Have a uvicorn server, not yet listening, use this class as `config` says."""
     # uvicorn wants a class and only ever calls it.
     server.ws_protocol_class = partial(  # type: ignore[assignment]
-        WebSocketProtocol, close_timeout=config.web_socket_close_timeout
+        WebSocketProtocol, close_timeout=config.web_socket_close_timeout, turns=Turns()
     )
     server.ws_max_size = config.web_socket_max_message
     server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping
@@ -130,6 +131,7 @@ class WebSocketProtocol(MessageProtocol):
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.take_all()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL})
         super().connection_lost(exc)
         if self.release is not None:

@@ -11,6 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
 from app.config.structs import ServerConfig
+from app.fair_turns import FairReader, Turns
 from app.websocket_frames import (
     ABNORMAL,
     BAD_GATEWAY,
@@ -21,7 +22,7 @@ from app.websocket_frames import (
 )
 
 
-class RelayLeg(asyncio.Protocol):
+class RelayLeg(FairReader, asyncio.Protocol):
     """A connection on which the handshake is done and `frames` speaks.
 
     Reading pauses behind HIGH_WATER of unread messages, `send` waits while the backend
@@ -30,7 +31,8 @@ class RelayLeg(asyncio.Protocol):
     `webSocketCloseTimeout` to answer and to close the connection.
     """
 
-    def __init__(self, frames: ClientProtocol, config: ServerConfig) -> None:
+    def __init__(self, frames: ClientProtocol, config: ServerConfig, turns: Turns) -> None:
+        self.turns = turns
         self._loop = asyncio.get_running_loop()
         self._frames = frames
         self._ping = config.web_socket_ping
@@ -60,11 +62,11 @@ class RelayLeg(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._transport.abort()
+        self.transport.abort()
 
     def take_over(self, transport: asyncio.Transport, first: bytes) -> None:
         """Speak on a connection that has switched and is paused; `first` has come already."""
-        self._transport = transport
+        self.transport = transport
         transport.set_protocol(self)
         if transport.is_closing():
             self.connection_lost(None)
@@ -86,7 +88,7 @@ class RelayLeg(asyncio.Protocol):
         self._waiting -= len(message) + MESSAGE_COST
         if self._paused and self._waiting <= HIGH_WATER:
             self._paused = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
         return message
 
     async def send(self, message: str | bytes) -> None:
@@ -119,7 +121,10 @@ class RelayLeg(asyncio.Protocol):
             self._end(code, reason)
             self._flush()
 
-    def data_received(self, data: bytes) -> None:
+    def is_full(self) -> bool:
+        return self._paused
+
+    def take(self, data: bytes) -> None:
         self._heard = True
         frames = self._frames
         frames.receive_data(data)
@@ -161,7 +166,7 @@ class RelayLeg(asyncio.Protocol):
         self._wake()
         if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def _end(self, code: int, reason: str) -> None:
         """Nothing more comes for the client; the connection itself may need a moment."""
@@ -169,18 +174,18 @@ class RelayLeg(asyncio.Protocol):
             return
         self._ended = True
         self.code, self.reason = code, reason
-        self._transport.resume_reading()
+        self.transport.resume_reading()
         if self._close_timeout:
-            self._timer = self._loop.call_later(self._close_timeout, self._transport.abort)
+            self._timer = self._loop.call_later(self._close_timeout, self.transport.abort)
         self._wake()
 
     def _flush(self) -> None:
         self._flushing = False
         output = self._frames.data_to_send()
         if output:
-            self._transport.write(b"".join(output))
-        if output and not output[-1] and self._transport.can_write_eof():
-            self._transport.write_eof()
+            self.transport.write(b"".join(output))
+        if output and not output[-1] and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _keep_alive(self) -> None:
         if not self._heard and not self._paused:
@@ -203,10 +208,12 @@ class RelayLeg(asyncio.Protocol):
             writable.set_result(None)
 
     def eof_received(self) -> None:
+        self.take_all()
         self._frames.receive_eof()
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.take_all()
         self._end(BAD_GATEWAY, "")
         for timer in (self._timer, self._keepalive):
             if timer is not None:
