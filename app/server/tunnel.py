@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import partial
 
 from app.idle_watch import IdleWatch
-from app.server.tunnel_leg import Leg, close_frame, keep_alive
+from app.server.tunnel_leg import Leg, close_frame
+from app.tcp_keep_alive import keep_alive
 from app.websocket_frames import (
     ABNORMAL,
     BAD_GATEWAY,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, cast
 
 from websockets.frames import Close, Frame, Opcode
@@ -13,24 +12,10 @@ from app.websocket_frames import FrameTracker
 if TYPE_CHECKING:
     from app.server.tunnel import Tunnel
 
-# A peer that vanished without a word is found after 60 + 6 * 10 seconds.
-_KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
-
 
 def close_frame(code: int, *, mask: bool) -> bytes:
     """A whole close frame; `code` must be one that may be sent."""
     return Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=mask)
-
-
-def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel look after a peer that says nothing for long; harmless on unix sockets."""
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEP_ALIVE:
-        if (option := getattr(socket, name, None)) is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Leg(asyncio.Protocol):

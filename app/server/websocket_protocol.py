@@ -25,6 +25,7 @@ from app.server.request_head import RequestHead
 from app.server.server_frames import FramesOnly, ServerFrames
 from app.server.tunnel import Tunnel
 from app.server.websocket_messages import MessageProtocol, logger
+from app.tcp_keep_alive import keep_alive
 from app.tls import subject
 from app.websocket_frames import ABNORMAL
 
@@ -155,6 +156,7 @@ class WebSocketProtocol(MessageProtocol):
         else:
             await super().send(message)  # type: ignore[arg-type]
             if kind == "websocket.accept":
+                keep_alive(self.transport)
                 self._take_early()
 
     def _take_early(self) -> None:

@@ -12,6 +12,7 @@ from websockets.protocol import OPEN
 
 from app.config.structs import ServerConfig
 from app.fair_turns import FairReader, Turns
+from app.tcp_keep_alive import keep_alive
 from app.websocket_frames import (
     ABNORMAL,
     BAD_GATEWAY,
@@ -68,6 +69,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
         """Speak on a connection that has switched and is paused; `first` has come already."""
         self.transport = transport
         transport.set_protocol(self)
+        keep_alive(transport)
         if transport.is_closing():
             self.connection_lost(None)
             return

@@ -22,6 +22,7 @@ from app.server.edge import Edge
 from app.server.running import uvicorn_config
 from app.server.websocket_protocol import install
 from app.stores.base import Marks
+from app.websocket_proxy import WebSocketProxy
 from tests.websocket.peers import KEY, Wire
 
 HOST = b"ws.test"
@@ -73,6 +74,7 @@ class Proxy:
     edge: Edge
     routes: FixedRoutes
     records: asyncio.Queue[AccessRecord]
+    endpoint: WebSocketProxy
     wires: list[Wire] = field(default_factory=list)
 
     def connect(self, target: str = "/", **options: Any) -> connect:
@@ -134,9 +136,10 @@ async def proxying(
     options = {"timeout_graceful_shutdown": grace, "ssl_certfile": certificate}
     edge = Edge()
     server = await started(app, None if stock else config, edge, **options)
-    app.router.default.websocket._gateway._log = records.put_nowait  # in place of the file's writer
+    endpoint: WebSocketProxy = app.router.default.websocket
+    endpoint._gateway._log = records.put_nowait  # in place of the file's writer
     port = server.servers[0].sockets[0].getsockname()[1]
-    proxy = Proxy(port, server, edge, routes, records)
+    proxy = Proxy(port, server, edge, routes, records, endpoint)
     try:
         yield proxy
     finally:

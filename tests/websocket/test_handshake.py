@@ -117,24 +117,49 @@ async def test_the_backend_chooses_the_subprotocol(
     assert field(head, b"sec-websocket-protocol") == chosen
 
 
-STATUSES = [200, 204, 301, 302, 304, 400, 401, 403, 404, 410, 418, 426, 429, 500, 502, 503, 599]
+async def refuse_as_told(wire: Wire) -> None:
+    """The answer's status is the target: `/404`."""
+    status = int((await wire.read_head()).split()[1][1:])
+    body = b"" if status in BODILESS else b"no \xff"
+    length = b"" if status in BODILESS else b"Content-Length: 4\r\n"
+    fields = b"Location: /in\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
+    wire.write(b"HTTP/1.1 %d Because\r\n%b%b\r\n%b" % (status, fields, length, body))
 
 
-@pytest.mark.parametrize("status", STATUSES)
-async def test_a_refusal_reaches_the_client_as_it_is(mode: str, status: int) -> None:
-    body = b"" if status in (204, 304) else b"no \xff"
-    length = b"" if status in (204, 304) else b"Content-Length: 4\r\n"
-    refusal = b"HTTP/1.1 %d Because\r\nLocation: /in\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
+BODILESS = {204, 304}
+
+
+@pytest.mark.parametrize("hundred", [2, 3, 4, 5])
+async def test_every_status_is_a_refusal_that_reaches_the_client_as_it_is(
+    mode: str, hundred: int
+) -> None:
     async with (
-        backend(answers(refusal % status + length + b"\r\n" + body)) as there,
-        proxying(there.url, mode=mode) as proxy,
+        backend(refuse_as_told) as there,
+        proxying(there.url, mode=mode, deadBackendTTL=0, retryOnError=0) as proxy,
     ):
+        for status in range(hundred * 100, hundred * 100 + 100):
+            wire = await proxy.ask(target=b"/%d" % status)
+            head = await wire.read_head()
+            assert head.startswith(b"HTTP/1.1 %d Because\r\n" % status)
+            assert await wire.rest() == (b"" if status in BODILESS else b"no \xff")
+            assert field(head, b"location") == b"/in"
+            assert head.lower().count(b"set-cookie: ") == 2
+
+
+async def test_a_client_that_resets_inside_a_refusal_takes_the_backend_with_it(mode: str) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.read_head()
+        wire.write(b"HTTP/1.1 403 No\r\nContent-Length: 100000000\r\n\r\n" + bytes(8_000_000))
+        await silence(wire)
+
+    async with backend(script) as there, proxying(there.url, mode=mode) as proxy:
         wire = await proxy.ask()
-        head = await wire.read_head()
-        assert await wire.reader.read() == body
-    assert head.startswith(b"HTTP/1.1 %d Because\r\n" % status)
-    assert field(head, b"location") == b"/in"
-    assert head.lower().count(b"set-cookie: ") == 2
+        await wire.read_head()
+        wire.reset()
+        async with asyncio.timeout(1):
+            await there.wires[0].done.wait()
+        record = await proxy.records.get()
+    assert record.backend == there.url
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
@@ -172,3 +173,14 @@ async def test_200_sessions_at_once_end_at_a_drain(mode: str) -> None:
         await proxy.server.shutdown()
         await asyncio.gather(*(client.wait_closed() for client in clients))
         assert {client.close_code for client in clients} == {1012}
+
+
+async def test_the_kernel_looks_after_silent_ends(mode: str) -> None:
+    async with echo_backend() as there, proxying(there.url, mode=mode) as proxy, proxy.connect():
+        (session,) = proxy.endpoint._live
+        backend_side = session.leg if mode == "relay" else session.backend
+        (client_side,) = proxy.server.server_state.connections
+        for protocol in (client_side, backend_side):
+            sock = protocol.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
