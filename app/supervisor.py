@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.workers.generation import Generation, Limits
+from app.workers.patience import LAST_WORDS, Patience
 from app.workers.process import Message, WorkerProcess, exited_children
 from app.workers.respawning import Respawning
 from app.workers.signal_socket import SignalSocket
@@ -32,8 +33,6 @@ HANDLED = (
 )  # fmt: skip
 
 NEVER = float("inf")
-LAST_WORDS = 0.8
-"""Seconds more than a draining worker was told: it cuts and reports by itself first."""
 
 
 class Supervisor:
@@ -64,6 +63,7 @@ class Supervisor:
         self._to_roll: list[WorkerProcess] = []
         self._to_recycle: list[WorkerProcess] = []
         self._respawning = Respawning()
+        self._patience = Patience()
         self._replace_not_before = 0.0
         self._stopping = False
         self._selector = selectors.DefaultSelector()
@@ -145,13 +145,18 @@ class Supervisor:
         )  # fmt: skip
         if expected or worker.slot > self._count:
             return
-        delay = self._respawning.delay(worker.slot, age)
+        delay = self._respawning.delay(worker.slot, age, _named(exit_code))
         if replaced is not None and replaced.pid in self._workers:
             # The one it was to replace still serves: keep that, try again later.
             self._to_recycle.append(replaced)
             self._replace_not_before = time.monotonic() + max(delay, 1.0)
-        else:
+        elif not self._has_successor(worker):
             self._respawning.at(worker.slot, time.monotonic() + delay)
+
+    def _has_successor(self, worker: WorkerProcess) -> bool:
+        """Whether the one that was to replace it is on its way, which is all that is needed."""
+        others = self._workers.values()
+        return any(each.slot == worker.slot and not each.draining for each in others)
 
     # What workers say
 
@@ -262,15 +267,8 @@ class Supervisor:
         self._replace_next(now)
 
     def _kill_overdue(self, now: float) -> None:
-        limits = self._limits
-        for worker in self._workers.values():
-            patience = limits.hang_timeout if worker.ready else limits.start_timeout
-            if now > worker.drain_deadline + LAST_WORDS:
-                why = "did not drain in time"
-            elif patience and now - worker.last_seen > patience:
-                why = "gives no sign of life"
-            else:
-                continue
+        overdue = self._patience.overdue(self._workers.values(), self._limits, now)
+        for worker, why in overdue:
             logger.error("worker killed worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
             worker.kill()
             worker.last_seen, worker.drain_deadline = now, NEVER  # once is enough

@@ -224,7 +224,7 @@ async def test_no_socket_file_is_left(tmp_path: Path, valkey: RedisServer) -> No
 def impatient(folder: Path, valkey: RedisServer, changes: str) -> Any:
     """`hipache serve` after `changes` to its constants, for what takes too long otherwise."""
     write_config(folder, valkey.url)
-    imports = "from app import cli\nfrom app.workers import respawning, serve, worker"
+    imports = "from app import cli, supervisor\nfrom app.workers import respawning, serve, worker"
     code = f"{imports}\n{changes}\ncli.main(['serve'])"
     return program(sys.executable, "-c", code, cwd=folder, environ={"PYTHONPATH": str(ROOT)})
 
@@ -243,6 +243,51 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, valkey: RedisServ
         assert hung not in service.workers()
 
 
+async def test_workers_are_not_killed_for_a_pause_of_everything(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """A container that is paused, a virtual machine that is moved: all clocks jump."""
+    jumping = (
+        "import os, time, types\n"
+        "now = lambda: time.monotonic() + (100 if os.path.exists('paused') else 0)\n"
+        "supervisor.time = types.SimpleNamespace(monotonic=now)"
+    )
+    async with impatient(tmp_path, valkey, jumping) as service:
+        await service.ready(2)
+        before = service.workers()
+        (tmp_path / "paused").touch()
+        await service.saw("everything stood still. for=10[0-9]s")
+        assert b" 400 " in await service.ask()
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    assert len(before) == 2
+    assert not [line for line in service.log if "worker killed" in line]
+
+
+async def test_a_worker_that_dies_while_its_replacement_starts_has_its_successor(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    held = (
+        "import os\nalive = serve.run_worker\nrespawning.FIRST_DELAY = .01\n"
+        "def run(*args):\n"
+        "    os.path.exists('gate') and open('gate').close()\n"
+        "    alive(*args)\n"
+        "serve.run_worker = run"
+    )
+    async with impatient(tmp_path, valkey, held) as service:
+        await service.ready(2)
+        os.mkfifo(tmp_path / "gate")
+        service.signal(signal.SIGHUP)
+        await service.saw('worker started" worker=1')
+        os.kill(min(service.workers()), signal.SIGKILL)
+        await service.saw('worker died" worker=1')
+        await asyncio.to_thread((tmp_path / "gate").write_text, "")  # to who waits there
+        (tmp_path / "gate").unlink()
+        await service.saw('worker ended" worker=2')
+        assert len(service.workers()) == 2
+    assert sum('worker started"' in line for line in service.log) == 4
+
+
 async def test_a_worker_that_keeps_dying_waits_longer_and_spares_the_others(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
@@ -254,7 +299,7 @@ async def test_a_worker_that_keeps_dying_waits_longer_and_spares_the_others(
     )
     async with impatient(tmp_path, valkey, dying) as service:
         await service.ready(1)
-        await service.saw("worker keeps dying at once. worker=2 deaths=5")
+        await service.saw("worker keeps dying at once. worker=2 deaths=5 status=7")
         assert b" 400 " in await service.ask()
     assert any("worker=2" in line and "status=7" in line for line in service.log)
     assert not any('worker died" worker=1' in line for line in service.log)

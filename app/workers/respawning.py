@@ -15,23 +15,25 @@ MANY_DEATHS = 5
 class Respawning:
     """Keeps for each slot when its next worker starts. Times are seconds on one clock.
 
-    A worker that dies before it is `early` seconds old died at once.
+    A worker that dies before it is `early` seconds old died at once: so many
+    deaths in a row fit into a minute.
     """
 
-    def __init__(self, *, early: float = 5.0, longest: float = 30.0) -> None:
+    def __init__(self, *, early: float = 60.0 / MANY_DEATHS, longest: float = 30.0) -> None:
         self._early = early
         self._longest = longest
         self._deaths: dict[int, int] = {}  # slot -> deaths at once in a row
         self._due: dict[int, float] = {}  # slot -> when
 
-    def delay(self, slot: int, age: float) -> float:
-        """Note a death at that age; how long its successor has to wait."""
+    def delay(self, slot: int, age: float, status: str) -> float:
+        """Note a death at that age, with that exit status; how long its successor has to wait."""
         deaths = self._deaths[slot] = self._deaths.get(slot, 0) + 1 if age < self._early else 0
         delay = min(FIRST_DELAY * 2.0 ** (deaths - 1), self._longest) if deaths else 0.0
         if deaths >= MANY_DEATHS:
             logger.error(
-                "worker keeps dying at once worker=%d deaths=%d next_in=%.0fs", slot, deaths, delay
-            )
+                "worker keeps dying at once worker=%d deaths=%d status=%s next_in=%.0fs",
+                slot, deaths, status, delay,
+            )  # fmt: skip
         return delay
 
     def at(self, slot: int, when: float) -> None:
