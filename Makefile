@@ -1,5 +1,6 @@
 # make run    the proxy with two demo backends, on 127.0.0.1:8080
 # make test   everything that must hold before a change lands
+# make test-long   the long forms of tests that "make test" runs in short
 # make bench  what a request costs, beside nginx and others (a quick look:
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
 # make compare-conformance   who holds what of the table of requests: ours, nginx, haproxy
@@ -10,7 +11,7 @@
 
 BIN := .venv/bin
 
-.PHONY: run test lint bench autobahn compare-conformance clean
+.PHONY: run test test-long lint bench autobahn compare-conformance clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -18,6 +19,9 @@ run: .venv/run.installed
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
+
+test-long: .venv/test.installed
+	$(BIN)/python -m pytest -q -m long --long
 
 lint: .venv/test.installed
 	$(BIN)/ruff check .

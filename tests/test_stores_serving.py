@@ -1,47 +1,230 @@
-"""The same through a whole proxy: two workers, a backend, and a Redis that is killed under load."""
+"""What Redis can do to a whole proxy: two workers under load, told apart.
+
+In each case no request for a known route fails, and within RETURN seconds of
+the store's return every worker tells the truth.
+"""
+
+from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
+import pytest
+import pytest_asyncio
+
+from tests.backends import answer, answering, refusing
 from tests.processes import Service, serve
-from tests.redis_servers import RedisServer
+from tests.redis_servers import REDIS, VALKEY, RedisServer, Sentinel, sentinel
+from tests.whole_proxy import WorkerClient, clients_of, load
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+RETURN = 3.0
+FRONTENDS = ("a.example", "*.wild.example")
+HOSTS = ("a.example", "b.wild.example")
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while await reader.readline():
-        while (await reader.readline()).strip():
-            pass
-        writer.write(ANSWER)
-    writer.close()
-
-
-async def statuses(service: Service, count: int) -> set[bytes]:
-    """What so many new connections are answered, some at a time."""
-    found = set()
-    for _ in range(count // 10):
-        replies = await asyncio.gather(*(service.ask("a.example") for _ in range(10)))
-        found |= {reply[9:12] for reply in replies}
-    return found
+needs_redis = pytest.mark.skipif(REDIS is None, reason="no redis-server on PATH")
+SERVERS = [
+    pytest.param(VALKEY, id="valkey"),
+    pytest.param(REDIS, id="redis", marks=needs_redis),
+]
 
 
-async def test_redis_is_killed_under_load_and_comes_back_empty(tmp_path: Path) -> None:
-    backend = await asyncio.start_server(answer, "127.0.0.1", 0)
-    redis = await RedisServer(tmp_path).start()
-    url = f"http://127.0.0.1:{backend.sockets[0].getsockname()[1]}"
-    async with serve(tmp_path, redis.url) as service:
-        async with redis.client as client:
-            await client.rpush("frontend:a.example", "id", url)
-            while await statuses(service, 40) != {b"200"}:
-                pass
-        load = asyncio.create_task(statuses(service, 300))
-        redis.kill()
-        assert await load == {b"200"}
-        assert (await service.ask("b.example"))[9:12] == b"503"
-        async with asyncio.timeout(3):
-            await redis.start()
-            while await statuses(service, 40) != {b"400"}:
-                pass
+@dataclass
+class Site:
+    """A store, a proxy, and backends that say `one` and `two`."""
+
+    redis: RedisServer
+    service: Service
+    one: str
+    two: str
+
+
+@asynccontextmanager
+async def backends() -> AsyncIterator[tuple[str, str]]:
+    async with answering(answer(b"one")) as one, answering(answer(b"two")) as two:
+        yield one.url, two.url
+
+
+async def route(server: RedisServer, *urls: str, frontends: Sequence[str] = FRONTENDS) -> None:
+    """Write the frontends as a whole."""
+    async with server.client as redis, redis.pipeline() as pipe:
+        for key in frontends:
+            pipe.delete(f"frontend:{key}").rpush(f"frontend:{key}", "id", *urls)
+        await pipe.execute()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=SERVERS)
+async def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    """One proxy for all of them: what one case leaves behind must not harm the next."""
+    folder = tmp_path_factory.mktemp("site")
+    redis = await RedisServer(folder, binary=request.param).start()
+    async with backends() as urls, serve(folder, redis.url) as service:
+        yield Site(redis, service, *urls)
     redis.kill()
-    backend.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(running: Site) -> Site:
+    """The hosts are known to every worker, and served by `one`."""
+    await route(running.redis, running.one)
+    async with load(running.service, HOSTS) as asked:
+        await asked.all_say(b"one", seconds=RETURN)
+    return running
+
+
+@asynccontextmanager
+async def probes(site: Site) -> AsyncIterator[list[WorkerClient]]:
+    """A connection to each worker, beside the load."""
+    clients = await clients_of(site.service)
+    yield clients
+    for client in clients:
+        client.close()
+
+
+async def noticed(site: Site) -> None:
+    """Until every worker says 503 to a host that it does not know."""
+    async with probes(site) as clients, asyncio.timeout(5):
+        for client in clients:
+            while await client.get("unknown.example") != b"503":
+                pass
+
+
+async def test_killed_and_back_empty(site):
+    async with load(site.service, HOSTS) as asked:
+        site.redis.kill()
+        await noticed(site)
+        assert b"\r\nretry-after: " in (await site.service.ask("unknown.example")).lower()
+        await asked.goes_on()
+        assert asked.answers == {b"one"}
+        await site.redis.start()
+        await asked.all_say(b"400", seconds=RETURN)
+        assert asked.answers == {b"one", b"400"}
+
+
+async def test_killed_and_back_with_changed_routes(site):
+    elsewhere = await RedisServer(site.redis.directory, binary=site.redis.binary).start()
+    await route(elsewhere, site.two)
+    async with elsewhere.client as redis:
+        await redis.save()
+    elsewhere.kill()
+    async with load(site.service, HOSTS) as asked:
+        site.redis.kill()
+        await noticed(site)
+        await site.redis.start()
+        (site.redis.directory / "dump.rdb").unlink()
+        await asked.all_say(b"two", seconds=RETURN)
+        assert asked.answers == {b"one", b"two"}
+
+
+@pytest.mark.parametrize("seconds", [0, pytest.param(10, marks=pytest.mark.long)])
+async def test_paused(site, seconds):
+    async with load(site.service, HOSTS) as asked:
+        site.redis.pause()
+        await noticed(site)
+        await asyncio.sleep(seconds)
+        await asked.goes_on()
+        site.redis.resume()
+        await route(site.redis, site.two)
+        await asked.all_say(b"two", seconds=RETURN)
+        assert asked.answers == {b"one", b"two"}
+
+
+async def test_only_the_tracking_connections_are_dropped(site):
+    async with load(site.service, HOSTS) as asked, site.redis.client as redis:
+        for url, name in [(site.two, b"two"), (site.one, b"one")]:
+            tracking = [c["id"] for c in await redis.client_list() if "t" in c["flags"]]
+            assert len(tracking) == 2
+            for number in tracking:
+                await redis.client_kill_filter(_id=number)
+            await route(site.redis, url)
+            await asked.all_say(name, seconds=RETURN)
+            await tracked(site)
+        assert asked.answers == {b"one", b"two"}
+
+
+async def tracked(site: Site) -> None:
+    """Until both workers are told what changes."""
+    async with asyncio.timeout(RETURN), site.redis.client as redis:
+        while len([c for c in await redis.client_list() if "t" in c["flags"]]) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_flushed(site):
+    async with load(site.service, HOSTS) as asked, site.redis.client as redis:
+        await redis.flushall()
+        await asked.all_say(b"400", seconds=RETURN)
+        await route(site.redis, site.two)
+        await asked.all_say(b"two", seconds=RETURN)
+        assert asked.answers == {b"one", b"400", b"two"}
+
+
+async def test_out_of_memory_marks_are_each_workers_own_until_they_can_be_written(site):
+    async with refusing() as dead, site.redis.client as redis:
+        await route(site.redis, site.one, dead, frontends=["sick.example"])
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("maxmemory", 1)
+        async with load(site.service, [*HOSTS, "sick.example"]) as asked:
+            await asked.all_say(b"one", seconds=RETURN)
+            assert not await redis.exists("dead-info:sick.example")
+            await redis.config_set("maxmemory", 0)
+            async with asyncio.timeout(RETURN):
+                while not await redis.exists("dead-info:sick.example"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert asked.answers == {b"one"}
+
+
+async def test_out_of_memory_an_evicted_frontend_is_gone(site):
+    async with load(site.service, HOSTS) as asked, site.redis.client as redis:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        await redis.config_set("maxmemory", 1)
+        await asked.all_say(b"400", seconds=RETURN)
+        await redis.config_set("maxmemory", 0)
+        await route(site.redis, site.two)
+        await asked.all_say(b"two", seconds=RETURN)
+        assert asked.answers == {b"one", b"400", b"two"}
+
+
+@pytest.mark.parametrize("binary", SERVERS)
+async def test_sentinel_fails_over_by_hand_and_after_a_death(binary, tmp_path):
+    async with AsyncExitStack() as stack:
+        first = await RedisServer(tmp_path, binary=binary).start()
+        stack.callback(first.kill)
+        (tmp_path / "second").mkdir()
+        replicates = "--replicaof", f"127.0.0.1 {first.port}"
+        second = await RedisServer(tmp_path / "second", *replicates, binary=binary).start()
+        stack.callback(second.kill)
+        watcher = await stack.enter_async_context(sentinel(tmp_path, first))
+        one, two = await stack.enter_async_context(backends())
+        await route(first, one)
+        await watcher.knows_replica()
+        driver = f"redis+sentinel://127.0.0.1:{watcher.port}/main"
+        service = await stack.enter_async_context(serve(tmp_path, driver))
+        asked = await stack.enter_async_context(load(service, HOSTS))
+        await asked.all_say(b"one", seconds=RETURN)
+        asked.forget()
+
+        async with watcher.client as sentinels:
+            await sentinels.execute_command("SENTINEL", "FAILOVER", "main")
+        await leads(second, watcher)
+        await route(second, two)
+        await asked.all_say(b"two", seconds=RETURN)
+        assert asked.answers == {b"one", b"two"}
+
+        await watcher.knows_replica()
+        second.kill()
+        await leads(first, watcher)
+        await route(first, one)
+        await asked.all_say(b"one", seconds=RETURN)
+        assert asked.answers == {b"one", b"two"}
+
+
+async def leads(server: RedisServer, watcher: Sentinel) -> None:
+    """Until Sentinel names it as the primary."""
+    async with asyncio.timeout(20), watcher.client as sentinels:
+        while (await sentinels.sentinel_master("main"))["port"] != server.port:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

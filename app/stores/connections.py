@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
@@ -16,7 +18,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.driver import SENTINEL_SCHEMES, Driver
@@ -24,6 +26,8 @@ from app.errors import ConfigError
 
 MAX_CONNECTIONS = 64
 """Per worker and role; more than all its parts use at once, for redis-py fails beyond it."""
+ASK_SENTINEL_EVERY = 0.5
+"""Seconds between two questions which server is the primary."""
 
 
 class Connections:
@@ -104,6 +108,24 @@ class Connections:
         """A new RESP3 connection of its own for pushes, and the pool to keep alive with it."""
         pool = self._make_pool(protocol=3, retries=0)
         return pool, pool.make_connection()  # type: ignore[no-untyped-call]
+
+    async def moved(self, connection: Any) -> None:
+        """Wait until Sentinel names another primary than that of `connection`; for ever without
+        Sentinel.
+
+        After a failover by hand the old primary lives on, takes commands, and is told of its new
+        place only seconds later: whoever stays with it sees no change until then.
+        """
+        if self._sentinel is None:
+            await asyncio.get_running_loop().create_future()
+        pool: Any = self._pool
+        primary = here = connection.host, connection.port
+        while primary == here:
+            await asyncio.sleep(ASK_SENTINEL_EVERY)
+            with suppress(RedisError, OSError):  # a Sentinel that is away moves nothing
+                primary = await pool.get_master_address()  # if new, idle connections are closed
+        for used in pool._in_use_connections:
+            used.mark_for_reconnect()
 
     async def aclose(self) -> None:
         """Close every connection."""

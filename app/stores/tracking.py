@@ -131,15 +131,21 @@ class Tracker:
             raise _judged(exc) from exc
 
     async def _listen(self, connection: AbstractConnection) -> None:
-        while True:
-            if self._looking:
-                self._looking = False
-                await self._look(connection)
-            heard = await connection.read_response(
-                timeout=PING_AFTER, push_request=True, disconnect_on_error=False
-            )
-            if heard is None:
-                await self._ping(connection)
+        moved = asyncio.create_task(self._connections.moved(connection), name="store primary")
+        try:
+            while not moved.done():
+                if self._looking:
+                    self._looking = False
+                    await self._look(connection)
+                heard = await connection.read_response(
+                    timeout=PING_AFTER, push_request=True, disconnect_on_error=False
+                )
+                if heard is None:
+                    await self._ping(connection)
+            moved.result()
+            raise ConnectionError("Sentinel names another primary")
+        finally:
+            moved.cancel()
 
     async def _look(self, connection: AbstractConnection) -> None:
         try:
