@@ -284,3 +284,18 @@ async def test_with_a_file_every_worker_checks_for_itself(tmp_path):
         async with checker(f"file:{table}") as (store, _):
             route = await store.find(HOST)
             await until(lambda: dead in store.marks_of(route.frontend), seconds=10)
+
+
+async def test_a_file_says_which_of_its_frontends_are_checked_and_how(tmp_path):
+    async with answering(answer()) as one, answering(answer()) as two, answering(answer()) as three:
+        table = tmp_path / "routes.toml"
+        table.write_text(
+            f'["with.test"]\nbackends = ["{one.url}", "{two.url}"]\n'
+            'healthcheck = { path = "/health", status = 204 }\n'
+            f'["without.test"]\nbackends = ["{three.url}", "{one.url}"]\n'
+        )
+        async with checker(f"file:{table}", HealthCheck(interval=0.1)) as (store, _):
+            frontend = (await store.find("with.test")).frontend
+            await until(lambda: len(store.marks_of(frontend)) == 2, seconds=10)
+    assert {request.line for request in one.requests} == {(b"GET", b"/health")}
+    assert not three.requests

@@ -113,6 +113,22 @@ def test_a_table_moves_between_stores(run, tmp_path, valkey):
     assert other("list", "--json").output == run("list", "--json").output
 
 
+def test_options_and_checks_move_with_their_frontend(run, tmp_path):
+    entry = {
+        "id": "x",
+        "backends": ["http://a:1"],
+        "options": {"policy": "hash"},
+        "healthcheck": {"path": "/health", "status": "200"},
+    }
+    (tmp_path / "table.json").write_text(json.dumps({"a.example": entry}))
+    run("import", str(tmp_path / "table.json"), "--yes")
+    run("add", "a.example", "http://a:2")
+    run("rename", "a.example", "b.example")
+    run("export", str(tmp_path / "out.json"))
+    moved = json.loads((tmp_path / "out.json").read_text())
+    assert moved == {"b.example": entry | {"backends": ["http://a:1", "http://a:2"]}}
+
+
 def test_an_import_shows_the_difference_and_asks(run, tmp_path):
     run("set", "a.example", "http://a:1")
     run("set", "b.example", "http://b:1")
@@ -189,6 +205,7 @@ async def test_options_and_marks_go_with_their_frontend(valkey):
     async with valkey.client as redis:
         await redis.rpush("frontend:a", "id", "http://a:0")
         await redis.hset("options:a", mapping={"policy": "hash"})
+        await redis.hset("healthcheck:a", mapping={"path": "/up"})
         await redis.sadd("dead:a", 0)
         assert (await table.read())["a"].options == {"policy": "hash"}
         await table.change(["a"], lambda now: {})

@@ -8,10 +8,9 @@ own workers stand back (hipache.md 1.5).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from app.routing import Frontend
 from app.stores.base import Checked, Pings
 from app.stores.replies import frontend_of, mapping, text
 
@@ -108,13 +107,13 @@ class RedisCheckRecords:
 class FileCheckRecords:
     """base.CheckRecords of a file: each worker has its own marks, so each one checks for itself."""
 
-    def __init__(self, frontends: Callable[[], Mapping[str, Frontend]]) -> None:
-        """`frontends` gives the present table."""
-        self._frontends = frontends
+    def __init__(self, table: Callable[[], list[Checked]]) -> None:
+        """`table` gives all frontends there are now."""
+        self._table = table
 
     async def listed(self, *, every: bool) -> list[Checked]:
-        """All of the table or none: a file has no `healthcheck:<host>`."""
-        return [Checked(frontend, {}) for frontend in self._frontends().values()] if every else []
+        """Those of the table that have a `healthcheck`, or all."""
+        return [checked for checked in self._table() if every or checked.raw]
 
     async def marked(self, keys: Sequence[str]) -> set[str]:
         """All: the worker knows its own marks, and asking it costs nothing."""

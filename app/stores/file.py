@@ -14,7 +14,7 @@ from watchfiles import awatch
 
 from app.errors import StoreUnavailable
 from app.routing import Backend, Frontend, Mark, lookup_keys, parse_frontend
-from app.stores.base import NO_MARKS, Found, Listener, Marks
+from app.stores.base import NO_MARKS, Checked, Found, Listener, Marks
 from app.stores.check_records import FileCheckRecords
 from app.stores.table import Entry, TableError, parse_table
 
@@ -43,7 +43,7 @@ class FileStore:
         self._entries: dict[str, Entry] = {}
         self._stamp: Stamp = None
         self._reason = "not read yet"
-        self.checks = FileCheckRecords(lambda: self._frontends or {})
+        self.checks = FileCheckRecords(self._checked)
 
     async def lookup(self, host: str) -> Found | None:
         """From memory. Raises StoreUnavailable while there never was a good table."""
@@ -53,6 +53,10 @@ class FileStore:
             if (frontend := self._frontends.get(key)) is not None:
                 return Found(frontend)
         return None
+
+    def _checked(self) -> list[Checked]:
+        frontends = self._frontends or {}
+        return [Checked(f, self._entries[key].healthcheck) for key, f in frontends.items()]
 
     async def marks(self, frontend: Frontend) -> Marks:
         """None: a file holds no marks."""

@@ -107,5 +107,6 @@ def _put(document: tomlkit.TOMLDocument, name: str, entry: Entry) -> None:
     for field, value in as_json(entry).items():
         if table.get(field) != value:
             table[field] = value
-    if not entry.options:
-        table.pop("options", None)
+    for field in ("options", "healthcheck"):
+        if not getattr(entry, field):
+            table.pop(field, None)

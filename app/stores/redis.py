@@ -35,6 +35,7 @@ T = TypeVar("T")
 Command = tuple[str, ...]
 
 FRONTEND, OPTIONS, DEAD, DEAD_INFO = "frontend:", "options:", "dead:", "dead-info:"
+HEALTHCHECK = "healthcheck:"
 DEAD_CHANNEL = "dead"
 """Without the prefix, as in Hipache: its consumers know no prefix (hipache.md 1.2)."""
 

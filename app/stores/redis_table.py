@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,12 +13,13 @@ from app.driver import Driver
 from app.errors import StoreUnavailable
 from app.stores.connections import Connections
 from app.stores.presence import escape, wait_for_all
-from app.stores.redis import DEAD, DEAD_INFO, FRONTEND, OPTIONS
-from app.stores.replies import text
+from app.stores.redis import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
+from app.stores.replies import mapping, text
 from app.stores.table import Entry, Table, TableError
 
 ATTEMPTS = 20
 """Times that a change is tried while others write the same frontends."""
+HASHES = (OPTIONS, HEALTHCHECK)
 AT_ONCE = 1000
 """Frontends read in one round trip."""
 
@@ -61,19 +62,20 @@ class RedisTable:
             for key in some:
                 pipe.lrange(self._prefix + FRONTEND + key, 0, -1)
                 pipe.hgetall(self._prefix + OPTIONS + key)
+                pipe.hgetall(self._prefix + HEALTHCHECK + key)
                 pipe.pttl(self._prefix + FRONTEND + key)
             answers = iter(await pipe.execute(raise_on_error=False))
-            for key, rows, options, left in zip(some, answers, answers, answers, strict=False):
+            for key, rows, *rest in zip(some, *[answers] * 4, strict=False):
                 if isinstance(rows, ResponseError) and not str(rows).startswith("WRONGTYPE"):
                     raise rows
                 if rows:
-                    table[key] = _entry(rows, options, left)
+                    table[key] = _entry(rows, *rest)
         return table
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys` by what `edit` makes of them, in one MULTI."""
         names = sorted(keys)
-        watched = [self._prefix + kind + key for key in names for kind in (FRONTEND, OPTIONS)]
+        watched = [self._prefix + kind + key for key in names for kind in (FRONTEND, *HASHES)]
         with self._translated():
             for _ in range(ATTEMPTS):
                 async with self._client.pipeline(transaction=True) as pipe:
@@ -92,18 +94,19 @@ class RedisTable:
         raise TableError(f"{names[0]}: others write there all the time; nothing was changed")
 
     def _write(self, pipe: Any, key: str, before: Entry | None, after: Entry | None) -> None:
-        name, options = self._prefix + FRONTEND + key, self._prefix + OPTIONS + key
+        name = self._prefix + FRONTEND + key
         if after is None:
-            pipe.delete(name, options, self._prefix + DEAD + key, self._prefix + DEAD_INFO + key)
+            pipe.delete(name, *(self._prefix + kind + key for kind in (*HASHES, DEAD, DEAD_INFO)))
             return
         pipe.delete(name)  # whatever its type was
         pipe.rpush(name, *after.rows)
         if after.ttl is not None:
             pipe.expire(name, after.ttl)
-        if before is None or before.options != after.options:
-            pipe.delete(options)
-            if after.options:
-                pipe.hset(options, mapping=dict(after.options))
+        for kind, settings in _hashes(after).items():
+            if before is None or _hashes(before)[kind] != settings:
+                pipe.delete(self._prefix + kind + key)
+                if settings:
+                    pipe.hset(self._prefix + kind + key, mapping=dict(settings))
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait for all workers: how many there are, and who had not the change in time."""
@@ -123,14 +126,18 @@ class RedisTable:
         self._release()
 
 
-def _entry(rows: Any, options: Any, left: Any) -> Entry:
+def _hashes(entry: Entry) -> dict[str, Mapping[str, str]]:
+    return {OPTIONS: entry.options, HEALTHCHECK: entry.healthcheck}
+
+
+def _entry(rows: Any, options: Any, healthcheck: Any, left: Any) -> Entry:
     if isinstance(rows, ResponseError):
         return Entry("", ())
-    settings = {} if isinstance(options, ResponseError) else options
     return Entry(
         text(rows[0]),
         tuple(text(row) for row in rows[1:]),
-        {text(option): text(value) for option, value in settings.items()},
+        mapping(options),
+        mapping(healthcheck),
         # Rounded up: a frontend that is about to lapse must not lose its expiry.
         -(-left // 1000) if isinstance(left, int) and left > 0 else None,
     )

@@ -4,6 +4,7 @@
 id = "mywebsite"
 backends = ["http://192.168.0.42:80", "http://192.168.0.43:80"]
 options = { policy = "round_robin" }
+healthcheck = { path = "/health", status = 200 }
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from app.errors import BadHost, HipacheError
 from app.routing import MAX_WILDCARD_LABELS, InvalidBackendURL, normalise_host, parse_backend
 
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+HEALTHCHECK = ("path", "status", "body")
+"""Fields of `healthcheck:<host>`, as planb and tsuru write them."""
 
 
 class TableError(HipacheError):
@@ -33,6 +36,8 @@ class Entry:
     identifier: str
     backends: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+    healthcheck: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+    """What active checks ask: `path`, `status`, `body`."""
     ttl: int | None = None
     """Seconds until it disappears; only Redis knows that."""
 
@@ -119,31 +124,42 @@ def parse_table(text: str, source: str) -> Table:
 def _entry(name: str, value: Any) -> Entry:
     if not isinstance(value, dict):
         raise TableError(f'{name}: expected a table: ["{name}"]')
-    unknown = [key for key in value if key not in ("id", "backends", "options", "ttl")]
+    known = ("id", "backends", "options", "healthcheck", "ttl")
+    unknown = [key for key in value if key not in known]
     if unknown and isinstance(value[unknown[0]], dict):
         raise TableError(f'quote the host: ["{name}.{unknown[0]}..."]')
     if unknown:
-        raise TableError(f"{name}: unknown key {unknown[0]!r}; expected id, backends or options")
+        raise TableError(f"{name}: unknown key {unknown[0]!r}; expected {', '.join(known[:-1])}")
     identifier, backends = value.get("id", name), value.get("backends", [])
-    options, ttl = value.get("options", {}), value.get("ttl")
+    ttl = value.get("ttl")
     if not isinstance(identifier, str):
         raise TableError(f"{name}: id: expected a text, found {identifier!r}")
     if not isinstance(backends, list) or not all(isinstance(url, str) for url in backends):
         raise TableError(f"{name}: backends: expected a list of URLs, found {backends!r}")
-    if not isinstance(options, dict):
-        raise TableError(f"{name}: options: expected a table, found {options!r}")
     if ttl is not None and (type(ttl) is not int or ttl <= 0):
         raise TableError(f"{name}: ttl: expected seconds, found {ttl!r}")
-    texts = {option: _option(name, option, setting) for option, setting in options.items()}
-    return Entry(identifier, tuple(backends), MappingProxyType(texts), ttl)
+    options, healthcheck = _settings(name, value, "options"), _settings(name, value, "healthcheck")
+    unknown = [key for key in healthcheck if key not in HEALTHCHECK]
+    if unknown:
+        raise TableError(f"{name}: healthcheck: unknown key {unknown[0]!r}; expected {HEALTHCHECK}")
+    return Entry(identifier, tuple(backends), options, healthcheck, ttl)
 
 
-def _option(name: str, option: str, setting: Any) -> str:
+def _settings(name: str, value: dict[str, Any], kind: str) -> Mapping[str, str]:
+    settings = value.get(kind, {})
+    if not isinstance(settings, dict):
+        raise TableError(f"{name}: {kind}: expected a table, found {settings!r}")
+    return MappingProxyType(
+        {key: _setting(f"{name}: {kind}.{key}", setting) for key, setting in settings.items()}
+    )
+
+
+def _setting(where: str, setting: Any) -> str:
     if isinstance(setting, bool):
         return "true" if setting else "false"
     if isinstance(setting, str | int | float):
         return str(setting)
-    raise TableError(f"{name}: options.{option}: expected a text or a number, found {setting!r}")
+    raise TableError(f"{where}: expected a text or a number, found {setting!r}")
 
 
 def _line_of(text: str, name: str, reason: str) -> int:
@@ -169,6 +185,8 @@ def as_json(entry: Entry) -> dict[str, Any]:
     value: dict[str, Any] = {"id": entry.identifier, "backends": list(entry.backends)}
     if entry.options:
         value["options"] = dict(entry.options)
+    if entry.healthcheck:
+        value["healthcheck"] = dict(entry.healthcheck)
     if entry.ttl is not None:
         value["ttl"] = entry.ttl
     return value
@@ -208,6 +226,8 @@ def _changed(old: Entry, new: Entry) -> str:
         parts.append(f"id {old.identifier} -> {new.identifier}")
     if old.options != new.options:
         parts.append(f"options {dict(old.options)} -> {dict(new.options)}")
+    if old.healthcheck != new.healthcheck:
+        parts.append(f"healthcheck {dict(old.healthcheck)} -> {dict(new.healthcheck)}")
     if old.ttl != new.ttl:
         parts.append(f"ttl {old.ttl} -> {new.ttl}")
     return " ".join(parts) or "the order of its backends"
