@@ -170,6 +170,10 @@ class Gateway:
             route = request.route = await self._routes.find(_normalised(request.host))
         return route
 
+    def elsewhere(self, request: Request, route: Route) -> bytes | None:
+        """The https URL that the client is sent to instead, None if it may stay."""
+        return self.https.elsewhere(route, request.host, request.target, request.ours)
+
     def admit(self, request: Request, route: Route) -> Awaitable[None] | None:
         """Let a request pass to the backends of its route; raises the ProxyError that answers it.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,15 +18,31 @@ from app.attempts import Attempt
 from app.client_watch import ClientWatch
 from app.errors import ProxyError, UpstreamError
 from app.gateway import Gateway
-from app.headers import field, has_body, request_headers, response_headers
+from app.headers import RawHeaders, field, has_body, request_headers, response_headers
 from app.https_policy import REDIRECT
 from app.request import Request
 from app.request_body import ClientLeft, RequestBody
 from app.routing import Backend, Route
+from app.upstream.answer import Answer
 from app.upstream.client import AnyAnswer, UpstreamClient
 
 PING, READY = b"__ping__", b"__ready__"
 """`Host` fields that ask about the proxy itself; `__ping__` is Hipache's."""
+STATES = frozenset({PING, READY})
+
+
+@dataclass(slots=True)
+class SoFar:
+    """What was done for a request before it got a task (app.express)."""
+
+    waiting: Awaitable[None] | None = None
+    """A guard's answer, still to come; then the route is found."""
+    attempt: Attempt[Any] | None = None
+    """The first one has begun."""
+    answer: Answer | None = None
+    """What `attempt` waits for, if its request was sent."""
+    failure: Exception | None = None
+    """It has failed already."""
 
 
 class HttpProxy:
@@ -37,13 +55,17 @@ class HttpProxy:
         self._retry_buffer = retry_buffer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self._gateway
-        if (host := field(scope["headers"], b"host")) in (PING, READY):
+        if (host := field(scope["headers"], b"host")) in STATES:
             await self._tell_state(host == PING, send)
             return
-        request = gateway.begin_scope(scope)
+        await self.go_on(self._gateway.begin_scope(scope), SoFar(), scope, receive, send)
+
+    async def go_on(
+        self, request: Request, so_far: SoFar, _: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a request that the gateway has begun, from where it is to its end."""
         try:
-            await self._serve(request, receive, send)
+            await self._serve(request, so_far, receive, send)
         except ProxyError as error:
             await self._explain(request, error, send)
         except ClientLeft:
@@ -59,9 +81,9 @@ class HttpProxy:
         finally:
             if request.connection is not None and request.connection.refused is not None:
                 request.record.broke_off(*request.connection.refused)
-            gateway.end(request)
+            self._gateway.end(request)
 
-    async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _serve(self, request: Request, so_far: SoFar, receive: Receive, send: Send) -> None:
         body: RequestBody | None = None
         if has_body(request.headers):
             body = RequestBody(receive, hold=self._retry_buffer)
@@ -75,18 +97,13 @@ class HttpProxy:
             else:
                 body.on_complete = watch.start
         try:
-            route = await self._gateway.find_route(request)
-            https = self._gateway.https
-            elsewhere = https.elsewhere(route, request.host, request.target, request.ours)
-            if elsewhere is not None:
-                await _redirect(request, elsewhere, send)
+            route = await self._admitted(request, so_far, send)
+            if route is None:
                 return
-            if (waiting := self._gateway.admit(request, route)) is not None:
-                await waiting
             content: RequestBody | bytes | None = body
             if body is not None and self._comes_at_once(request):
                 content = await body.whole()
-            attempt = await self._ask(request, route, content, body)
+            attempt = await self._ask(request, route, content, body, so_far)
             try:
                 await self._relay(request, attempt, send)
             finally:
@@ -98,23 +115,46 @@ class HttpProxy:
             if body is not None:
                 request.record.bytes_in = body.size
 
+    async def _admitted(self, request: Request, so_far: SoFar, send: Send) -> Route | None:
+        """The route, once the request may take it; None: its client was sent elsewhere."""
+        if so_far.failure is not None:
+            raise so_far.failure
+        if so_far.attempt is not None:
+            return so_far.attempt.route
+        if so_far.waiting is not None:
+            await so_far.waiting
+            return request.route
+        gateway = self._gateway
+        route = await gateway.find_route(request)
+        if (location := gateway.elsewhere(request, route)) is not None:
+            await _redirect(request, location, send)
+            return None
+        if (waiting := gateway.admit(request, route)) is not None:
+            await waiting
+        return route
+
     def _ask(
         self,
         request: Request,
         route: Route,
         content: RequestBody | bytes | None,
         body: RequestBody | None,
+        so_far: SoFar,
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from whichever backend gives one."""
         headers = request_headers(request.headers, request.ours)
         method, target, client = request.method, request.target, self._client
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
+            answer, so_far.answer = so_far.answer, None
+            if answer is not None:
+                return client.answered(backend, answer)
             return client.open(backend, method, target, headers, content)
 
         return self._gateway.attempts.first_answer(
-            request, route, open_answer, body_intact=lambda: body is None or body.replayable
-        )
+            request, route, open_answer,
+            body_intact=lambda: body is None or body.replayable, begun=so_far.attempt,
+        )  # fmt: skip
 
     def _comes_at_once(self, request: Request) -> bool:
         """Whether the body is so small that waiting for all of it beats streaming it."""
@@ -124,11 +164,7 @@ class HttpProxy:
     async def _relay(self, request: Request, attempt: Attempt[AnyAnswer], send: Send) -> None:
         """Pass the answer down at the client's pace."""
         record, answer = request.record, attempt.answer
-        headers = response_headers(answer.headers, answer.status)
-        self._gateway.attempts.answered(request, attempt, answer.status, headers)
-        self._gateway.https.insist(attempt.route, request.ours, headers)
-        record.status = answer.status
-        record.connect_time = answer.connect_time
+        headers = self.head_down(request, attempt, answer)
         await send({
             "type": "http.response.start",
             "status": answer.status,
@@ -147,6 +183,15 @@ class HttpProxy:
             self._gateway.attempts.broke_off(attempt, error)
             raise
         await send({"type": "http.response.body"})
+
+    def head_down(self, request: Request, attempt: Attempt[Any], answer: AnyAnswer) -> RawHeaders:
+        """The head's fields as the client gets them, once all who care about it were told."""
+        headers = response_headers(answer.headers, answer.status)
+        self._gateway.attempts.answered(request, attempt, answer.status, headers)
+        self._gateway.https.insist(attempt.route, request.ours, headers)
+        request.record.status = answer.status
+        request.record.connect_time = answer.connect_time
+        return headers
 
     async def _explain(self, request: Request, error: ProxyError, send: Send) -> None:
         """Our own page; but where the answer has begun, only a cut is honest."""

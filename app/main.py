@@ -28,6 +28,7 @@ from app.config.structs import Config
 from app.debug_fields import DebugFields
 from app.driver import parse_driver
 from app.errors import ConfigError
+from app.express import Express
 from app.garbage import rare_collections
 from app.gateway import Gateway
 from app.guards.gate import Gate
@@ -90,6 +91,13 @@ class Application(Starlette):
             app = cls(app, *args, **kwargs)
         return app
 
+    def goes_straight_to(self, endpoint: ASGIApp) -> bool:
+        """Whether nobody but ourselves stands between a request and `endpoint`."""
+        middleware: set[object] = {each.cls for each in self.user_middleware}
+        return (
+            middleware <= {Counting} and not self.router.routes and self.router.default is endpoint
+        )
+
     def _straight_on(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
             return self.router(scope, receive, send)
@@ -112,8 +120,9 @@ def create_app(
     endpoint = Endpoint()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        server = configure(Edge(Limits.of(config.server)))
+    async def lifespan(app: Application) -> AsyncIterator[None]:
+        edge = Edge(Limits.of(config.server))
+        server = configure(edge)
         if server is not None:
             install(server.config, config.server)
         if config.https.binds and not isinstance(server, Supervised):
@@ -140,6 +149,8 @@ def create_app(
             endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
             endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
+            if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
+                edge.express = Express(gateway, client, endpoint.http, counts.request).begin
             await stack.enter_async_context(_memory_watch(config, counts, server))
             yield
 

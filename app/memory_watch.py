@@ -43,9 +43,15 @@ class Counts:
         self.glance: Callable[[], None] = lambda: None
         """Called every GLANCE_EVERY requests."""
 
+    def request(self) -> None:
+        """Count one, and give the watch a glance now and then."""
+        self.requests += 1
+        if not self.requests % GLANCE_EVERY:
+            self.glance()
+
 
 class Counting:
-    """The ASGI middleware: counts, and gives the watch a glance now and then.
+    """The ASGI middleware that counts.
 
     It adds no coroutine of its own to the call: that alone would cost more
     than the counting.
@@ -60,9 +66,7 @@ class Counting:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         counts, kind = self._counts, scope["type"]
         if kind == "http":
-            counts.requests += 1
-            if not counts.requests % GLANCE_EVERY:
-                counts.glance()
+            counts.request()
         elif kind == "websocket":
             counts.web_sockets += 1
         return self._app(scope, receive, send)

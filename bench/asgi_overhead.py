@@ -2,6 +2,7 @@
 
 `python -m bench.asgi_overhead` runs both under a bare uvicorn, in one run, and
 prints the difference in CPU per request (`targets.py` says how much it may be).
+Beside them it runs the application as it is served: below ASGI where it can be.
 """
 
 from __future__ import annotations
@@ -15,6 +16,16 @@ from app import create_app
 from bench.__main__ import main
 from bench.proxies import Hipache
 from bench.sites import Site
+
+
+def on_starlette() -> ASGIApp:
+    """The application as it is; called through a function of ours, it is served by nothing else."""
+    app = create_app()
+
+    async def through_starlette(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return through_starlette
 
 
 def raw() -> ASGIApp:
@@ -41,9 +52,10 @@ class UnderUvicorn(Hipache):
         ]  # fmt: skip
 
 
-ON_STARLETTE = UnderUvicorn("on-starlette")
+BELOW_ASGI = UnderUvicorn("below-asgi")
+ON_STARLETTE = UnderUvicorn("on-starlette", factory="bench.asgi_overhead:on_starlette")
 RAW = UnderUvicorn("raw-asgi", factory="bench.asgi_overhead:raw")
 
 
 if __name__ == "__main__":
-    sys.exit(main(["--only", "small_get", *sys.argv[1:]], proxies=[ON_STARLETTE, RAW]))
+    sys.exit(main(["--only", "small_get", *sys.argv[1:]], proxies=[BELOW_ASGI, ON_STARLETTE, RAW]))

@@ -1,10 +1,10 @@
 """Instructions per small GET: the figure that a busy machine does not disturb.
 
-`python -m bench.instructions` runs Hipache (under a bare uvicorn, with and without
-Starlette) and uvicorn's own hello below valgrind, and counts what each executes in
-user space per request. The kernel's share is missing, so this compares two versions
-of one program, not two proxies: the same code gives the same figure within two
-percent, whatever else runs.
+`python -m bench.instructions` runs Hipache under a bare uvicorn (as it is, through
+ASGI, and without Starlette) and uvicorn's own hello below valgrind, and counts what
+each executes in user space per request. The kernel's share is missing, so this
+compares two versions of one program, not two proxies: the same code gives the same
+figure within two percent, whatever else runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import needs
-from bench.asgi_overhead import ON_STARLETTE, RAW
+from bench.asgi_overhead import BELOW_ASGI, ON_STARLETTE, RAW
 from bench.floor import UvicornHello
 from bench.proxies import Proxy
 from bench.rig import Running, rig
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m bench.instructions", description=__doc__)
     options.add_argument("--requests", type=int, default=3000)
     requests = options.parse_args(argv).requests
-    proxies: tuple[Proxy, ...] = (ON_STARLETTE, RAW, UvicornHello())
+    proxies: tuple[Proxy, ...] = (BELOW_ASGI, ON_STARLETTE, RAW, UvicornHello())
     needs.install({"nginx", "redis-server", "valgrind"})
     if gone := needs.missing({"nginx", "redis-server", "valgrind"}):
         print(f"needs {', '.join(sorted(gone))} on PATH", file=sys.stderr)

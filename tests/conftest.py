@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests import serving
 from tests.redis_servers import RedisServer
 
 # How long one example takes is the machine's business; pytest-timeout finds what hangs.
@@ -34,6 +35,12 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
     asyncio.run(server.start())
     yield server
     server.kill()
+
+
+@pytest.fixture(params=[False, True], ids=["below ASGI", "through ASGI"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a test twice: once as served, once with a middleware that keeps it in ASGI."""
+    monkeypatch.setattr(serving, "ASGI_ONLY", request.param)
 
 
 @pytest.fixture

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config.structs import Config, parse
 from app.main import create_app
 from tests.backends import ScriptedBackend
 from tests.edge.serving import Client
 from tests.redis_servers import RedisServer
+
+ASGI_ONLY = False
+"""For the tests that ask for `either_way`: those of them that are to go through ASGI."""
 
 
 def config_of(valkey: RedisServer, **server: Any) -> Config:
@@ -32,6 +37,7 @@ class Proxy:
 
     port: int
     valkey: RedisServer
+    app: Starlette | None = None
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
@@ -76,11 +82,33 @@ async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
         await task
 
 
+class PassingOn:
+    """A middleware such as a user adds: with it every request goes through ASGI."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 @asynccontextmanager
-async def proxying(valkey: RedisServer, **server: Any) -> AsyncIterator[Proxy]:
-    """A proxy with these keys of `server` in its configuration."""
-    async with serving(create_app(config_of(valkey, **server))) as port:
-        proxy = Proxy(port, valkey)
+async def proxying(
+    valkey: RedisServer,
+    *,
+    asgi: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    **server: Any,
+) -> AsyncIterator[Proxy]:
+    """A proxy with these keys of `server` in its configuration.
+
+    With `asgi` nothing goes below it. `options` are uvicorn's.
+    """
+    app = create_app(config_of(valkey, **server))
+    if asgi or ASGI_ONLY:
+        app.add_middleware(PassingOn)
+    async with serving(app, **options) as port:
+        proxy = Proxy(port, valkey, app)
         try:
             yield proxy
         finally:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from app.main import create_app
 from tests.backends import answer, answering, silent
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying, serving
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

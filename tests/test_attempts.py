@@ -13,6 +13,8 @@ from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
 from tests.test_http_failures import closed_port
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 CHUNKED = b"PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"

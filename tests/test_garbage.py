@@ -2,10 +2,14 @@
 
 import gc
 
+import pytest
+
 from app.garbage import THRESHOLDS, rare_collections
 from tests.backends import answer, answering
 from tests.redis_servers import RedisServer
 from tests.serving import proxying
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 async def test_a_served_request_leaves_no_cycle(valkey: RedisServer) -> None:

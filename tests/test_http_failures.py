@@ -14,6 +14,8 @@ from tests.backends import answer, answering, resetting, silent, truncating
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture
 async def proxy(valkey: RedisServer) -> AsyncIterator[Proxy]:

@@ -11,6 +11,8 @@ from tests.backends import Conversation, answer, answering, scripted, silent
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -249,6 +249,8 @@ class Connection(asyncio.Protocol):
         on its way.
         """
         self.edge.draining = True
+        if self.exchange is not None and self.exchange.direct is not None:
+            self.exchange.direct.hand_over()
         if self._state == HEAD:
             self.loop.call_later(self.edge.limits.drain_grace, self._close_idle)
 

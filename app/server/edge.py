@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from app.config.structs import ServerConfig
+    from app.server.exchange import Exchange
+    from app.server.request_head import RequestHead
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,8 @@ class Edge:
         self.sweep_interval = sweep_interval
         self.now = 0.0
         self.draining = False
+        self.express: Callable[[Exchange, RequestHead], bool] | None = None
+        """Takes a request without a body over, if the application is one that can do that."""
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the server ends; a stock one does not tell a connection that just comes in."""
         self.connections: set[Swept] = set()

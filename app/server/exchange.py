@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from app.server.half_close import CONTINUE
 from app.server.response import Message, Response
@@ -20,6 +20,16 @@ logger = logging.getLogger(__name__)
 
 UNREAD_LIMIT = 65536
 """Body bytes held for the application before reading pauses."""
+
+
+class Direct(Protocol):
+    """Serves an exchange that has no task."""
+
+    def leave(self) -> None:
+        """The client has gone."""
+
+    def hand_over(self) -> None:
+        """Give it a task, because somebody counts on those: the server is about to stop."""
 
 
 class Exchange(Response):
@@ -38,6 +48,7 @@ class Exchange(Response):
         "_waiter",
         "asks_debug",
         "body_complete",
+        "direct",
         "refused",
         "task",
     )
@@ -47,11 +58,17 @@ class Exchange(Response):
         self.asks_debug = request.asks_debug
         self.body_complete = request.length == 0
         self.task: asyncio.Task[None] | None = None
+        self.direct: Direct | None = None
         self.refused: tuple[int, str] | None = None
         self._body: list[bytes] = []
         self._buffered = 0  # bytes in _body; -1 once the application knows the end
         self._waiter: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], object] | None = None
+
+    def start(self, app: App, scope: Message) -> None:
+        """Call the application in a task."""
+        task = self.task = self.protocol.loop.create_task(self.run(app, scope))
+        self.protocol.tasks.add(task)
 
     async def run(self, app: App, scope: Message) -> None:
         """Call the application; see to it that the client gets an answer or sees a cut."""
@@ -120,6 +137,9 @@ class Exchange(Response):
         self._body.clear()
         self.wake()
         self.resume()
+        direct, self.direct = self.direct, None
+        if direct is not None:
+            direct.leave()
         callback, self._on_disconnect = self._on_disconnect, None
         if callback is not None:
             callback()

@@ -68,7 +68,7 @@ class HttpProtocol(Connection):
 
     # Heads.
 
-    def _take_head(self, data: bytes) -> None:
+    def _take_head(self, data: bytes, *, sent_ahead: bool = False) -> None:
         if self._buffer:
             data = self._buffer + data
         if data.startswith(b"\r\n"):
@@ -92,7 +92,7 @@ class HttpProtocol(Connection):
         rest = data[end + 4 :]
         self._buffer = b""
         if not (request.upgrade == b"websocket" and self._upgrade(request, rest)):
-            self._begin(request, rest)
+            self._begin(request, rest, sent_ahead=sent_ahead)
 
     def _wait_for_head(self, data: bytes) -> None:
         begins = bool(data) and not self._buffer
@@ -103,13 +103,18 @@ class HttpProtocol(Connection):
         check_size(data, len(data), limits.request_line, limits.head)
         check_beginning(data)
 
-    def _begin(self, request: RequestHead, rest: bytes) -> None:
+    def _begin(self, request: RequestHead, rest: bytes, *, sent_ahead: bool) -> None:
         self._requests += 1
         exchange = self.exchange = Exchange(self, request)
         if request.length == 0:
             self._state = WAIT
             self._buffer = rest
             self.deadline = NEVER
+            # What was sent ahead waits a turn, until the one before it is over for everybody.
+            express = self.edge.express
+            unhurried = sent_ahead or self.edge.draining
+            if express is not None and not unhurried and express(exchange, request):
+                return
         else:
             self._state = BODY
             self._received = 0
@@ -119,9 +124,7 @@ class HttpProtocol(Connection):
                 self._take_body(rest)
                 if self.exchange is None:
                     return  # refused
-        task = self.loop.create_task(exchange.run(self.app, self._scope(request, exchange)))
-        exchange.task = task
-        self.tasks.add(task)
+        exchange.start(self.app, self._scope(request, exchange))
 
     def _scope(self, request: RequestHead, exchange: Exchange) -> dict[str, Any]:
         """The ASGI scope; `hipache.target` has the target's exact bytes, an empty query too."""
@@ -250,7 +253,7 @@ class HttpProtocol(Connection):
             self.resume_reading()
         self.deadline = self.edge.after(self.edge.limits.keep_alive_timeout)
         if data:
-            self._take_head(data)
+            self._take_head(data, sent_ahead=True)
         if self._state == BODY and self._eof:
             self._close()  # the rest of its body will not come
         if self._state != HEAD:

@@ -98,15 +98,28 @@ class Response:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
+    def answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes, body: bytes
+    ) -> None:
+        """Send a whole response at once: what two messages to `send` would."""
+        self._build_head(status, headers, reason)
+        self._send_body(body, False)
+
     def _start(self, message: Message) -> None:
-        """Build the head. `reason` (bytes) is ours, not ASGI's: a backend's own phrase."""
-        status: int = message["status"]
+        """`reason` (bytes) is ours, not ASGI's: a backend's own phrase."""
+        self._build_head(message["status"], message.get("headers", ()), message.get("reason"))
+        self.protocol.loop.call_soon(self._flush_head)
+
+    def _build_head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
+    ) -> None:
+        """The head, held until the body or a flush."""
         if status < 200:
             raise RuntimeError(f"{status} is no final status")
         line = STATUS_LINES.get(status)
-        if line is None or "reason" in message:
-            line = status_line(status, message.get("reason", b""))
-        lines, length = self._fields(message.get("headers", ()))
+        if line is None or reason is not None:
+            line = status_line(status, reason or b"")
+        lines, length = self._fields(headers)
         if self._is_head or status in (204, 304):
             length = 0
         elif length < 0:
@@ -132,7 +145,6 @@ class Response:
         self._continue = False
         self.started = True
         self._head = head
-        self.protocol.loop.call_soon(self._flush_head)
 
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], int]:
         """The field lines without those that only we may write; Content-Length, or -1."""

@@ -14,7 +14,7 @@ from app.policies.destinations import parse_deny_list
 from app.routing import Backend
 from app.upstream.answer import Answer
 from app.upstream.backend_tls import context_source
-from app.upstream.connection import NEVER
+from app.upstream.connection import NEVER, Connection
 from app.upstream.destinations import Bound, Destinations
 from app.upstream.dialling import connect
 from app.upstream.framing import RawHeaders
@@ -76,6 +76,29 @@ class UpstreamClient(httpx.AsyncClient):
         if isinstance(response, Response):
             return response.answer
         return ForeignAnswer(response)
+
+    def send_now(
+        self,
+        backend: Backend,
+        method: bytes,
+        target: bytes,
+        headers: RawHeaders,
+        answer_on: Callable[[Connection], Answer],
+    ) -> bool:
+        """Send a request without a body, if that needs no waiting; else `open` will do it.
+
+        The Answer is what `answer_on` makes for the connection. Raises ValueError.
+        """
+        transport = self._transport_for_url(ANYWHERE)
+        if not isinstance(transport, Transport):
+            return False
+        return transport.send_now(backend, method, target, headers, answer_on)
+
+    async def answered(self, backend: Backend, answer: Answer) -> Answer:
+        """`answer`, which `send_now` began, once its head is there. Raises UpstreamError."""
+        transport = self._transport
+        assert isinstance(transport, Transport)
+        return await transport.answered(backend, answer)
 
     async def dial(self, backend: Backend, factory: Callable[[], P]) -> P:
         """A connection of its own to `backend`, outside the pools: for what becomes a WebSocket.

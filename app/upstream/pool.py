@@ -259,6 +259,10 @@ class Pools:
                 self._next_sweep()
         return pool
 
+    def find(self, origin: Origin) -> Pool | None:
+        """The pool of `origin`, if that is in use."""
+        return self._pools.get(origin)
+
     def __iter__(self) -> Iterator[Pool]:
         return iter(tuple(self._pools.values()))
 

@@ -11,18 +11,27 @@ from typing import Any
 import httpx
 
 from app.errors import RequestBodyMismatch, UpstreamError, UpstreamStale
+from app.health import IDEMPOTENT
 from app.routing import DEFAULT_PORTS, Backend
 from app.upstream.answer import Answer
+from app.upstream.connection import Connection
 from app.upstream.destinations import Destinations
 from app.upstream.framing import RawHeaders
-from app.upstream.pool import Limits, Pools
-
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-"""RFC 9110 §9.2.2. Others can not be sent again, so their connection is looked at twice."""
+from app.upstream.pool import Limits, Pool, Pools
 
 LF = 10
 
 Body = AsyncIterable[bytes] | bytes | None
+
+
+def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
+    """Request line and fields. Raises ValueError if they would not stay what they are."""
+    line = method + b" " + target + b" HTTP/1.1"
+    head = b"\r\n".join([line, *map(b": ".join, headers), b"", b""])
+    # A line break or a space in a name, value or target would make another request of it.
+    if head.count(LF) != len(headers) + 2 or b" " in target:
+        raise ValueError("a line break or space where the request must have none")
+    return head
 
 
 class Upload(httpx.AsyncByteStream):
@@ -73,13 +82,7 @@ class Request(httpx.Request):
 
     def head(self) -> bytes:
         """Request line and fields. Raises ValueError if they would not stay what they are."""
-        headers, target = self.raw_headers, self.target
-        line = self.raw_method + b" " + target + b" HTTP/1.1"
-        head = b"\r\n".join([line, *map(b": ".join, headers), b"", b""])
-        # A line break or a space in a name, value or target would make another request of it.
-        if head.count(LF) != len(headers) + 2 or b" " in target:
-            raise ValueError("a line break or space where the request must have none")
-        return head
+        return request_head(self.raw_method, self.target, self.raw_headers)
 
     @cached_property
     def method(self) -> str:  # type: ignore[override]
@@ -166,29 +169,67 @@ class Transport(httpx.AsyncBaseTransport):
                 upload = body
         method = request.raw_method
         pool = self.pools.of(request.backend.origin)
-        checked = method not in IDEMPOTENT
+        checked = _looked_at_twice(method)
         connection = pool.take(checked=checked) or await pool.wait(checked=checked)
         answer = Answer(connection)
         connection.begin(answer, data, to_head=method == b"HEAD", upload=upload is not None)
         if upload is not None:
             answer.send_body(upload, length)
         try:
-            await answer.head
-        except asyncio.CancelledError:
-            answer.abandon()
-            raise
-        except UpstreamError as error:
-            if isinstance(error, UpstreamStale):
-                pool.drop_closed()
-            answer.abandon()
+            await _headed(answer, pool)
+        except UpstreamError:
             raise
         except Exception as failure:
             request.failure = failure
             raise
         return Response(answer)
 
+    def send_now(
+        self,
+        backend: Backend,
+        method: bytes,
+        target: bytes,
+        headers: RawHeaders,
+        answer_on: Callable[[Connection], Answer],
+    ) -> bool:
+        """Send a request without a body, if a kept connection is free.
+
+        Its Answer is the one that `answer_on` makes. Raises ValueError as `request_head` does.
+        """
+        head = request_head(method, target, headers)
+        pool = self.pools.find(backend.origin)
+        connection = pool.take(checked=_looked_at_twice(method)) if pool is not None else None
+        if connection is None:
+            return False
+        connection.begin(answer_on(connection), head, to_head=method == b"HEAD", upload=False)
+        return True
+
+    async def answered(self, backend: Backend, answer: Answer) -> Answer:
+        """`answer`, once its head is there; `send_now` began it. Raises UpstreamError."""
+        await _headed(answer, self.pools.find(backend.origin))
+        return answer
+
     async def aclose(self) -> None:
         self.pools.close()
+
+
+def _looked_at_twice(method: bytes) -> bool:
+    """Whether the kernel is asked about the connection: this can not be sent again."""
+    return method not in IDEMPOTENT
+
+
+async def _headed(answer: Answer, pool: Pool | None) -> None:
+    """Wait for the head; whatever comes instead, nothing is left behind."""
+    try:
+        await answer.head
+    except asyncio.CancelledError:
+        answer.abandon()
+        raise
+    except UpstreamError as error:
+        if isinstance(error, UpstreamStale) and pool is not None:
+            pool.drop_closed()
+        answer.abandon()
+        raise
 
 
 def _length(headers: RawHeaders) -> int | None:

@@ -1,0 +1,160 @@
+"""The way below ASGI: an ordinary request is served inside the event loop's own reads.
+
+No task, no future, no scope and no message: they are half of what a small request
+costs. The functions called are those of the way above (`HttpProxy`), in the same
+order. Whatever is not ordinary is handed over to it, with what was done so far: a
+route that memory does not have, a guard that has to ask, no kept connection to the
+backend, an answer in pieces or none, a worker that drains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from app.attempts import Attempt
+from app.gateway import Gateway
+from app.headers import RawHeaders, request_headers
+from app.http_proxy import STATES, HttpProxy, SoFar
+from app.request import Request
+from app.server.exchange import Exchange
+from app.server.request_head import RequestHead
+from app.upstream.answer import Answer
+from app.upstream.client import UpstreamClient
+from app.upstream.connection import Connection
+
+
+class Express:
+    """What the application offers to our own server, where it is equal in effect."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        client: UpstreamClient,
+        http: HttpProxy,
+        count: Callable[[], None],
+    ) -> None:
+        """`count` is told of each request, as the middleware is of the others."""
+        self.gateway = gateway
+        self.attempts = gateway.attempts
+        self.http = http
+        self._client = client
+        self._count = count
+
+    def begin(self, exchange: Exchange, head: RequestHead) -> bool:
+        """Take a request without a body over; False, with nothing done, if it is no ordinary one.
+
+        An Exchange that was taken has a task, or a Journey in `direct`.
+        """
+        protocol = exchange.protocol
+        request = Request(
+            head.method, head.target, head.headers, protocol.client, protocol.scheme,
+            "1.1" if head.http11 else "1.0", exchange,
+        )  # fmt: skip
+        if request.host in STATES:
+            return False
+        self._count()
+        self.gateway.begin(request, protocol.server, protocol.client_subject)
+        try:
+            so_far = self._set_off(exchange, request)
+        except Exception as failure:  # whoever answers requests that fail is the other way
+            so_far = SoFar(failure=failure)
+        if so_far is not None:
+            self.hand_over(exchange, request, so_far)
+        return True
+
+    def _set_off(self, exchange: Exchange, request: Request) -> SoFar | None:
+        """Send the request to its backend; else what was done before something has to wait."""
+        gateway = self.gateway
+        route = gateway.known_route(request)
+        if route is None or gateway.elsewhere(request, route) is not None:
+            return SoFar()
+        if (waiting := gateway.admit(request, route)) is not None:
+            return SoFar(waiting=waiting)
+        headers = request_headers(request.headers, request.ours)
+        attempt: Attempt[Any] = self.attempts.begin(request, route)
+        try:
+            sent = self._client.send_now(
+                attempt.backend, request.method, request.target, headers,
+                partial(Journey, self, exchange, request, attempt),
+            )  # fmt: skip
+        except BaseException:
+            self.attempts.finished(attempt)
+            raise
+        return None if sent else SoFar(attempt=attempt)
+
+    def hand_over(self, exchange: Exchange, request: Request, so_far: SoFar) -> None:
+        """Go on in a task, as every request does under another server."""
+        exchange.direct = None
+        exchange.start(partial(self.http.go_on, request, so_far), {})
+        request.task = exchange.task
+
+
+class Journey(Answer):
+    """A request on its way without a task, until its answer comes or it is handed over."""
+
+    __slots__ = ("_attempt", "_exchange", "_express", "_request")
+
+    def __init__(
+        self,
+        express: Express,
+        exchange: Exchange,
+        request: Request,
+        attempt: Attempt[Any],
+        connection: Connection,
+    ) -> None:
+        super().__init__(connection)
+        self._express = express
+        self._exchange: Exchange | None = exchange
+        self._request = request
+        self._attempt = attempt
+        exchange.direct = self
+
+    # -- connection.Receiver
+
+    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            super().on_whole(status, reason, headers, body)
+            return
+        self._connection = exchange.direct = None
+        express, request, attempt = self._express, self._request, self._attempt
+        try:
+            try:
+                self.status, self.headers = status, headers
+                express.attempts.head_came(request, attempt)
+                fields = express.http.head_down(request, attempt, self)
+            finally:
+                express.attempts.finished(attempt)
+            request.record.bytes_out = len(body)
+            exchange.answer(status, fields, reason, body)
+        except Exception as failure:
+            express.hand_over(exchange, request, SoFar(failure=failure))
+        else:
+            express.gateway.end(request)
+
+    def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
+        super().on_head(status, reason, headers)
+        self.hand_over()
+
+    def on_lost(self, error: BaseException) -> None:
+        super().on_lost(error)
+        self.hand_over()
+
+    # -- exchange.Direct
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self._exchange = None
+        self._request.client_left = True
+        self.abandon()
+        self._express.attempts.finished(self._attempt)
+        self._express.gateway.end(self._request)
+
+    def hand_over(self) -> None:
+        """Something has to wait: go on in a task, and be an Answer like any other."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            so_far = SoFar(attempt=self._attempt, answer=self)
+            self._express.hand_over(exchange, self._request, so_far)
