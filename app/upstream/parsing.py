@@ -106,7 +106,8 @@ class AnswerParser:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name.lower(), value))
+        # httptools leaves the white space behind a value to us (RFC 9112 §5.1).
+        self._fields.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.status = self._http.get_status_code()

@@ -191,7 +191,7 @@ class Handshake(asyncio.Protocol):
         self.reason += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
