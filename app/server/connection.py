@@ -207,10 +207,12 @@ class Connection(asyncio.Protocol):
 
     # Ends.
 
-    def answer_and_close(self, status: int, text: str, fields: bytes = b"") -> None:
+    def answer_and_close(
+        self, status: int, text: str, fields: bytes = b"", *, to_head: bool = False
+    ) -> None:
         """Answer without the application, and close once the client can have read it."""
         self.exchange = None
-        self.transport.write(plain_response(status, text, fields))
+        self.transport.write(plain_response(status, text, fields, to_head=to_head))
         self._close(linger=True)
 
     def cut(self, *, close_delimited: bool) -> None:

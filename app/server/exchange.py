@@ -99,7 +99,7 @@ class Exchange(Response):
             self.cut()
         else:
             self.started = self.complete = True
-            self.protocol.answer_and_close(status, text)
+            self.protocol.answer_and_close(status, text, to_head=self.to_head)
 
     def cut(self) -> None:
         """Break the answer off so that the client sees it; for the application it has left."""

@@ -21,7 +21,13 @@ from app.server.connection import (
 from app.server.exchange import Exchange
 from app.server.refusal import Refusal
 from app.server.request_body import ChunkedBody, LengthBody
-from app.server.request_head import RequestHead, check_beginning, check_size, parse_head
+from app.server.request_head import (
+    EMPTY_LINES,
+    RequestHead,
+    check_beginning,
+    check_size,
+    parse_head,
+)
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -71,8 +77,8 @@ class HttpProtocol(Connection):
     def _take_head(self, data: bytes, *, sent_ahead: bool = False) -> None:
         if self._buffer:
             data = self._buffer + data
-        if data.startswith(b"\r\n"):
-            data = data[2:]  # some clients end a body with one (RFC 9112 §2.2)
+        if data.startswith(b"\r\n"):  # some clients end a body with one (RFC 9112 §2.2)
+            data = data[EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr]
         limits = self.edge.limits
         end = data.find(b"\r\n\r\n")
         try:
@@ -87,7 +93,7 @@ class HttpProtocol(Connection):
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, to_head=data.startswith(b"HEAD "))
             return
         rest = data[end + 4 :]
         self._buffer = b""
@@ -263,14 +269,15 @@ class HttpProtocol(Connection):
         elif self.edge.draining:
             self.shutdown()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, *, to_head: bool = False) -> None:
         """Answer what is no legal request, or cut the answer that runs; either way the last."""
         logger.debug("refused client=%s status=%d %s", self._address, refusal.status, refusal)
         self.edge.count_refusal(refusal.status)
         exchange = self.exchange
         if exchange is None or not exchange.started:
             fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
-            self.answer_and_close(refusal.status, str(refusal), fields)
+            to_head = to_head or (exchange is not None and exchange.to_head)
+            self.answer_and_close(refusal.status, str(refusal), fields, to_head=to_head)
         else:
             self.cut(close_delimited=exchange.close_delimited)
         if exchange is not None:

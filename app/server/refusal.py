@@ -32,10 +32,13 @@ def status_line(status: int, reason: bytes = b"") -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
-def plain_response(status: int, text: str, fields: bytes = b"") -> bytes:
-    """A whole closing response in plain text; `fields` are extra lines, each with its CRLF."""
+def plain_response(status: int, text: str, fields: bytes = b"", *, to_head: bool = False) -> bytes:
+    """A whole closing response in plain text; `fields` are extra lines, each with its CRLF.
+
+    `to_head`: to a HEAD request, so without the body (RFC 9110 §9.3.2).
+    """
     body = b"%d %b\n" % (status, text.encode("ascii", "replace"))
     return (
         b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
         b"cache-control: no-store\r\n%bconnection: close\r\n\r\n%b"
-    ) % (status_line(status), len(body), fields, body)
+    ) % (status_line(status), len(body), fields, b"" if to_head else body)

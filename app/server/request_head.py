@@ -22,6 +22,7 @@ _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _DISGUISED = (b"content_length", b"transfer_encoding")
 _MAX_LENGTH_DIGITS = 18  # below 2**63, so no parser behind us overflows
 
+EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 
 

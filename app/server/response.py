@@ -33,7 +33,6 @@ class Response:
         "_continue",
         "_drained",
         "_head",
-        "_is_head",
         "_left",
         "complete",
         "disconnected",
@@ -42,6 +41,7 @@ class Response:
         "last_by_request",
         "protocol",
         "started",
+        "to_head",
         "transport",
     )
 
@@ -54,7 +54,7 @@ class Response:
         self.started = False
         self.complete = False
         self.disconnected = False
-        self._is_head = request.method == b"HEAD"
+        self.to_head = request.method == b"HEAD"
         self._continue = request.expects_continue
         self._head = b""  # held for one turn of the loop, to leave with the body
         self._chunked = False
@@ -120,7 +120,7 @@ class Response:
         if line is None or reason is not None:
             line = status_line(status, reason or b"")
         lines, length = self._fields(headers)
-        if self._is_head or status in (204, 304):
+        if self.to_head or status in (204, 304):
             length = 0
         elif length < 0:
             if self.http11:
@@ -185,7 +185,7 @@ class Response:
 
     def _measured(self, body: bytes, more: bool) -> bytes:
         """Count against Content-Length; a HEAD's body is dropped."""
-        if self._is_head:
+        if self.to_head:
             return b""
         left = self._left - len(body)
         if left < 0:
