@@ -22,7 +22,8 @@ MESSAGE_COST = 256
 """Bytes that an unread message counts for beside its own, however small it is."""
 
 _CLOSE = 0x8
-_LONGEST_CONTROL = 2 + 4 + 125
+_LONGEST_PAYLOAD = 125
+_LONGEST_CONTROL = 2 + 4 + _LONGEST_PAYLOAD
 
 
 class FrameTracker:
@@ -111,10 +112,10 @@ class FrameTracker:
 
 
 def _close_code(frame: bytes) -> int:
-    """The code in a whole close frame, masked or not."""
+    """The code in a whole close frame, masked or not; a longer one than there may be has none."""
     masked = frame[1] & 0x80
     length = frame[1] & 0x7F
-    if length < 2:
+    if not 2 <= length <= _LONGEST_PAYLOAD:
         return NO_CODE
     if not masked:
         return int.from_bytes(frame[2:4], "big")

@@ -74,7 +74,7 @@ class Relay:
             await self._pump()
             if not self.closed_by:
                 await self._say_goodbye()
-            await self.leg.closed
+            await asyncio.shield(self.leg.closed)
         finally:
             if watch is not None:
                 watch.stop()
@@ -146,7 +146,7 @@ class Relay:
         try:
             async with asyncio.timeout(LAST_WORDS):
                 await self._to_client({"type": "websocket.close", "code": code})
-                await self.leg.closed
+                await asyncio.shield(self.leg.closed)  # else the timeout would cancel it
         except TimeoutError:
             self.leg.abort()
 
