@@ -4,6 +4,10 @@
 # make bench  what a request costs, beside nginx and others (a quick look:
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
 # make compare-conformance   who holds what of the table of requests: ours, nginx, haproxy
+# make fuzz   hostile bytes for everything that reads bytes, for an hour
+#             (MINUTES=10 for less; what was learnt is kept in .fuzz and gone on from)
+# make soak   three million requests of every kind through one worker
+#             (REQUESTS=100000 for less)
 # make autobahn   Autobahn's WebSocket cases, directly and through the proxy
 #             (an hour; some of them: make autobahn CASES=1.*,7.*; MESSAGES=100
 #             sends 100 messages in a case of compression, where Autobahn has 1,000)
@@ -11,7 +15,7 @@
 
 BIN := .venv/bin
 
-.PHONY: run test test-long lint bench autobahn compare-conformance clean
+.PHONY: run test test-long lint bench fuzz soak autobahn compare-conformance clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -35,6 +39,12 @@ bench: .venv/bench.installed
 compare-conformance: .venv/test.installed
 	$(BIN)/python -m tests.conformance.compare
 
+fuzz: .venv/fuzz.installed
+	$(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES))
+
+soak: .venv/test.installed
+	$(BIN)/python -m bench.soak $(if $(REQUESTS),--requests $(REQUESTS))
+
 autobahn: .venv/test.installed
 	$(BIN)/python -m tests.websocket.autobahn '$(CASES)' $(MESSAGES)
 
@@ -44,6 +54,7 @@ clean:
 .venv/run.installed: EXTRAS := embedded
 .venv/test.installed: EXTRAS := embedded,test
 .venv/bench.installed: EXTRAS := bench
+.venv/fuzz.installed: EXTRAS := test,fuzz
 .venv/%.installed: pyproject.toml | $(BIN)/pip
 	@echo "Installing into .venv ($(EXTRAS)) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'

@@ -1,0 +1,1 @@
+"""What is fuzzed: each module a target with `SEEDS` and `check(data)`."""
