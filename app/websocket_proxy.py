@@ -2,7 +2,12 @@
 
 The backend is reached before the client is accepted: what it chose or refused
 reaches the client as it is. Then either a tunnel carries the bytes (under our
-own protocol class) or a relay the messages (under any ASGI server).
+own protocol class) or a relay the messages (under any ASGI server):
+
+              the client's side             the session     the backend's side
+    handshake server/websocket_protocol     this module     upstream/websocket_handshake, _offer
+    tunnel    server/tunnel_leg             server/tunnel   server/tunnel_leg
+    relay     server/websocket_messages     websocket_relay upstream/relay_leg
 """
 
 from __future__ import annotations
@@ -23,9 +28,9 @@ from app.headers import RawHeaders, request_headers, response_headers
 from app.request import Request
 from app.server.tunnel import Tunnel
 from app.server.websocket_protocol import TUNNEL
-from app.upstream.websocket import Dial, Refusal, Switched, switch
+from app.upstream.relay_leg import RelayLeg
+from app.upstream.websocket_handshake import Dial, Refusal, Switched, switch
 from app.upstream.websocket_offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
-from app.upstream.websocket_relay import RelayLeg
 from app.websocket_frames import LAST_WORDS, SERVICE_RESTART
 from app.websocket_relay import Relay
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive, Send
 
 from app.idle_watch import IdleWatch
-from app.upstream.websocket_relay import RelayLeg
+from app.upstream.relay_leg import RelayLeg
 from app.websocket_frames import (
     ABNORMAL,
     GOING_AWAY,
