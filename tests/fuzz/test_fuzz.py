@@ -54,7 +54,7 @@ FOUND = [
                  id="a refusal of a HEAD's body had one"),
     pytest.param("requests", b"\r\n\r\n__ping__\xff",
                  id="empty lines were skipped by how they were split"),
-    pytest.param("answers", b"\0HTTP/1.1 200 OK\r\nContent-Length: 2 \r\n\r\nok",
+    pytest.param("answers", b"\0\0HTTP/1.1 200 OK\r\nContent-Length: 2 \r\n\r\nok",
                  id="a space behind an answer's length was a 500"),
     pytest.param("tunnel", b"\0\x88~\x81\xfe\x00\x05\x02\xeaa}d",
                  id="the code of too long a close frame was read from its length"),

@@ -74,8 +74,14 @@ class AnyHost(FixedRoutes):
 class World:
     """One worker, started as uvicorn starts it, that lives for all cases."""
 
-    def __init__(self, backend: Callable[[], asyncio.Protocol], **keys: Any) -> None:
-        """`backend` makes the other end of a connection to a backend; `keys` are of `server`."""
+    def __init__(
+        self, backend: Callable[[], asyncio.Protocol], *, keep: bool = False, **keys: Any
+    ) -> None:
+        """`backend` makes the other end of a connection to a backend; `keys` are of `server`.
+
+        `keep`: the proxy's idle connections to it live on from case to case.
+        """
+        self.keep = keep
         self.loop = MemoryLoop()
         self.backend = backend
         self.backends: list[Transport] = []
@@ -141,8 +147,9 @@ class World:
                 result = await case
         except TimeoutError:
             raise Finding("\n".join(["no end", *self.complaints.found])) from None
-        for transport in self.backends:
-            transport.abort()
+        if not self.keep:
+            for transport in self.backends:
+                transport.abort()
         self.backends.clear()
         await self.loop.settle()
         left = self.gateway.in_flight, len(self.edge.connections)
@@ -169,6 +176,17 @@ class World:
         await client.ended
         await self.loop.settle()
         return client
+
+    async def leave(self, pieces: list[bytes], *, after: float) -> None:
+        """A client that resets its connection, whatever has come so far."""
+        client = self.connect()
+        for piece in pieces:
+            client.transport.write(piece)
+            await self.loop.settle()
+        await asyncio.sleep(after)
+        client.transport.socket.resets = True
+        client.transport.abort()
+        await self.loop.settle()
 
 
 def split(data: bytes, seed: int) -> list[bytes]:

@@ -1,6 +1,8 @@
 """A backend's bytes through the whole proxy, to a client whose parser is h11.
 
-The first byte says how they are split, how they end and what was asked. What looks whole
+The first byte says how they are split, how they end and what was asked, the second whether
+on a connection that has served before, which is the way below ASGI, and when the client
+leaves without waiting for its answer. What looks whole
 at the client is whole in the backend's bytes, by h11's reading, and the same; what does not
 is a 502 or 504 of ours or visibly cut; and there is one answer to one request.
 """
@@ -16,6 +18,7 @@ import h11
 from tests.fuzz.strict import Answer, answers_in
 from tests.fuzz.world import Client, Finding, World, split
 
+FIRST = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst"
 OK = b"HTTP/1.1 200 OK\r\n"
 ANSWERS = [
     OK + b"Content-Length: 5\r\n\r\nhello",
@@ -47,8 +50,9 @@ ANSWERS = [
     b"\r\n" + OK + b"\r\n",
     b"",
 ]  # fmt: skip
-SEEDS = [bytes([n * 11 % 256]) + answer for n, answer in enumerate(ANSWERS)]
-SEEDS += [b"\0" + answer for answer in ANSWERS]
+SEEDS = [bytes([n * 11 % 256, n]) + answer for n, answer in enumerate(ANSWERS)]
+SEEDS += [b"\0\1" + answer for answer in ANSWERS]
+SEEDS += [bytes([n * 37 % 256, n * 16 + 1]) + ANSWERS[n % 3] for n in range(1, 16)]
 TOKENS = [
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", OK, b"HTTP/1.1 ",
     b"HTTP/1.0 ",
@@ -72,8 +76,13 @@ class Backend(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        if self.data.endswith(b"\r\n\r\n"):
-            self.data = b""
+        if not self.data.endswith(b"\r\n\r\n"):
+            return
+        target = self.data.split(b" ")[1]
+        self.data = b""
+        if target == b"/first":
+            self.transport.write(FIRST)
+        else:
             self.side.send(self.transport)
 
 
@@ -106,14 +115,23 @@ def side() -> _Side:
 
 
 def check(data: bytes) -> None:
-    if not data:
+    if len(data) < 2:
         return
-    first, data = data[0], data[1:]
+    first, kept, leaves, data = data[0], data[1] & 1, data[1] >> 4, data[2:]
     method, end, cut = (b"GET", b"HEAD")[first & 1], first >> 1 & 3, first >> 3
     here = side()
     here.pieces, here.end = split(data, cut), end
-    request = b"%b / HTTP/1.%d\r\nHost: a\r\n\r\n" % (method, 0 if first & 0xC0 == 0xC0 else 1)
-    client: Client = here.world.run(here.world.talk([request]))
+    asked = [b"%b / HTTP/1.%d\r\nHost: a\r\n\r\n" % (method, 0 if first & 0xC0 == 0xC0 else 1)]
+    if kept:
+        asked.insert(0, b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+    if leaves:
+        here.world.run(here.world.leave(asked, after=leaves * 0.0007))
+        return
+    client: Client = here.world.run(here.world.talk(asked))
+    if kept:
+        if not client.got.startswith(FIRST[:17]):
+            raise Finding(f"the client got {client.got!r}")
+        client.got = client.got.partition(b"first")[2]
     judge(client, data, method, sent_closed=end in (0, 2))
 
 

@@ -87,7 +87,8 @@ class _Side:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.faults: list[str] = []
-        self.world = World(lambda: Backend(self.seen, self.faults))
+        # Kept connections are what the way below ASGI needs.
+        self.world = World(lambda: Backend(self.seen, self.faults), keep=True)
 
     def outcome(self, pieces: list[bytes]) -> tuple[Client, list[Seen]]:
         self.seen.clear()
