@@ -40,7 +40,21 @@ FORWARDED = frozenset({
 })  # fmt: skip
 """Fields that say who the client is: always ours, whatever the client sent."""
 
-_NOT_PASSED_ON = HOP_BY_HOP | FORWARDED | {b"x-debug"}
+
+def _spellings(name: bytes) -> set[bytes]:
+    """A name and how it looks the same to backends in CGI's tradition (RFC 3875 §4.1.18).
+
+    >>> sorted(_spellings(b"x-a"))
+    [b'x-a', b'x_a']
+    """
+    first, *others = name.split(b"-")
+    found = {first}
+    for part in others:
+        found = {begun + mark + part for begun in found for mark in (b"-", b"_")}
+    return found
+
+
+_NOT_PASSED_ON = HOP_BY_HOP.union({b"x-debug"}, *map(_spellings, FORWARDED))
 
 # Naming these in `Connection` would take the framing, the route or the
 # credentials out of a request on its way: such a request is passed on with them.

@@ -23,6 +23,16 @@ def test_hop_by_hop_fields_stop_in_both_directions(name: bytes) -> None:
     assert kept == [b"a", b"b"] + ([name] if name == b"transfer-encoding" else [])
 
 
+@pytest.mark.parametrize("name", [b"x_real_ip", b"x-forwarded_for", b"x_client_cert_subject"])
+def test_a_client_can_not_say_who_it_is_with_underscores(name: bytes) -> None:
+    """CGI and WSGI read X_Real_IP and X-Real-IP as the same variable."""
+    ours = [(b"x-real-ip", b"1.1.1.1")]
+    assert request_headers([(name, b"6.6.6.6"), (b"x_other", b"1")], ours) == [
+        (b"x_other", b"1"),
+        *ours,
+    ]
+
+
 @pytest.mark.parametrize("value", [b"x-secret", b"close, X-Secret", b"keep-alive,x-secret ,"])
 def test_what_connection_names_stops_here(value: bytes) -> None:
     fields = [(b"connection", value), (b"x-secret", b"1"), (b"x-other", b"2")]
