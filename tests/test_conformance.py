@@ -12,11 +12,12 @@ import pytest
 
 from tests.conformance.backend import Observer, observing
 from tests.conformance.case import Case, run
+from tests.conformance.forwarding import forwarding_cases
 from tests.conformance.framing import framing_cases
 from tests.conformance.requests import request_cases
 from tests.processes import serve
 
-CASES = [*request_cases(), *framing_cases()]
+CASES = [*request_cases(), *framing_cases(), *forwarding_cases()]
 
 
 @pytest.fixture(scope="module")

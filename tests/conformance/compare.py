@@ -19,9 +19,11 @@ from pathlib import Path
 
 from tests.conformance.backend import Observer, observing
 from tests.conformance.case import run
-from tests.conformance.framing import framing_cases
-from tests.conformance.requests import request_cases
+from tests.conformance.forwarding import FORWARDING
+from tests.conformance.framing import FRAMING
+from tests.conformance.requests import REQUESTS
 
+GROUPS = (*REQUESTS, *FRAMING, *FORWARDING)
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
 events {{}}
@@ -101,7 +103,7 @@ def verdicts(name: str, observer: Observer) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         command = commands(Path(folder), port, observer.port)[name]
         with started(command, port):
-            cases = [*request_cases(), *framing_cases()]
+            cases = [case for group in GROUPS for case in group()]
             return {case.name: run(case, ("127.0.0.1", port), observer.take) for case in cases}
 
 
@@ -113,10 +115,11 @@ def main() -> None:
         wrong = {name: table[case] for name, table in tables.items() if table[case]}
         for name, verdict in wrong.items():
             print(f"{case}\n    {name}: {verdict[:120]}")
-    print()
-    for name, table in tables.items():
-        held = sum(not verdict for verdict in table.values())
-        print(f"{name:10} holds {held} of {len(table)}")
+    print(f"\n{'':16}{'cases':>7}", *(f"{name:>9}" for name in names))
+    groups = {group.__name__: [case.name for case in group()] for group in GROUPS}
+    for group, cases in (groups | {"all": list(tables[names[0]])}).items():
+        held = [sum(not table[case] for case in cases) for table in tables.values()]
+        print(f"{group:16}{len(cases):>7}", *(f"{count:>9}" for count in held))
 
 
 if __name__ == "__main__":

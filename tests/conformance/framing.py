@@ -280,6 +280,8 @@ def smuggling() -> Iterator[Case]:
     )
 
 
+FRAMING = (lengths, codings, chunks, trailers, smuggling)
+
+
 def framing_cases() -> list[Case]:
-    groups = (lengths, codings, chunks, trailers, smuggling)
-    return [case for group in groups for case in group()]
+    return [case for group in FRAMING for case in group()]

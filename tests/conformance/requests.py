@@ -432,9 +432,11 @@ def persistence() -> Iterator[Case]:
     )
 
 
+REQUESTS = (
+    request_lines, methods, targets, absolute_forms, hosts, field_syntax, limits, expectations,
+    persistence,
+)  # fmt: skip
+
+
 def request_cases() -> list[Case]:
-    groups = (
-        request_lines, methods, targets, absolute_forms, hosts, field_syntax, limits, expectations,
-        persistence,
-    )  # fmt: skip
-    return [case for group in groups for case in group()]
+    return [case for group in REQUESTS for case in group()]
