@@ -12,8 +12,9 @@ from app.balancing import Balancer
 from app.debug_fields import DebugFields
 from app.errors import UpstreamError, UpstreamStale
 from app.headers import RawHeaders
-from app.health import RetryBudget, may_retry
+from app.health import RetryBudget, may_retry, outcome_of
 from app.health_reports import HealthReports
+from app.metrics.counters import Counters
 from app.request import Request
 from app.routing import Backend, Route
 
@@ -52,6 +53,7 @@ class Attempts:
         queue_timeout: float,
         in_flight: Callable[[], int],
         debug: DebugFields,
+        counters: Counters | None = None,
     ) -> None:
         """`retries`: attempts after the first one; `queue_timeout`: seconds that one of them
         waits for its place in the budget; `in_flight`: requests of this worker."""
@@ -59,6 +61,7 @@ class Attempts:
         self._reports = reports
         self._retries = retries
         self._debug = debug
+        self._counters = counters
         self._places = RetryPlaces(queue_timeout, in_flight)
 
     async def first_answer(
@@ -99,6 +102,8 @@ class Attempts:
                     if not in_budget:
                         raise
                     tried = request.record.retried_from = (*tried, attempt.backend.url)
+                    if self._counters is not None:
+                        self._counters.count("retries", outcome_of(error))
                 except BaseException:
                     self.finished(attempt)
                     raise

@@ -19,6 +19,7 @@ from app.health_reports import HealthReports
 from app.hops import VIA
 from app.https_policy import HttpsPolicy
 from app.logs.access_log import AccessRecord
+from app.metrics.counters import Counters
 from app.pages import ErrorPages
 from app.request import Request
 from app.request_ids import RequestIds
@@ -52,9 +53,11 @@ class Gateway:
         gate: Gate,
         debug: DebugFields,
         hop: bytes,
+        counters: Counters | None = None,
         worker: int = 0,
     ) -> None:
-        """`hop` is this proxy's name in `Via`, `worker` this one's number, for the log."""
+        """`hop` is this proxy's name in `Via`, `worker` this one's number, for the log;
+        `counters` get every request."""
         self._via = {version: (VIA, version.encode() + b" " + hop) for version in ("1.1", "1.0")}
         self.https = https
         self.in_flight = 0
@@ -66,7 +69,9 @@ class Gateway:
             queue_timeout=server.queue_timeout,
             in_flight=lambda: self.in_flight,
             debug=debug,
+            counters=counters,
         )
+        self._counters = counters
         self._options = balancer.options
         self._gate = gate
         self._routes = routes
@@ -116,7 +121,7 @@ class Gateway:
         return request
 
     def end(self, request: Request) -> None:
-        """The last byte is out, or nobody waits for it any more: write the log."""
+        """The last byte is out, or nobody waits for it any more: count it, write the log."""
         self.in_flight -= 1
         if request.place is not None:
             request.place.leave()
@@ -124,6 +129,8 @@ class Gateway:
         record.total_time = perf_counter() - request.started
         if request.client_left:
             record.broke_off(CLIENT_LEFT, "client left")
+        if self._counters is not None:
+            self._counters.ended(request)
         if self._log is not None:
             self._describe(request)
             self._log(record)

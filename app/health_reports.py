@@ -11,6 +11,7 @@ from app.config.structs import ServerConfig
 from app.errors import UpstreamError
 from app.headers import RawHeaders
 from app.health import STRIKES, Outcome, Verdict, can_lose_one, next_mark, outcome_of, verdict
+from app.metrics.counters import Counters
 from app.routing import Backend, Route
 from app.stores.base import Routes
 from app.stores.marks import FOREIGN
@@ -42,6 +43,7 @@ class HealthReports:
         name: str,
         clock: Callable[[], float],
         checkers: Checkers,
+        counters: Counters | None = None,
     ) -> None:
         """`name` is this proxy's, for those who ask who marked; `clock` gives Unix seconds."""
         self._routes = routes
@@ -50,12 +52,17 @@ class HealthReports:
         self._name = name
         self._clock = clock
         self._checkers = checkers
+        self._counters = counters
         self._strikes: dict[tuple[str, str], int] = {}
 
     def answered(self, route: Route, backend: Backend, status: int, headers: RawHeaders) -> None:
         """A final head came from `backend`; `headers` have lower-case names."""
         if status < 500 and not route.marks and not self._strikes:
             return
+        if status >= 500 and self._counters is not None:
+            self._counters.attempt_failed(
+                route.frontend.key, backend.url, "status 5xx", answered=True
+            )
         judgement = verdict(
             Outcome.ANSWERED,
             status,
@@ -63,7 +70,7 @@ class HealthReports:
             dead_on_500=self._config.dead_backend_on500,
             checked=self._checkers.foreign or self._checkers.ours,
         )
-        self._act(judgement, route, backend, f"status {status}")
+        self._act(judgement, route, backend, f"status {status}", "status 5xx")
 
     def failed(
         self, route: Route, backend: Backend, error: BaseException, *, answer_started: bool = False
@@ -71,9 +78,16 @@ class HealthReports:
         """An attempt ended with `error`; `answer_started`: inside the answer's body."""
         outcome = outcome_of(error, answer_started=answer_started)
         detail = f"{outcome}: {error}" if isinstance(error, UpstreamError) else str(outcome)
-        self._act(verdict(outcome), route, backend, detail)
+        if self._counters is not None:
+            self._counters.attempt_failed(
+                route.frontend.key, backend.url, outcome, answered=answer_started
+            )
+        self._act(verdict(outcome), route, backend, detail, outcome)
 
-    def _act(self, judgement: Verdict, route: Route, backend: Backend, cause: str) -> None:
+    def _act(
+        self, judgement: Verdict, route: Route, backend: Backend, cause: str, reason: str
+    ) -> None:
+        """`cause` is for people; `reason` is one of a few words, to be counted by."""
         if judgement is Verdict.ALIVE:
             self._alive(route, backend)
         elif judgement is not Verdict.NOTHING and can_lose_one(route.frontend):
@@ -83,7 +97,7 @@ class HealthReports:
                     return
                 cause = f"{strikes} failures in a row, the last: {cause}"
             self._strikes.pop((route.frontend.key, backend.url), None)
-            self._dead(route, backend, cause)
+            self._dead(route, backend, cause, reason)
 
     def _strike(self, route: Route, backend: Backend) -> int:
         if len(self._strikes) >= _MAX_STRIKES:
@@ -92,7 +106,7 @@ class HealthReports:
         self._strikes[key] = self._strikes.get(key, 0) + 1
         return self._strikes[key]
 
-    def _dead(self, route: Route, backend: Backend, cause: str) -> None:
+    def _dead(self, route: Route, backend: Backend, cause: str, reason: str) -> None:
         frontend = route.frontend
         if self._checkers.foreign:
             logger.warning(
@@ -114,6 +128,8 @@ class HealthReports:
         )
         if mark is not None:
             self._routes.mark_dead(frontend, backend, mark)
+            if self._counters is not None:
+                self._counters.count("marks", reason)
             logger.warning(
                 "backend dead frontend=%s backend=%s cause=%s ttl=%gs",
                 frontend.key, backend.url, cause, mark.until - now,
@@ -135,6 +151,8 @@ class HealthReports:
         if known.by == FOREIGN and self._checkers.foreign:
             return
         self._routes.clear_mark(frontend, backend)
+        if self._counters is not None:
+            self._counters.count("marks_cleared")
         logger.info(
             "backend alive frontend=%s backend=%s after=%.1fs",
             frontend.key, backend.url, self._clock() - known.since,

@@ -1,0 +1,1 @@
+"""What the workers counted: written by each, told by any."""

@@ -1,0 +1,192 @@
+"""What one worker counts. The one place where a request is counted is `Counters.ended`.
+
+To count something of your own:
+
+- an event: `counters.count("limited", "rate")` adds one to the family `limited` with the label
+  `rate`. Name the family in `families.COUNTERS`, with its labels and what it means, and it is
+  shown as `hipache_limited_total{reason="rate"}`. Costs 0.3 us; labels must come from a short
+  list of our own, never from a client;
+- a state (connections, bytes of memory): set it once a second in `collector.Collector`;
+- an adapter that should know nothing of metrics keeps a plain integer, and the collector
+  brings it here by `counters.total("pushes", value)`.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.metrics.families import (
+    BACKEND,
+    BAD,
+    BYTES_IN,
+    BYTES_OUT,
+    COUNTER,
+    DURATION,
+    FRONTEND,
+    GAUGE,
+    HEAD,
+    HISTOGRAM,
+    OTHER,
+    UNANSWERED,
+)
+from app.metrics.pages import Cells, Page
+
+if TYPE_CHECKING:
+    from app.request import Request
+
+MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
+"""That a worker counts by name; a page has room for so many."""
+
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+_FAILED = 500
+_CLASSES = [status // 100 * 2 if status < 600 else 0 for status in range(1000)]
+"""Status -> the cell of its class. What is in no class counts with the first."""
+
+
+class _Frontend:
+    """The cells of one frontend, and of its backends by URL."""
+
+    __slots__ = ("backends", "cells")
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self.backends: dict[str, Cells] = {}
+
+
+class Counters:
+    """All numbers of one worker, in `page`. Not for use by several threads."""
+
+    def __init__(self, page: Page, bounds: Sequence[float], *, statuses: bool = False) -> None:
+        """`bounds` (seconds, ascending) are the upper ends of the histograms' buckets.
+
+        With `statuses` every status is counted for itself, too.
+        """
+        self.page = page
+        self._bounds = tuple(bounds)
+        self._histogram = len(bounds) + 2  # their sum, and one bucket above the last bound
+        self._statuses = statuses
+        self._counts: dict[tuple[str, ...], Cells] = {}
+        self._frontends: dict[str, _Frontend] = {}
+        self._other = _Frontend(self._cells(FRONTEND, OTHER, size=DURATION + self._histogram))
+        self._backends_left = MAX_BACKENDS
+
+    # A request
+
+    def ended(self, request: Request) -> None:
+        """Everything that its record says. The record is complete."""
+        record, route = request.record, request.route
+        key = "" if route is None else route.frontend.key
+        frontend = self._frontends.get(key) or self._frontend(key)
+        cells, status = frontend.cells, record.status
+        cells[_CLASSES[status] + (request.method not in SAFE)] += 1
+        cells[BYTES_OUT] += record.bytes_out
+        if record.bytes_in:
+            cells[BYTES_IN] += record.bytes_in
+        total = record.total_time
+        cells[DURATION] += total
+        cells[DURATION + 1 + bisect_left(self._bounds, total)] += 1
+        if record.head_time is not None and request.backend is not None:
+            url = request.backend.url
+            cells = frontend.backends.get(url) or self._backend(key, frontend, url)
+            cells[HEAD] += record.head_time
+            cells[HEAD + 1 + bisect_left(self._bounds, record.head_time)] += 1
+        if record.connect_time is not None:
+            self.observe("connect", record.connect_time)
+        if record.messages_in is not None:
+            self.count("web_socket_messages", "client", by=record.messages_in)
+            self.count("web_socket_messages", "backend", by=record.messages_out or 0)
+            self.count("web_socket_closes", record.closed_by or "none")
+        if record.error:
+            self._failed(request, key)
+        if self._statuses:
+            self.count("statuses", str(status))
+
+    def attempt_failed(self, key: str, url: str, reason: str, *, answered: bool) -> None:
+        """An attempt at this backend of frontend `key` failed; `answered`: after a head."""
+        frontend = self._frontends.get(key) or self._frontend(key)
+        cells = frontend.backends.get(url) or self._backend(key, frontend, url)
+        cells[BAD if answered else UNANSWERED] += 1
+        self.count("attempt_failures", reason)
+
+    def _failed(self, request: Request, key: str) -> None:
+        record = request.record
+        if record.status < _FAILED:
+            return  # a client that left, or asked for what is not there
+        backend = request.backend.url if request.backend is not None else None
+        self.page.tell(
+            json.dumps({
+                "time": record.start, "frontend": key[:100], "host": _short(request.host),
+                "backend": backend and backend[:120], "status": record.status,
+                "reason": record.error[:100], "attempts": record.attempts,
+                "request_id": record.request_id[:40],
+            })
+        )  # fmt: skip
+
+    # Anything else
+
+    def count(self, family: str, *labels: str, by: float = 1) -> None:
+        """Add to a family of `families.COUNTERS`."""
+        name = (family, *labels)
+        cells = self._counts.get(name)
+        if cells is None:
+            cells = self._counts[name] = self._cells(COUNTER, *name, size=1)
+        cells[0] += by
+
+    def total(self, family: str, value: float, *labels: str) -> None:
+        """Set a counter to what somebody else has counted since this worker began."""
+        self.count(family, *labels, by=0)
+        self._counts[family, *labels][0] = value
+
+    def observe(self, family: str, seconds: float) -> None:
+        """Add to a histogram of `families.HISTOGRAMS`."""
+        name = (HISTOGRAM, family)
+        cells = self._counts.get(name)
+        if cells is None:
+            cells = self._counts[name] = self._cells(*name, size=self._histogram)
+        cells[0] += seconds
+        cells[1 + bisect_left(self._bounds, seconds)] += 1
+
+    def gauge(self, family: str, value: float, *labels: str) -> None:
+        """Say what is so now."""
+        name = (GAUGE, family, *labels)
+        cells = self._counts.get(name)
+        if cells is None:
+            cells = self._counts[name] = self._cells(*name, size=1)
+        cells[0] = value
+
+    # Room
+
+    def _frontend(self, key: str) -> _Frontend:
+        # A frontend that is called like our own word can not be told apart from it.
+        if key == OTHER or len(self._frontends) >= MAX_FRONTENDS:
+            return self._other
+        size = DURATION + self._histogram
+        cells = self.page.block("\0".join((FRONTEND, key)), size)
+        if cells is None:
+            return self._other
+        frontend = self._frontends[key] = _Frontend(cells)
+        return frontend
+
+    def _backend(self, key: str, frontend: _Frontend, url: str) -> Cells:
+        """That of `url`; beyond what there is room for one for all others of its frontend."""
+        name = OTHER if frontend is self._other else key
+        if self._backends_left <= 0 or frontend is self._other:
+            url = ""
+        if url in frontend.backends:
+            return frontend.backends[url]
+        self._backends_left -= 1
+        cells = self._cells(BACKEND, name, url, size=HEAD + self._histogram)
+        frontend.backends[url] = cells
+        return cells
+
+    def _cells(self, *name: str, size: int) -> Cells:
+        """Room in the page, or, where that is full, cells that nobody will read."""
+        cells = self.page.block("\0".join(name), size)
+        return memoryview(bytearray(8 * size)).cast("d") if cells is None else cells
+
+
+def _short(host: bytes) -> str:
+    return host[:100].decode("latin-1")

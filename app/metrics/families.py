@@ -1,0 +1,91 @@
+"""Every metric: its name, its labels and what it means; and how the cells of a block are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PREFIX = "hipache_"
+OTHER = "other"
+"""The label of all frontends that are not shown by name."""
+
+# What a block's name begins with; the parts of a name are separated by NUL.
+FRONTEND, BACKEND, COUNTER, HISTOGRAM, GAUGE = "f", "b", "c", "h", "g"
+
+# The cells of a frontend, from 0: requests by status class (0 to 5) and by whether they were safe,
+# bytes of bodies, and a histogram: its sum, then one cell for each bucket.
+BYTES_IN, BYTES_OUT, DURATION = 12, 13, 14
+STATUS_CLASSES = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
+METHOD_CLASSES = ("read", "write")
+
+# The cells of a backend: attempts without an answer, answers that were 5xx or cut, and a
+# histogram of the time to the head, which has every answer.
+UNANSWERED, BAD, HEAD = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric. `name` is without prefix, and for a counter without `_total`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+COUNTERS = {
+    "attempt_failures": Family(
+        "attempt_failures", "Attempts at a backend that failed, by outcome.", ("reason",)
+    ),
+    "retries": Family(
+        "retries", "Further attempts, by what became of the one before.", ("reason",)
+    ),
+    "marks": Family("backend_marks", "Marks that this proxy set on a backend.", ("reason",)),
+    "marks_cleared": Family(
+        "backend_marks_cleared", "Marks that an answer of the backend has cleared."
+    ),
+    "cache_hits": Family("route_cache_hits", "Hosts whose route was in memory."),
+    "cache_misses": Family("route_cache_misses", "Hosts that the store was asked for."),
+    "cache_pushes": Family("route_cache_pushes", "Changes that the store told."),
+    "web_socket_messages": Family(
+        "websocket_messages", "Messages of sessions that have ended, by sender.", ("sender",)
+    ),
+    "web_socket_closes": Family(
+        "websocket_sessions", "Sessions that have ended, by who closed.", ("closed_by",)
+    ),
+    "tls_handshakes": Family("tls_handshakes", "TLS handshakes with clients.", ("result",)),
+    "recycles": Family(
+        "worker_recycles", "Workers that asked for a successor, by reason.", ("reason",)
+    ),
+    "exits": Family("worker_exits", "Workers that ended (drained) or died.", ("how",)),
+    "log_lines_lost": Family("access_log_lines_lost", "Lines of the access log that were lost."),
+}
+"""By the name that the code counts under."""
+
+HISTOGRAMS = {
+    "connect": Family("connect_seconds", "Until a new connection to a backend was there."),
+    "queue": Family(
+        "queue_wait_seconds", "Time that requests waited for one of maxSockets connections."
+    ),
+}
+
+GAUGES = {
+    "in_flight": Family("requests_in_flight", "Requests and WebSockets that have not ended."),
+    "connections": Family("client_connections", "Open connections of clients."),
+    "web_sockets": Family("websocket_sessions_open", "WebSockets that are open."),
+    "queued": Family("queue_length", "Requests that wait for a connection to a backend."),
+}
+"""Sums over the workers."""
+
+PER_WORKER = {
+    "memory": Family("worker_memory_bytes", "Resident memory of a worker.", ("worker",)),
+    "lag": Family(
+        "worker_loop_lag_seconds",
+        "How late a worker's event loop was at worst lately.",
+        ("worker",),
+    ),
+    "started": Family(
+        "worker_start_time_seconds", "When a worker began, in Unix time.", ("worker",)
+    ),
+    "contact": Family(
+        "store_contact_age_seconds", "Since the store gave a sign of life to a worker.", ("worker",)
+    ),
+}

@@ -1,0 +1,171 @@
+"""A worker's numbers in shared memory: one process writes them, all may read, a kill loses none.
+
+A page is a file that is mapped into memory. It holds named blocks of doubles and a ring of
+short texts. The writer holds a lock on its file, so the kernel tells when it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+CELLS = 1 << 17
+"""Doubles in a page: 1 MiB."""
+NAMES = 1 << 19
+"""Bytes for their names."""
+RING, ENTRY = 64, 512
+"""Texts that are kept, the latest, and bytes of one."""
+
+_HEADER = struct.Struct("<8sIII")  # magic, cells in use, bytes of names in use, texts written
+_NAME = struct.Struct("<IHH")  # first cell, cells, bytes of the name behind it
+_MAGIC = b"hipache1"
+_CELLS_AT = 64
+_NAMES_AT = _CELLS_AT + 8 * CELLS
+_RING_AT = _NAMES_AT + NAMES
+_SIZE = _RING_AT + RING * ENTRY
+
+Cells: TypeAlias = "memoryview[float]"
+"""Doubles; `cells[3] += 1` costs 0.1 us."""
+
+
+class Page:
+    """One worker's page. Without `path` it is private memory: nobody else is to know."""
+
+    def __init__(self, info: dict[str, Any], path: Path | None = None) -> None:
+        """`info` says whose page it is. Raises OSError where there is no room for the file."""
+        self._file = -1 if path is None else _new_file(path)
+        self.path = path
+        self._memory = mmap.mmap(self._file, _SIZE)
+        self._view = memoryview(self._memory)
+        self._cells = self._view[_CELLS_AT:_NAMES_AT].cast("d")
+        self._used = self._named = self._told = 0
+        self._write_header()
+        self.block(json.dumps(info), 0)
+        if path is not None:
+            path.with_suffix(".new").rename(path)  # complete and locked from its first moment
+
+    def block(self, name: str, size: int) -> Cells | None:
+        """`size` zeros of our own under `name`, or None when the page is full."""
+        text = name.encode("utf-8", "surrogateescape")
+        end = self._named + _NAME.size + len(text)
+        if self._used + size > CELLS or end > NAMES or len(text) > 0xFFFF:
+            return None
+        at = _NAMES_AT + self._named
+        _NAME.pack_into(self._view, at, self._used, size, len(text))
+        self._view[at + _NAME.size : at + _NAME.size + len(text)] = text
+        cells = self._cells[self._used : self._used + size]
+        self._used += size
+        self._named = end
+        self._write_header()
+        return cells
+
+    def tell(self, text: str) -> None:
+        """Put `text` into the ring. What does not fit into an entry is left out."""
+        data = text.encode("utf-8", "surrogateescape")
+        if len(data) > ENTRY - 2:
+            return
+        at = _RING_AT + self._told % RING * ENTRY
+        self._view[at : at + 2 + len(data)] = struct.pack("<H", len(data)) + data
+        self._told += 1
+        self._write_header()
+
+    def _write_header(self) -> None:
+        _HEADER.pack_into(self._view, 0, _MAGIC, self._used, self._named, self._told)
+
+    def read(self) -> Content:
+        """What stands in it now."""
+        return _parsed(self._view)
+
+    def close(self) -> None:
+        """Let go of it; what was counted stays in the file for those who read it."""
+        if self._file >= 0:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapping holds the file open
+            os.close(self._file)
+            self._file = -1
+
+
+def _new_file(path: Path) -> int:
+    file = os.open(path.with_suffix(".new"), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        # Not a hole: a page that could not be had later would end us with SIGBUS.
+        os.posix_fallocate(file, 0, _SIZE)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        os.close(file)
+        with contextlib.suppress(OSError):
+            path.with_suffix(".new").unlink()
+        raise
+    return file
+
+
+@dataclass(slots=True)
+class Content:
+    """A page as it was read."""
+
+    info: dict[str, Any]
+    blocks: dict[str, array[float]] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+
+
+def read_file(path: Path) -> tuple[Content, bool] | None:
+    """The page in this file and whether its writer lives; None if it is no page (any more)."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        alive = not _locked(file)
+        with mmap.mmap(file, _SIZE, access=mmap.ACCESS_READ) as memory, memoryview(memory) as view:
+            return _parsed(view), alive
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(file)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _parsed(view: memoryview) -> Content:
+    magic, used, named, told = _HEADER.unpack_from(view)
+    if magic != _MAGIC:
+        raise ValueError("no page")
+    cells = array("d", bytes(view[_CELLS_AT : _CELLS_AT + 8 * used]))
+    names = bytes(view[_NAMES_AT : _NAMES_AT + named])
+    blocks = dict(_blocks(names, cells))
+    info = json.loads(next(iter(blocks)))
+    del blocks[next(iter(blocks))]
+    return Content(info, blocks, list(_texts(view, told)))
+
+
+def _blocks(names: bytes, cells: array[float]) -> Iterator[tuple[str, array[float]]]:
+    at = 0
+    while at < len(names):
+        first, size, length = _NAME.unpack_from(names, at)
+        at += _NAME.size + length
+        yield (
+            names[at - length : at].decode("utf-8", "surrogateescape"),
+            cells[first : first + size],
+        )
+
+
+def _texts(view: memoryview, told: int) -> Iterator[str]:
+    """Oldest first. One that is being written just now may be torn: the reader parses it anyway."""
+    for number in range(max(0, told - RING), told):
+        at = _RING_AT + number % RING * ENTRY
+        length = int.from_bytes(view[at : at + 2], "little")
+        yield bytes(view[at + 2 : at + 2 + length]).decode("utf-8", "replace")
