@@ -14,7 +14,7 @@ is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from math import inf
 from weakref import WeakValueDictionary, ref
 
@@ -120,6 +120,11 @@ class Balancer:
         rotation = self._rotations.get(route.frontend.key)
         load = rotation.loads.get(backend.url) if rotation else None
         return load.in_flight if load else 0
+
+    def loads(self) -> Iterator[tuple[str, int]]:
+        """The same of every backend that is known here, by URL."""
+        for url, load in self._loads.items():
+            yield url, load.in_flight
 
     def options(self, route: Route) -> Options:
         """What holds for this frontend."""

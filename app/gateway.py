@@ -73,6 +73,7 @@ class Gateway:
         )
         self._counters = counters
         self._options = balancer.options
+        self.loads = balancer.loads
         self._gate = gate
         self._routes = routes
         self._pages = pages

@@ -21,6 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admin.metering import Supervision, metering
 from app.balancing import Balancer
 from app.checks.fleet import checking
 from app.config.file import load
@@ -29,6 +30,7 @@ from app.debug_fields import DebugFields
 from app.driver import parse_driver
 from app.errors import ConfigError
 from app.express import Express
+from app.figures import Parts, told
 from app.garbage import rare_collections
 from app.gateway import Gateway
 from app.guards.gate import Gate
@@ -41,6 +43,7 @@ from app.https_policy import HttpsPolicy
 from app.logs.proxy_log import set_up
 from app.logs.writer import AccessLog, access_log
 from app.memory_watch import Counting, Counts, MemoryWatch
+from app.metrics.counters import Counters
 from app.pages import ErrorPages
 from app.policies.options import default_options
 from app.policies.sticky import secret_of
@@ -109,12 +112,14 @@ def create_app(
     *,
     store: Routes | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    supervision: Supervision | None = None,
 ) -> Starlette:
     """The proxy as an ASGI application, one per worker.
 
     Without `config` it is read as `hipache serve` reads it. `store` and
     `transport` take the place of the configured driver and of our connections:
-    any httpx transport will do, `httpx.MockTransport` for one.
+    any httpx transport will do, `httpx.MockTransport` for one. `supervision` is
+    what `hipache serve` has for its workers.
     """
     config = config or _configured()
     endpoint = Endpoint()
@@ -128,6 +133,7 @@ def create_app(
         if config.https.binds and not isinstance(server, Supervised):
             logger.warning("https.bind is served by 'hipache serve' only")
         async with AsyncExitStack() as stack:
+            meter = stack.enter_context(metering(config, supervision, _number()))
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
@@ -139,19 +145,20 @@ def create_app(
             if isinstance(routes, CachedStore):
                 await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
             shared = routes.store.rates if isinstance(routes, CachedStore) else None
-            rates = RateLimits(time.monotonic, shared)
             forwarded = ForwardedFields(config.server.trusted_proxies)
-            gate = Gate(forwarded.true_client, client, rates)
+            gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, shared))
             stack.callback(gate.close)
-            gateway = _gateway(config, routes, checkers, log, forwarded=forwarded, gate=gate)
-            retry_buffer = config.server.retry_buffer
+            counters = meter.counters if meter else None
+            gateway = _gateway(config, routes, checkers, log, forwarded, gate, counters)
             stack.enter_context(rare_collections())
-            endpoint.http = HttpProxy(gateway, client, retry_buffer=retry_buffer)
+            endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
             endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
                 edge.express = Express(gateway, client, endpoint.http, counts.request).begin
-            await stack.enter_async_context(_memory_watch(config, counts, server))
+            await stack.enter_async_context(_memory_watch(config, counts, server, counters))
+            parts = Parts(server, routes, client, gateway, endpoint.websocket, log)
+            await stack.enter_async_context(told(meter, parts))
             yield
 
     counts = Counts()
@@ -162,24 +169,34 @@ def create_app(
     return app
 
 
-def _memory_watch(config: Config, counts: Counts, server: uvicorn.Server | None) -> MemoryWatch:
+def _memory_watch(
+    config: Config, counts: Counts, server: uvicorn.Server | None, counters: Counters | None
+) -> MemoryWatch:
     memory = config.memory
+    way = way_to_recycle(server, grace=memory.graceful_wait, exit_alone=memory.exit_alone)
+
+    def recycle(why: str) -> None:
+        assert way is not None
+        if counters is not None:
+            counters.count("recycles", why)
+        way(why)
+
     return MemoryWatch(
         memory,
         counts,
-        way_to_recycle(server, grace=memory.graceful_wait, exit_alone=memory.exit_alone),
+        recycle if way is not None else None,
         connections=lambda: len(server.server_state.connections) if server else 0,
     )
 
 
-def _gateway(
+def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
     config: Config,
     routes: Routes,
     checkers: Checkers,
     log: AccessLog,
-    *,
     forwarded: ForwardedFields,
     gate: Gate,
+    counters: Counters | None,
 ) -> Gateway:
     server, https = config.server, config.https.binds
     balancer = Balancer(
@@ -200,6 +217,7 @@ def _gateway(
         name=_name(),
         clock=time.time,
         checkers=checkers,
+        counters=counters,
     )
     return Gateway(
         routes=routes,
@@ -218,7 +236,8 @@ def _gateway(
         log=log.write if log.enabled else None,
         server=server,
         hop=hop_name(*(parse_driver(url).name for url in config.driver), socket.gethostname()),
-        worker=int(os.environ.get("HIPACHE_WORKER", "0")),
+        counters=counters,
+        worker=_number(),
         https=HttpsPolicy(balancer.options, port=https[0].port if https else 443),
     )
 
@@ -228,6 +247,11 @@ def _version() -> str:
         return metadata.version("hipache")
     except metadata.PackageNotFoundError:  # a checkout that was never installed
         return "unknown"
+
+
+def _number() -> int:
+    """This worker's, under `hipache serve`."""
+    return int(os.environ.get("HIPACHE_WORKER", "0"))
 
 
 def _name() -> str:

@@ -52,6 +52,11 @@ class WebSocketProxy:
         self._live: set[Session] = set()
         self._turns = Turns()
 
+    @property
+    def live(self) -> int:
+        """Sessions that are open."""
+        return len(self._live)
+
     async def aclose(self) -> None:
         """Say 1012 to every live session and wait, `LAST_WORDS` at most, until all are gone."""
         for session in tuple(self._live):

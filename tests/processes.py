@@ -101,11 +101,18 @@ async def program(
         await process.wait()
 
 
-def write_config(folder: Path, driver: str, workers: int = 2, **server: Any) -> Path:
+def write_config(
+    folder: Path,
+    driver: str,
+    workers: int = 2,
+    admin: dict[str, Any] | None = None,
+    **server: Any,
+) -> Path:
     """A config.json on a free port of loopback, for whoever runs the tests."""
     path = folder / "config.json"
     server = {"workers": workers, "accessLog": None, "snapshot": None} | server
-    values = {"server": server, "http": {"port": 0}, "driver": driver, "user": None}
+    values: dict[str, Any] = {"server": server, "http": {"port": 0}, "driver": driver, "user": None}
+    values["admin"] = {"bind": None} if admin is None else admin  # one port would not do for all
     path.write_text(json.dumps(values))
     return path
 

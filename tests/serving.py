@@ -28,7 +28,8 @@ def config_of(valkey: RedisServer, **server: Any) -> Config:
     """A configuration whose routes are in `valkey`; `server` has keys as in the file."""
     calm = {"accessLog": None, "snapshot": None, "storeTimeout": 10}  # a busy machine is no outage
     values = calm | server
-    return parse(json.dumps({"driver": valkey.url, "server": values}))
+    file = {"driver": valkey.url, "server": values, "admin": {"bind": None}}
+    return parse(json.dumps(file))
 
 
 @dataclass

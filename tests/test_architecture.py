@@ -24,7 +24,7 @@ CORE = {
 LATER = {
     "config.file": 2, "request": 3, "attempts": 3, "gateway": 3, "guards.gate": 3,
     "guards.forward_auth": 3, "http_proxy": 4, "express": 4, "websocket_proxy": 4,
-    "main": 5, "supervisor": 6, "workers.worker": 6, "workers.serve": 7,
+    "figures": 5, "main": 5, "supervisor": 6, "workers.worker": 6, "workers.serve": 7,
     "doctor.machine": 7, "demo": 8, "commands.doctor": 8, "commands.route": 8,
     "commands.status": 8, "cli": 9,
 }  # fmt: skip

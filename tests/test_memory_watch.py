@@ -136,7 +136,8 @@ def test_counting_costs_less_than_a_microsecond() -> None:
 async def test_a_lone_uvicorn_goes_on_serving(caplog: pytest.LogCaptureFixture) -> None:
     memory = {"limit": 1, "checkInterval": 0.01}
     server = {"accessLog": None, "snapshot": None}
-    text = json.dumps({"memory": memory, "server": server, "driver": "redis://127.0.0.1:1"})
+    file = {"memory": memory, "server": server, "admin": {"bind": None}}
+    text = json.dumps(file | {"driver": "redis://127.0.0.1:1"})
     async with serving(create_app(parse(text))) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: __ping__\r\nConnection: close\r\n\r\n")

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from app.config import faults
+from app.config.admin import AdminConfig, check_admin
 from app.config.checks import (
     check_address,
     check_balance,
@@ -154,6 +155,7 @@ class _File(Section, frozen=True, kw_only=True):
     backend_tls: BackendTLS = BackendTLS()
     balance: Balance = Balance()
     memory: MemoryConfig = MemoryConfig()
+    admin: AdminConfig = AdminConfig()
     health_check: HealthCheck | None = None
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
     user: str | int | None = "www-data"  # whom to become after binding, if root; None: nobody else
@@ -236,6 +238,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
         raise faults.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
     check_deny_list(config.server.deny_backends, source)
     check_balance(config.balance.hash, config.balance.sticky, source)
+    check_admin(config.admin, source)
     if config.health_check is not None:
         check_health_check(config.health_check.path, source)
     listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {

@@ -51,9 +51,12 @@ COUNTERS = {
     "web_socket_closes": Family(
         "websocket_sessions", "Sessions that have ended, by who closed.", ("closed_by",)
     ),
-    "tls_handshakes": Family("tls_handshakes", "TLS handshakes with clients.", ("result",)),
+    "tls_handshakes": Family("tls_handshakes", "TLS handshakes with clients that succeeded."),
     "recycles": Family(
         "worker_recycles", "Workers that asked for a successor, by reason.", ("reason",)
+    ),
+    "refused_connections": Family(
+        "refused_connections", "Connections of clients beyond maxConnections."
     ),
     "exits": Family("worker_exits", "Workers that ended (drained) or died.", ("how",)),
     "log_lines_lost": Family("access_log_lines_lost", "Lines of the access log that were lost."),

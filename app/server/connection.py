@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
         )
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         if self.scheme == "https":
+            self.edge.handshakes += 1
             self.client_subject = subject(transport.get_extra_info("peercert"))
         self._address = self.client[0] if self.client else None
         self.server_state.connections.add(self)  # type: ignore[arg-type]

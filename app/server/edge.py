@@ -105,6 +105,7 @@ class Edge:
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
         self.total_requests = 0
+        self.handshakes = 0  # of TLS, with clients
         self.refused: dict[int, int] = {}  # requests, by status
         self.refused_connections = 0
         self._sweeper: asyncio.TimerHandle | None = None

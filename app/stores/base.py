@@ -90,6 +90,9 @@ class Listener(Protocol):
     def unreachable(self, reason: str) -> None:
         """The store does not answer."""
 
+    def heard(self) -> None:
+        """The store gave a sign of life."""
+
     def refused(self, reason: str) -> None:
         """The store answers, but never tells changes."""
 

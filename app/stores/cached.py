@@ -15,7 +15,7 @@ from app.stores.archive import Archive
 from app.stores.background import Background
 from app.stores.base import Found, Marks, Store
 from app.stores.local_marks import LocalMarks
-from app.stores.memory import Memory
+from app.stores.memory import Memory, complain
 from app.stores.outage import Outage
 from app.stores.snapshot import Snapshot
 
@@ -49,7 +49,7 @@ class CachedStore:
         self._never_told = False
         self._local = LocalMarks(store, self._mark_written)
         self._memory = Memory(size, self._local.of)
-        self.known = self._memory.known
+        self.known, self.served = self._memory.known, self._memory.route
         self._reads: dict[str, asyncio.Task[Outcome]] = {}
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
@@ -57,6 +57,8 @@ class CachedStore:
         self._background = Background(self.lost)
         self._spawn = self._background.spawn
         self._heard = asyncio.Event()
+        self.misses = self.pushes = 0  # hosts that the store was asked for, changes that it told
+        self.heard, self.contact_age = self._outage.heard, self._outage.contact_age
 
     async def start(self) -> None:
         """Begin to watch. Waits for the store's first word, which need not be a good one."""
@@ -74,6 +76,11 @@ class CachedStore:
         if self._archive is not None:
             await self._archive.aclose()
         await self.store.aclose()
+
+    @property
+    def hits(self) -> int:
+        """Hosts whose route was in memory."""
+        return self._memory.hits
 
     @property
     def away(self) -> bool:
@@ -147,6 +154,7 @@ class CachedStore:
 
     def _read_once(self, host: str, *, probe: bool = False) -> asyncio.Task[Outcome]:
         """The one read of `host` that all who ask now share."""
+        self.misses += 1
         task = self._reads.get(host)
         if task is None:
             task = self._reads[host] = self._spawn(self._read(host, probe), f"store read {host}")
@@ -183,7 +191,7 @@ class CachedStore:
             known = self._memory.frontend(found.frontend.key)
             route = self._memory.keep(host, found, fresh=fresh)
             if route.frontend is not known:
-                _complain(route.frontend)
+                complain(route.frontend)
             return route
         self._memory.forget(host)
         if fresh:
@@ -253,11 +261,13 @@ class CachedStore:
 
     def frontend_changed(self, key: str) -> None:
         """A list or its options changed."""
+        self.pushes += 1
         self._memory.suspect_frontend(key)
         self._disown_reads(key)
 
     def marks_changed(self, key: str) -> None:
         """Marks under a frontend's key are read again once for all its hosts."""
+        self.pushes += 1
         self._disown_reads(key)
         if self._memory.frontend(key) is None:
             self._memory.suspect(key)
@@ -287,8 +297,3 @@ class CachedStore:
         self.ready = True
         self._outage.end()
         self._heard.set()
-
-
-def _complain(frontend: Frontend) -> None:
-    for entry in frontend.bad_entries:
-        logger.warning("backend unusable frontend=%s cause=%s", frontend.key, entry.reason)

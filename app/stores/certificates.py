@@ -155,6 +155,9 @@ class StoreCertificates:
 
     unreachable = refused = lost
 
+    def heard(self) -> None:
+        """Nothing hangs on it."""
+
 
 async def stored_expiries(
     urls: tuple[str, ...],

@@ -96,6 +96,7 @@ class FileStore:
     async def _look(self, listener: Listener) -> None:
         stamp = self._stat()
         if stamp == self._stamp and self._stamp is not None:
+            listener.heard()
             return
         while True:
             await asyncio.sleep(QUIET)

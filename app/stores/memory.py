@@ -5,6 +5,7 @@ Decides nothing about the store's health; no I/O, no clock.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
@@ -14,6 +15,9 @@ from app.stores.base import NO_MARKS, Found, Marks
 
 LocalMarks = Callable[[str], Mapping[str, Mark | None]]
 """This worker's own word on a frontend's marks by URL; None: there is no mark."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Served:
@@ -87,6 +91,7 @@ class Memory:
         self._fresh: dict[str, Served] = {}  # the part of _kept that is known to be true now
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._by_key: dict[str, Served] = {}
+        self.hits = 0
         self.changes = 0
         """Grows with every host that is kept or forgotten."""
 
@@ -102,6 +107,7 @@ class Memory:
         if served is None:
             return None
         self._kept.move_to_end(host)
+        self.hits += 1
         return served.route
 
     def last_known(self, host: str) -> Route | None:
@@ -217,6 +223,11 @@ class Memory:
         served = self._by_key.get(key)
         return served.frontend if served else None
 
+    def route(self, key: str) -> Route | None:
+        """The route that the hosts of this frontend share, if one of them is kept."""
+        served = self._by_key.get(key)
+        return served.route if served else None
+
     def marks(self, key: str) -> Marks:
         """The marks of this frontend; none if no kept host is served by it."""
         served = self._by_key.get(key)
@@ -259,3 +270,9 @@ def _same(one: Frontend, other: Frontend) -> bool:
         and one.bad_entries == other.bad_entries
         and one.options == other.options
     )
+
+
+def complain(frontend: Frontend) -> None:
+    """Say which entries of a list can not be used."""
+    for entry in frontend.bad_entries:
+        logger.warning("backend unusable frontend=%s cause=%s", frontend.key, entry.reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from math import inf
+from time import monotonic
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class Outage:
         self._store = store
         self._since = self._probe_at = 0.0
         self._noted = -inf
+        self._contact = monotonic()
 
     def begin(self, reason: str, routes: int) -> bool:
         """The store did not answer. Is that news?"""
@@ -43,10 +45,19 @@ class Outage:
 
     def end(self) -> None:
         """The store answered."""
+        self.heard()
         if self.away:
             self.away = False
             seconds = asyncio.get_running_loop().time() - self._since
             logger.info("store back store=%s after=%.1fs", self._store, seconds)
+
+    def heard(self) -> None:
+        """The store gave a sign of life."""
+        self._contact = monotonic()
+
+    def contact_age(self) -> float:
+        """Seconds since it did."""
+        return monotonic() - self._contact
 
     def time_to_probe(self) -> bool:
         """May this request ask the store? At most one in PROBE_EVERY seconds."""

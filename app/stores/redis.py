@@ -232,6 +232,9 @@ class _Told:
     def unreachable(self, reason: str) -> None:
         self._listener.unreachable(reason)
 
+    def heard(self) -> None:
+        self._listener.heard()
+
     def refused(self, reason: str) -> None:
         self._listener.refused(reason)
         self._presence.polls()

@@ -46,6 +46,9 @@ class Listener(Protocol):
     def unreachable(self, reason: str) -> None:
         """The server does not answer."""
 
+    def heard(self) -> None:
+        """The server gave a sign of life."""
+
     def refused(self, reason: str) -> None:
         """The server will never tell."""
 
@@ -142,6 +145,7 @@ class Tracker:
                 )
                 if heard is None:
                     await self._ping(connection)
+                self._listener.heard()
             moved.result()
             raise ConnectionError("Sentinel names another primary")
         finally:

@@ -47,8 +47,10 @@ class UpstreamClient(httpx.AsyncClient):
         self._destinations = Destinations(parse_deny_list(server.deny_backends), listening)
         self._limits = _limits(server)
         self._tls = context_source(config.backend_tls)
-        own = Transport(self._limits, self._tls, self._destinations)
-        super().__init__(transport=transport or own, trust_env=False)
+        ours = None if transport else Transport(self._limits, self._tls, self._destinations)
+        self.pools = ours.pools if ours else None
+        """The connections of our own transport."""
+        super().__init__(transport=transport or ours, trust_env=False)
         self._timeouts = {
             "connect": server.connect_timeout or None,
             "read": server.tcp_timeout or None,

@@ -53,7 +53,7 @@ class Pool:
 
     Never more than `limits.max_sockets`, those that are being made included;
     who finds none free waits in order. `on_unused` is called when neither a
-    connection nor anybody waiting is left.
+    connection nor anybody waiting is left, `on_waited` with the seconds of a wait.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Pool:
         self._idle_timeout = limits.idle
         self._tls = tls
         self._on_unused = on_unused
+        self.on_waited: Callable[[float], None] = lambda seconds: None
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._idle: deque[Connection] = deque()  # the last one used is the last
@@ -110,11 +111,15 @@ class Pool:
         if not self._full():
             self._connecting += 1
             return await self._connect()
-        due = self._clock() + self.limits.queue
+        began = self._clock()
+        due = began + self.limits.queue
         place = Place(due)
         self._queue.append(place)
         while True:
-            connection = await self._turn(place)
+            try:
+                connection = await self._turn(place)
+            finally:
+                self.on_waited(self._clock() - began)
             if connection is None:
                 return await self._connect()
             if connection.usable and not (checked and connection.hung_up()):
@@ -247,6 +252,7 @@ class Pools:
         self._tls = tls
         self._pools: dict[Origin, Pool] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.on_waited: Callable[[float], None] = lambda seconds: None
 
     def of(self, origin: Origin) -> Pool:
         """The pool of `origin`, made when first asked for and forgotten when not in use."""
@@ -255,6 +261,7 @@ class Pools:
             pool = self._pools[origin] = Pool(
                 origin, self.limits, self._tls, self._forget, self._destinations
             )
+            pool.on_waited = self.on_waited
             if self._timer is None:
                 self._next_sweep()
         return pool

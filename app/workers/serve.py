@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from msgspec.structs import replace
+
+from app.admin.listener import bind_admin
+from app.admin.metering import Supervision
 from app.config.listeners import Bind, HttpsBind
 from app.config.structs import Config
 from app.errors import ConfigError, StoreUnavailable
@@ -48,6 +52,7 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
     set_up_log(config)
     open_store(config)  # what every worker would fail on, it fails on here
     listeners = listen(config, environ)
+    supervision = Supervision(listen_for_admin(config))
     become_user(config)
     with store_held(config):
         for listener in listeners:
@@ -55,13 +60,16 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
             logger.info("listening address=%s scheme=%s", name_of(listener.sock), scheme)
         path = config.server.status_socket
         supervisor = Supervisor(
-            generation(config, listeners),
-            reload=partial(reloaded, read, config, listeners),
+            generation(config, listeners, supervision),
+            reload=partial(reloaded, read, config, listeners, supervision),
             status=StatusSocket.open(path) if path is not None else None,
             notifier=Notifier(environ),
             on_stop=partial(close_all, [listener.sock for listener in listeners]),
         )
-        return supervisor.run()
+        try:
+            return supervisor.run()
+        finally:
+            supervision.close()
 
 
 @contextmanager
@@ -113,6 +121,19 @@ def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
     return [Listener(sock, *how) for sock, how in zip(sockets, spoken, strict=True)]
 
 
+def listen_for_admin(config: Config) -> socket.socket | None:
+    """The admin listener; None, with one line, where it can not be: that is no reason to stop."""
+    if config.admin.bind is None:
+        return None
+    try:
+        sock = bind_admin(config.admin.bind)
+    except ConfigError as exc:
+        logger.error("no admin listener, the proxy serves without: admin.bind: %s", exc)
+        return None
+    logger.info("admin listening address=%s", name_of(sock))
+    return sock
+
+
 def tls_listeners(config: Config) -> list[TLSListener]:
     """What every `https.bind` serves. Raises ConfigError naming the entry."""
     made: list[TLSListener] = []
@@ -124,11 +145,13 @@ def tls_listeners(config: Config) -> list[TLSListener]:
     return made
 
 
-def generation(config: Config, listeners: Sequence[Listener]) -> Generation:
+def generation(
+    config: Config, listeners: Sequence[Listener], supervision: Supervision
+) -> Generation:
     """The workers that this configuration asks for."""
     return Generation(
         workers=config.server.workers or os.cpu_count() or 1,
-        main=partial(run_worker, config, listeners),
+        main=partial(run_worker, config, listeners, supervision),
         limits=Limits(
             graceful_timeout=config.server.graceful_timeout,
             recycle_grace=config.memory.graceful_wait,
@@ -136,7 +159,9 @@ def generation(config: Config, listeners: Sequence[Listener]) -> Generation:
     )
 
 
-def reloaded(read: Reader, first: Config, listeners: Sequence[Listener]) -> Generation | None:
+def reloaded(
+    read: Reader, first: Config, listeners: Sequence[Listener], supervision: Supervision
+) -> Generation | None:
     """The generation of the file as it is now; a bad file is named and the old one stays.
 
     `first` is what was read at the start: what that bound stays bound.
@@ -147,10 +172,11 @@ def reloaded(read: Reader, first: Config, listeners: Sequence[Listener]) -> Gene
     except ConfigError as exc:
         logger.error("configuration refused, the old one stays: %s", exc)
         return None
-    for name in ("user", "group"):
+    for name in ("user", "group", "admin"):
         if getattr(config, name) != getattr(first, name):
             logger.warning("%s has changed, which takes effect with the next start only", name)
-    return generation(config, listeners)
+    # What the workers count together must be counted alike by all of them.
+    return generation(replace(config, admin=first.admin), listeners, supervision)
 
 
 def secured_again(
@@ -174,7 +200,11 @@ def secured_again(
 
 
 def run_worker(
-    config: Config, listeners: Sequence[Listener], slot: int, control: socket.socket
+    config: Config,
+    listeners: Sequence[Listener],
+    supervision: Supervision,
+    slot: int,
+    control: socket.socket,
 ) -> None:
     """A worker's whole life, in its own process."""
     os.environ["HIPACHE_WORKER"] = str(slot)
@@ -184,7 +214,9 @@ def run_worker(
         for tls in secured:
             tls.add_source(stored.source)
     worker.serve(
-        uvicorn_config(create_app(config), log_config=None, lifespan="on"), listeners, control
+        uvicorn_config(create_app(config, supervision=supervision), log_config=None, lifespan="on"),
+        listeners,
+        control,
     )
 
 

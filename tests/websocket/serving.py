@@ -129,7 +129,8 @@ async def proxying(
     proxy shows to clients, `backend_ca` whom it trusts behind `https://`.
     """
     values = {"accessLog": None, "snapshot": None, "webSocketRelay": mode == "relay"} | keys
-    config = parse(json.dumps({"server": values, "backendTLS": {"ca": backend_ca}}))
+    file = {"server": values, "backendTLS": {"ca": backend_ca}, "admin": {"bind": None}}
+    config = parse(json.dumps(file))
     routes = FixedRoutes(*urls, host=host)
     records: asyncio.Queue[AccessRecord] = asyncio.Queue()
     app = create_app(config, store=routes)

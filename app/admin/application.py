@@ -1,0 +1,159 @@
+"""The paths of the admin listener, and who may ask."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.admin import state
+from app.admin.openapi import DESCRIPTION
+from app.admin.state import Sources
+from app.config.admin import is_local
+from app.metrics import exposition
+from app.metrics.exposition import OPENMETRICS, TEXT, Exposition
+from app.metrics.families import Family
+from app.metrics.folder import Turns
+from app.metrics.shown import shown
+from app.tls import expiries
+
+OPEN = ("/healthz", "/readyz")
+"""Paths that anybody may ask: a platform's probes have no token, and learn only yes or no."""
+
+
+def admin_application(sources: Sources) -> ASGIApp:
+    """The ASGI application of the admin listener."""
+    admin = Admin(sources)
+    paths: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        "/metrics": admin.metrics,
+        "/healthz": admin.healthz,
+        "/readyz": admin.readyz,
+        "/api/": admin.index,
+        "/api/openapi.json": admin.openapi,
+        "/api/workers": admin.workers,
+        "/api/frontends": admin.frontends,
+        "/api/backends": admin.backends,
+        "/api/failures": admin.failures,
+    }
+    app = Starlette(routes=[Route(path, answer) for path, answer in paths.items()])
+    return Guarded(app, sources.config.admin.token)
+
+
+class Guarded:
+    """Asks for the token if there is one.
+
+    Without, the listener is on loopback; there a page in the operator's browser
+    could still ask through a name of its own that resolves to 127.0.0.1, so
+    only names of this machine are answered.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None if scope["path"] in OPEN else self._refusal(Headers(scope=scope))
+        await (self._app if refusal is None else refusal)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        if self._token is None:
+            host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+            if is_local(host.strip("[]") or "localhost"):
+                return None
+            return PlainTextResponse("ask by an address of this machine\n", 403)
+        claimed = headers.get("authorization", "").removeprefix("Bearer ")
+        if hmac.compare_digest(claimed.encode("latin-1"), self._token.encode()):
+            return None
+        return PlainTextResponse(
+            "admin.token is needed\n", 401, {"www-authenticate": 'Bearer realm="hipache"'}
+        )
+
+
+class Admin:
+    """Answers each path."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._bounds = sources.config.admin.buckets
+
+    async def healthz(self, request: Request) -> Response:
+        """This worker lives."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether requests can be routed."""
+        if self._sources.routes.ready:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("no route store has been reached yet\n", 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """All metrics, made in turns with the proxy's own work."""
+        total = await self._sources.sum()
+        chosen = shown(total, self._sources.folder)
+        await state.learn(self._sources, chosen)
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        out = Exposition(self._bounds, openmetrics=openmetrics)
+        parts = [
+            exposition.frontends(out, chosen),
+            exposition.proxy(out, total),
+            out.gauge(*self._backends_by_state(chosen)),
+            out.gauge(*self._certificates()),
+        ]
+        if self._sources.config.admin.planb_names:
+            parts.append(exposition.planb(out, total, chosen))
+        turns, pieces = Turns(), []
+        for part in parts:
+            for piece in part:
+                pieces.append(piece)
+                await turns.give()
+        pieces.append(out.end())
+        return Response("".join(pieces).encode(), media_type=OPENMETRICS if openmetrics else TEXT)
+
+    def _backends_by_state(self, chosen: Iterable[str]) -> tuple[Family, list[tuple[str, float]]]:
+        """Of the frontends that are shown, as far as this worker has their routes in memory."""
+        counts: dict[str, int] = {"live": 0, "dead": 0}
+        for key in chosen:
+            route = self._sources.served(key)
+            for each in state.states_of(route, self._sources.config).values() if route else ():
+                counts[each["state"]] = counts.get(each["state"], 0) + 1
+        family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
+        return family, [(f'state="{name}"', count) for name, count in sorted(counts.items())]
+
+    def _certificates(self) -> tuple[Family, list[tuple[str, float]]]:
+        family = Family(
+            "certificate_expiry_timestamp_seconds", "When a certificate file ends.", ("file",)
+        )
+        return family, [
+            (f'file="{exposition.escaped(path)}"', end.timestamp())
+            for path, end in expiries(self._sources.config.https.binds)
+            if isinstance(end, datetime)
+        ]
+
+    async def index(self, request: Request) -> Response:
+        """Where to go on."""
+        return JSONResponse({"openapi": "/api/openapi.json", "paths": list(DESCRIPTION["paths"])})
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(DESCRIPTION)
+
+    async def workers(self, request: Request) -> Response:
+        return JSONResponse(list(state.workers(await self._sources.sum())))
+
+    async def frontends(self, request: Request) -> Response:
+        total = await self._sources.sum()
+        return JSONResponse(list(state.frontends(total, self._bounds)))
+
+    async def backends(self, request: Request) -> Response:
+        total = await self._sources.sum()
+        only = request.query_params.get("frontend")
+        return JSONResponse(await state.backends(total, self._sources, only))
+
+    async def failures(self, request: Request) -> Response:
+        return JSONResponse(state.failures(await self._sources.sum()))

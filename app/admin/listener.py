@@ -1,0 +1,101 @@
+"""A small HTTP server beside the proxy's, in the same event loop, on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from app.config.admin import admin_address
+from app.errors import ConfigError
+from app.workers.listeners import Address, bind_all, close_all
+
+logger = logging.getLogger("hipache.admin")
+
+RETRY = 1.0
+"""Seconds between two attempts to bind: a sibling that has the port may end any time."""
+
+
+def bind_admin(bind: str) -> socket.socket:
+    """The listening socket. Raises ConfigError."""
+    return bind_all([Address(*admin_address(bind))])[0]
+
+
+class AdminListener:
+    """Serves `app` on a socket that all workers share, or on one that this worker binds.
+
+    Without `shared` the worker tries until it has the port: of the workers of a
+    bare uvicorn one has it, and another when that one ends.
+    """
+
+    def __init__(self, app: ASGIApp, bind: str, shared: socket.socket | None) -> None:
+        self._app = app
+        self._bind = bind
+        self._shared = shared
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self._sock: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.address: str | None = None
+        """Where it listens; None while it does not."""
+
+    async def __aenter__(self) -> AdminListener:
+        if self._shared is not None:
+            await self._listen(self._shared)
+        elif not await self._try():
+            self._task = asyncio.create_task(self._try_for_ever(), name="admin listener")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._server is not None:
+            self._server.close()
+        if self._sock is not None:
+            close_all([self._sock])
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        for task in list(self._state.tasks):
+            task.cancel()
+
+    async def _try_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY)
+            if await self._try(quiet=True):
+                return
+
+    async def _try(self, *, quiet: bool = False) -> bool:
+        try:
+            self._sock = bind_admin(self._bind)
+        except ConfigError as exc:
+            if not quiet:
+                logger.info("admin listener elsewhere pid=%d cause=%s", os.getpid(), exc)
+            return False
+        await self._listen(self._sock)
+        logger.info("admin listening address=%s", self.address)
+        return True
+
+    async def _listen(self, sock: socket.socket) -> None:
+        config = Config(
+            self._app, lifespan="off", log_config=None, access_log=False, server_header=False,
+            proxy_headers=False, ws="none", workers=1,
+        )  # fmt: skip
+        config.load()
+
+        def protocol() -> asyncio.Protocol:
+            return H11Protocol(config=config, server_state=self._state, app_state={})
+
+        loop = asyncio.get_running_loop()
+        make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        self._server = await make(protocol, sock=sock)
+        name = sock.getsockname()
+        self.address = f"unix:{name}" if isinstance(name, str) else str(Address(*name[:2]))

@@ -1,0 +1,117 @@
+"""The counters of one worker and the listener that tells them, for as long as the worker lives."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from app.admin.application import admin_application
+from app.admin.listener import AdminListener
+from app.admin.state import Sources
+from app.config.structs import Config
+from app.loop_lag import LoopLag
+from app.metrics.collector import Collector
+from app.metrics.counters import Counters
+from app.metrics.folder import Folder
+from app.metrics.pages import Page
+from app.stores import CachedStore
+from app.stores.base import Routes
+from app.workers.listeners import close_all
+
+logger = logging.getLogger("hipache.metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What `hipache serve` gives each of its workers."""
+
+    admin: socket.socket | None = None
+    """The admin listener that all of them share; None where it could not be bound."""
+
+    def close(self) -> None:
+        """For the supervisor, when its last worker has gone."""
+        if self.admin is not None:
+            close_all([self.admin])
+            with contextlib.suppress(OSError):
+                Folder.of(os.getpid()).remove()
+
+
+class Metering:
+    """The counters, and where they are kept."""
+
+    def __init__(self, config: Config, supervision: Supervision | None, number: int) -> None:
+        self._config = config
+        self._supervision = supervision
+        self._folder, self.page = _page(supervision, {"worker": number, "pid": os.getpid()})
+        self.counters = Counters(self.page, config.admin.buckets, statuses=config.admin.planb_names)
+        self.listener: AdminListener | None = None
+
+    @asynccontextmanager
+    async def told(
+        self,
+        routes: Routes,
+        lag: LoopLag,
+        *,
+        gauges: Mapping[str, Callable[[], float]],
+        totals: Mapping[str, Callable[[], float]],
+        busy: Callable[[], Iterable[tuple[str, int]]],
+    ) -> AsyncIterator[None]:
+        """Collect and answer. The arguments are those of Sources and Collector."""
+        collector = Collector(self.counters, lag, gauges=gauges, totals=totals, busy=busy)
+        bind = self._config.admin.bind
+        async with collector:
+            if bind is None or (self._supervision is not None and self._supervision.admin is None):
+                yield
+                return
+            served = routes.served if isinstance(routes, CachedStore) else routes.known
+            sources = Sources(
+                self._config, routes, served, self.page, self._folder, collector.collect
+            )
+            shared = None if self._supervision is None else self._supervision.admin
+            self.listener = AdminListener(admin_application(sources), bind, shared)
+            async with self.listener:
+                yield
+
+    def close(self) -> None:
+        """The worker ends; what it counted stays for the others."""
+        self.page.close()
+        alone = self._supervision is None and multiprocessing.parent_process() is None
+        if self._folder is not None and alone:
+            self._folder.remove()
+
+
+@contextmanager
+def metering(
+    config: Config, supervision: Supervision | None, number: int
+) -> Iterator[Metering | None]:
+    """None where `admin.bind` is null: then nobody could ask, and nothing is counted."""
+    if config.admin.bind is None:
+        yield None
+        return
+    meter = Metering(config, supervision, number)
+    try:
+        yield meter
+    finally:
+        meter.close()
+
+
+def _page(supervision: Supervision | None, info: dict[str, Any]) -> tuple[Folder | None, Page]:
+    """In the folder that all workers of this proxy share; in our own memory if there is no room."""
+    parent = multiprocessing.parent_process()
+    if supervision is not None:
+        owner = os.getppid()
+    else:
+        owner = os.getpid() if parent is None or parent.pid is None else parent.pid
+    try:
+        folder = Folder.of(owner)
+        return folder, folder.new_page(info)
+    except OSError as exc:
+        logger.warning("metrics of this worker alone cause=%s", exc)
+        return None, Page(info)

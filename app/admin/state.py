@@ -1,0 +1,205 @@
+"""What `/api/` tells, made of what all workers counted and what this one knows of the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from app.config.structs import Config
+from app.errors import ProxyError
+from app.explain import explain
+from app.metrics.families import (
+    BACKEND,
+    BAD,
+    BYTES_IN,
+    BYTES_OUT,
+    DURATION,
+    FRONTEND,
+    GAUGE,
+    HEAD,
+    METHOD_CLASSES,
+    OTHER,
+    STATUS_CLASSES,
+    UNANSWERED,
+)
+from app.metrics.folder import Folder, Sum, Turns
+from app.metrics.pages import Page
+from app.metrics.shown import requests as requests_of
+from app.policies.options import default_options
+from app.routing import Route
+from app.stores.base import Routes
+
+Json = dict[str, Any]
+UNKNOWN = "unknown"
+LEARN_WITHIN = 0.02
+"""Seconds that a scrape waits for the store. Afterwards the worker is told what changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the answers come from."""
+
+    config: Config
+    routes: Routes
+    served: Callable[[str], Route | None]
+    """What this worker has in its memory for a frontend's key."""
+    page: Page
+    folder: Folder | None
+    """None where this worker is the only one that counts."""
+    collect: Callable[[], None]
+    """Brings this worker's own page up to date."""
+
+    async def sum(self) -> Sum:
+        """What all workers have counted until now."""
+        self.collect()
+        if self.folder is not None:
+            return await self.folder.sum()
+        content = self.page.read()
+        return Sum(dict(content.blocks), [content], content.texts)
+
+
+def workers(total: Sum) -> Iterator[Json]:
+    """Those that live, as of at most a second ago."""
+    for page in sorted(total.workers, key=lambda page: (page.info["worker"], page.info["pid"])):
+
+        def now(name: str, page: Any = page) -> float:
+            return float(page.blocks.get(f"{GAUGE}\0{name}", [0.0])[0])
+
+        requests = sum(
+            requests_of(cells)
+            for name, cells in page.blocks.items()
+            if name.startswith(f"{FRONTEND}\0")
+        )
+        yield {
+            "worker": page.info["worker"],
+            "pid": page.info["pid"],
+            "state": "draining" if now("draining") else "serving",
+            "started": now("started"),
+            "memory": int(now("memory")),
+            "loop_lag": now("lag"),
+            "requests": int(requests),
+            "in_flight": int(now("in_flight")),
+            "connections": int(now("connections")),
+            "web_sockets": int(now("web_sockets")),
+            "store_contact_age": now("contact"),
+        }
+
+
+def frontends(total: Sum, bounds: Sequence[float]) -> Iterator[Json]:
+    """Those that had requests since the start; `null` had no frontend at all."""
+    for name, cells in total.blocks.items():
+        kind, _, key = name.partition("\0")
+        if kind == FRONTEND and requests_of(cells):
+            yield {
+                "frontend": key or None,
+                "others": key == OTHER,
+                "requests": {
+                    f"{status} {method}": int(cells[2 * row + column])
+                    for row, status in enumerate(STATUS_CLASSES)
+                    for column, method in enumerate(METHOD_CLASSES)
+                    if cells[2 * row + column]
+                },
+                "bytes_in": int(cells[BYTES_IN]),
+                "bytes_out": int(cells[BYTES_OUT]),
+                "duration": histogram(cells[DURATION:], bounds),
+            }
+
+
+def histogram(cells: array[float], bounds: Sequence[float]) -> Json:
+    """With the counts of each bucket, not added up; the last one has no bound."""
+    return {"sum": cells[0], "bounds": list(bounds), "counts": [int(n) for n in cells[1:]]}
+
+
+async def backends(total: Sum, sources: Sources, only: str | None = None) -> list[Json]:
+    """Every backend of the frontends that had requests, with its state; `only` of one frontend."""
+    turns, found = Turns(), []
+    for key in dict.fromkeys(_keys(total)) if only is None else [only]:
+        route = await _route(sources, key)
+        states = {} if route is None else states_of(route, sources.config)
+        for url in dict.fromkeys([*states, *_urls(total, key)]):
+            cells = total.blocks.get("\0".join((BACKEND, key, url)))
+            busy = total.blocks.get("\0".join((GAUGE, "backend_in_flight", url)))
+            found.append(
+                {
+                    "frontend": key,
+                    "backend": url or None,
+                    "in_flight": int(busy[0]) if busy else 0,
+                    "unanswered": int(cells[UNANSWERED]) if cells else 0,
+                    "bad": int(cells[BAD]) if cells else 0,
+                    "time_to_head": histogram(cells[HEAD:], sources.config.admin.buckets)
+                    if cells
+                    else None,
+                    **states.get(url, {"state": UNKNOWN}),
+                }
+            )
+            await turns.give()
+    return found
+
+
+def _keys(total: Sum) -> Iterator[str]:
+    for name in total.blocks:
+        kind, _, key = name.partition("\0")
+        if kind == FRONTEND and key not in ("", OTHER):
+            yield key
+
+
+def _urls(total: Sum, key: str) -> list[str]:
+    start = "\0".join((BACKEND, key, ""))
+    return [name[len(start) :] for name in total.blocks if name.startswith(start)]
+
+
+async def _route(sources: Sources, key: str) -> Route | None:
+    try:
+        return sources.served(key) or await sources.routes.find(key)
+    except ProxyError:
+        return None
+
+
+async def learn(sources: Sources, keys: Iterable[str]) -> None:
+    """Have the routes of these in memory; what takes longer than LEARN_WITHIN goes on by itself."""
+    unknown = [key for key in keys if key not in ("", OTHER) and sources.served(key) is None]
+    if unknown:
+        reads = asyncio.gather(*(_route(sources, key) for key in unknown))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(reads, LEARN_WITHIN)
+
+
+def states_of(route: Route, config: Config) -> dict[str, Json]:
+    """By URL: the state that the balancer sees, and the mark if there is one."""
+    found = explain(
+        route.frontend.key,
+        [route.frontend.key],
+        route.frontend,
+        route.marks,
+        default_options(config.balance),
+        now=time.time(),
+    )
+    return {
+        each.url: {
+            "state": each.state,
+            "weight": each.weight,
+            "since": each.since,
+            "until": each.until,
+            "by": each.by or None,
+            "reason": each.reason or None,
+            "failures": each.failures,
+        }
+        for each in found.backends
+    }
+
+
+def failures(total: Sum) -> list[Json]:
+    """The latest requests that failed, the newest first."""
+    found = []
+    for text in total.texts:
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            continue  # it is being written over just now
+    return sorted(found, key=lambda each: -float(each["time"]))

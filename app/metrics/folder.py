@@ -1,0 +1,193 @@
+"""The pages of all workers of one proxy, added up; those of dead ones are kept in one sum.
+
+The folder is in memory (/dev/shm), named for the process that all workers have in common.
+Nobody owns it: whoever reads it adds up, and folds what dead workers left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import add
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import psutil
+
+from app.metrics.families import COUNTER, GAUGE
+from app.metrics.pages import RING, Content, Page, read_file
+
+logger = logging.getLogger(__name__)
+
+TURN = 0.0005
+"""Seconds of work, after which requests have their turn."""
+_REMEMBERED = 1000  # names of folded pages, for readers that have seen them before they went
+_DRAINED = "\0".join((COUNTER, "exits", "drained"))
+_DIED = "\0".join((COUNTER, "exits", "died"))
+
+
+@dataclass(slots=True)
+class Sum:
+    """What all workers have counted, and what each that lives says of itself."""
+
+    blocks: dict[str, array[float]] = field(default_factory=dict)
+    workers: list[Content] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, name: str, cells: array[float]) -> None:
+        before = self.blocks.get(name)
+        self.blocks[name] = cells if before is None else array("d", map(add, before, cells))
+
+
+class _Kept(msgspec.Struct):
+    """What stays of the pages of dead workers."""
+
+    folded: list[str] = []
+    blocks: dict[str, bytes] = {}
+    texts: list[str] = []
+
+
+class Turns:
+    """Lets other tasks run whenever a bit of work is done."""
+
+    def __init__(self) -> None:
+        self._began = perf_counter()
+
+    async def give(self) -> None:
+        if perf_counter() - self._began > TURN:
+            await asyncio.sleep(0)
+            self._began = perf_counter()
+
+
+class Folder:
+    """One proxy's pages. Every worker has its own object for the same path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, pid: int) -> Folder:
+        """That of the workers of process `pid`, made if need be. Raises OSError."""
+        base = Path("/dev/shm")
+        if not os.access(base, os.W_OK):
+            base = Path(tempfile.gettempdir())
+        name = f"hipache-{os.geteuid()}-{pid}-{_started(pid)}"
+        path = base / name
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            _remove_stale(base)
+        status = path.lstat()
+        if status.st_uid != os.geteuid() or path.is_symlink():
+            raise PermissionError(13, "somebody else has made this folder", str(path))
+        return cls(path)
+
+    def new_page(self, info: dict[str, Any]) -> Page:
+        """A page for this worker. Raises OSError."""
+        return Page(info, self.path / f"{os.getpid()}-{secrets.token_hex(4)}.page")
+
+    def remove(self) -> None:
+        """When the last worker has gone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    async def sum(self) -> Sum:
+        """Everything that was ever counted here, exactly once."""
+        turns = Turns()
+        pages: dict[str, Content] = {}
+        dead: dict[str, Content] = {}
+        for path in sorted(self.path.glob("*.page")):
+            found = read_file(path)
+            if found is not None:
+                (pages if found[1] else dead)[path.name] = found[0]
+            await turns.give()
+        # Read last: what was folded since is in it, and those pages do not count again.
+        kept = self._kept()
+        folded = set(kept.folded)
+        total = Sum(texts=list(kept.texts))
+        for name, data in kept.blocks.items():
+            total.add(name, array("d", data))
+        for name, content in dead.items():
+            if name not in folded:
+                await _add(total, content, turns, alive=False)
+        if dead.keys() - folded:
+            self._keep(total, [*kept.folded, *dead], kept)
+        for content in pages.values():
+            total.workers.append(content)
+            await _add(total, content, turns, alive=True)
+        return total
+
+    def _kept(self) -> _Kept:
+        try:
+            return msgspec.msgpack.decode((self.path / "kept").read_bytes(), type=_Kept)
+        except FileNotFoundError:
+            return _Kept()
+
+    def _keep(self, total: Sum, folded: list[str], before: _Kept) -> None:
+        """Replace the pages of dead workers by their sum, unless another does so just now."""
+        with self.locked() as mine:
+            if not mine or self._kept().folded != before.folded:
+                return
+            blocks = {name: cells.tobytes() for name, cells in total.blocks.items()}
+            folded = list(dict.fromkeys(folded))
+            self.write("kept", _Kept(folded[-_REMEMBERED:], blocks, total.texts[-RING:]))
+            for name in folded:
+                (self.path / name).unlink(missing_ok=True)
+
+    def write(self, name: str, value: msgspec.Struct) -> None:
+        """Replace a file as a whole."""
+        new = self.path / f"{name}.{os.getpid()}"
+        new.write_bytes(msgspec.msgpack.encode(value))
+        new.rename(self.path / name)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[bool]:
+        """True while nobody else changes a file; False if somebody does now."""
+        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+        except BlockingIOError:
+            yield False
+        finally:
+            os.close(file)
+
+
+async def _add(total: Sum, content: Content, turns: Turns, *, alive: bool) -> None:
+    """Add a page. Of a dead worker's states nothing is left, but that it has ended is counted."""
+    drained = f"{GAUGE}\0ended" in content.blocks
+    for name, cells in content.blocks.items():
+        if alive or not name.startswith(GAUGE):
+            total.add(name, cells)
+        await turns.give()
+    total.texts += content.texts
+    if not alive:
+        total.add(_DRAINED if drained else _DIED, array("d", [1]))
+
+
+def _started(pid: int) -> int:
+    return int(psutil.Process(pid).create_time() * 100)
+
+
+def _remove_stale(base: Path) -> None:
+    """Folders of ours whose process is no more."""
+    for path in base.glob(f"hipache-{os.geteuid()}-*"):
+        named = re.fullmatch(r"hipache-\d+-(\d+)-(\d+)", path.name)
+        if named is None:
+            continue
+        try:
+            stale = _started(int(named[1])) != int(named[2])
+        except psutil.NoSuchProcess:
+            stale = True
+        if stale:
+            shutil.rmtree(path, ignore_errors=True)

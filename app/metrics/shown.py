@@ -1,0 +1,109 @@
+"""Which frontends are shown by name: the busiest, with counters that never go back.
+
+A frontend that is shown keeps its place until another has twice its requests. What was counted
+before a frontend was shown stays with the others, and so does everything of one that is shown
+no more: the sum over all labels is always the number of requests.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from operator import add, sub
+
+import msgspec
+
+from app.metrics.families import BACKEND, BYTES_IN, FRONTEND, OTHER
+from app.metrics.folder import Folder, Sum
+
+LIMIT = 500
+
+
+class Places(msgspec.Struct):
+    """Who is shown, and what it had before: empty for nothing."""
+
+    bases: dict[str, bytes] = {}
+
+
+def per_frontend(total: Sum) -> dict[str, array[float]]:
+    """The cells of every frontend, and behind them the sum of its backends' cells."""
+    found: dict[str, array[float]] = {}
+    heads: dict[str, array[float]] = {}
+    for name, cells in total.blocks.items():
+        kind, _, key = name.partition("\0")
+        if kind == FRONTEND:
+            found[key] = cells
+        elif kind == BACKEND:
+            key = key.partition("\0")[0]
+            before = heads.get(key)
+            heads[key] = cells if before is None else array("d", map(add, before, cells))
+    size = len(next(iter(heads.values()), ()))
+    return {
+        key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()
+    }
+
+
+def requests(cells: array[float]) -> float:
+    return sum(cells[:BYTES_IN])
+
+
+def choose(
+    every: Mapping[str, array[float]], places: Places, limit: int = LIMIT
+) -> dict[str, array[float]]:
+    """What to show for whom; `places` is changed where somebody comes or goes."""
+    bases = places.bases
+    waiting = [key for key in every if key != OTHER and key not in bases]
+    waiting.sort(key=lambda key: requests(every[key]), reverse=True)
+    for key in waiting[: max(0, limit - len(bases))]:
+        bases[key] = b""
+    waiting = [key for key in waiting if key not in bases]
+    if waiting:
+        quietest = sorted((key for key in bases if key in every), key=lambda k: requests(every[k]))
+        for key, quiet in zip(waiting, quietest, strict=False):
+            if requests(every[key]) <= 2 * requests(every[quiet]):
+                break
+            del bases[quiet]
+            bases[key] = every[key].tobytes()
+    return _arranged(every, bases)
+
+
+def _arranged(
+    every: Mapping[str, array[float]], bases: Mapping[str, bytes]
+) -> dict[str, array[float]]:
+    shown: dict[str, array[float]] = {}
+    rest = every.get(OTHER, array("d"))
+
+    def to_rest(cells: array[float]) -> None:
+        nonlocal rest
+        wide, narrow = (rest, cells) if len(rest) >= len(cells) else (cells, rest)
+        rest = array("d", map(add, wide, narrow)) + wide[len(narrow) :]
+
+    for key, cells in every.items():
+        if key not in bases:
+            if key != OTHER:
+                to_rest(cells)
+        elif base := array("d", bases[key]):
+            # A base is shorter where no backend had answered yet.
+            shown[key] = array("d", map(sub, cells, base)) + cells[len(base) :]
+            to_rest(base)
+        else:
+            shown[key] = cells
+    return shown | {OTHER: rest}
+
+
+def shown(total: Sum, folder: Folder | None, limit: int = LIMIT) -> dict[str, array[float]]:
+    """The same, with the places that all workers share."""
+    every = per_frontend(total)
+    if folder is None:
+        return choose(every, Places(), limit)
+    with folder.locked() as mine:
+        try:
+            data = (folder.path / "places").read_bytes()
+            places = msgspec.msgpack.decode(data, type=Places)
+        except FileNotFoundError:
+            places = Places()
+        before = set(places.bases)
+        found = choose(every, places, limit)
+        if mine and before != set(places.bases):
+            folder.write("places", places)
+        return found

@@ -1,0 +1,253 @@
+"""The admin listener of a real service: numbers that agree with the clients', and who may ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+
+from app.config.structs import parse
+from app.errors import ConfigError
+from tests.admin_client import AdminClient
+from tests.backends import answer, answering, refusing
+from tests.processes import Service, command, write_config
+from tests.redis_servers import RedisServer, free_port, until
+
+REQUESTS = "hipache_requests_total"
+
+
+@asynccontextmanager
+async def observed(
+    folder: Path, driver: str, workers: int = 2, **keys: Any
+) -> AsyncIterator[tuple[Service, AdminClient]]:
+    """`hipache serve` with an admin listener on a free port, and somebody to ask it."""
+    write_config(folder, driver, workers, admin={"bind": "127.0.0.1:0"} | keys)
+    async with command("app.cli", "serve", cwd=folder) as service:
+        address = (await service.saw(r'"admin listening" address=(\S+)'))[1]
+        await service.ready(workers)
+        client = AdminClient(address, keys.get("token"))
+        async with client.http:
+            yield service, client
+
+
+async def load(service: Service, count: int, statuses: Counter[str]) -> None:
+    """So many requests, what came back in `statuses` by class."""
+
+    async def some() -> None:
+        for number in range(count // 10):
+            reply = await service.ask("a.test" if number % 5 else "nobody.test")
+            statuses[f"{reply[9:10].decode()}xx"] += 1
+
+    await asyncio.gather(*(some() for _ in range(10)))
+
+
+async def test_the_numbers_are_the_clients_whatever_becomes_of_workers(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    statuses: Counter[str] = Counter()
+    async with (
+        observed(tmp_path, valkey.url) as (service, admin),
+        answering(answer(b"hi")) as backend,
+        valkey.client as client,
+    ):
+        await client.rpush("frontend:a.test", "id", backend.url)
+        await load(service, 200, statuses)
+        await admin.until(REQUESTS, 200)
+        killed = service.workers()[0]
+        os.kill(killed, signal.SIGKILL)
+        await service.saw("worker ready")
+        await load(service, 100, statuses)
+        await admin.until(REQUESTS, 300)
+        service.signal(signal.SIGHUP)  # every worker is replaced
+        for _ in range(2):
+            await service.saw("worker ended")
+        await load(service, 100, statuses)
+        now = await admin.until(REQUESTS, 400)
+        assert now.by(REQUESTS, "status") == statuses
+        assert now.of("hipache_request_duration_seconds_count") == 400
+        assert now.of("hipache_attempts_total", frontend="a.test") == statuses["2xx"]
+        assert now.of("hipache_response_bytes_total", frontend="a.test") == 2 * statuses["2xx"]
+        assert now.of("hipache_requests_in_flight") == 0
+        assert now.of("hipache_workers") == 2
+        assert now.by("hipache_worker_exits_total", "how") == {"died": 1, "drained": 2}
+        assert now.by("hipache_backends", "state") == {"live": 1, "dead": 0}
+
+
+async def test_under_a_bare_uvicorn_it_is_the_same_and_another_takes_over(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(tmp_path, valkey.url, admin={"bind": address})
+    way = ("uvicorn", "app:create_app", "--factory", "--workers", "2", "--port", "0")
+    async with (
+        command(*way, cwd=tmp_path) as service,
+        answering(answer(b"hi")) as backend,
+        valkey.client as client,
+    ):
+        service.port = int((await service.saw(r"running on http://127\.0\.0\.1:(\d+)"))[1])
+        for _ in range(2):
+            await service.saw("Application startup complete")
+        await client.rpush("frontend:a.test", "id", backend.url)
+        admin = AdminClient(address)
+        async with admin.http:
+            statuses: Counter[str] = Counter()
+            await load(service, 100, statuses)
+            await admin.until(REQUESTS, 100)
+            first = (await admin.json("/api/workers"))[0]["pid"]
+            os.kill(first, signal.SIGKILL)
+            await service.saw("Application startup complete")
+            await load(service, 100, statuses)
+            await until_answered(admin)
+            now = await admin.until(REQUESTS, 200)
+            assert now.by(REQUESTS, "status") == statuses
+
+
+async def until_answered(admin: AdminClient) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await admin.http.get("/healthz")
+            except httpx.TransportError:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisServer) -> None:
+    async with (
+        observed(tmp_path, valkey.url, workers=1, planbNames=True) as (service, admin),
+        refusing() as dead,
+        answering(answer(b"hi")) as backend,
+        valkey.client as client,
+    ):
+        await client.rpush("frontend:a.test", "id", dead, backend.url)
+        await client.rpush("frontend:b.test", "id", dead)
+        await client.hset("options:a.test", "policy", "round_robin")
+        for _ in range(4):
+            await service.ask("a.test")
+        await service.ask("b.test")
+        now = await admin.until(REQUESTS, 5)
+        refused = "connection refused"
+        assert now.of("hipache_retries_total", reason=refused) >= 1
+        assert now.of("hipache_backend_marks_total", reason=refused) == 1
+        assert now.of("planb_router_backend_markdead_total") == 1
+        assert now.of("planb_reverseproxy_backends_responses_total", status_code="502") == 1
+        [failure] = await admin.json("/api/failures")
+        assert (failure["frontend"], failure["status"], failure["host"]) == (
+            "b.test", 502, "b.test",
+        )  # fmt: skip
+        states = {
+            each["backend"]: (each["state"], each["reason"])
+            for each in await admin.json("/api/backends?frontend=a.test")
+        }
+        assert states[backend.url] == ("live", None)
+        assert states[dead][0] == "dead"
+        assert refused in states[dead][1]
+        assert {each["frontend"] for each in await admin.json("/api/frontends")} == {
+            "a.test", "b.test",
+        }  # fmt: skip
+
+
+async def test_openmetrics_is_for_those_who_accept_it(tmp_path: Path, valkey: RedisServer) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (_, admin):
+        plain = await admin.http.get("/metrics")
+        assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+        openmetrics = await admin.http.get("/metrics", headers={"accept": accept})
+        assert openmetrics.headers["content-type"].startswith("application/openmetrics-text;")
+        assert openmetrics.text.endswith("\n# EOF\n")
+
+
+async def test_who_may_ask(tmp_path: Path, valkey: RedisServer) -> None:
+    async with observed(tmp_path, valkey.url, workers=1, token="t0psecret") as (service, admin):
+        assert (await admin.http.get("/metrics")).status_code == 200
+        for token in ("", "Bearer", "Bearer t0psecre", "Basic t0psecret", "Bearer t0psecret2"):
+            wrong = await admin.http.get("/metrics", headers={"authorization": token})
+            assert wrong.status_code == 401, token
+            probe = await admin.http.get("/readyz", headers={"authorization": token})
+            assert probe.status_code == 200
+        assert b" 400 " in (await service.ask("127.0.0.1", "/metrics")).split(b"\r\n")[0]
+
+
+async def test_a_name_of_somebody_else_is_not_answered(tmp_path: Path, valkey: RedisServer) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (_, admin):
+        for host, status in (("evil.test", 403), ("localhost:1", 200), ("[::1]:80", 200)):
+            answered = await admin.http.get("/api/workers", headers={"host": host})
+            assert answered.status_code == status
+
+
+async def test_not_ready_until_a_store_was_reached(tmp_path: Path) -> None:
+    driver = f"redis://127.0.0.1:{free_port()}"
+    async with observed(tmp_path, driver, workers=1) as (_, admin):
+        assert (await admin.http.get("/healthz")).status_code == 200
+        assert (await admin.http.get("/readyz")).status_code == 503
+
+
+async def test_a_taken_port_is_one_line_and_no_end(tmp_path: Path, valkey: RedisServer) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (_, admin):
+        taken = f"{admin.http.base_url.host}:{admin.http.base_url.port}"
+        (tmp_path / "second").mkdir()
+        write_config(tmp_path / "second", valkey.url, 1, admin={"bind": taken})
+        async with command("app.cli", "serve", cwd=tmp_path / "second") as service:
+            await service.saw(f"no admin listener.*{taken}: the address is in use")
+            await service.ready(1)
+
+
+async def test_the_description_is_openapi_and_true(tmp_path: Path, valkey: RedisServer) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (service, admin):
+        description = await admin.json("/api/openapi.json")
+        try:
+            validate(description)
+        except OpenAPIValidationError as exc:
+            pytest.fail(str(exc))
+        await service.ask("a.test")
+        await admin.until(REQUESTS, 1)
+        for path in description["paths"]:
+            answered = await admin.http.get(path)
+            kind = answered.headers["content-type"].partition(";")[0]
+            assert kind in description["paths"][path]["get"]["responses"]["200"]["content"]
+        for name in ("Worker", "Frontend"):
+            [each] = await admin.json(f"/api/{name.lower()}s")
+            schema = description["components"]["schemas"][name]
+            assert each.keys() == schema["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    ("admin", "problem"),
+    [
+        ({"bind": "0.0.0.0:8001"}, "admin.token: expected one"),
+        ({"bind": "[::]:8001"}, "admin.token: expected one"),
+        ({"bind": "8001"}, "admin.bind: expected address:port"),
+        ({"bind": "127.0.0.1:70000"}, "admin.bind: expected address:port"),
+        ({"token": "short"}, "admin.token: expected at least 8"),
+        ({"buckets": [1, 0.5]}, "admin.buckets: expected at most 40 ascending"),
+        ({"buckets": []}, "admin.buckets"),
+        ({"buckets": [-1]}, "admin.buckets"),
+    ],
+)
+def test_what_could_not_be_served_is_refused(admin: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(json.dumps({"admin": admin}))
+    assert problem in str(raised.value)
+    assert "short" not in str(raised.value)
+
+
+async def test_nothing_stays_behind(tmp_path: Path, valkey: RedisServer) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (service, _):
+        places = [Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))]
+        name = f"hipache-{os.geteuid()}-{service.pid}-*"
+        assert [p for place in places for p in place.glob(name)]
+        service.signal(signal.SIGTERM)
+        await service.ended()
+        await until(lambda: not [p for place in places for p in place.glob(name)])
