@@ -17,6 +17,7 @@ from app.commands.explain import explain
 from app.commands.redis import redis
 from app.commands.route import route
 from app.commands.status import status
+from app.commands.top import top
 from app.config.file import load
 from app.config.file import modernise as modernise_file
 from app.config.structs import Config, render
@@ -42,6 +43,7 @@ def main() -> None:
 
 main.add_command(route)
 main.add_command(status)
+main.add_command(top)
 
 
 def read_config(path: str | None) -> Config:

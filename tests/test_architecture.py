@@ -18,7 +18,8 @@ MODULES = {
 CORE = {
     "balancing", "checks.verdicts", "config", "debug_fields", "doctor.findings", "driver",
     "errors", "explain", "headers", "health", "hops", "https_policy", "logs.access_fields",
-    "logs.access_log", "logs.syslog", "media_types", "networks", "policies", "routing",
+    "logs.access_log", "logs.syslog", "media_types", "networks", "policies",
+    "routing", "throughput",
     "websocket_frames",
 }  # fmt: skip
 LATER = {

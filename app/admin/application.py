@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin import state
+from app.admin.client import store_names
 from app.admin.openapi import DESCRIPTION
 from app.admin.state import Sources
 from app.config.admin import is_local
@@ -137,8 +138,12 @@ class Admin:
         ]
 
     async def index(self, request: Request) -> Response:
-        """Where to go on."""
-        return JSONResponse({"openapi": "/api/openapi.json", "paths": list(DESCRIPTION["paths"])})
+        """Whose routes are served, and where to go on."""
+        return JSONResponse({
+            "store": store_names(self._sources.config),
+            "openapi": "/api/openapi.json",
+            "paths": list(DESCRIPTION["paths"]),
+        })  # fmt: skip
 
     async def openapi(self, request: Request) -> Response:
         return JSONResponse(DESCRIPTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import asdict, replace
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from app.admin.client import AdminClient, NobodyTells
 from app.balancing import Balancer, RequestFacts
 from app.commands.open_store import CommandFailed, config_option, json_option, run
 from app.config.structs import Config
@@ -48,7 +50,11 @@ def explain(
             found = not_found(host, keys)
         else:
             defaults = default_options(config.balance)
-            found = explained(host, keys, route.frontend, route.marks, defaults, now=time.time())
+            in_flight = await asyncio.to_thread(_in_flight, config, route.frontend.key)
+            found = explained(
+                host, keys, route.frontend, route.marks, defaults,
+                now=time.time(), in_flight=in_flight,
+            )  # fmt: skip
             if not routes.store.shares_marks:
                 remark = "marks live in each worker and are not known here"
                 found = replace(found, remarks=(*found.remarks, remark))
@@ -60,6 +66,16 @@ def explain(
             click.echo("\n".join(as_text(found, now=time.time())))
 
     run(path, work)
+
+
+def _in_flight(config: Config, key: str) -> dict[str, int] | None:
+    """By URL, of all workers of the proxy that runs here; None where none tells."""
+    try:
+        with AdminClient(config) as admin:
+            told = admin.ask("/api/backends", frontend=key)
+    except NobodyTells:
+        return None
+    return {each["backend"]: each["in_flight"] for each in told if each["backend"]}
 
 
 def _facts(client: str, fields: tuple[str, ...]) -> RequestFacts:

@@ -1,0 +1,154 @@
+"""`hipache top`: workers, frontends and backends of the proxy that runs here, while it works."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from app.admin.client import AdminClient
+from app.commands.open_store import EX_CONFIG, config_option
+from app.config.file import load
+from app.errors import ConfigError, HipacheError
+from app.throughput import Rate, latencies, rates
+
+MIB = 1 << 20
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Print one screen and end.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True,
+    help="Seconds over which rates are taken.",
+)  # fmt: skip
+@config_option
+def top(path: str | None, interval: float, *, once: bool) -> None:
+    """Show what the proxy does now: rates, times, errors and marks. Ctrl-C ends it.
+
+    It asks the admin listener of the configuration (admin.bind).
+    """
+    try:
+        config = load(path, os.environ, Path.cwd())
+        with AdminClient(config) as admin:
+            screens = _screens(admin, interval)
+            if once:
+                Console().print(next(screens))
+                return
+            with Live(Text("counting ..."), screen=True, auto_refresh=False) as live:
+                for screen in screens:
+                    live.update(screen, refresh=True)
+    except KeyboardInterrupt:
+        pass
+    except ConfigError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(EX_CONFIG)
+    except HipacheError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(1)
+
+
+Report = dict[str, Any]
+
+
+def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
+    """One for each interval, without end."""
+    before, then = _report(admin), time.monotonic()
+    while True:
+        time.sleep(max(0.0, then + interval - time.monotonic()))
+        after, now = _report(admin), time.monotonic()
+        yield screen(before, after, now - then, time.time())
+        before, then = after, now
+
+
+def _report(admin: AdminClient) -> Report:
+    return {part: admin.ask(f"/api/{part}") for part in ("workers", "frontends", "backends")}
+
+
+def screen(before: Report, after: Report, seconds: float, now: float) -> Group:
+    """Two reports as three tables; `seconds` lie between them, `now` is in Unix time."""
+    frontends = rates(before["frontends"], after["frontends"], "frontend", "duration", seconds)
+    backends = rates(before["backends"], after["backends"], "backend", "time_to_head", seconds)
+    total = sum(rate.per_second for rate in frontends)
+    failed = sum(rate.errors_per_second for rate in frontends)
+    flying = sum(worker["in_flight"] for worker in after["workers"])
+    dead = sum(each["state"] == "dead" for each in after["backends"])
+    summary = f"{total:.1f} requests/s  {failed:.1f} errors/s  {flying} in flight  {dead} dead"
+    return Group(
+        Text(f"hipache  {summary}", style="bold"),
+        _workers(before["workers"], after["workers"], seconds, now),
+        _frontends(frontends),
+        _backends(backends),
+    )
+
+
+_LEAST = {"state": 5, "p50": 7, "p99": 7}
+"""Of a narrow terminal, long names give away their ends first."""
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        words = number == 0 or column in ("state", "backend", "why")
+        table.add_column(
+            column, justify="left" if words else "right", no_wrap=column != "why",
+            min_width=_LEAST.get(column, 0 if words else len(column)),
+        )  # fmt: skip
+    return table
+
+
+def _workers(before: list[Report], after: list[Report], seconds: float, now: float) -> Table:
+    table = _table(
+        "WORKER", "pid", "state", "age", "memory", "req/s", "flying", "conns",
+        "ws", "lag",
+    )  # fmt: skip
+    then = {each["pid"]: each["requests"] for each in before}
+    for each in after:
+        per_second = (each["requests"] - then.get(each["pid"], 0)) / seconds
+        table.add_row(
+            str(each["worker"]), str(each["pid"]), each["state"],
+            f"{now - each['started']:.0f} s", f"{each['memory'] / MIB:.0f} MB",
+            f"{per_second:.1f}", str(each["in_flight"]), str(each["connections"]),
+            str(each["web_sockets"]), f"{each['loop_lag'] * 1000:.0f} ms",
+        )  # fmt: skip
+    return table
+
+
+def _frontends(found: list[Rate]) -> Table:
+    table = _table("FRONTEND", "req/s", "p50", "p99", "err/s", "in", "out")
+    for rate in found[:20]:
+        told = rate.now
+        name = "(others)" if told["others"] else told["frontend"] or "(none matched)"
+        table.add_row(
+            Text(name), f"{rate.per_second:.1f}", *latencies(rate.buckets, rate.bounds),
+            _alarming(rate.errors_per_second), f"{told['bytes_in'] / MIB:.1f} MB",
+            f"{told['bytes_out'] / MIB:.1f} MB",
+        )  # fmt: skip
+    return table
+
+
+def _backends(found: list[Rate]) -> Table:
+    table = _table("FRONTEND", "backend", "state", "ans/s", "p50", "p99", "err/s", "flying", "why")
+    found.sort(key=lambda rate: (rate.now["state"] != "dead", -rate.per_second))
+    for rate in found[:30]:
+        told = rate.now
+        table.add_row(
+            Text(told["frontend"]), Text(told["backend"] or "(others)"),
+            Text(told["state"], style="red" if told["state"] == "dead" else ""),
+            f"{rate.per_second:.1f}", *latencies(rate.buckets, rate.bounds),
+            _alarming(rate.errors_per_second), str(told["in_flight"]),
+            Text((told.get("reason") or "").partition(":")[0]),
+        )  # fmt: skip
+    return table
+
+
+def _alarming(errors: float) -> Text:
+    return Text(f"{errors:.1f}", style="red" if errors else "")
