@@ -53,15 +53,18 @@ class Attempts:
         queue_timeout: float,
         in_flight: Callable[[], int],
         debug: DebugFields,
+        id_field: bytes | None,
         counters: Counters | None = None,
     ) -> None:
         """`retries`: attempts after the first one; `queue_timeout`: seconds that one of them
-        waits for its place in the budget; `in_flight`: requests of this worker."""
+        waits for its place in the budget; `in_flight`: requests of this worker; `id_field`: the
+        field of answers with the request's id."""
         self._balancer = balancer
         self._reports = reports
         self._retries = retries
         self._debug = debug
         self._counters = counters
+        self._id_field = id_field
         self._places = RetryPlaces(queue_timeout, in_flight)
 
     async def first_answer(
@@ -137,6 +140,9 @@ class Attempts:
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
         if cookie is not None:
             headers.append((b"set-cookie", cookie))
+        if self._id_field is not None:
+            headers[:] = [field for field in headers if field[0] != self._id_field]
+            headers.append((self._id_field, request.record.request_id.encode("latin-1")))
         if request.debug:
             headers += self._debug.of_answer(
                 request.host, route, backend,

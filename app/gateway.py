@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import lru_cache
 from time import perf_counter, time
 
@@ -24,6 +26,8 @@ from app.pages import ErrorPages
 from app.request import Request
 from app.request_ids import RequestIds
 from app.routing import Route, normalise_host
+from app.server.refusal import Refusal
+from app.server.request_head import parse_request_line
 from app.stores.base import Routes
 
 CLIENT_LEFT = 499
@@ -31,6 +35,8 @@ CLIENT_LEFT = 499
 
 # A WebSocket is asked for over HTTP, and that is what backends expect in X-Forwarded-Proto.
 _AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+_HOST_LINE = re.compile(rb"\n[Hh]ost:[ \t]*([^\r\n]{1,255})")
 
 # The same few thousand names come again and again; reading one costs 2 us.
 _normalised = lru_cache(maxsize=8192)(normalise_host)
@@ -62,6 +68,8 @@ class Gateway:
         self.https = https
         self.in_flight = 0
         self._debug = debug
+        name = server.request_id_header
+        self._id_field = name.lower().encode("ascii") if name is not None else None
         self.attempts = Attempts(
             balancer,
             reports,
@@ -70,6 +78,7 @@ class Gateway:
             in_flight=lambda: self.in_flight,
             debug=debug,
             counters=counters,
+            id_field=self._id_field,
         )
         self._counters = counters
         self._options = balancer.options
@@ -157,12 +166,35 @@ class Gateway:
         if request.backend is not None:
             record.backend = request.backend.url
 
+    def refused(self, client: str, scheme: str, head: bytes, refusal: Refusal) -> None:
+        """Log a request that our own server refused before it was one; `head` as far as it came."""
+        if self._log is None:
+            return
+        record = AccessRecord(time())
+        record.client, record.scheme, record.worker = client, scheme, self._worker
+        record.request_id = self._ids.new()
+        with suppress(Refusal):  # without a request line there is none to tell
+            method, record.target, http11 = parse_request_line(head.partition(b"\r\n")[0])
+            record.method = method.decode("ascii")
+            record.http_version = "1.1" if http11 else "1.0"
+        if found := _HOST_LINE.search(head):
+            record.host = found[1].decode("latin-1")
+        record.status, record.error = refusal.status, refusal.reason
+        record.bytes_out = 0 if head.startswith(b"HEAD ") else len(refusal.body)
+        self._log(record)
+
     def _request_id(self, headers: RawHeaders, client: str) -> str:
         if self._forwarded.trusts(client):
             claimed = field(headers, b"x-request-id")
             if claimed and len(claimed) <= 200:
                 return claimed.decode("latin-1")
         return self._ids.new()
+
+    def id_field(self, request: Request) -> RawHeaders:
+        """What tells the client the request's id, where `server.requestIdHeader` says so."""
+        if self._id_field is None:
+            return []
+        return [(self._id_field, request.record.request_id.encode("latin-1"))]
 
     def known_route(self, request: Request) -> Route | None:
         """The route, if memory has it; None: `find_route` has to ask. Raises BadHost."""
@@ -194,13 +226,13 @@ class Gateway:
 
     def error_page(self, request: Request, error: ProxyError) -> tuple[RawHeaders, bytes]:
         """Fields and body of our own answer, or of whoever gave one in our place."""
+        request_id = request.record.request_id
         if isinstance(error, PassedOn):
-            return list(error.fields), error.body
-        fields, body = self._pages.render(
-            error,
-            accept=field(request.headers, b"accept") or b"",
-            request_id=request.record.request_id,
-        )
+            fields, body = list(error.fields), error.body
+        else:
+            accept = field(request.headers, b"accept") or b""
+            fields, body = self._pages.render(error, accept=accept, request_id=request_id)
+        fields += self.id_field(request)
         if request.debug:
             fields += self._debug.of_error(str(error))
         return fields, body

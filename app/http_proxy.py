@@ -127,7 +127,7 @@ class HttpProxy:
         gateway = self._gateway
         route = await gateway.find_route(request)
         if (location := gateway.elsewhere(request, route)) is not None:
-            await _redirect(request, location, send)
+            await _redirect(request, location, gateway.id_field(request), send)
             return None
         if (waiting := gateway.admit(request, route)) is not None:
             await waiting
@@ -219,8 +219,8 @@ class HttpProxy:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _redirect(request: Request, location: bytes, send: Send) -> None:
+async def _redirect(request: Request, location: bytes, id_field: RawHeaders, send: Send) -> None:
     request.record.status = REDIRECT
-    headers = [(b"location", location), (b"content-length", b"0")]
+    headers = [(b"location", location), (b"content-length", b"0"), *id_field]
     await send({"type": "http.response.start", "status": REDIRECT, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -126,12 +126,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
-        edge = Edge(Limits.of(config.server))
-        server = configure(edge)
-        if server is not None:
-            install(server.config, config.server)
-        if config.https.binds and not isinstance(server, Supervised):
-            logger.warning("https.bind is served by 'hipache serve' only")
+        edge, server = _edge(config)
         async with AsyncExitStack() as stack:
             meter = stack.enter_context(metering(config, supervision, _number()))
             routes = store or open_store(config)
@@ -150,6 +145,7 @@ def create_app(
             stack.callback(gate.close)
             counters = meter.counters if meter else None
             gateway = _gateway(config, routes, checkers, log, forwarded, gate, counters)
+            edge.on_refusal = gateway.refused
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
             endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
@@ -167,6 +163,17 @@ def create_app(
     app.router.default = endpoint
     app.router.redirect_slashes = False
     return app
+
+
+def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
+    """Our edge, in place in the server that runs us, if that is one we know."""
+    edge = Edge(Limits.of(config.server))
+    server = configure(edge)
+    if server is not None:
+        install(server.config, config.server)
+    if config.https.binds and not isinstance(server, Supervised):
+        logger.warning("https.bind is served by 'hipache serve' only")
+    return edge, server
 
 
 def _memory_watch(

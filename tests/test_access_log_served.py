@@ -144,3 +144,79 @@ async def test_no_line_is_lost_or_doubled_under_load(valkey: RedisServer, tmp_pa
 async def client(proxy: Proxy, name: int) -> None:
     for number in range(50):
         await proxy.get(b"/%d/%d" % (name, number))
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "told"),
+    [
+        (b"GARBAGE\r\n\r\n", (None, None, 400, "malformed request line")),
+        (b"GET /a HTTP/1.1\r\n\r\n", ("GET", None, 400, "no host header")),
+        (
+            b"GET /a HTTP/1.1\r\nHost: a.test\r\nX: %b\r\n\r\n" % (b"x" * 70_000),
+            ("GET", "a.test", 431, "the request's head is too large"),
+        ),
+        (
+            b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+            ("POST", "a.test", 400, "malformed chunk size"),
+        ),
+    ],
+)
+async def test_what_is_no_request_is_told_too(
+    valkey: RedisServer, tmp_path: Path, request_bytes: bytes, told: tuple[object, ...]
+) -> None:
+    path = tmp_path / "log"
+    async with proxying(valkey, accessLog=str(path), accessLogFormat="json") as proxy:
+        reply = await proxy.talk(request_bytes)
+    assert reply.startswith(b"HTTP/1.1 %d " % told[2])
+    (line,) = read(path)
+    assert (line["method"], line["host"], line["status"], line["error"]) == told
+    assert line["client"] == "127.0.0.1"
+    assert line["bytes_out"] == len(reply.partition(b"\r\n\r\n")[2])
+
+
+async def test_a_head_that_does_not_come_is_told_too(valkey: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    server = {"accessLog": str(path), "accessLogFormat": "{request} {status}", "headerTimeout": 0.1}
+    async with proxying(valkey, **server) as proxy:
+        client = await proxy.connect()
+        client.send(b"GET /slow HTTP/1.1\r\nHost: a")
+        await client.rest()
+    assert path.read_text() == "GET /slow HTTP/1.1 408\n"
+
+
+@pytest.mark.parametrize("served", [True, False])
+async def test_an_answer_tells_the_requests_id_if_asked_to(
+    valkey: RedisServer, tmp_path: Path, served: bool
+) -> None:
+    path = tmp_path / "log"
+    server = {"accessLog": str(path), "accessLogFormat": "{request_id}"}
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Trace: the-backends\r\n\r\nok"
+    async with (
+        answering(reply) as backend,
+        proxying(valkey, requestIdHeader="X-Trace", **server) as proxy,
+    ):
+        if served:
+            await proxy.route("a.test", backend)
+        answered = await proxy.get()
+    told = [line for line in answered.lower().split(b"\r\n") if line.startswith(b"x-trace:")]
+    assert told == [f"x-trace: {path.read_text('ascii').strip()}".encode()]
+
+
+async def test_a_trace_passes_untouched(valkey: RedisServer) -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with answering(answer(b"hello")) as backend, proxying(valkey) as proxy:
+        await proxy.route("a.test", backend)
+        fields = b"Host: a.test\r\ntraceparent: %b\r\nTracestate: a=1,b=2\r\n" % trace
+        await proxy.talk(b"GET / HTTP/1.1\r\n%b\r\n" % fields)
+    assert backend.requests[0].get(b"traceparent") == trace
+    assert backend.requests[0].get(b"tracestate") == b"a=1,b=2"
+
+
+async def test_a_redirect_tells_the_requests_id_as_well(valkey: RedisServer) -> None:
+    async with proxying(valkey, requestIdHeader="X-Request-Id") as proxy:
+        await proxy.route("a.test", "http://127.0.0.1:9")
+        async with valkey.client as client:
+            await client.hset("options:a.test", "redirect", "on")
+        answered = await proxy.get()
+    assert answered.startswith(b"HTTP/1.1 308 ")
+    assert b"\r\nx-request-id: " in answered.lower()

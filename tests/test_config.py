@@ -183,3 +183,9 @@ def test_a_mistake_in_the_environment_names_the_variable(environ, line):
 def test_a_key_without_effect_is_said(text, key):
     said = [line.split()[0] for line in parse(text).warnings if "has no effect: " in line]
     assert said == ([key] if key else [])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "Content-Length", "Connection", "é"])
+def test_a_request_id_needs_a_field_of_its_own(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.requestIdHeader: expected the name of a field"):
+        parse(json.dumps({"server": {"requestIdHeader": name}}))

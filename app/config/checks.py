@@ -9,10 +9,13 @@ from app.config.faults import fault, show
 from app.config.listeners import HttpsBind
 from app.driver import parse_driver
 from app.errors import ConfigError
+from app.headers import HOP_BY_HOP
 from app.logs import syslog
 from app.logs.access_log import compile_format
 from app.policies.destinations import parse_deny_list
 from app.policies.options import parse_hash_key, parse_sticky
+
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
 def check_driver(url: str, source: str, path: str = "") -> str:
@@ -67,6 +70,14 @@ def check_logs(target: str | None, template: str, source: str) -> None:
         compile_format(template)
     except ValueError as exc:
         raise fault(source, "server.accessLogFormat", str(exc)) from None
+
+
+def check_id_field(name: str | None, source: str) -> None:
+    """Raises ConfigError where no answer could have such a field beside its own."""
+    framing = {"content-length", "content-type", "set-cookie", *map(bytes.decode, HOP_BY_HOP)}
+    if name is not None and (not FIELD_NAME.fullmatch(name) or name.lower() in framing):
+        expected = "expected the name of a field of its own, such as X-Request-Id"
+        raise fault(source, "server.requestIdHeader", f"{expected}, found {show(name)}")
 
 
 def check_deny_list(entries: tuple[str, ...], source: str) -> None:

@@ -22,6 +22,7 @@ from app.config.checks import (
     check_deny_list,
     check_driver,
     check_health_check,
+    check_id_field,
     check_logs,
     check_tls,
 )
@@ -85,6 +86,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     debug_from: Networks = Networks.parse(["127.0.0.0/8", "::1/128"])  # may ask with X-Debug
     debug_secret: str | None = None  # signs what `hipache debug-ticket` prints; None: no tickets
     trusted_proxies: Networks = Networks()  # whose X-Forwarded-* are believed
+    request_id_header: str | None = None  # the field of answers that tells clients the id
     static_dir: str | None = None  # error_<status>.html, as Hipache's static/
     templates_dir: str | None = None  # <status>.html, before the built-in pages
 
@@ -229,6 +231,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     if len(config.driver) not in ((1, 2) if redis else (1,)):
         raise faults.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
     check_logs(config.server.access_log, config.server.access_log_format, source)
+    check_id_field(config.server.request_id_header, source)
     if config.server.log_format not in ("text", "json"):
         found = faults.show(config.server.log_format)
         raise faults.fault(source, "server.logFormat", f"expected text or json, found {found}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from app.config.structs import ServerConfig
     from app.server.exchange import Exchange
+    from app.server.refusal import Refusal
     from app.server.request_head import RequestHead
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 MINUTE = 60.0
 FILES_KEPT = 64
 """Open files left for logs, the store and the listeners when connections are counted."""
+
+
+OnRefusal = Callable[[str, str, bytes, "Refusal"], object]
+"""The client's address, `http` or `https`, what came of the head, and why it was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,8 @@ class Edge:
         """Takes a request without a body over, if the application is one that can do that."""
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the server ends; a stock one does not tell a connection that just comes in."""
+        self.on_refusal: OnRefusal = lambda client, scheme, head, refusal: None
+        """Told of each request that is refused before the application sees it."""
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
         self.total_requests = 0

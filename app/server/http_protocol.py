@@ -93,7 +93,7 @@ class HttpProtocol(Connection):
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:
-            self._refuse(refusal, to_head=data.startswith(b"HEAD "))
+            self._refuse(refusal, data)
             return
         rest = data[end + 4 :]
         self._buffer = b""
@@ -128,8 +128,10 @@ class HttpProtocol(Connection):
             self._rearm()
             if rest:
                 self._take_body(rest)
-                if self.exchange is None:
-                    return  # refused
+                if self.exchange is None:  # refused, before the application heard of it
+                    why = Refusal(*(exchange.refused or (400, "refused")))
+                    self.edge.on_refusal(self._address or "", self.scheme, request.beginning, why)
+                    return
         exchange.start(self.app, self._scope(request, exchange))
 
     def _scope(self, request: RequestHead, exchange: Exchange) -> dict[str, Any]:
@@ -269,14 +271,16 @@ class HttpProtocol(Connection):
         elif self.edge.draining:
             self.shutdown()
 
-    def _refuse(self, refusal: Refusal, *, to_head: bool = False) -> None:
+    def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
         """Answer what is no legal request, or cut the answer that runs; either way the last."""
         logger.debug("refused client=%s status=%d %s", self._address, refusal.status, refusal)
         self.edge.count_refusal(refusal.status)
         exchange = self.exchange
+        if exchange is None:
+            self.edge.on_refusal(self._address or "", self.scheme, head, refusal)
         if exchange is None or not exchange.started:
             fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
-            to_head = to_head or (exchange is not None and exchange.to_head)
+            to_head = exchange.to_head if exchange is not None else head.startswith(b"HEAD ")
             self.answer_and_close(refusal.status, str(refusal), fields, to_head=to_head)
         else:
             self.cut(close_delimited=exchange.close_delimited)
@@ -289,7 +293,7 @@ class HttpProtocol(Connection):
         if self.write_paused or self._state in (LINGER, CLOSED):
             self._expire_sending()
         elif self._state == HEAD and self._buffer:
-            self._refuse(Refusal(408, "the request's head did not arrive in time"))
+            self._refuse(Refusal(408, "the request's head did not come in time"), self._buffer)
         elif self._state == BODY:
             self._refuse(Refusal(408, "the request's body did not arrive in time"))
         else:

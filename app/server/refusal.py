@@ -17,6 +17,11 @@ class Refusal(Exception):
         self.status = status
         self.reason = reason
 
+    @property
+    def body(self) -> bytes:
+        """What the client reads."""
+        return _body(self.status, self.reason)
+
 
 def status_line(status: int, reason: bytes = b"") -> bytes:
     """`HTTP/1.1 404 Not Found` with CRLF; a status without a known phrase gets an empty one.
@@ -37,8 +42,12 @@ def plain_response(status: int, text: str, fields: bytes = b"", *, to_head: bool
 
     `to_head`: to a HEAD request, so without the body (RFC 9110 §9.3.2).
     """
-    body = b"%d %b\n" % (status, text.encode("ascii", "replace"))
+    body = _body(status, text)
     return (
         b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
         b"cache-control: no-store\r\n%bconnection: close\r\n\r\n%b"
     ) % (status_line(status), len(body), fields, b"" if to_head else body)
+
+
+def _body(status: int, text: str) -> bytes:
+    return b"%d %b\n" % (status, text.encode("ascii", "replace"))

@@ -50,6 +50,13 @@ class RequestHead:
     asks_debug: bool = False
     """Whether there is an `X-Debug`: asked here, where the fields are in a dict already."""
 
+    @property
+    def beginning(self) -> bytes:
+        """Its request line and `Host`, for the log of what is refused later."""
+        host = dict(self.headers).get(b"host", b"")
+        version = 1 if self.http11 else 0
+        return b"%b %b HTTP/1.%d\r\nHost: %b\r\n" % (self.method, self.target, version, host)
+
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     """Method, target and whether the version is 1.1 (RFC 9112 §3).

@@ -1,4 +1,4 @@
-"""Is the store away? When to ask it again, and what to say about it: once, not per request."""
+"""Is the store away? When to ask it again, and what to say about it: at first and once a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 PROBE_EVERY = 1.0
 """Seconds between requests that ask a store that is away."""
 NOTE_EVERY = 60.0
-"""Seconds between two lines about single answers that did not come."""
+"""Seconds between two lines about an outage, or about single answers that did not come."""
 
 
 class Outage:
@@ -22,7 +22,8 @@ class Outage:
         """`store`: its name for the log."""
         self.away = False
         self._store = store
-        self._since = self._probe_at = 0.0
+        self._since = self._told = self._probe_at = 0.0
+        self._failures = 0
         self._noted = -inf
         self._contact = monotonic()
 
@@ -31,9 +32,16 @@ class Outage:
         now = asyncio.get_running_loop().time()
         self._probe_at = now + PROBE_EVERY
         if self.away:
+            self._failures += 1
+            if now >= self._told + NOTE_EVERY:
+                self._told = now
+                logger.error(
+                    "store still away store=%s cause=%s for=%ds failures=%d",
+                    self._store, reason, now - self._since, self._failures,
+                )  # fmt: skip
             return False
-        self.away, self._since = True, now
-        logger.error("store away store=%s cause=%s routes kept=%d", self._store, reason, routes)
+        self.away, self._since, self._told, self._failures = True, now, now, 1
+        logger.error("store away store=%s cause=%s kept_routes=%d", self._store, reason, routes)
         return True
 
     def note(self, reason: str) -> None:
