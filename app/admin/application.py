@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -97,33 +99,31 @@ class Admin:
     async def metrics(self, request: Request) -> Response:
         """All metrics, made in turns with the proxy's own work."""
         total = await self._sources.sum()
-        chosen = shown(total, self._sources.folder)
+        chosen = await shown(total, self._sources.folder)
         await state.learn(self._sources, chosen)
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         out = Exposition(self._bounds, openmetrics=openmetrics)
-        parts = [
+        parts: list[Iterable[str]] = [
             exposition.frontends(out, chosen),
             exposition.proxy(out, total),
-            out.gauge(*self._backends_by_state(chosen)),
-            out.gauge(*self._certificates()),
+            out.gauge(*await self._backends_by_state(chosen)),
+            out.gauge(*await asyncio.to_thread(self._certificates)),
         ]
         if self._sources.config.admin.planb_names:
             parts.append(exposition.planb(out, total, chosen))
-        turns, pieces = Turns(), []
-        for part in parts:
-            for piece in part:
-                pieces.append(piece)
-                await turns.give()
-        pieces.append(out.end())
-        return Response("".join(pieces).encode(), media_type=OPENMETRICS if openmetrics else TEXT)
+        parts.append([out.end()])
+        return StreamingResponse(_in_turns(parts), media_type=OPENMETRICS if openmetrics else TEXT)
 
-    def _backends_by_state(self, chosen: Iterable[str]) -> tuple[Family, list[tuple[str, float]]]:
+    async def _backends_by_state(
+        self, chosen: Iterable[str]
+    ) -> tuple[Family, list[tuple[str, float]]]:
         """Of the frontends that are shown, as far as this worker has their routes in memory."""
-        counts: dict[str, int] = {"live": 0, "dead": 0}
+        counts, turns = Counter({"live": 0, "dead": 0}), Turns()
         for key in chosen:
             route = self._sources.served(key)
-            for each in state.states_of(route, self._sources.config).values() if route else ():
-                counts[each["state"]] = counts.get(each["state"], 0) + 1
+            if route is not None:
+                counts.update(state.backend_states(route, self._sources.config))
+            await turns.give()
         family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
         return family, [(f'state="{name}"', count) for name, count in sorted(counts.items())]
 
@@ -162,3 +162,16 @@ class Admin:
 
     async def failures(self, request: Request) -> Response:
         return JSONResponse(state.failures(await self._sources.sum()))
+
+
+async def _in_turns(parts: Iterable[Iterable[str]]) -> AsyncIterator[bytes]:
+    """The text in chunks of a moment's work each."""
+    turns, pieces = Turns(), []
+    for part in parts:
+        for piece in part:
+            pieces.append(piece)
+            if turns.over:
+                yield "".join(pieces).encode()
+                pieces.clear()
+                await turns.give()
+    yield "".join(pieces).encode()

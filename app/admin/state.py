@@ -194,6 +194,14 @@ def states_of(route: Route, config: Config) -> dict[str, Json]:
     }
 
 
+def backend_states(route: Route, config: Config) -> Sequence[str]:
+    """The states alone; where nothing was ever said about a backend that is quick."""
+    frontend = route.frontend
+    if not (route.marks or frontend.options or frontend.bad_entries):
+        return ["live"] * len(frontend.backends)
+    return [each["state"] for each in states_of(route, config).values()]
+
+
 def failures(total: Sum) -> list[Json]:
     """The latest requests that failed, the newest first."""
     found = []

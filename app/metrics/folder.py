@@ -65,8 +65,14 @@ class Turns:
     def __init__(self) -> None:
         self._began = perf_counter()
 
+    @property
+    def over(self) -> bool:
+        """Is it somebody else's turn?"""
+        return perf_counter() - self._began > TURN
+
     async def give(self) -> None:
-        if perf_counter() - self._began > TURN:
+        """Let them, if it is."""
+        if self.over:
             await asyncio.sleep(0)
             self._began = perf_counter()
 

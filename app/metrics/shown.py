@@ -14,7 +14,7 @@ from operator import add, sub
 import msgspec
 
 from app.metrics.families import BACKEND, BYTES_IN, FRONTEND, OTHER
-from app.metrics.folder import Folder, Sum
+from app.metrics.folder import Folder, Sum, Turns
 
 LIMIT = 500
 
@@ -25,8 +25,9 @@ class Places(msgspec.Struct):
     bases: dict[str, bytes] = {}
 
 
-def per_frontend(total: Sum) -> dict[str, array[float]]:
+async def per_frontend(total: Sum) -> dict[str, array[float]]:
     """The cells of every frontend, and behind them the sum of its backends' cells."""
+    turns = Turns()
     found: dict[str, array[float]] = {}
     heads: dict[str, array[float]] = {}
     for name, cells in total.blocks.items():
@@ -37,6 +38,7 @@ def per_frontend(total: Sum) -> dict[str, array[float]]:
             key = key.partition("\0")[0]
             before = heads.get(key)
             heads[key] = cells if before is None else array("d", map(add, before, cells))
+        await turns.give()
     size = len(next(iter(heads.values()), ()))
     return {
         key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()
@@ -91,9 +93,9 @@ def _arranged(
     return shown | {OTHER: rest}
 
 
-def shown(total: Sum, folder: Folder | None, limit: int = LIMIT) -> dict[str, array[float]]:
+async def shown(total: Sum, folder: Folder | None, limit: int = LIMIT) -> dict[str, array[float]]:
     """The same, with the places that all workers share."""
-    every = per_frontend(total)
+    every = await per_frontend(total)
     if folder is None:
         return choose(every, Places(), limit)
     with folder.locked() as mine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from array import array
 from pathlib import Path
@@ -42,7 +43,7 @@ def counted() -> Sum:
 def families(request):
     out = Exposition(BOUNDS, openmetrics=request.param == "openmetrics")
     total = counted()
-    chosen = shown(total, None)
+    chosen = asyncio.run(shown(total, None))
     pieces = [*frontends(out, chosen), *proxy(out, total), *planb(out, total, chosen), out.end()]
     parse = openmetrics if request.param == "openmetrics" else text
     return {family.name: family for family in parse("".join(pieces).encode().decode())}
