@@ -109,9 +109,19 @@ def machine_facts() -> dict[str, str]:
     """Where this was measured."""
     core, load_core = procfs.cores()
     return {
-        "machine": f"{procfs.cpu_model()}, Linux {platform.release()}, Python "
-        f"{platform.python_version()}; proxy on core {core}, load and backend on core {load_core}",
+        "machine": f"{procfs.cpu_model()}, Linux {platform.release()}; "
+        f"proxy on core {core}, load and backend on core {load_core}",
+        "python": interpreter(),
     }
+
+
+def interpreter() -> str:
+    """Which Python this is, and how it was linked: builds differ by a tenth of a request."""
+    linked = "libpython" in Path("/proc/self/maps").read_text()
+    return (
+        f"{platform.python_version()} of {Path(sys.executable).resolve()}, "
+        f"{platform.python_compiler()}, {'libpython shared' if linked else 'one binary'}"
+    )
 
 
 def _pick(text: str, all_names: Iterable[str]) -> list[str]:

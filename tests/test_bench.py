@@ -4,6 +4,7 @@ import asyncio
 import base64
 import doctest
 import json
+import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -214,7 +215,9 @@ def test_two_runs_of_one_program_are_measured_and_reported(tmp_path: Path) -> No
     assert [each["proxy"] for each in samples] == ["direct-a", "direct-b", "direct-b", "direct-a"]
     assert all(each["requests"] > 0 and each["errors"] == 0 for each in samples)
     assert sum(each["cpu_us"] for each in samples) > 0
-    assert "direct-b" in (tmp_path / "results.md").read_text()
+    page = (tmp_path / "results.md").read_text()
+    assert "direct-b" in page
+    assert f"- python: {platform.python_version()} of " in page
     assert "direct-b" in (tmp_path / "results.svg").read_text()
 
 
