@@ -2,7 +2,8 @@
 
 Several workers write one file under full load while it is rotated under them.
 Every request has a number of its own, so that the lines can be held against
-what the clients were answered: none lost, none twice, none torn.
+what the clients were answered and what the metrics count: none lost, none twice,
+none torn.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -40,7 +42,9 @@ CONNECTIONS = 24
 
 
 @contextmanager
-def proxy(folder: Path, backend: int, workers: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def proxy(
+    folder: Path, backend: int, admin: int, workers: int
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`hipache serve`, all workers ready, and its port."""
     (folder / "routes.toml").write_text(
         f'["a.test"]\nid = "bench"\nbackends = ["http://127.0.0.1:{backend}"]\n'
@@ -50,6 +54,7 @@ def proxy(folder: Path, backend: int, workers: int) -> Iterator[tuple[subprocess
         "accessLogFormat": FORMAT, "snapshot": None,
     }  # fmt: skip
     values = {"server": server, "http": {"port": 0}, "driver": "file:routes.toml", "user": None}
+    values["admin"] = {"bind": f"127.0.0.1:{admin}"}
     (folder / "config.json").write_text(json.dumps(values))
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "serve"],
@@ -122,6 +127,13 @@ def ask(port: int, first: int, count: int) -> int:
     return done
 
 
+def in_metrics(admin: int) -> int:
+    """Requests that the workers together have counted."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return int(sum(map(float, re.findall(r"(?m)^hipache_requests_total\{.*\} (\S+)", text))))
+
+
 def rotate(
     folder: Path, process: subprocess.Popen[str], every: float, over: threading.Event
 ) -> int:
@@ -170,14 +182,14 @@ def main() -> None:
     install({"nginx"})
     with tempfile.TemporaryDirectory(prefix="hipache-bench-") as name:
         folder = Path(name)
-        backend, inner = free_ports(2)
+        backend, inner, admin = free_ports(3)
         (folder / "large").write_bytes(b"")
         config = fill_in("backend.conf", folder, BACKEND=backend, INNER=inner, SMALL=SMALL_BODY)
         command = ["nginx", "-c", config]
         core = procfs.cores()[1]
         with (
             serving(command, backend, core=core, log=folder / "backend.log"),
-            proxy(folder, backend, asked.workers) as (process, port),
+            proxy(folder, backend, admin, asked.workers) as (process, port),
             ProcessPoolExecutor(CLIENTS) as clients,
         ):
             over, rotations = threading.Event(), []
@@ -192,11 +204,15 @@ def main() -> None:
             seconds = time.monotonic() - started
             over.set()
             rotating.join()
+            counted = in_metrics(admin)
         print(
             f"{answered:,} requests answered by {asked.workers} workers in {seconds:.0f} s "
             f"({answered / seconds:,.0f}/s), {rotations[0]} rotations"
         )
         faults = check(folder, share * CLIENTS)
+        print(f"{counted:,} requests in hipache_requests_total")
+        if counted != answered:
+            faults.append(f"the metrics count {counted}, the clients {answered}")
     for fault in faults[:20]:
         print(fault)
     print("every line whole, none lost, none twice" if not faults else "NOT REACHED")

@@ -32,6 +32,7 @@ class Doctor:
     def write(self, driver: str | list[str], **server: Any) -> None:
         server = {"accessLog": None, "snapshot": None, "statusSocket": None} | server
         values = {"driver": driver, "server": server, "http": {"port": 0}, "user": None}
+        values["admin"] = {"bind": None}
         self.config.write_text(json.dumps(values))
 
     def run(self, *words: str) -> tuple[int, str]:

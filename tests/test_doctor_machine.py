@@ -129,6 +129,16 @@ def test_a_port_that_another_program_has() -> None:
     assert list(machine.of_ports(asked, None)) == []
 
 
+def test_an_admin_address_that_another_program_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        asked = config(admin={"bind": f"127.0.0.1:{other.getsockname()[1]}"})
+        (found,) = machine.of_admin(asked, None)
+        assert (found.name, found.severity) == ("admin-address", "warning")
+        assert list(machine.of_admin(asked, 4711)) == []  # then it is our own service's
+    assert list(machine.of_admin(asked, None)) == []
+    assert list(machine.of_admin(config(admin={"bind": None}), None)) == []
+
+
 def test_an_address_of_another_machine() -> None:
     (found,) = machine.of_ports(config(http={"bind": "192.0.2.1", "port": 8080}), None)
     assert found.name == "bad-address"
@@ -218,7 +228,9 @@ async def test_serve_refuses_what_its_workers_could_not_read(
 ) -> None:
     (tmp_path / "routes.toml").write_text("")
     values = {"server": {"accessLog": None, "workers": 1}, "http": {"port": 0}, "user": "nobody"}
-    (tmp_path / "config.json").write_text(json.dumps(values | {"driver": "file:routes.toml"}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(values | {"driver": "file:routes.toml", "admin": {"bind": None}})
+    )
     async with command("app.cli", "serve", cwd=tmp_path, PYTHONPATH=str(closed_home)) as service:
         assert await service.ended() == 78
     assert service.log == [

@@ -51,6 +51,7 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *machine.of_user(config),
         *machine.of_files(config, pid),
         *machine.of_ports(config, pid),
+        *machine.of_admin(config, pid),
         *certificates.look(config),
     ]
     of_store, name = asyncio.run(store.look(config, commands, timeout=PATIENCE))

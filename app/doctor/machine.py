@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.config.admin import admin_address
 from app.config.listeners import Bind, HttpsBind
 from app.config.structs import Config
 from app.doctor.findings import Finding, Severity
@@ -96,6 +97,23 @@ def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
                 "'hipache serve' does not start.", "ip address",
                 "http.bind and https.bind name addresses of this machine. These are its own:",
             )  # fmt: skip
+
+
+def of_admin(config: Config, pid: int | None) -> Iterator[Finding]:
+    """Whether metrics and state could be told where the configuration says."""
+    if pid is not None or config.admin.bind is None or config.admin.bind.startswith("unix:"):
+        return
+    host, port = admin_address(config.admin.bind)
+    fault = _bind_fault(host, port)
+    if fault is not None:
+        yield Finding(
+            WARNING, "admin-address", f"admin.bind = {config.admin.bind}",
+            f"nobody can listen there: {os.strerror(fault)}",
+            "The proxy serves, but tells its metrics and its state nowhere.",
+            f"sudo ss -ltnp 'sport = :{port}'" if fault == errno.EADDRINUSE else "",
+            "Name another address in admin.bind, or null for none."
+            + (" To see who listens there:" if fault == errno.EADDRINUSE else ""),
+        )  # fmt: skip
 
 
 def _bind_fault(host: str, port: int) -> int | None:
