@@ -184,6 +184,7 @@ async def siege(args: argparse.Namespace) -> int:
                 "maxSockets": 2 * args.slow,
             }
             values = {"server": server, "http": {"port": 0}, "user": None, "memory": {"limit": 0}}
+            values["admin"] = {"bind": None}
             values["driver"] = f"file:{folder}/routes.toml"
             (folder / "config.json").write_text(json.dumps(values))
             log = folder / "proxy.log"

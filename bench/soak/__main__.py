@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -30,6 +31,8 @@ from bench.soak.watched import SOCKET
 CHECKOUT = Path(__file__).parent.parent.parent
 MIB = 1 << 20
 GROWTH = 10 * MIB
+ADMIN = "admin.sock"
+METRIC = re.compile(r"^(\w+)(?:\{.*\})? ([0-9.e+]+)$", re.MULTILINE)
 SETTLING = 60.0
 """Seconds that a worker has to get back to its beginning; idle backends are kept for 2."""
 ROUTES = """
@@ -73,6 +76,17 @@ class Service:
         writer.close()
         memory, files = self.worker.memory_info().rss, self.worker.num_fds()
         return Now(memory, files, held)
+
+    async def metrics(self) -> Counter[str]:
+        """The sums of all metrics, by name."""
+        reader, writer = await asyncio.open_unix_connection(self.folder / ADMIN)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        _, _, text = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        sums: Counter[str] = Counter()
+        for name, value in METRIC.findall(text):
+            sums[name] += float(value)  # type: ignore[assignment]
+        return sums
 
     def read_log(self) -> int:
         """Count the log's new lines, and take them away: millions would fill the disk."""
@@ -126,6 +140,7 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
             "backendIdleTimeout": 2,
         }  # fmt: skip
         values = {"server": server, "http": {"port": 0}, "user": None, "memory": {"limit": 0}}
+        values["admin"] = {"bind": f"unix:{folder}/{ADMIN}"}
         driver = {"driver": f"file:{folder}/routes.toml"}
         (folder / "config.json").write_text(json.dumps(values | driver))
         argv = sys.executable, "-m", "bench.soak.watched", "serve"
@@ -162,7 +177,7 @@ class Soak:
     def __init__(self, service: Service, runner: list[str]) -> None:
         self.service = service
         self.runner = runner
-        self.done = self.sure = self.maybe = 0
+        self.done = self.sure = self.maybe = self.refused = 0
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
 
@@ -173,6 +188,7 @@ class Soak:
         elapsed = time.monotonic() - began
         self.sure += seen["sure"]
         self.maybe += seen["maybe"]
+        self.refused += seen["refused"]
         self.done += seen["sure"] + seen["maybe"]
         self.outcomes.update(seen["outcomes"])
         self.faults += seen["failures"]
@@ -194,6 +210,7 @@ class Soak:
         if not self.sure <= lines <= self.sure + self.maybe:
             wanted = f"{self.sure} to {self.sure + self.maybe}"
             self.faults.append(f"the access log has {lines} lines, for {wanted} requests")
+        await self._compare_metrics(lines)
         now = await self.service.now()
         print(
             f"{self.done:>9,} requests  {requests / elapsed:6,.0f}/s  {now.memory / MIB:6.1f} MiB  "
@@ -202,6 +219,24 @@ class Soak:
             flush=True,
         )
         return now
+
+    async def _compare_metrics(self, lines: int) -> None:
+        """The metrics say what the log and the clients say."""
+        found = await self.service.metrics()
+        wanted = {
+            "hipache_requests_total": lines - self.refused,
+            "hipache_requests_in_flight": 0,
+            "hipache_client_connections": 0,
+            "hipache_queue_length": 0,
+            "hipache_websocket_sessions_total": self.outcomes["web socket"],
+            "hipache_websocket_sessions_open": 0,
+            "hipache_access_log_lines_lost_total": 0,
+        }
+        self.faults += [
+            f"{name} is {found[name]}, not {value}"
+            for name, value in wanted.items()
+            if found[name] != value
+        ]
 
     def compare_memory(self, first: Now, last: Now) -> None:
         grown = last.memory - first.memory

@@ -42,6 +42,8 @@ class Tally:
     left: int
     sure: int = 0
     maybe: int = 0
+    refused: int = 0
+    """No requests at all: these have a line in the log, and are not counted as requests."""
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -221,7 +223,9 @@ class Client:
         status, _, _ = await wire.answer()
         if status not in statuses:
             self.tally.fail(f"{data!r} was answered {status}")
-        self.count(f"refused: {status}", sure=b"unknown.test" in data)
+        if b"unknown.test" not in data:
+            self.tally.refused += 1
+        self.count(f"refused: {status}")
         wire.leave()
 
     async def web_socket(self) -> None:
@@ -332,6 +336,7 @@ if __name__ == "__main__":
             {
                 "sure": done.sure,
                 "maybe": done.maybe,
+                "refused": done.refused,
                 "outcomes": done.outcomes,
                 "failures": done.failures,
             }

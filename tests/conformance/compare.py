@@ -61,7 +61,7 @@ def commands(folder: Path, port: int, backend: int) -> dict[str, list[str]]:
     (folder / "haproxy.cfg").write_text(HAPROXY.format(**places))
     (folder / "routes.toml").write_text(ROUTES.format(**places))
     server = {"workers": 1, "accessLog": None, "snapshot": None}
-    values = {"server": server, "http": {"port": port}, "user": None}
+    values = {"server": server, "http": {"port": port}, "user": None, "admin": {"bind": None}}
     (folder / "config.json").write_text(
         json.dumps(values | {"driver": f"file:{folder}/routes.toml"})
     )
