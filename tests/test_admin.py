@@ -251,3 +251,15 @@ async def test_nothing_stays_behind(tmp_path: Path, valkey: RedisServer) -> None
         service.signal(signal.SIGTERM)
         await service.ended()
         await until(lambda: not [p for place in places for p in place.glob(name)])
+
+
+async def test_what_dead_workers_left_does_not_pile_up_though_nobody_asks(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (service, _):
+        name = f"hipache-{os.geteuid()}-{service.pid}-*/*.page"
+        for _ in range(2):
+            os.kill(service.workers()[0], signal.SIGKILL)
+            await service.saw("worker ready")
+        places = [Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))]
+        assert len([p for place in places for p in place.glob(name)]) == 1

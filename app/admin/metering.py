@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from app.admin.application import admin_application
 from app.admin.listener import AdminListener
 from app.admin.state import Sources
@@ -32,15 +34,17 @@ logger = logging.getLogger("hipache.metrics")
 class Supervision:
     """What `hipache serve` gives each of its workers."""
 
-    admin: socket.socket | None = None
+    admin: socket.socket | None
     """The admin listener that all of them share; None where it could not be bound."""
+    pid: int
+    """Of the supervisor; a worker that outlives it has another parent."""
 
     def close(self) -> None:
         """For the supervisor, when its last worker has gone."""
         if self.admin is not None:
             close_all([self.admin])
             with contextlib.suppress(OSError):
-                Folder.of(os.getpid()).remove()
+                Folder.of(self.pid).remove()
 
 
 class Metering:
@@ -66,6 +70,8 @@ class Metering:
         """Collect and answer. The arguments are those of Sources and Collector."""
         collector = Collector(self.counters, lag, gauges=gauges, totals=totals, busy=busy)
         bind = self._config.admin.bind
+        if self._folder is not None:
+            await self._folder.sum()  # for what predecessors left, should nobody ever ask
         async with collector:
             if bind is None or (self._supervision is not None and self._supervision.admin is None):
                 yield
@@ -106,12 +112,12 @@ def _page(supervision: Supervision | None, info: dict[str, Any]) -> tuple[Folder
     """In the folder that all workers of this proxy share; in our own memory if there is no room."""
     parent = multiprocessing.parent_process()
     if supervision is not None:
-        owner = os.getppid()
+        owner = supervision.pid
     else:
         owner = os.getpid() if parent is None or parent.pid is None else parent.pid
     try:
         folder = Folder.of(owner)
         return folder, folder.new_page(info)
-    except OSError as exc:
+    except (OSError, psutil.NoSuchProcess) as exc:
         logger.warning("metrics of this worker alone cause=%s", exc)
         return None, Page(info)

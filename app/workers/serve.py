@@ -52,7 +52,7 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
     set_up_log(config)
     open_store(config)  # what every worker would fail on, it fails on here
     listeners = listen(config, environ)
-    supervision = Supervision(listen_for_admin(config))
+    supervision = Supervision(listen_for_admin(config), os.getpid())
     become_user(config)
     with store_held(config):
         for listener in listeners:
