@@ -84,6 +84,7 @@ class Gateway:
         self._options = balancer.options
         self.loads = balancer.loads
         self._gate = gate
+        self._overload = gate.overload
         self._routes = routes
         self._pages = pages
         self._forwarded = forwarded
@@ -219,6 +220,8 @@ class Gateway:
 
         None: it may pass. Else the answer is elsewhere: await it, which may raise, too.
         """
+        if self._overload.active:
+            self._overload.check(route.frontend.key)
         protection = self._options(route).protection
         if protection is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 INTERVAL = 0.05
 """Seconds between two looks. One costs 3 us."""
@@ -18,9 +19,15 @@ class LoopLag:
     stalls does so again. `due` is when the next look is planned, on the loop's clock.
     """
 
-    __slots__ = ("_decay", "_interval", "_loop", "_timer", "_worst", "due", "now", "peak")
+    __slots__ = (
+        "_decay", "_interval", "_loop", "_tell", "_timer", "_worst", "due", "now", "peak",
+    )  # fmt: skip
 
-    def __init__(self, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, interval: float = INTERVAL, tell: Callable[[float], None] | None = None
+    ) -> None:
+        """`tell` hears each look's lateness, in seconds."""
+        self._tell = tell
         self._interval = interval
         self._decay = 0.5 ** (interval / HALF_LIFE)
         self._worst = self.now = self.peak = 0.0
@@ -48,3 +55,5 @@ class LoopLag:
         self.peak = max(late, self.peak * self._decay)
         self.due = time + self._interval
         self._timer = self._loop.call_at(self.due, self._look)
+        if self._tell is not None:
+            self._tell(late)

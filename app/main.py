@@ -34,6 +34,7 @@ from app.figures import Parts, told
 from app.garbage import rare_collections
 from app.gateway import Gateway
 from app.guards.gate import Gate
+from app.guards.overload import Overload
 from app.guards.rate_limits import RateLimits
 from app.headers import ForwardedFields
 from app.health_reports import Checkers, HealthReports
@@ -42,6 +43,7 @@ from app.http_proxy import HttpProxy
 from app.https_policy import HttpsPolicy
 from app.logs.proxy_log import set_up
 from app.logs.writer import AccessLog, access_log
+from app.loop_lag import LoopLag
 from app.memory_watch import Counting, Counts, MemoryWatch
 from app.metrics.counters import Counters
 from app.pages import ErrorPages
@@ -141,7 +143,10 @@ def create_app(
                 await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
             shared = routes.store.rates if isinstance(routes, CachedStore) else None
             forwarded = ForwardedFields(config.server.trusted_proxies)
-            gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, shared))
+            overload = Overload(config.server.max_loop_lag, time.monotonic)
+            stack.enter_context(LoopLag(tell=overload.look))
+            rates = RateLimits(time.monotonic, shared)
+            gate = Gate(forwarded.true_client, client, rates, overload)
             stack.callback(gate.close)
             counters = meter.counters if meter else None
             gateway = _gateway(config, routes, checkers, log, forwarded, gate, counters)

@@ -55,6 +55,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     connect_timeout: Seconds = 3.0
     response_timeout: Seconds | None = None  # until the answer's head; None means tcp_timeout
     queue_timeout: Seconds = 5.0  # waiting for one of max_sockets
+    max_queue: Count = 1000  # requests that wait for one; more are answered 503
     deny_backends: tuple[str, ...] = ()  # networks, names, unix:/paths: no connection goes there
     http_keep_alive: bool = True  # Hipache's default was false
     backend_idle_timeout: Seconds = 60.0  # an unused connection is kept as long
@@ -81,6 +82,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     header_timeout: Seconds = 10.0  # until the head is there; else 408
     keep_alive_timeout: Seconds = 75.0  # between two requests
     max_requests_per_connection: Count = 0
+    max_loop_lag: Seconds = 0.5  # of the event loop, before requests are turned away
     max_connections: Count = 0  # per worker; 0 means as many as the open files allow
     max_connections_per_address: Count = 0  # per worker
     debug_from: Networks = Networks.parse(["127.0.0.0/8", "::1/128"])  # may ask with X-Debug

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from app.errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
 from app.guards.basic_auth import BasicAuth
 from app.guards.forward_auth import ask
+from app.guards.overload import Overload
 from app.guards.rate_limits import RateLimits
 from app.headers import RawHeaders, field
 from app.policies.protection import Protection
@@ -38,11 +39,13 @@ class Gate:
         true_client: Callable[[RawHeaders, str], str],
         client: UpstreamClient,
         rates: RateLimits,
+        overload: Overload,
     ) -> None:
         """`true_client` tells a client's address from fields and peer."""
         self._true_client = true_client
         self._client = client
         self._rates = rates
+        self.overload = overload
         self._basic = BasicAuth()
         self._places: dict[str, Places] = {}
 

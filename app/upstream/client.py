@@ -183,6 +183,7 @@ def _limits(server: ServerConfig) -> Limits:
         or NEVER,
         tcp=server.tcp_timeout or NEVER,
         queue=server.queue_timeout or NEVER,
+        queued=server.max_queue,
         idle=server.backend_idle_timeout or NEVER,
         age=server.backend_max_age or NEVER,
         keep_alive=server.http_keep_alive,

@@ -27,6 +27,7 @@ class Limits:
     response: float = 30.0
     tcp: float = 30.0
     queue: float = 5.0
+    queued: int = 1000  # 0: as many as come
     idle: float = 60.0
     age: float = NEVER
     keep_alive: bool = True
@@ -106,11 +107,14 @@ class Pool:
     async def wait(self, *, checked: bool) -> Connection:
         """A new connection, or the next one that becomes free.
 
-        Raises UpstreamUnreachable, UpstreamBusy after `limits.queue` seconds.
+        Raises UpstreamUnreachable, and UpstreamBusy after `limits.queue` seconds or, where
+        `limits.queued` wait already, at once.
         """
         if not self._full():
             self._connecting += 1
             return await self._connect()
+        if 0 < self.limits.queued <= len(self._queue):
+            raise UpstreamBusy("too many wait for the backend")
         began = self._clock()
         due = began + self.limits.queue
         place = Place(due)
@@ -219,12 +223,9 @@ class Pool:
         started = perf_counter()
         try:
             connection = await connect(
-                self.origin,
-                self._new_connection,
-                self._tls,
-                self.limits.connect,
+                self.origin, self._new_connection, self._tls, self.limits.connect,
                 self._destinations,
-            )
+            )  # fmt: skip
             if not connection.usable:
                 raise UpstreamUnreachable("the backend closed the connection at once")
             connection.connect_time = perf_counter() - started
