@@ -14,6 +14,7 @@ from app.commands.dead import dead
 from app.commands.debug_ticket import debug_ticket
 from app.commands.doctor import doctor
 from app.commands.explain import explain
+from app.commands.password import password
 from app.commands.redis import redis
 from app.commands.route import route
 from app.commands.status import status
@@ -101,6 +102,7 @@ main.add_command(dead)
 main.add_command(debug_ticket)
 main.add_command(doctor)
 main.add_command(explain)
+main.add_command(password)
 main.add_command(redis)
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from app.config.faults import masked_url
+from app.errors import AccessUnreadable
 from app.policies.options import Options, Policy, parse_options
+from app.policies.protection import SHUT, Protection
 from app.routing import Backend, Frontend, Mark
 
 
@@ -40,6 +43,8 @@ class Explanation:
     policy: str = ""
     sticky: str | None = None
     remarks: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+    """What a request has to pass before a backend is chosen."""
     backends: tuple[BackendState, ...] = ()
     choice: tuple[str, ...] = ()
     """URLs one of which gets the request."""
@@ -69,6 +74,9 @@ def explain(
     options, problems = parse_options(frontend.options, defaults)
     states = tuple(_states(frontend, marks, options, now, in_flight))
     choice, why = _choice(states, options, marks)
+    protection = options.protection
+    if protection is not None and protection.unreadable:
+        choice, why = (), f"500 {AccessUnreadable.message}"
     weights = {state.url: state.weight for state in states if state.url in choice}
     total = sum(weights.values()) or 1.0
     return Explanation(
@@ -78,7 +86,11 @@ def explain(
         identifier=frontend.identifier,
         policy=f"hash by {options.hash_key}" if options.policy == "hash" else options.policy,
         sticky=options.sticky,
-        remarks=tuple(f"option passed over: {problem}" for problem in problems),
+        remarks=tuple(
+            f"option {'unusable' if problem.endswith(SHUT) else 'passed over'}: {problem}"
+            for problem in problems
+        ),
+        guards=tuple(_guards(protection)) if protection is not None else (),
         backends=states,
         choice=choice,
         why=why,
@@ -89,6 +101,30 @@ def explain(
 def decided(found: Explanation, url: str, why: str) -> Explanation:
     """The same, for a client whose backend is certain."""
     return replace(found, choice=(url,), shares={url: 1.0}, why=why)
+
+
+def refused(found: Explanation, why: str) -> Explanation:
+    """The same, for a client that no backend sees."""
+    return replace(found, choice=(), shares={}, why=why)
+
+
+def _guards(protection: Protection) -> Iterator[str]:
+    """Each of them in a few words, in their order, and without a secret."""
+    if protection.unreadable:
+        yield f"nobody may enter: {protection.unreadable}"
+    if protection.deny:
+        yield f"not from {' '.join(map(str, protection.deny))}"
+    if protection.allow is not None:
+        yield f"only from {' '.join(map(str, protection.allow))}"
+    if protection.max_in_flight:
+        yield f"at most {protection.max_in_flight} at once in each worker"
+    if (rate := protection.rate) is not None:
+        yield f"{rate.burst} at once from one client, then one every {rate.interval:g} s"
+    if protection.users:
+        yield f"with the password of {' or '.join(protection.users)}"
+    if protection.forward_auth is not None:
+        asked = protection.forward_auth.backend.url.partition("?")[0]
+        yield f"if {asked} says so within {protection.forward_timeout:g} s"
 
 
 def _states(
@@ -115,7 +151,11 @@ def _states(
         )
     for bad in frontend.bad_entries:
         entries[bad.index] = BackendState(
-            url=bad.text, index=bad.index, state="unusable", weight=0.0, reason=bad.reason
+            url=masked_url(bad.text),
+            index=bad.index,
+            state="unusable",
+            weight=0.0,
+            reason=bad.reason,
         )
     return (entries[index] for index in sorted(entries))
 
@@ -191,6 +231,8 @@ def as_text(found: Explanation, *, now: float) -> Iterator[str]:
     yield f"policy    {found.policy}" + (
         f", sticky by cookie {found.sticky}" if found.sticky else ""
     )
+    for guard in found.guards:
+        yield f"guard     {guard}"
     for remark in found.remarks:
         yield f"remark    {remark}"
     width = max((len(state.url) for state in found.backends), default=0)

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from app.config.faults import masked_url
 from app.errors import BadHost, HipacheError
 
 MAX_WILDCARD_LABELS = 5
@@ -175,21 +176,22 @@ def parse_backend(text: str, index: int) -> Backend:
         if not path.startswith("/") or "\0" in path:
             raise InvalidBackendURL(f"{text!r}: a unix socket needs an absolute path")
         return Backend(text, index, "unix", path, 0)
+    shown = masked_url(text)  # somebody may have written a password into it
     if any(c <= " " or c == "\x7f" for c in text):
-        raise InvalidBackendURL(f"{text!r}: spaces or control characters")
+        raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
     try:
         url = urlsplit(text if "://" in text else f"http://{text}")
         port = url.port
     except ValueError as exc:
-        raise InvalidBackendURL(f"{text!r}: {exc}") from None
+        raise InvalidBackendURL(f"{shown!r}: {exc if shown == text else 'no URL'}") from None
     if url.scheme not in DEFAULT_PORTS:
-        raise InvalidBackendURL(f"{text!r}: scheme is not http, https or unix")
+        raise InvalidBackendURL(f"{shown!r}: scheme is not http, https or unix")
     if not url.hostname:
-        raise InvalidBackendURL(f"{text!r}: no host")
+        raise InvalidBackendURL(f"{shown!r}: no host")
     if url.username is not None:
-        raise InvalidBackendURL(f"{text!r}: user and password are not supported")
+        raise InvalidBackendURL(f"{shown!r}: user and password are not supported")
     if port == 0:
-        raise InvalidBackendURL(f"{text!r}: port 0")
+        raise InvalidBackendURL(f"{shown!r}: port 0")
     return Backend(text, index, url.scheme, url.hostname, port or DEFAULT_PORTS[url.scheme])
 
 

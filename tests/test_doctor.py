@@ -111,7 +111,7 @@ FAULTS = [
     ("orphan", "options:b.test", lambda r: r.hset("options:b.test", "policy", "hash"), 0),
     ("orphan", "healthcheck:b.test", lambda r: r.hset("healthcheck:b.test", "path", "/"), 0),
     ("wrong-type", "frontend:a.test", lambda r: r.set("frontend:a.test", A), 2),
-    ("wrong-type", "options:a.test", both(FINE, lambda r: r.set("options:a.test", "x")), 1),
+    ("wrong-type", "options:a.test", both(FINE, lambda r: r.set("options:a.test", "x")), 2),
     ("wrong-type", "dead:a.test", both(FINE, lambda r: r.set("dead:a.test", "x")), 1),
     ("wrong-type", "dead-info:a.test", both(FINE, lambda r: r.set("dead-info:a.test", "x")), 1),
     ("wrong-type", "healthcheck:a.test", both(FINE, lambda r: r.set("healthcheck:a.test", 1)), 1),
@@ -320,3 +320,13 @@ def test_certificates_in_the_store(
     redis.hset("tls:a.test", mapping=good)
     monkeypatch.setattr("app.doctor.certificates.SOON", timedelta(days=999_999))
     assert doctor.only()["name"] == "certificate-expiry"
+
+
+def test_a_shut_frontend_is_no_reason_to_open_it(doctor: Doctor, redis: Redis) -> None:
+    FINE(redis)
+    redis.hset("options:a.test", mapping={"allow": "home", "forwardAuthCopy": "X-User"})
+    found = [f for f in doctor.findings() if f["name"] == "bad-access"]
+    assert len(found) == 2
+    for finding in found:
+        assert (finding["severity"], finding["mend"]) == ("error", "")
+        assert "open the site" in finding["advice"]

@@ -1,12 +1,17 @@
 """Every step of an explanation, for every state that a backend can be in."""
 
 import doctest
+import json
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from app import explain as module
+from app.cli import main
 from app.explain import Explanation, as_text, explain, not_found
 from app.policies.options import Options
+from app.policies.passwords import make_hash
 from app.routing import Mark, lookup_keys, parse_frontend
 
 A, B, C = "http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"
@@ -88,3 +93,62 @@ def test_the_text_tells_each_step() -> None:
         f"choice    {B} 25.0%, {C} 75.0%",
         "why       of two at random, the one with fewer requests in flight",
     ]
+
+
+HASH = make_hash(b"open sesame", b"0123456789abcdef", ln=1)
+
+
+def test_the_guards_are_told_in_their_order_and_without_secrets() -> None:
+    found = explained(
+        A, allow="10.0.0.0/8", deny="10.9.0.0/16", maxInFlight="5", rateLimit="60/m burst 3",
+        basicAuth=f"alice:{HASH}", forwardAuth="http://sso.test/ask?token=x",
+    )  # fmt: skip
+    assert found.guards == (
+        "not from 10.9.0.0/16",
+        "only from 10.0.0.0/8",
+        "at most 5 at once in each worker",
+        "3 at once from one client, then one every 1 s",
+        "with the password of alice",
+        "if http://sso.test/ask says so within 5 s",
+    )
+    text = "\n".join(as_text(found, now=NOW))
+    assert "guard     only from 10.0.0.0/8" in text
+    assert HASH not in text
+
+
+def test_an_unreadable_guard_leaves_nobody_a_backend() -> None:
+    found = explained(A, allow="home")
+    assert (found.choice, found.why[:4]) == ((), "500 ")
+    assert found.remarks[0].startswith("option unusable: allow: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--client", "10.1.2.3"], "the only live one"),
+        (["--client", "192.0.2.1"], "403 this address may not enter here"),
+        (["-H", "Authorization: Basic YWxpY2U6b3BlbiBzZXNhbWU="], "the only live one"),
+        (["-H", "Authorization: Basic YWxpY2U6d3Jvbmc="], "401 a user and a password"),
+        (["-H", "Authorization: Bearer x"], "401 a user and a password"),
+    ],
+)
+def test_the_command_says_whom_a_guard_refuses(
+    tmp_path: Path, arguments: list[str], why: str
+) -> None:
+    denied = ["http://169.254.169.254", "http://db.internal"]
+    options = {"allow": "10.0.0.0/8", "basicAuth": f"alice:{HASH}"}
+    options |= {f"drain:{url}": "on" for url in denied}
+    routes = {"a.test": {"backends": [A, *denied], "options": options}}
+    (tmp_path / "routes.json").write_text(json.dumps(routes))
+    config = {
+        "driver": f"file:{tmp_path}/routes.json",
+        "server": {"denyBackends": ["*.internal"]},
+        "admin": {"bind": None},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    file = ["--config", str(tmp_path / "config.json")]
+    done = CliRunner().invoke(main, ["explain", "http://a.test/", *arguments, *file])
+    assert done.exit_code == 0, done.output
+    assert f"why       {why}" in done.output
+    assert "never connected to: http://169.254.169.254" in done.output
+    assert "never connected to: http://db.internal" in done.output

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import asdict, replace
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import click
@@ -14,10 +15,13 @@ from app.admin.client import AdminClient, NobodyTells
 from app.balancing import Balancer, RequestFacts
 from app.commands.open_store import CommandFailed, config_option, json_option, run
 from app.config.structs import Config
-from app.errors import BadHost, FrontendNotFound
-from app.explain import Explanation, as_text, decided, not_found
+from app.errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
+from app.explain import Explanation, as_text, decided, not_found, refused
 from app.explain import explain as explained
+from app.policies.destinations import DenyList, parse_deny_list
 from app.policies.options import default_options
+from app.policies.passwords import credentials
+from app.policies.protection import Protection
 from app.policies.sticky import secret_of
 from app.routing import Route, lookup_keys, normalise_host
 from app.stores import CachedStore
@@ -58,6 +62,7 @@ def explain(
             if not routes.store.shares_marks:
                 remark = "marks live in each worker and are not known here"
                 found = replace(found, remarks=(*found.remarks, remark))
+            found = _with_denied(found, route, config)
             if client or fields:
                 found = _for_client(found, route, config, _facts(client or "", fields))
         if as_json:
@@ -95,6 +100,9 @@ def _for_client(
     secret = secret_of(config.balance.secret, config.driver)
     defaults = default_options(config.balance)
     balancer = Balancer(defaults, random=lambda: 0.0, clock=time.time, secret=secret)
+    protection = balancer.options(route).protection
+    if protection is not None and (why := _refusal(protection, facts)):
+        return refused(found, why)
     if len(found.choice) < 2:
         return found
     backend = balancer.pick(route, facts)
@@ -103,6 +111,40 @@ def _for_client(
     if found.policy.startswith("hash"):
         return decided(found, backend.url, f"{found.policy} leads here")
     return found
+
+
+def _refusal(protection: Protection, facts: RequestFacts) -> str:
+    """What such a client is answered, where no chance and nobody else decides that."""
+    if protection.unreadable:
+        return ""  # which the explanation says already
+    if facts.client and not protection.lets_in(facts.client):
+        return f"{Forbidden.status} {Forbidden.message}"
+    if protection.users and (said := facts.header(b"authorization")) is not None:
+        user, password = credentials(said) or ("", b"")
+        kept = protection.users.get(user)
+        if kept is None or not kept.matches(password):
+            return f"{Unauthorized.status} {Unauthorized.message}"
+    return ""
+
+
+def _with_denied(found: Explanation, route: Route, config: Config) -> Explanation:
+    """Tell which backends are never connected to, as far as that shows without a resolver."""
+    deny = parse_deny_list(config.server.deny_backends)
+    remarks = [
+        f"never connected to: {backend.url}"
+        for backend in route.frontend.backends
+        if (backend.scheme == "unix" and deny.refuses_socket(backend.host))
+        or (backend.scheme != "unix" and _denied(deny, backend.host))
+    ]
+    return replace(found, remarks=(*found.remarks, *remarks))
+
+
+def _denied(deny: DenyList, host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return deny.refuses_name(host)
+    return deny.refuses(host)
 
 
 def _host(url: str) -> str:

@@ -28,6 +28,7 @@ from app.stores.table import (
     dump_table,
     parse_table,
     same_tables,
+    without_secrets,
 )
 from app.stores.tables import RouteTable, open_table
 
@@ -122,7 +123,7 @@ def show(host: str, path: str | None, as_text: bool) -> None:
         click.echo(f"{match}  {entry.identifier}")
         for index, url in enumerate(entry.backends):
             click.echo(f"  {index}  {url}")
-        for option, value in sorted(entry.options.items()):
+        for option, value in sorted(without_secrets(entry.options).items()):
             click.echo(f"  {option} = {value}")
         if entry.ttl is not None:
             click.echo(f"  disappears in {entry.ttl} s")

@@ -10,6 +10,7 @@ from math import inf
 from app.doctor.findings import Commands, Finding, Severity
 from app.errors import BadHost
 from app.policies.options import parse_options
+from app.policies.protection import SHUT, decides_who_enters, parse_protection
 from app.routing import Frontend, Mark, normalise_host, parse_frontend
 from app.stores.table import TableError, check_key
 
@@ -64,7 +65,18 @@ def of_frontend(
             _rewritten(key, frontend, listed, commands),
         )  # fmt: skip
     yield from _duplicates(key, frontend, listed, commands)
-    for name, value in listed.options.items():
+    yield from _of_options(key, listed.options, commands)
+
+
+def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Iterator[Finding]:
+    access = {name: value for name, value in options.items() if decides_who_enters(name)}
+    for problem in parse_protection(access)[1]:
+        yield Finding(
+            ERROR, "bad-access", key, problem.removesuffix(SHUT),
+            "Nobody may enter: every request for it is answered 500.",
+            advice="Set the option right. To take it away would open the site to everybody.",
+        )  # fmt: skip
+    for name, value in options.items() - access.items():
         for problem in parse_options({name: value})[1]:
             yield Finding(
                 WARNING, "bad-option", key, problem,
@@ -202,8 +214,10 @@ def of_type(name: str, found: str, expected: str, commands: Commands) -> Finding
         "hash": "It is taken for empty.",
         "set": "Marks of other programs on these backends are not seen.",
     }[expected]
+    if shut := "options:" in name:  # no host has a colon
+        effect = "It may have held who may enter, so every request for it is answered 500."
     return Finding(
-        ERROR if expected == "list" else WARNING, "wrong-type", name,
+        ERROR if shut or expected == "list" else WARNING, "wrong-type", name,
         f"it is a {found}, expected a {expected}", effect,
         commands.redis("rename", name, f"broken:{name}"),
         "Put it aside, so that nothing is lost, and write it anew:",

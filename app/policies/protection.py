@@ -31,6 +31,9 @@ LIMITS = ("rateLimit", "maxInFlight")
 UNREADABLE = "unreadable"
 """The name of a field that stores put into options which they could not read."""
 
+SHUT = "; nobody may enter"
+"""The end of a sentence about an option that shuts the frontend."""
+
 MAX_IN_FLIGHT = 1_000_000
 MAX_TIMEOUT = 60.0
 
@@ -88,6 +91,11 @@ def field_of(name: str) -> str | None:
     return _NAMES.get(re.sub(r"[\s_-]", "", name).lower())
 
 
+def decides_who_enters(name: str) -> bool:
+    """Whether a mistake in this option shuts the frontend."""
+    return field_of(name.partition(":")[0]) in (*ACCESS, UNREADABLE)
+
+
 def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[str, ...]]:
     """The guards' fields among `raw`, and one sentence for each that can not be used.
 
@@ -114,7 +122,7 @@ def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[s
         shut.append("forwardAuth: expected a URL, for there is more about it")
     if shut:
         protection = replace(protection, unreadable=shut[0])
-    told = (*(f"{problem}; nobody may enter" for problem in shut), *problems)
+    told = (*(problem + SHUT for problem in shut), *problems)
     return (None if protection == Protection() else protection), told
 
 

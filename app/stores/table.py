@@ -206,6 +206,11 @@ def _timeless(table: Mapping[str, Entry]) -> dict[str, Entry]:
     return {key: replace(entry, ttl=None) for key, entry in table.items()}
 
 
+def without_secrets(options: Mapping[str, str]) -> dict[str, str]:
+    """The options as a person may see them over somebody's shoulder: users without hashes."""
+    return {name: re.sub(r":\$\S*", ":***", value) for name, value in options.items()}
+
+
 def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[str]:
     """What becomes of each frontend that does not stay as it is, a line each."""
     for key in sorted(before.keys() | after.keys(), key=by_domain):
@@ -225,7 +230,7 @@ def _changed(old: Entry, new: Entry) -> str:
     if old.identifier != new.identifier:
         parts.append(f"id {old.identifier} -> {new.identifier}")
     if old.options != new.options:
-        parts.append(f"options {dict(old.options)} -> {dict(new.options)}")
+        parts.append(f"options {without_secrets(old.options)} -> {without_secrets(new.options)}")
     if old.healthcheck != new.healthcheck:
         parts.append(f"healthcheck {dict(old.healthcheck)} -> {dict(new.healthcheck)}")
     if old.ttl != new.ttl:

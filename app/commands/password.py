@@ -1,0 +1,28 @@
+"""`hipache password USER`: what the option `basicAuth` keeps of a password."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from app.policies.passwords import make_hash
+
+
+@click.command()
+@click.argument("user")
+def password(user: str) -> None:
+    """Ask for a password, and print USER:HASH for the option basicAuth.
+
+    From a pipe, its first line is the password.
+    """
+    if ":" in user or "$" in user or any(c.isspace() for c in user) or not user:
+        raise click.BadParameter("a user has no spaces, no colon and no dollar in it")
+    if sys.stdin.isatty():
+        text = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        text = sys.stdin.readline().rstrip("\r\n")
+    if not text:
+        raise click.ClickException("no password was given")
+    click.echo(f"{user}:{make_hash(text.encode(), os.urandom(16))}")
