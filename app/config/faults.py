@@ -102,6 +102,9 @@ def convert(
         path = path.rstrip("`").removeprefix(".")
         expected = text.partition(", got `")[0]
         raise fault(source, origins.of(path), _problem(expected, raw, path)) from None
+    except UnicodeEncodeError as exc:  # JSON can write it, and so can the environment
+        half = exc.object[exc.start]
+        raise fault(source, "", f"a string holds {half}, which is half a character") from None
 
 
 def _problem(expected: str, raw: dict[str, Any], path: str) -> str:
