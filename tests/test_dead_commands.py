@@ -31,7 +31,7 @@ def hipache(valkey: RedisServer, redis: object, tmp_path) -> Hipache:
     def run(*words: str, fails: int = 0) -> str:
         config = tmp_path / "config.json"
         if not config.exists():
-            config.write_text(json.dumps({"driver": valkey.url}))
+            config.write_text(json.dumps({"driver": valkey.url, "admin": {"bind": None}}))
         done = CliRunner().invoke(main, [*words, "--config", str(config)])
         assert done.exit_code == fails, done.output
         return done.output
