@@ -226,7 +226,9 @@ async def scripted(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:  # what nobody reads any more would hold its connection open
-            writer.transport.abort()
+            sock = writer.get_extra_info("socket")
+            if sock is not None and sock.fileno() >= 0:  # asyncio aborts no closed one
+                writer.transport.abort()
         await asyncio.sleep(0)
     if backend.failures:
         raise backend.failures[0]

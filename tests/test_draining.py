@@ -293,8 +293,8 @@ async def test_a_worker_that_keeps_dying_waits_longer_and_spares_the_others(
 ) -> None:
     dying = (
         "import os\nalive = serve.run_worker\nrespawning.FIRST_DELAY = .02\n"
-        "def run(config, sockets, slot, control):\n"
-        "    os._exit(7) if slot == 2 else alive(config, sockets, slot, control)\n"
+        "def run(*args):\n"
+        "    os._exit(7) if 2 in args else alive(*args)\n"
         "serve.run_worker = run"
     )
     async with impatient(tmp_path, valkey, dying) as service:

@@ -149,6 +149,8 @@ async def proxying(
             listener.close()
         for wire in proxy.wires:
             wire.reset()
+        for connection in tuple(server.server_state.connections):
+            connection.transport.abort()
         await server.lifespan.shutdown()
         await asyncio.gather(*server.server_state.tasks)
 
