@@ -67,6 +67,8 @@ class Gateway:
         self._via = {version: (VIA, version.encode() + b" " + hop) for version in ("1.1", "1.0")}
         self.https = https
         self.in_flight = 0
+        self.lasting = 0
+        """Of these, WebSockets that are open: they ask no backend for anything any more."""
         self._debug = debug
         name = server.request_id_header
         self._id_field = name.lower().encode("ascii") if name is not None else None
@@ -75,7 +77,7 @@ class Gateway:
             reports,
             retries=server.retry_on_error,
             queue_timeout=server.queue_timeout,
-            in_flight=lambda: self.in_flight,
+            in_flight=lambda: self.in_flight - self.lasting,
             debug=debug,
             counters=counters,
             id_field=self._id_field,

@@ -88,9 +88,11 @@ class WebSocketProxy:
         record = request.record
         record.status = 101
         self._live.add(session)
+        self._gateway.lasting += 1
         try:
             await session.run()
         finally:
+            self._gateway.lasting -= 1
             self._live.discard(session)
             self._gateway.attempts.finished(attempt)
             up, down = session.from_client, session.from_backend

@@ -24,6 +24,18 @@ async def test_a_session_outlives_the_edit_of_its_route(mode: str) -> None:
         assert await client.recv() == "still here"
 
 
+async def test_an_open_session_lets_nobody_else_retry_more(mode: str) -> None:
+    """Thousands of sockets would be room for hundreds of retries at once."""
+    async with echo_backend() as there, proxying(there.url, mode=mode) as proxy:
+        gateway = proxy.endpoint._gateway
+        async with proxy.connect() as client:
+            await client.send("open")
+            await client.recv()
+            assert (gateway.in_flight, gateway.attempts._places._in_flight()) == (1, 0)
+        await proxy.records.get()
+        assert (gateway.in_flight, gateway.attempts._places._in_flight()) == (0, 0)
+
+
 async def test_a_session_outlives_the_listener(mode: str) -> None:
     """The start of a drain: nothing new, but what is open goes on."""
     async with (
