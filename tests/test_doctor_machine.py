@@ -242,11 +242,12 @@ async def test_serve_refuses_what_its_workers_could_not_read(
 @as_root
 def test_doctor_names_the_folder_that_is_closed(tmp_path: Path, closed_home: Path) -> None:
     code = (
-        "from tests.test_doctor_machine import config\n"
+        "from app.config.structs import parse\n"
         "from app.doctor import machine\n"
-        "print(*(f.problem for f in machine.of_user(config(user='nobody'))))"
+        'asked = parse(\'{"user": "nobody", "server": {"accessLog": null}}\')\n'
+        "print(*(f.problem for f in machine.of_user(asked)))"
     )
-    environ = os.environ | {"PYTHONPATH": f"{closed_home}:{ROOT}"}
+    environ = os.environ | {"PYTHONPATH": str(closed_home)}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True, check=True,
