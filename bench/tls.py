@@ -82,11 +82,11 @@ def cpu(process: psutil.Process) -> float:
     return sum(int((entry / "schedstat").read_text().split()[0]) for entry in threads) / 1e9
 
 
-def shake(context: ssl.SSLContext, port: int) -> None:
+def shake(context: ssl.SSLContext, port: int, name: str = "a.test") -> None:
     """One connection, no request: the handshake and an orderly end."""
     with (
         socket.create_connection(("127.0.0.1", port)) as raw,
-        context.wrap_socket(raw, server_hostname="a.test") as sock,
+        context.wrap_socket(raw, server_hostname=name) as sock,
         suppress(OSError),  # some close without a goodbye
     ):
         sock.unwrap()
