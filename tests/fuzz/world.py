@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import json
 import logging
@@ -97,6 +98,7 @@ class World:
             uvicorn_config(self.app, log_config=None, host="127.0.0.1", lifespan="on", loop="none")
         )
         self.loop.run_until_complete(self._start())
+        atexit.register(self._end)  # a target keeps its world for all of its cases
 
     async def _start(self) -> None:
         config = self.server.config
@@ -110,6 +112,10 @@ class World:
         self.edge = edge
         self.tasks = len(asyncio.all_tasks())
         self.gateway = self.app.router.default.http._gateway  # type: ignore[attr-defined]
+
+    def _end(self) -> None:
+        self.loop.run_until_complete(self.server.lifespan.shutdown())
+        self.loop.close()
 
     def _dialled(self) -> asyncio.Protocol:
         protocol = self.backend()
