@@ -42,8 +42,9 @@ async def read_frames(wire: Wire, count: int, frame: bytes) -> None:
         left -= len(await wire.reader.read(min(left, 65536)))
 
 
-SOCKETS = 300
-MESSAGES = 120
+SOCKETS = 200
+"""Four files each in this process, of the 1,024 that an ordinary user may open."""
+MESSAGES = 180
 
 
 @pytest.mark.parametrize("speaker", ["backend", "client"])
