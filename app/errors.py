@@ -22,7 +22,8 @@
             │   ├── BackendForbidden         502, where the proxy never connects
             │   │   └── BackendIsUs          508
             │   ├── UpstreamConnectTimeout   504
-            │   └── UpstreamTLSFailure       502
+            │   ├── UpstreamTLSFailure       502
+            │   └── UpstreamExhausted        503, no file or port is left on this machine
             ├── UpstreamBusy             503, no free connection within queueTimeout
             ├── UpstreamStale            502, a kept connection was closed before an answer
             ├── UpstreamReset            502, closed after the request, before the head
@@ -233,6 +234,14 @@ class UpstreamTLSFailure(UpstreamUnreachable):
     """The TLS handshake with the backend failed or its certificate is not trusted."""
 
     message = "TLS with the backend failed"
+
+
+class UpstreamExhausted(UpstreamUnreachable):
+    """This machine has no file, port or memory left for one more connection."""
+
+    status = 503
+    message = "the proxy can open no more connections"
+    retry_after = 1
 
 
 class UpstreamBusy(UpstreamError):

@@ -17,6 +17,7 @@ from app.errors import (
     UpstreamConnectTimeout,
     UpstreamCut,
     UpstreamError,
+    UpstreamExhausted,
     UpstreamReset,
     UpstreamStale,
     UpstreamTimeout,
@@ -47,6 +48,7 @@ class Outcome(StrEnum):
     FORBIDDEN = "never connected to"
     STALE = "kept connection was closed"
     BUSY = "all connections busy"
+    EXHAUSTED = "no more connections from this proxy"
     CLIENT_LEFT = "client left"
 
 
@@ -74,6 +76,7 @@ _VERDICTS = {
     # Not its fault.
     Outcome.STALE: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
+    Outcome.EXHAUSTED: Verdict.NOTHING,
     Outcome.FORBIDDEN: Verdict.NOTHING,
     Outcome.CLIENT_LEFT: Verdict.NOTHING,
 }
@@ -83,6 +86,7 @@ _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
     (UpstreamConnectTimeout, Outcome.CONNECT_TIMEOUT),
     (UpstreamTLSFailure, Outcome.TLS_FAILURE),
     (BackendForbidden, Outcome.FORBIDDEN),
+    (UpstreamExhausted, Outcome.EXHAUSTED),
     (UpstreamUnreachable, Outcome.REFUSED),
     (UpstreamBusy, Outcome.BUSY),
     (UpstreamStale, Outcome.STALE),

@@ -37,6 +37,7 @@ UPSTREAM_ERRORS = [
         (errors.UpstreamCut(), Outcome.CUT, Verdict.COUNTS),
         (errors.UpstreamStale(), Outcome.STALE, Verdict.NOTHING),
         (errors.UpstreamBusy(), Outcome.BUSY, Verdict.NOTHING),
+        (errors.UpstreamExhausted(), Outcome.EXHAUSTED, Verdict.NOTHING),
         (ConnectionResetError("the client's"), Outcome.CLIENT_LEFT, Verdict.NOTHING),
     ],
 )

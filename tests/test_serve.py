@@ -7,13 +7,14 @@ import json
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.backends import Conversation, answer, answering, scripted
-from tests.processes import command, serve, write_config
+from tests.processes import ROOT, command, program, serve, write_config
 from tests.redis_servers import RedisServer, until
 
 
@@ -28,6 +29,19 @@ async def test_requests_are_served_and_sigterm_ends_it_all(
         service.signal(signal.SIGTERM)
         assert await service.ended() == 0
         assert not any(psutil.pid_exists(pid) for pid in workers)
+
+
+async def test_workers_may_open_all_the_files_that_the_system_allows(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    write_config(tmp_path, valkey.url, workers=1)
+    shell = 'ulimit -Sn 256; exec "$0" -m app.cli serve'
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    async with program("sh", "-c", shell, sys.executable, cwd=tmp_path, environ=environ) as service:
+        await service.ready(1)
+        (worker,) = service.workers()
+        soft, hard = psutil.Process(worker).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == min(hard, 1 << 20)
 
 
 async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import resource
 import shlex
 import socket
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from app.doctor.findings import Finding, Severity
 from app.driver import parse_driver
 from app.errors import ConfigError
 from app.logs import syslog
+from app.server.open_files import UNLIMITED, highest
 from app.workers import privileges
 from app.workers.status import ask
 
@@ -52,7 +52,7 @@ def of_files(config: Config, pid: int | None) -> Iterator[Finding]:
 
 
 def open_files(pid: int | None) -> int:
-    """The soft limit of open files, of `pid` where it can be read."""
+    """How many files `pid` may open where that can be read, else what 'hipache serve' gets here."""
     if pid is not None:
         try:
             limits = Path(f"/proc/{pid}/limits").read_text("ascii")
@@ -60,9 +60,8 @@ def open_files(pid: int | None) -> int:
             pass  # another user's
         else:
             found = re.search(r"^Max open files +(\d+)", limits, re.M)
-            return int(found[1]) if found else 1 << 30
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+            return int(found[1]) if found else UNLIMITED
+    return highest()
 
 
 def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:

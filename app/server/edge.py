@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from app.server import open_files
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -200,7 +201,4 @@ class Edge:
 
 def connections_from_files() -> int:
     """How many connections the soft limit of open files allows, at two files each."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 1 << 20
-    return max(1, (soft - FILES_KEPT) // 2)
+    return max(1, (open_files.limit() - FILES_KEPT) // 2)

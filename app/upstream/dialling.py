@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import encodings.idna  # noqa: F401 - getaddrinfo imports it: too late where root was given up
+import errno
 import math
 import os
 import socket
@@ -12,13 +13,21 @@ from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from typing import TypeVar
 
-from app.errors import UpstreamConnectTimeout, UpstreamTLSFailure, UpstreamUnreachable
+from app.errors import (
+    UpstreamConnectTimeout,
+    UpstreamExhausted,
+    UpstreamTLSFailure,
+    UpstreamUnreachable,
+)
 from app.upstream.destinations import Address, Destinations
 
 Origin = tuple[str, str, int]
 
 ATTEMPT_DELAY = 0.25
 """Seconds one address has before the next one is tried beside it (RFC 8305 §5)."""
+
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""What this machine has run out of: files, memory, local ports. No backend is to blame."""
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -65,7 +74,7 @@ async def connect(
 ) -> P:
     """`dial` within `limit` seconds (may be infinite).
 
-    Raises UpstreamConnectTimeout, UpstreamTLSFailure and UpstreamUnreachable.
+    Raises UpstreamConnectTimeout, UpstreamTLSFailure, UpstreamExhausted and UpstreamUnreachable.
     """
     try:
         async with asyncio.timeout(None if limit == math.inf else limit):
@@ -80,6 +89,8 @@ async def connect(
         # asyncio's own loop writes other words, and the address, into strerror
         code = exc.errno or 0
         why = os.strerror(code) if code > 0 else exc.strerror or str(exc)
+        if code in OURS:
+            raise UpstreamExhausted(f"the proxy can open no more connections: {why}") from exc
         raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
 
 
@@ -128,7 +139,8 @@ async def first_to_connect(addresses: list[Address]) -> socket.socket:
                     return attempt.result()
                 if not isinstance(error, OSError):
                     raise error
-                failure = failure or error
+                if failure is None or failure.errno in OURS:
+                    failure = error  # an address family that is switched off says nothing
         raise failure or OSError("the name has no address")
     finally:
         await _call_off(attempts)

@@ -19,6 +19,7 @@ from app.errors import ConfigError, StoreUnavailable
 from app.logs import proxy_log
 from app.logs.sinks import hand_over
 from app.main import create_app
+from app.server.open_files import raise_limit
 from app.server.running import uvicorn_config
 from app.stores import hold, open_store
 from app.stores.certificates import StoreCertificates
@@ -50,6 +51,7 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
     """
     config = read()
     set_up_log(config)
+    raise_limit()
     open_store(config)  # what every worker would fail on, it fails on here
     listeners = listen(config, environ)
     supervision = Supervision(listen_for_admin(config), os.getpid())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -11,7 +14,14 @@ import pytest
 import trustme
 
 from app.config.structs import BackendTLS, Config, parse
-from app.errors import ConfigError, UpstreamCut, UpstreamTLSFailure, UpstreamUnreachable
+from app.errors import (
+    ConfigError,
+    UpstreamCut,
+    UpstreamExhausted,
+    UpstreamTLSFailure,
+    UpstreamUnreachable,
+)
+from app.upstream import dialling
 from app.upstream.client import UpstreamClient
 from app.upstream.dialling import first_to_connect
 from tests.backends import Conversation, answer, answering, refusing, scripted, unreachable
@@ -166,6 +176,37 @@ async def test_when_all_addresses_fail_the_first_failure_is_told():
     async with refusing() as one, refusing() as other:
         with pytest.raises(ConnectionRefusedError):
             await first_to_connect([address(one), address(other)])
+
+
+async def test_what_this_machine_lacks_is_told_only_where_no_address_says_more(monkeypatch):
+    async with refusing() as refused:
+        real = dialling._connect
+
+        async def connect(there):
+            if there[0] == socket.AF_INET6:
+                raise OSError(errno.EADDRNOTAVAIL, "IPv6 is switched off")
+            return await real(there)
+
+        monkeypatch.setattr(dialling, "_connect", connect)
+        six = socket.AF_INET6, ("::1", 1, 0, 0)
+        with pytest.raises(ConnectionRefusedError):
+            await first_to_connect([six, address(refused)])
+        with pytest.raises(OSError, match="switched off"):
+            await first_to_connect([six, six])
+
+
+async def test_no_file_left_is_our_want_and_not_the_backends(client):
+    async with answering(answer(b"hello")) as backend:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            with pytest.raises(UpstreamExhausted, match="no more connections: Too many open"):
+                await opened(client, backend.url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await asked(client, backend.url)).body == b"hello"
 
 
 def test_names_can_be_looked_up_where_python_can_not_be_read_any_more() -> None:

@@ -1,0 +1,34 @@
+"""How many files this process may open: a connection is one."""
+
+from __future__ import annotations
+
+import resource
+
+UNLIMITED = 1 << 20
+"""Enough for everybody, where the system names no number, or an absurd one."""
+
+
+def raise_limit() -> int:
+    """Raise the soft limit to the hard one, for this process and its children; the new limit.
+
+    The soft limit is low for the sake of select(), which nobody here calls.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = highest()
+    if limit() < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return limit()
+
+
+def limit() -> int:
+    """The soft limit."""
+    return _bounded(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def highest() -> int:
+    """What `raise_limit` can reach."""
+    return _bounded(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def _bounded(number: int) -> int:
+    return UNLIMITED if number == resource.RLIM_INFINITY else min(number, UNLIMITED)
