@@ -3,8 +3,8 @@
 No task, no future, no scope and no message: they are half of what a small request
 costs. The functions called are those of the way above (`HttpProxy`), in the same
 order. Whatever is not ordinary is handed over to it, with what was done so far: a
-route that memory does not have, a guard that has to ask, no kept connection to the
-backend, an answer in pieces or none, a worker that drains.
+route that memory does not have, a guard that has to ask, a backend to connect to, an
+answer in pieces or none, a worker that drains.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from app.server.request_head import RequestHead
 from app.upstream.answer import Answer
 from app.upstream.client import UpstreamClient
 from app.upstream.connection import Connection
+from app.upstream.pool import Place
+from app.upstream.transport import request_head
 
 
 class Express:
@@ -39,13 +41,13 @@ class Express:
         self.gateway = gateway
         self.attempts = gateway.attempts
         self.http = http
-        self._client = client
+        self.client = client
         self._count = count
 
     def begin(self, exchange: Exchange, head: RequestHead) -> bool:
         """Take a request without a body over; False, with nothing done, if it is no ordinary one.
 
-        An Exchange that was taken has a task, or a Journey in `direct`.
+        An Exchange that was taken has a task, or a Waiting or Journey in `direct`.
         """
         protocol = exchange.protocol
         request = Request(
@@ -72,23 +74,98 @@ class Express:
             return SoFar()
         if (waiting := gateway.admit(request, route)) is not None:
             return SoFar(waiting=waiting)
-        headers = request_headers(request.headers, request.ours)
+        fields = request_headers(request.headers, request.ours)
+        head = request_head(request.method, request.target, fields)
         attempt: Attempt[Any] = self.attempts.begin(request, route)
         try:
-            sent = self._client.send_now(
-                attempt.backend, request.method, request.target, headers,
-                partial(Journey, self, exchange, request, attempt),
-            )  # fmt: skip
+            if self.send(exchange, request, attempt, head):
+                return None
+            place = self.client.queue(attempt.backend)
+            if place is None:
+                return SoFar(attempt=attempt)
+            Waiting(self, exchange, request, attempt, head, place=place)
         except BaseException:
             self.attempts.finished(attempt)
             raise
-        return None if sent else SoFar(attempt=attempt)
+        return None
+
+    def send(
+        self,
+        exchange: Exchange,
+        request: Request,
+        attempt: Attempt[Any],
+        head: bytes,
+        place: Place | None = None,
+    ) -> bool:
+        """Send it, if there is a connection at once; its Journey begins."""
+        return self.client.send_now(
+            attempt.backend, request.method, head,
+            partial(Journey, self, exchange, request, attempt), place,
+        )  # fmt: skip
+
+    def left(self, request: Request, attempt: Attempt[Any]) -> None:
+        """The client of a request without a task has gone."""
+        request.client_left = True
+        self.attempts.finished(attempt)
+        self.gateway.end(request)
 
     def hand_over(self, exchange: Exchange, request: Request, so_far: SoFar) -> None:
         """Go on in a task, as every request does under another server."""
         exchange.direct = None
         exchange.start(partial(self.http.go_on, request, so_far), {})
         request.task = exchange.task
+
+
+class Waiting:
+    """A request without a task that waits for a connection to its backend."""
+
+    __slots__ = ("_attempt", "_exchange", "_express", "_head", "_place", "_request")
+
+    def __init__(
+        self,
+        express: Express,
+        exchange: Exchange,
+        request: Request,
+        attempt: Attempt[Any],
+        head: bytes,
+        *,
+        place: Place,
+    ) -> None:
+        self._express = express
+        self._exchange = exchange
+        self._request = request
+        self._attempt = attempt
+        self._head = head
+        self._place = place
+        exchange.direct = self
+        place.add_done_callback(self._turn)
+
+    def _turn(self, place: Place) -> None:
+        """A connection is free, or waiting was of no use."""
+        if self._exchange.direct is not self:
+            return  # it has left, or somebody else waits
+        try:
+            sent = self._express.send(
+                self._exchange, self._request, self._attempt, self._head, place
+            )
+        except Exception as failure:
+            self._express.attempts.finished(self._attempt)
+            self._express.hand_over(self._exchange, self._request, SoFar(failure=failure))
+        else:
+            if not sent:
+                self.hand_over()
+
+    # -- exchange.Direct
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self._express.client.leave_queue(self._attempt.backend, self._place)
+        self._express.left(self._request, self._attempt)
+
+    def hand_over(self) -> None:
+        """Wait on in a task."""
+        so_far = SoFar(attempt=self._attempt, place=self._place)
+        self._express.hand_over(self._exchange, self._request, so_far)
 
 
 class Journey(Answer):
@@ -147,10 +224,8 @@ class Journey(Answer):
     def leave(self) -> None:
         """The client has gone."""
         self._exchange = None
-        self._request.client_left = True
         self.abandon()
-        self._express.attempts.finished(self._attempt)
-        self._express.gateway.end(self._request)
+        self._express.left(self._request, self._attempt)
 
     def hand_over(self) -> None:
         """Something has to wait: go on in a task, and be an Answer like any other."""

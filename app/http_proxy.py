@@ -25,6 +25,7 @@ from app.request_body import ClientLeft, RequestBody
 from app.routing import Backend, Route
 from app.upstream.answer import Answer
 from app.upstream.client import AnyAnswer, UpstreamClient
+from app.upstream.pool import Place
 
 PING, READY = b"__ping__", b"__ready__"
 """`Host` fields that ask about the proxy itself; `__ping__` is Hipache's."""
@@ -41,6 +42,8 @@ class SoFar:
     """The first one has begun."""
     answer: Answer | None = None
     """What `attempt` waits for, if its request was sent."""
+    place: Place | None = None
+    """Where it waits for a connection, if it was not."""
     failure: Exception | None = None
     """It has failed already."""
 
@@ -147,9 +150,10 @@ class HttpProxy:
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
             answer, so_far.answer = so_far.answer, None
+            place, so_far.place = so_far.place, None
             if answer is not None:
                 return client.answered(backend, answer)
-            return client.open(backend, method, target, headers, content)
+            return client.open(backend, method, target, headers, content, place=place)
 
         return self._gateway.attempts.first_answer(
             request, route, open_answer,

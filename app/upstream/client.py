@@ -18,7 +18,7 @@ from app.upstream.connection import NEVER, Connection
 from app.upstream.destinations import Bound, Destinations
 from app.upstream.dialling import connect
 from app.upstream.framing import RawHeaders
-from app.upstream.pool import Limits
+from app.upstream.pool import Limits, Place
 from app.upstream.transport import Body, Request, Response, Transport
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -59,15 +59,24 @@ class UpstreamClient(httpx.AsyncClient):
         }
 
     async def open(
-        self, backend: Backend, method: bytes, target: bytes, headers: RawHeaders, body: Body
+        self,
+        backend: Backend,
+        method: bytes,
+        target: bytes,
+        headers: RawHeaders,
+        body: Body,
+        *,
+        place: Place | None = None,
     ) -> AnyAnswer:
         """Send a request; returns when the final head of its answer is there.
+
+        `place` is what `queue` gave for it.
 
         `headers` go out as they are, so they must frame `body`: with
         Content-Length, or Transfer-Encoding for one of unknown length.
         Raises errors.UpstreamError, and whatever iterating `body` raises.
         """
-        request = Request(backend, method, target, headers, body, self._timeouts)
+        request = Request(backend, method, target, headers, body, self._timeouts, place)
         transport = self._transport_for_url(ANYWHERE)
         try:
             response = await transport.handle_async_request(request)
@@ -83,18 +92,37 @@ class UpstreamClient(httpx.AsyncClient):
         self,
         backend: Backend,
         method: bytes,
-        target: bytes,
-        headers: RawHeaders,
+        head: bytes,
         answer_on: Callable[[Connection], Answer],
+        place: Place | None = None,
     ) -> bool:
-        """Send a request without a body, if that needs no waiting; else `open` will do it.
+        """Send a request without a body, if that needs no waiting any more; else `open` will do it.
 
-        The Answer is what `answer_on` makes for the connection. Raises ValueError.
+        `head` is what `request_head` made; the Answer is what `answer_on` makes for the
+        connection; `place` is what `queue` gave, and its time has come.
         """
         transport = self._transport_for_url(ANYWHERE)
         if not isinstance(transport, Transport):
             return False
-        return transport.send_now(backend, method, target, headers, answer_on)
+        return transport.send_now(backend, method, head, answer_on, place)
+
+    def queue(self, backend: Backend) -> Place | None:
+        """A place in the queue for a connection, where waiting for one is all that is left.
+
+        `send_now` and, where that sends nothing, `open` must follow when it is done,
+        or `leave_queue` at any time.
+        """
+        pool = self.pools.find(backend.origin) if self.pools is not None else None
+        try:
+            return pool.queue() if pool is not None else None
+        except errors.UpstreamBusy:
+            return None  # `open` will say so
+
+    def leave_queue(self, backend: Backend, place: Place) -> None:
+        """Give `place` up."""
+        pool = self.pools.find(backend.origin) if self.pools is not None else None
+        if pool is not None:  # else everybody has been sent away
+            pool.leave(place)
 
     async def answered(self, backend: Backend, answer: Answer) -> Answer:
         """`answer`, which `send_now` began, once its head is there. Raises UpstreamError."""

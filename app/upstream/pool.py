@@ -1,11 +1,11 @@
-"""The connections to one origin: at most so many, the last one used reused first; their sweep."""
+"""The connections to one origin: at most so many, the last one used reused first."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -39,13 +39,15 @@ class Limits:
 
 
 class Place(asyncio.Future["Connection | None"]):
-    """Somebody's place in the queue, given up at `due` (loop time).
+    """Somebody's place in the queue, taken at `since` and given up at `due` (loop time).
 
     Its result is a free connection, or None for the permission to make one.
+    `Pool.wait` or `Pool.leave` must follow, whatever becomes of it.
     """
 
-    def __init__(self, due: float) -> None:
+    def __init__(self, since: float, due: float) -> None:
         super().__init__()
+        self.since = since
         self.due = due
 
 
@@ -99,38 +101,69 @@ class Pool:
         """
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and not (checked and connection.hung_up()):
+            if _fit(connection, checked):
                 return connection
             connection.abort()
         return None
 
-    async def wait(self, *, checked: bool) -> Connection:
-        """A new connection, or the next one that becomes free.
+    def queue(self) -> Place | None:
+        """A place in the queue, where nothing is left but to wait.
+
+        Raises UpstreamBusy where `limits.queued` wait already.
+        """
+        if not self._full():
+            return None
+        if 0 < self.limits.queued <= len(self._queue):
+            raise UpstreamBusy("too many wait for the backend")
+        now = self._clock()
+        place = Place(now, now + self.limits.queue)
+        self._queue.append(place)
+        return place
+
+    def came_to(self, place: Place, *, checked: bool) -> Connection | None:
+        """The connection that `place` was given, if it was one that can be used; else `wait`."""
+        connection = place.result() if place.exception() is None else None
+        if connection is None or not _fit(connection, checked):
+            return None
+        self._waited(place)
+        return connection
+
+    async def wait(self, place: Place | None, *, checked: bool) -> Connection:
+        """A new connection, or the next one that becomes free; `place` is the asker's, if any.
 
         Raises UpstreamUnreachable, and UpstreamBusy after `limits.queue` seconds or, where
         `limits.queued` wait already, at once.
         """
-        if not self._full():
+        place = place or self.queue()
+        if place is None:
             self._connecting += 1
             return await self._connect()
-        if 0 < self.limits.queued <= len(self._queue):
-            raise UpstreamBusy("too many wait for the backend")
-        began = self._clock()
-        due = began + self.limits.queue
-        place = Place(due)
-        self._queue.append(place)
         while True:
             try:
                 connection = await self._turn(place)
             finally:
-                self.on_waited(self._clock() - began)
+                self._waited(place)
             if connection is None:
                 return await self._connect()
-            if connection.usable and not (checked and connection.hung_up()):
+            if _fit(connection, checked):
                 return connection
             connection.abort()
-            place = Place(due)
+            place = Place(place.since, place.due)
             self._queue.appendleft(place)
+
+    def leave(self, place: Place) -> None:
+        """Give `place` up; what it was given meanwhile goes to the next."""
+        place.cancel()
+        if place.cancelled():
+            if place in self._queue:  # else its turn came just now, and went to the next
+                self._queue.remove(place)
+        elif place.exception() is None:
+            connection = place.result()
+            if connection is not None:
+                self._offer(connection)
+            else:
+                self._connecting -= 1
+                self._make_room()
 
     def drop_closed(self) -> None:
         """Where one kept connection was found closed, others may be: ask the kernel for each."""
@@ -206,17 +239,11 @@ class Pool:
         try:
             return await place
         except asyncio.CancelledError:
-            if place.cancelled():
-                if place in self._queue:  # else its turn came just now, and went to the next
-                    self._queue.remove(place)
-            elif place.exception() is None:  # it was our turn just now: pass it on
-                connection = place.result()
-                if connection is not None:
-                    self._offer(connection)
-                else:
-                    self._connecting -= 1
-                    self._make_room()
+            self.leave(place)
             raise
+
+    def _waited(self, place: Place) -> None:
+        self.on_waited(self._clock() - place.since)
 
     async def _connect(self) -> Connection:
         """Connect; the caller has counted this one in `_connecting`."""
@@ -239,62 +266,6 @@ class Pool:
         return Connection(self, self._loop)
 
 
-class Pools:
-    """The pools of all origins in use, and the one timer that serves them."""
-
-    def __init__(
-        self,
-        limits: Limits,
-        tls: Callable[[], ssl.SSLContext],
-        destinations: Destinations | None = None,
-    ) -> None:
-        self._destinations = destinations
-        self.limits = limits
-        self._tls = tls
-        self._pools: dict[Origin, Pool] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self.on_waited: Callable[[float], None] = lambda seconds: None
-
-    def of(self, origin: Origin) -> Pool:
-        """The pool of `origin`, made when first asked for and forgotten when not in use."""
-        pool = self._pools.get(origin)
-        if pool is None:
-            pool = self._pools[origin] = Pool(
-                origin, self.limits, self._tls, self._forget, self._destinations
-            )
-            pool.on_waited = self.on_waited
-            if self._timer is None:
-                self._next_sweep()
-        return pool
-
-    def find(self, origin: Origin) -> Pool | None:
-        """The pool of `origin`, if that is in use."""
-        return self._pools.get(origin)
-
-    def __iter__(self) -> Iterator[Pool]:
-        return iter(tuple(self._pools.values()))
-
-    def close(self) -> None:
-        """Close every connection."""
-        for pool in self:
-            pool.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _forget(self, origin: Origin) -> None:
-        self._pools.pop(origin, None)
-
-    def _next_sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self.limits.step
-        self._timer = loop.call_at(due, self._sweep, loop, due) if self._pools else None
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        now = loop.time()
-        # Late, because the event loop was held up: what backends have sent meanwhile may not have
-        # been read yet (uvloop runs timers before it reads), so nobody is judged this time.
-        if now - due < self.limits.step:
-            for pool in self:
-                pool.sweep(now)
-        self._next_sweep()
+def _fit(connection: Connection, checked: bool) -> bool:
+    """Whether a request may be written to it; with `checked` the kernel is asked too."""
+    return connection.usable and not (checked and connection.hung_up())

@@ -17,7 +17,8 @@ from app.upstream.answer import Answer
 from app.upstream.connection import Connection
 from app.upstream.destinations import Destinations
 from app.upstream.framing import RawHeaders
-from app.upstream.pool import Limits, Pool, Pools
+from app.upstream.pool import Limits, Place, Pool
+from app.upstream.pools import Pools
 
 LF = 10
 
@@ -71,13 +72,16 @@ class Request(httpx.Request):
         headers: RawHeaders,
         body: Body,
         timeouts: dict[str, float | None],
+        place: Place | None = None,
     ) -> None:
+        """`place`: where it waits already for a connection."""
         # Not super().__init__: it would make all of the below.
         self.backend = backend
         self.raw_method = method
         self.target = target
         self.raw_headers = headers
         self.body = body
+        self.place = place
         self._timeouts = timeouts
 
     def head(self) -> bytes:
@@ -170,7 +174,9 @@ class Transport(httpx.AsyncBaseTransport):
         method = request.raw_method
         pool = self.pools.of(request.backend.origin)
         checked = _looked_at_twice(method)
-        connection = pool.take(checked=checked) or await pool.wait(checked=checked)
+        connection = pool.take(checked=checked) if request.place is None else None
+        if connection is None:
+            connection = await pool.wait(request.place, checked=checked)
         answer = Answer(connection)
         connection.begin(answer, data, to_head=method == b"HEAD", upload=upload is not None)
         if upload is not None:
@@ -188,17 +194,21 @@ class Transport(httpx.AsyncBaseTransport):
         self,
         backend: Backend,
         method: bytes,
-        target: bytes,
-        headers: RawHeaders,
+        head: bytes,
         answer_on: Callable[[Connection], Answer],
+        place: Place | None = None,
     ) -> bool:
-        """Send a request without a body, if a kept connection is free.
+        """Send a request without a body, if a kept connection is free, or `place` was given one.
 
-        Its Answer is the one that `answer_on` makes. Raises ValueError as `request_head` does.
+        Its Answer is the one that `answer_on` makes.
         """
-        head = request_head(method, target, headers)
-        pool = self.pools.find(backend.origin)
-        connection = pool.take(checked=_looked_at_twice(method)) if pool is not None else None
+        pool, checked = self.pools.find(backend.origin), _looked_at_twice(method)
+        if pool is None:
+            return False
+        if place is None:
+            connection = pool.take(checked=checked)
+        else:
+            connection = pool.came_to(place, checked=checked)
         if connection is None:
             return False
         connection.begin(answer_on(connection), head, to_head=method == b"HEAD", upload=False)
