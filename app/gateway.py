@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
 from time import perf_counter, time
 
 from starlette.types import Scope
@@ -36,10 +35,22 @@ CLIENT_LEFT = 499
 # A WebSocket is asked for over HTTP, and that is what backends expect in X-Forwarded-Proto.
 _AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
+MAX_NAMES = 8192
 _HOST_LINE = re.compile(rb"\n[Hh]ost:[ \t]*([^\r\n]{1,255})")
 
-# The same few thousand names come again and again; reading one costs 2 us.
-_normalised = lru_cache(maxsize=8192)(normalise_host)
+
+class HostNames(dict[bytes, str]):
+    """Host fields as they were read: the same few thousand come again and again, at 2 us each.
+
+    Not an lru_cache: to put one of thousands first costs more than to find it.
+    """
+
+    def __missing__(self, host: bytes) -> str:
+        name = normalise_host(host)
+        if len(self) >= MAX_NAMES:
+            self.clear()
+        self[host] = name
+        return name
 
 
 class Gateway:
@@ -93,6 +104,7 @@ class Gateway:
         self._log = log
         self._worker = worker
         self._ids = RequestIds()
+        self._names = HostNames()
 
     @property
     def ready(self) -> bool:
@@ -118,11 +130,11 @@ class Gateway:
         scheme = _AS_HTTP[request.scheme]
         port = (server[1] if server else 0) or 0
         request_id = self._request_id(headers, client)
-        ours = self._forwarded.build(headers, client, scheme, port, request.host)
-        via = self._via[request.http_version]
-        request.ours = [*ours, via, (b"x-request-id", request_id.encode("latin-1"))]
+        ours = request.ours = self._forwarded.build(headers, client, scheme, port, request.host)
+        ours.append(self._via[request.http_version])
+        ours.append((b"x-request-id", request_id.encode("latin-1")))
         if subject is not None:
-            request.ours.append((b"x-client-cert-subject", subject))
+            ours.append((b"x-client-cert-subject", subject))
         request.facts = RequestFacts(client, headers)
         request.record = record = AccessRecord(time())
         record.request_id = request_id
@@ -203,14 +215,14 @@ class Gateway:
         """The route, if memory has it; None: `find_route` has to ask. Raises BadHost."""
         if not request.host:
             raise BadHost
-        route = request.route = self._routes.known(_normalised(request.host))
+        route = request.route = self._routes.known(self._names[request.host])
         return route
 
     async def find_route(self, request: Request) -> Route:
         """Look the host up. Raises BadHost, FrontendNotFound, StoreUnavailable."""
         route = self.known_route(request)
         if route is None:
-            route = request.route = await self._routes.find(_normalised(request.host))
+            route = request.route = await self._routes.find(self._names[request.host])
         return route
 
     def elsewhere(self, request: Request, route: Route) -> bytes | None:

@@ -144,31 +144,31 @@ class ForwardedFields:
         """Whether an address is one of our own proxies."""
         if trusted:
             self.trusts = lru_cache(maxsize=4096)(trusted.match)
-        # Nearly every request of a connection gets the same fields: building
+        # Nearly every request of a connection gets the same fields but for the host: building
         # them costs 3 us, finding them again 0.2 us.
         self._plain = lru_cache(maxsize=4096)(_fields)
 
     def build(
         self, headers: RawHeaders, client: str, scheme: str, port: int, host: bytes
-    ) -> tuple[tuple[bytes, bytes], ...]:
+    ) -> RawHeaders:
         """`X-Forwarded-For/-Host/-Port/-Proto/-Protocol` and `X-Real-IP`.
 
         `client` is the peer's address, `port` the one it connected to, `host`
         its `Host` field.
         """
         if not self.trusts(client):
-            return self._plain(client, scheme, port, host)
+            return [(b"x-forwarded-host", host), *self._plain(client, scheme, port)]
         claimed = {name: value for name, value in headers if name in FORWARDED}
         hops = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
         proto = claimed.get(b"x-forwarded-proto") or claimed.get(b"x-forwarded-protocol")
-        return (
-            (b"x-forwarded-for", (hops + b", " if hops else b"") + client.encode()),
+        return [
             (b"x-forwarded-host", claimed.get(b"x-forwarded-host", host)),
+            (b"x-forwarded-for", (hops + b", " if hops else b"") + client.encode()),
             (b"x-forwarded-port", claimed.get(b"x-forwarded-port", b"%d" % port)),
             (b"x-forwarded-proto", proto or scheme.encode()),
             (b"x-forwarded-protocol", proto or scheme.encode()),
             (b"x-real-ip", self.true_client(headers, client).encode()),
-        )
+        ]
 
     def true_client(self, headers: RawHeaders, peer: str) -> str:
         """The address of the client itself: the last hop that none of ours vouches for.
@@ -195,11 +195,10 @@ def _nobody(address: str) -> bool:
     return False
 
 
-def _fields(client: str, scheme: str, port: int, host: bytes) -> tuple[tuple[bytes, bytes], ...]:
+def _fields(client: str, scheme: str, port: int) -> tuple[tuple[bytes, bytes], ...]:
     address = client.encode()
     return (
         (b"x-forwarded-for", address),
-        (b"x-forwarded-host", host),
         (b"x-forwarded-port", b"%d" % port),
         (b"x-forwarded-proto", scheme.encode()),
         (b"x-forwarded-protocol", scheme.encode()),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from sys import intern
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -60,6 +61,10 @@ class BadEntry:
     reason: str
 
 
+# One for all: fewer objects to keep, and fewer that a request has to bring into the processor.
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frontend:
     """One list of the store: what `key` is served by."""
@@ -70,7 +75,7 @@ class Frontend:
     """The first row: only a name for the log and the debug fields."""
     backends: tuple[Backend, ...]
     bad_entries: tuple[BadEntry, ...] = ()
-    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
     """The raw `options:<key>` hash (or the file store's `options`)."""
 
     @property
@@ -92,6 +97,12 @@ class Mark:
     """Marks in a row without a success between them."""
 
 
+Marks = Mapping[str, Mark]
+"""Marks of one frontend by the backend's URL."""
+
+NO_MARKS: Marks = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Route:
     """The store's answer for one host: a frontend and the marks on its backends.
@@ -102,7 +113,7 @@ class Route:
     """
 
     frontend: Frontend
-    marks: Mapping[str, Mark] = field(default_factory=lambda: MappingProxyType({}))
+    marks: Marks = field(default_factory=lambda: NO_MARKS)
 
 
 def normalise_host(value: bytes) -> str:
@@ -192,7 +203,8 @@ def parse_backend(text: str, index: int) -> Backend:
         raise InvalidBackendURL(f"{shown!r}: user and password are not supported")
     if port == 0:
         raise InvalidBackendURL(f"{shown!r}: port 0")
-    return Backend(text, index, url.scheme, url.hostname, port or DEFAULT_PORTS[url.scheme])
+    scheme, host = intern(url.scheme), intern(url.hostname)  # lists name the same machines
+    return Backend(text, index, scheme, host, port or DEFAULT_PORTS[scheme])
 
 
 def parse_frontend(
@@ -211,5 +223,6 @@ def parse_frontend(
         except InvalidBackendURL as exc:
             bad.append(BadEntry(text, index, str(exc)))
     return Frontend(
-        key, rows[0] if rows else "", tuple(backends), tuple(bad), MappingProxyType(options or {})
-    )
+        key, rows[0] if rows else "", tuple(backends), tuple(bad),
+        MappingProxyType(options) if options else NO_OPTIONS,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from app import routing
 from app.errors import BadHost
+from app.gateway import MAX_NAMES, HostNames
 from app.routing import (
     Backend,
     InvalidBackendURL,
@@ -131,3 +132,13 @@ def test_an_empty_list_is_a_frontend_without_backends() -> None:
     frontend = parse_frontend("x", ["only-an-identifier"])
     assert (frontend.identifier, frontend.backends) == ("only-an-identifier", ())
     assert isinstance(parse_backend("a:1", 0), Backend)
+
+
+def test_names_that_were_read_are_remembered_within_bounds() -> None:
+    names = HostNames()
+    for number in range(MAX_NAMES + 10):
+        assert names[b"Host%d:80" % number] == f"host{number}"
+    assert 0 < len(names) <= MAX_NAMES
+    with pytest.raises(BadHost):
+        names[b"no host"]
+    assert b"no host" not in names

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import FrontendNotFound, StoreUnavailable
-from app.routing import Mark, parse_frontend
-from app.stores.base import NO_MARKS, Found, Listener
+from app.routing import NO_MARKS, Mark, parse_frontend
+from app.stores.base import Found, Listener
 from app.stores.cached import CachedStore
+from app.stores.memory import Memory
 
 
 class ScriptedStore:
@@ -192,6 +193,18 @@ async def test_the_least_recently_used_host_goes_first(store):
     store.known("a.example")
     await store.find("d")
     assert [host for host in ("a.example", "b", "c", "d") if store.known(host) is None] == ["b"]
+
+
+def test_hosts_of_one_wildcard_are_bounded_too():
+    """They share what is remembered of their use, and the oldest of them still go."""
+    memory = Memory(3, lambda key: {})
+    found = Found(parse_frontend("*.example", ["id", "http://x:1"]))
+    for number in range(20):
+        memory.keep(f"h{number}.example", found, fresh=True)
+        for known in range(number + 1):
+            memory.known(f"h{known}.example")
+    assert len(memory) == 3
+    assert memory.known("h19.example") is not None
 
 
 async def test_an_outage_asks_once_a_second_and_serves_what_was_known(store):

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from app.policies.rates import Rate
-from app.routing import Backend, Frontend, Mark, Route
-
-Marks = Mapping[str, Mark]
-"""Marks of one frontend by the backend's URL."""
-
-NO_MARKS: Marks = MappingProxyType({})
+from app.routing import NO_MARKS, Backend, Frontend, Mark, Marks, Route
 
 
 class Found(NamedTuple):

@@ -10,10 +10,10 @@ import asyncio
 import logging
 
 from app.errors import FrontendNotFound, ProxyError, StoreUnavailable
-from app.routing import Backend, Frontend, Mark, Route, lookup_keys
+from app.routing import Backend, Frontend, Mark, Marks, Route, lookup_keys
 from app.stores.archive import Archive
 from app.stores.background import Background
-from app.stores.base import Found, Marks, Store
+from app.stores.base import Found, Store
 from app.stores.local_marks import LocalMarks
 from app.stores.memory import Memory, complain
 from app.stores.outage import Outage

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from watchfiles import awatch
 
 from app.errors import StoreUnavailable
-from app.routing import Backend, Frontend, Mark, lookup_keys, parse_frontend
-from app.stores.base import NO_MARKS, Checked, Found, Listener, Marks
+from app.routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
+from app.stores.base import Checked, Found, Listener
 from app.stores.check_records import FileCheckRecords
 from app.stores.table import Entry, TableError, parse_table
 

@@ -10,8 +10,8 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 
-from app.routing import Frontend, Mark, Route
-from app.stores.base import NO_MARKS, Found, Marks
+from app.routing import NO_MARKS, Frontend, Mark, Marks, Route
+from app.stores.base import Found
 
 LocalMarks = Callable[[str], Mapping[str, Mark | None]]
 """This worker's own word on a frontend's marks by URL; None: there is no mark."""
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Served:
     """One frontend as it is served: all hosts that match it share this object."""
 
-    __slots__ = ("by_host", "frontend", "hosts", "route", "stored")
+    __slots__ = ("by_host", "frontend", "hosts", "route", "stored", "used")
 
     def __init__(self, frontend: Frontend) -> None:
         self.frontend = frontend
@@ -33,6 +33,8 @@ class Served:
         # A key without a wildcard has one host, itself; an empty set would cost more than all else.
         self.hosts: set[str] | None = set() if frontend.key.startswith("*") else None
         self.route = Route(frontend)
+        self.used = False
+        """Asked for since somebody last looked for what to forget."""
 
     def add(self, host: str) -> None:
         """`host` is served by this frontend."""
@@ -106,7 +108,7 @@ class Memory:
         served = self._fresh.get(host)
         if served is None:
             return None
-        self._kept.move_to_end(host)
+        served.used = True
         self.hits += 1
         return served.route
 
@@ -115,7 +117,7 @@ class Memory:
         served = self._kept.get(host)
         if served is None:
             return None
-        self._kept.move_to_end(host)
+        served.used = True
         return served.route
 
     def is_absent(self, host: str) -> bool:
@@ -144,8 +146,21 @@ class Memory:
         if fresh:
             self._fresh[host] = served
         while len(self._kept) > self._size:
-            self.forget(next(iter(self._kept)))
+            self._forget_one()
         return served.route
+
+    def _forget_one(self) -> None:
+        """The first that was not used since it was last looked at: "second chance".
+
+        The order of use itself would cost each request more than all else that is done here.
+        """
+        while True:
+            host, served = next(iter(self._kept.items()))
+            if not served.used:
+                self.forget(host)
+                return
+            served.used = False
+            self._kept.move_to_end(host)
 
     def restore(self, host: str, frontend: Frontend) -> None:
         """Remember what may be old, unless something is known already or there is no room."""

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 
 from app.driver import Driver
 from app.errors import StoreUnavailable
-from app.routing import Backend, Frontend, Mark, lookup_keys
+from app.routing import Backend, Frontend, Mark, Marks, lookup_keys
 from app.stores import marks as marks_format
-from app.stores.base import Found, Listener, Marks
+from app.stores.base import Found, Listener
 from app.stores.check_records import RedisCheckRecords, scan
 from app.stores.connections import Connections
 from app.stores.presence import CHANGE, Presence

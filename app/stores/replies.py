@@ -11,9 +11,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from app.errors import StoreUnavailable
 from app.policies.protection import UNREADABLE
-from app.routing import BadEntry, Frontend, parse_frontend
+from app.routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from app.stores import marks as marks_format
-from app.stores.base import NO_MARKS, Marks
 
 
 def frontend_of(key: str, rows: Any, options: Any) -> Frontend:

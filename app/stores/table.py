@@ -18,9 +18,14 @@ from types import MappingProxyType
 from typing import Any
 
 from app.errors import BadHost, HipacheError
-from app.routing import MAX_WILDCARD_LABELS, InvalidBackendURL, normalise_host, parse_backend
+from app.routing import (
+    MAX_WILDCARD_LABELS,
+    NO_OPTIONS,
+    InvalidBackendURL,
+    normalise_host,
+    parse_backend,
+)
 
-NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 HEALTHCHECK = ("path", "status", "body")
 """Fields of `healthcheck:<host>`, as planb and tsuru write them."""
 

@@ -17,11 +17,10 @@ from app.config.structs import Config, parse
 from app.errors import FrontendNotFound
 from app.logs.access_log import AccessRecord
 from app.main import create_app
-from app.routing import Backend, Frontend, Mark, Route, parse_frontend
+from app.routing import Backend, Frontend, Mark, Marks, Route, parse_frontend
 from app.server.edge import Edge
 from app.server.running import uvicorn_config
 from app.server.websocket_protocol import install
-from app.stores.base import Marks
 from app.websocket_proxy import WebSocketProxy
 from tests.websocket.peers import KEY, Wire
 
