@@ -12,6 +12,8 @@ pass on. What it accepts and we do not:
     ... gzip; identity; chunked, identity         refused: read to the end otherwise
     ... twice, or in HTTP/1.0                     refused (RFC 9112 §6.1)
     Content-Length in an answer without a body    ignored (RFC 9112 §6.3)
+    ... with zeros in front                       passed on without them
+    ... of more than 18 digits                    refused: parsers behind us overflow
     a head or trailers of any size                MAX_HEAD
     any number of 1xx                             MAX_INTERIM
     101 with or without Upgrade                   refused: nobody here asks for it
@@ -39,6 +41,8 @@ MAX_INTERIM = 16
 
 SHORTEST_START = 10
 """Bytes that tell the version and the first digit of the status."""
+
+MAX_LENGTH_DIGITS = 18
 
 CHUNKED, UNTIL_CLOSE = -1, -2
 """What `body_length` returns where there is no length."""
@@ -84,6 +88,19 @@ def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool
         return CHUNKED
     length = fields.get(b"content-length")
     return UNTIL_CLOSE if length is None else int(length)
+
+
+def plain_length(value: bytes) -> bytes:
+    """A Content-Length as everybody reads it alike: no zeros in front, below 2**63.
+
+    >>> plain_length(b"007")
+    b'7'
+
+    Raises UpstreamBadAnswer.
+    """
+    if len(value) > MAX_LENGTH_DIGITS or not value.isdigit():
+        raise UpstreamBadAnswer(f"the backend's answer has an invalid length: {value[:30]!r}")
+    return b"%d" % int(value) if value.startswith(b"0") else value
 
 
 def asks_to_close(headers: RawHeaders, *, http10: bool) -> bool:

@@ -107,7 +107,10 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # httptools leaves the white space behind a value to us (RFC 9112 §5.1).
-        self._fields.append((name.lower(), value.rstrip(b" \t")))
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name == b"content-length":
+            value = framing.plain_length(value)
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._http.get_status_code()

@@ -40,6 +40,7 @@ GOOD = [
     pytest.param(answer(b"hello"), b"hello", True, id="with a length"),
     pytest.param(answer(b"\r\n"), b"\r\n", True, id="a body of a line break"),
     pytest.param(OK + b"content-length:5 \r\n\r\nhello", b"hello", True, id="space after a value"),
+    pytest.param(OK + b"Content-Length: 005\r\n\r\nhello", b"hello", True, id="zeros in front"),
     pytest.param(CHUNKED + b"5\r\nhello\r\n" + END, b"hello", True, id="in one chunk"),
     pytest.param(CHUNKED + b"4\r\nhell\r\n01\r\no\r\n" + END, b"hello", True, id="in two chunks"),
     pytest.param(CHUNKED + b"5;a=b;c\r\nhello\r\n" + END, b"hello", True, id="chunk extensions"),
@@ -128,6 +129,9 @@ BAD_HEADS = [
     pytest.param(OK + b"Content-Length: 1 2\r\n\r\na", id="a length in two parts"),
     pytest.param(OK + b"Content-Length: \r\n\r\na", id="an empty length"),
     pytest.param(OK + b"Content-Length: 99999999999999999999\r\n\r\na", id="a length of 67 bits"),
+    pytest.param(OK + b"Content-Length: 9223372036854775807\r\n\r\na", id="a length of 63 bits"),
+    pytest.param(OK + b"Content-Length: " + b"0" * 18 + b"1\r\n\r\na", id="a length of 19 digits"),
+    pytest.param(OK + b"Content-Length: " + b"0" * 5000 + b"\r\n\r\n", id="no length, at length"),
     pytest.param(OK + b"Transfer-Encoding: gzip\r\n\r\na", id="unknown coding"),
     pytest.param(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + END, id="gzip in chunks"),
     pytest.param(OK + b"Transfer-Encoding: chunked, identity\r\n\r\n" + END, id="identity after"),
@@ -289,6 +293,12 @@ async def test_an_answer_to_head_with_a_body_is_refused(client):
     async with truncating(answer(b"hello")) as backend:
         with pytest.raises(UpstreamBadAnswer):
             await opened(client, backend.url, method=b"HEAD")
+
+
+async def test_a_length_is_passed_on_as_everybody_reads_it(client):
+    async with answering(OK + b"Content-Length: 0010\r\n\r\n") as backend:
+        got = await asked(client, backend.url, method=b"HEAD")
+    assert got.headers == [(b"content-length", b"10")]
 
 
 async def test_trailers_are_kept_apart_from_the_headers(client):
