@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.headers import RawHeaders, field
 from app.routing import Backend
-from app.upstream.framing import MAX_HEAD, check_start, check_status
+from app.upstream.framing import MAX_HEAD, check_start, check_status, plain_length
 
 Dial = Callable[[Backend, Callable[[], "Handshake"]], Awaitable["Handshake"]]
 """Connects to a backend, TLS included; raises only UpstreamUnreachable and its kin."""
@@ -191,7 +191,10 @@ class Handshake(asyncio.Protocol):
         self.reason += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value.rstrip(b" \t")))
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name == b"content-length":
+            value = plain_length(value)
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

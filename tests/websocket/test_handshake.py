@@ -185,6 +185,18 @@ async def test_a_refusal_has_the_whole_body(mode: str, fields: bytes, body: byte
     assert got.count(b"x") == body.count(b"x")
 
 
+async def test_a_refusal_s_length_is_passed_on_as_everybody_reads_it(mode: str) -> None:
+    said = [b"05", b"0" * 18 + b"5"]
+    answered = []
+    for length in said:
+        answer = b"HTTP/1.1 403 No\r\nContent-Length: %b\r\n\r\nhello" % length
+        async with backend(answers(answer)) as there, proxying(there.url, mode=mode) as proxy:
+            wire = await proxy.ask()
+            head = await wire.read_head()
+            answered.append((head.split()[1], field(head, b"content-length") == b"5"))
+    assert answered == [(b"403", True), (b"502", False)]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
