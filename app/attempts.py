@@ -89,8 +89,7 @@ class Attempts:
                 try:
                     attempt.answer = await connect(attempt.backend)
                 except UpstreamError as error:
-                    self.finished(attempt)
-                    self._reports.failed(route, attempt.backend, error)
+                    self.failed(attempt, error)
                     stale = isinstance(error, UpstreamStale)
                     done, limit = (replaced, REPLACEMENTS) if stale else (len(tried), self._retries)
                     if not may_retry(
@@ -148,6 +147,11 @@ class Attempts:
                 request.host, route, backend,
                 total=perf_counter() - request.started, to_head=attempt.seconds_to_head or 0.0,
             )  # fmt: skip
+
+    def failed(self, attempt: Attempt[T], error: UpstreamError) -> None:
+        """It is over, without an answer."""
+        self.finished(attempt)
+        self._reports.failed(attempt.route, attempt.backend, error)
 
     def broke_off(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """The answer ended before its end."""

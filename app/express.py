@@ -74,10 +74,10 @@ class Express:
             return SoFar()
         if (waiting := gateway.admit(request, route)) is not None:
             return SoFar(waiting=waiting)
-        fields = request_headers(request.headers, request.ours)
-        head = request_head(request.method, request.target, fields)
+        request.fields = request_headers(request.headers, request.ours)
         attempt: Attempt[Any] = self.attempts.begin(request, route)
         try:
+            head = request_head(request.method, request.target, request.fields)
             if self.send(exchange, request, attempt, head):
                 return None
             place = self.client.queue(attempt.backend)

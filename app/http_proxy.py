@@ -145,7 +145,8 @@ class HttpProxy:
         so_far: SoFar,
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from whichever backend gives one."""
-        headers = request_headers(request.headers, request.ours)
+        if so_far.attempt is None:
+            request.fields = request_headers(request.headers, request.ours)
         method, target, client = request.method, request.target, self._client
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
@@ -153,7 +154,7 @@ class HttpProxy:
             place, so_far.place = so_far.place, None
             if answer is not None:
                 return client.answered(backend, answer)
-            return client.open(backend, method, target, headers, content, place=place)
+            return client.open(backend, method, target, request.fields, content, place=place)
 
         return self._gateway.attempts.first_answer(
             request, route, open_answer,

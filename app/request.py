@@ -31,7 +31,7 @@ class Request:
 
     __slots__ = (
         "backend", "client", "client_left", "connection", "debug", "extensions", "facts",
-        "headers", "host", "http_version", "method", "ours", "place", "record", "route",
+        "fields", "headers", "host", "http_version", "method", "ours", "place", "record", "route",
         "scheme", "started", "target", "task",
     )  # fmt: skip
 
@@ -48,6 +48,8 @@ class Request:
     """The peer's address, empty for a unix socket."""
     ours: RawHeaders
     """The fields that we add for the backend: who the client is, and the request's id."""
+    fields: RawHeaders
+    """All that go to a backend; known before an attempt begins, which may change them in place."""
     facts: RequestFacts
     record: AccessRecord
     route: Route | None

@@ -190,6 +190,7 @@ class WebSocketProxy:
         fields = [*request_headers(request.headers, request.ours), *SWITCH]
         if isinstance(offer, RelayOffer):
             fields = offer.fields(fields)
+        request.fields = fields
         idle, timeout = self._config.tcp_timeout, self._config.response_timeout
         ask = partial(
             switch,
