@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from app.balancing import Balancer
 from app.debug_fields import DebugFields
@@ -18,6 +18,9 @@ from app.metrics.counters import Counters
 from app.request import Request
 from app.routing import Backend, Route
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
 T = TypeVar("T")
 
 REPLACEMENTS = 3
@@ -27,12 +30,14 @@ REPLACEMENTS = 3
 class Attempt(Generic[T]):
     """An attempt that has begun, at whom, and in the end what answered."""
 
-    __slots__ = ("answer", "backend", "route", "seconds_to_head", "started")
+    __slots__ = ("answer", "backend", "route", "seconds_to_head", "span", "started")
 
     answer: T
     """Once there is one."""
     seconds_to_head: float | None
     """None until the head of an answer has come."""
+    span: Span
+    """With `server.tracing` only (app.traced)."""
 
     def __init__(self, route: Route, backend: Backend) -> None:
         self.route = route

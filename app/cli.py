@@ -23,6 +23,7 @@ from app.config.file import load
 from app.config.file import modernise as modernise_file
 from app.config.structs import Config, render
 from app.errors import ConfigError
+from app.tracing import check_tracing
 from app.workers.serve import serve as serve_forever
 
 EX_CONFIG = 78
@@ -49,7 +50,9 @@ main.add_command(top)
 
 def read_config(path: str | None) -> Config:
     """The configuration that this command is about. Raises ConfigError."""
-    return load(path, os.environ, Path.cwd())
+    config = load(path, os.environ, Path.cwd())
+    check_tracing(config)
+    return config
 
 
 def _fail(error: ConfigError) -> NoReturn:

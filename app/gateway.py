@@ -72,9 +72,10 @@ class Gateway:
         hop: bytes,
         counters: Counters | None = None,
         worker: int = 0,
+        attempts: Callable[..., Attempts] = Attempts,
     ) -> None:
         """`hop` is this proxy's name in `Via`, `worker` this one's number, for the log;
-        `counters` get every request."""
+        `counters` get every request; `attempts` makes Attempts, or what does more."""
         self._via = {version: (VIA, version.encode() + b" " + hop) for version in ("1.1", "1.0")}
         self.https = https
         self.in_flight = 0
@@ -83,7 +84,7 @@ class Gateway:
         self._debug = debug
         name = server.request_id_header
         self._id_field = name.lower().encode("ascii") if name is not None else None
-        self.attempts = Attempts(
+        self.attempts = attempts(
             balancer,
             reports,
             retries=server.retry_on_error,

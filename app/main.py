@@ -8,7 +8,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -55,6 +55,7 @@ from app.server.running import Supervised, configure, listening, way_to_recycle
 from app.server.websocket_protocol import install
 from app.stores import CachedStore, open_store
 from app.stores.base import Routes
+from app.tracing import check_tracing, tracing
 from app.upstream.client import UpstreamClient
 from app.websocket_proxy import WebSocketProxy
 
@@ -149,7 +150,8 @@ def create_app(
             gate = Gate(forwarded.true_client, client, rates, overload)
             stack.callback(gate.close)
             counters = meter.counters if meter else None
-            gateway = _gateway(config, routes, checkers, log, forwarded, gate, counters)
+            make = await stack.enter_async_context(tracing(config, _name(), _version()))
+            gateway = _gateway(make, config, routes, checkers, log, forwarded, gate, counters)
             edge.on_refusal = gateway.refused
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
@@ -202,6 +204,7 @@ def _memory_watch(
 
 
 def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
+    make: Callable[..., Gateway],
     config: Config,
     routes: Routes,
     checkers: Checkers,
@@ -231,7 +234,7 @@ def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
         checkers=checkers,
         counters=counters,
     )
-    return Gateway(
+    return make(
         routes=routes,
         balancer=balancer,
         reports=reports,
@@ -279,10 +282,12 @@ def _configured() -> Config:
     """The configuration, or one line and the end: a traceback would bury it."""
     try:
         config = load(None, os.environ, Path.cwd())
+        check_tracing(config)
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)
         raise SystemExit(UVICORN_GIVE_UP if parent_process() else EX_CONFIG) from None
-    set_up(config.server.log_format, debug=config.server.debug, loggers=("app", "hipache"))
+    ours = ("app", "hipache", "opentelemetry")
+    set_up(config.server.log_format, debug=config.server.debug, loggers=ours)
     for warning in config.warnings:
         logger.warning("%s", warning)
     return config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.types import Scope
 
@@ -14,6 +14,9 @@ from app.client_watch import Connection
 from app.headers import RawHeaders, field
 from app.logs.access_log import AccessRecord
 from app.routing import Backend, Route
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 class Place(Protocol):
@@ -32,7 +35,7 @@ class Request:
     __slots__ = (
         "backend", "client", "client_left", "connection", "debug", "extensions", "facts",
         "fields", "headers", "host", "http_version", "method", "ours", "place", "record", "route",
-        "scheme", "started", "target", "task",
+        "scheme", "span", "started", "target", "task",
     )  # fmt: skip
 
     method: bytes
@@ -68,6 +71,8 @@ class Request:
     """The answer tells this client the `X-Debug` fields."""
     extensions: Mapping[str, Any]
     """What the server offers, as ASGI has it."""
+    span: Span
+    """With `server.tracing` only (app.traced)."""
 
     def __init__(  # noqa: PLR0917 - keywords cost time on this path
         self,

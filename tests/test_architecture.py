@@ -25,9 +25,9 @@ CORE = {
 LATER = {
     "config.file": 2, "request": 3, "attempts": 3, "gateway": 3, "guards.gate": 3,
     "guards.forward_auth": 3, "http_proxy": 4, "express": 4, "websocket_proxy": 4,
-    "figures": 5, "main": 5, "supervisor": 6, "workers.worker": 6, "workers.serve": 7,
-    "doctor.machine": 7, "demo": 8, "commands.doctor": 8, "commands.route": 8,
-    "commands.status": 8, "cli": 9,
+    "traced": 4, "tracing": 4, "figures": 5, "main": 5, "supervisor": 6, "workers.worker": 6,
+    "workers.serve": 7, "doctor.machine": 7, "demo": 8, "commands.doctor": 8,
+    "commands.route": 8, "commands.status": 8, "cli": 9,
 }  # fmt: skip
 """What stands above the adapters; a module in neither table is an adapter of one outside world."""
 

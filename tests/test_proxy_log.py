@@ -126,9 +126,9 @@ class Repeating:
         self.now = 0.0
         self.filter = Repeats(clock=lambda: self.now)
 
-    def say(self, message="away cause=%s", *args, level=logging.WARNING):
+    def say(self, message="away cause=%s", *args, level=logging.WARNING, name="x"):
         """What comes through: None, or how many were held back before it."""
-        record = logging.LogRecord("x", level, "x.py", 1, message, args, None)
+        record = logging.LogRecord(name, level, "x.py", 1, message, args, None)
         return record.__dict__.get("repeated") if self.filter.filter(record) else None
 
 
@@ -156,6 +156,15 @@ def test_ever_new_values_do_not_fill_the_log():
     assert said == [0] * MAX_ALIKE + [None] * (5000 - MAX_ALIKE)
     log.now = 60.0
     assert log.say("bad host=%s", "again") == 5000 - MAX_ALIKE
+
+
+def test_a_dead_collector_is_one_line_a_minute_though_each_says_how_long_it_waits():
+    log = Repeating()
+    name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    waits = [log.say("refused, retrying in %.2fs", 1.01 * n, name=name) for n in range(5)]
+    assert waits == [0, None, None, None, None]
+    log.now = 60.0
+    assert log.say("refused, retrying in %.2fs", 9.9, name=name) == 4
 
 
 def test_what_was_said_is_remembered_within_bounds():

@@ -15,6 +15,7 @@ from app.config.structs import Config
 from app.doctor import certificates, findings, machine, settings, store
 from app.doctor.findings import Commands, Finding
 from app.errors import ConfigError
+from app.tracing import check_tracing
 
 PATIENCE = 5.0
 """Seconds for each answer of the store."""
@@ -32,6 +33,7 @@ def doctor(path: str | None, *, for_scripts: bool) -> None:
     commands = Commands(path)
     try:
         config = load(path, os.environ, Path.cwd())
+        check_tracing(config)
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]
     else:

@@ -104,6 +104,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
     access_log_format: str = "hipache"  # hipache, combined, json, or a template
     log_format: str = "text"  # of the proxy's own log: text or json
+    tracing: bool = False  # OpenTelemetry spans, as $OTEL_* says; needs the extra otel
 
 
 class MemoryConfig(Section, frozen=True, kw_only=True):

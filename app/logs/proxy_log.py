@@ -26,6 +26,10 @@ REPEAT_SECONDS = 60.0
 MAX_ALIKE = 30
 """Lines from one place in the code within REPEAT_SECONDS, whatever their values."""
 MAX_REMEMBERED = 1000
+LIBRARIES = ("opentelemetry", "uvicorn")
+"""Of these only warnings are kept: what they do is told by our own lines."""
+CHATTY = "opentelemetry."
+"""While a collector is away each of its lines differs, by how long it will wait: one is enough."""
 
 # `key=%s`, with a unit behind it perhaps; or any other conversion, which no key names.
 _CONVERSION = re.compile(
@@ -122,7 +126,7 @@ class Repeats(logging.Filter):
         exact = self._admit((*place, str(record.args)), 1)
         if exact is None:
             return False
-        alike = self._admit(place, MAX_ALIKE)
+        alike = self._admit(place, 1 if record.name.startswith(CHATTY) else MAX_ALIKE)
         if alike is None:
             return False
         record.repeated = exact + alike
@@ -151,12 +155,11 @@ def set_up(
     debug: bool = False,
     worker: int | None = None,
     stream: TextIO | None = None,
-    loggers: tuple[str, ...] = ("app", "hipache", "uvicorn"),
+    loggers: tuple[str, ...] = ("app", "hipache", *LIBRARIES),
 ) -> None:
     """Send these loggers to `stream` (stderr) as `text` or `json`; debug messages if `debug`.
 
-    Replaces the handlers they had, so it may be called again in a worker. Of
-    uvicorn, only warnings are kept: its start is told by our own lines.
+    Replaces the handlers they had, so it may be called again in a worker.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter((JsonFormatter if log_format == "json" else TextFormatter)(worker))
@@ -166,4 +169,4 @@ def set_up(
         logger.handlers[:] = [handler]
         logger.propagate = False
         level = logging.DEBUG if debug else logging.INFO
-        logger.setLevel(logging.WARNING if name == "uvicorn" and not debug else level)
+        logger.setLevel(logging.WARNING if name in LIBRARIES and not debug else level)

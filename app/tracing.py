@@ -1,0 +1,94 @@
+"""Whether requests are traced, and by what: the SDK's provider for as long as a worker lives.
+
+The exporter and its batches are OpenTelemetry's own, set by its environment
+variables. They work in a thread, which begins in the worker: none would outlive
+the fork of the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from app.config.structs import Config
+from app.errors import ConfigError
+from app.gateway import Gateway
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+logger = logging.getLogger(__name__)
+
+LAST_BATCH = 5.0
+"""Seconds that the spans which wait at a worker's end have to reach the collector."""
+NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+
+
+def check_tracing(config: Config) -> None:
+    """Raises ConfigError where `server.tracing` is on and every worker would fail on it."""
+    if _wanted(config):
+        _provider(config, "", "").shutdown()
+
+
+@asynccontextmanager
+async def tracing(config: Config, name: str, version: str) -> AsyncIterator[Callable[..., Gateway]]:
+    """What makes the worker's gateway: Gateway, or with `server.tracing` one that traces.
+
+    `name` is this worker's, `version` the proxy's. Raises ConfigError as `check_tracing`.
+    """
+    if not _wanted(config):
+        yield Gateway
+        return
+    provider = _provider(config, name, version)
+    try:
+        from app.traced import TracedGateway
+
+        yield partial(TracedGateway, provider.get_tracer("hipache", version))
+    finally:
+        # A collector that is away may hold the SDK up for longer than anybody waits for a worker.
+        last = Thread(target=provider.shutdown, name="last spans", daemon=True)
+        last.start()
+        await asyncio.to_thread(last.join, LAST_BATCH)
+        if last.is_alive():
+            logger.warning("spans lost, the collector did not take them seconds=%g", LAST_BATCH)
+
+
+def _wanted(config: Config) -> bool:
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return config.server.tracing and not disabled
+
+
+def _provider(config: Config, name: str, version: str) -> TracerProvider:
+    if not _installed():
+        raise ConfigError(
+            f"{config.source}: server.tracing: OpenTelemetry is missing: "
+            "pip install 'hipache[otel]'"
+        )
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    ours = {"service.name": "hipache", "service.version": version, "service.instance.id": name}
+    resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+    try:
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as exc:
+        problem = f"a variable $OTEL_… can not be used: {exc}"
+        raise ConfigError(f"{config.source}: server.tracing: {problem}") from exc
+    return provider
+
+
+def _installed() -> bool:
+    try:
+        return all(find_spec(name) is not None for name in NEEDED)
+    except ModuleNotFoundError:
+        return False
