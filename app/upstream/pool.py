@@ -82,6 +82,7 @@ class Pool:
         self._idle: deque[Connection] = deque()  # the last one used is the last
         self._open: set[Connection] = set()
         self._connecting = 0
+        self._promised = 0  # connections given to a place whose asker has not come yet
         self._queue: deque[Place] = deque()
 
     @property
@@ -125,6 +126,7 @@ class Pool:
         connection = place.result() if place.exception() is None else None
         if connection is None or not _fit(connection, checked):
             return None
+        self._promised -= 1
         self._waited(place)
         return connection
 
@@ -138,18 +140,11 @@ class Pool:
         if place is None:
             self._connecting += 1
             return await self._connect()
-        while True:
-            try:
-                connection = await self._turn(place)
-            finally:
-                self._waited(place)
-            if connection is None:
-                return await self._connect()
-            if _fit(connection, checked):
-                return connection
-            connection.abort()
-            place = Place(place.since, place.due)
-            self._queue.appendleft(place)
+        try:
+            connection = await self._served(place, checked)
+        finally:
+            self._waited(place)
+        return connection or await self._connect()
 
     def leave(self, place: Place) -> None:
         """Give `place` up; what it was given meanwhile goes to the next."""
@@ -159,11 +154,13 @@ class Pool:
                 self._queue.remove(place)
         elif place.exception() is None:
             connection = place.result()
-            if connection is not None:
-                self._offer(connection)
-            else:
+            if connection is None:
                 self._connecting -= 1
-                self._make_room()
+            else:
+                self._promised -= 1
+                if connection.usable:
+                    self._offer(connection)
+            self._make_room()
 
     def drop_closed(self) -> None:
         """Where one kept connection was found closed, others may be: ask the kernel for each."""
@@ -220,6 +217,7 @@ class Pool:
         while self._queue:
             place = self._queue.popleft()
             if not place.done():
+                self._promised += 1
                 place.set_result(connection)
                 return
         self._idle.append(connection)
@@ -231,8 +229,23 @@ class Pool:
             if not place.done():
                 self._connecting += 1
                 place.set_result(None)
-        if not self._open and not self._connecting and not self._queue:
+        if not (self._open or self._connecting or self._queue or self._promised):
             self._on_unused(self.origin)
+
+    async def _served(self, place: Place, checked: bool) -> Connection | None:
+        """A connection that can be used, or None: may connect, and is counted already."""
+        while (connection := await self._turn(place)) is not None:
+            self._promised -= 1
+            if _fit(connection, checked):
+                break
+            connection.abort()
+            # One that was lost meanwhile has made room already, and does so only once.
+            if not self._full():
+                self._connecting += 1
+                return None
+            place = Place(place.since, place.due)
+            self._queue.appendleft(place)
+        return connection
 
     async def _turn(self, place: Place) -> Connection | None:
         """A free connection, or None: may connect, and is counted already."""

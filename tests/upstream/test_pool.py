@@ -11,6 +11,7 @@ import pytest
 
 from app.config.structs import Config, ServerConfig
 from app.errors import UpstreamBusy, UpstreamStale, UpstreamUnreachable
+from app.routing import parse_backend
 from app.upstream.client import UpstreamClient
 from app.upstream.pool import Pool
 from tests.backends import (
@@ -109,6 +110,47 @@ async def test_a_turn_that_comes_too_late_is_passed_on(client):
         queued.cancel()  # which has been given the connection, but has not run yet
         assert (await asked(client, backend.url)).body == b"0"
         assert pools(client)[0].queued == 0
+
+
+@pytest.mark.parametrize("server", [{"max_sockets": 1}])
+@pytest.mark.parametrize("comes", [True, False], ids=["who waits comes", "who waits leaves"])
+async def test_a_connection_lost_on_its_way_to_who_waits_holds_nobody_up(client, comes):
+    """It was given to them, and has gone before they come for it: nobody will tell them again."""
+    finish, lose = asyncio.Event(), asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.receive()
+        if conversation.number == 0:
+            await conversation.send(HEAD)
+            await finish.wait()
+            await conversation.send(b"done")
+            await lose.wait()
+            conversation.reset()
+            return
+        await conversation.send(answer(b"%d" % conversation.number))
+        await conversation.gone()
+
+    async with scripted(script) as backend:
+        origin = parse_backend(backend.url, 0)
+        first = await opened(client, backend.url)
+        place = client.queue(origin)
+        assert place is not None
+        finish.set()
+        await read(first)
+        assert place.done()
+        [pool] = pools(client)
+        lose.set()
+        await eventually(lambda: pool.connections == 0)
+        assert pools(client) == [pool]  # it is in use: somebody is still to come
+        if comes:
+            async with asyncio.timeout(2):  # well below the patience of the queue
+                head = [(b"Host", b"x.org")]
+                got = await client.open(origin, b"GET", b"/", head, None, place=place)
+            assert (await read(got)).body == b"1"
+            assert pools(client) == [pool]
+        else:
+            client.leave_queue(origin, place)
+            assert pools(client) == []
 
 
 @pytest.mark.parametrize("server", [{"max_sockets": 1}])
