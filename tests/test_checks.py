@@ -259,6 +259,23 @@ async def test_who_lost_the_lease_stops_asking(valkey, redis, caplog, impatient)
     assert await redis.get("hipache-checker") == "another"
 
 
+async def test_checks_that_fail_for_ever_say_no_more_than_that(valkey, redis, caplog, impatient):
+    """The lease can be had, but what is to be checked can not be read."""
+    caplog.set_level("INFO")
+    await redis.acl_setuser(
+        "blind", enabled=True, passwords=["+pw"], keys=["*"], channels=["*"],
+        commands=["+@all", "-scan"],
+    )  # fmt: skip
+    url = valkey.url.replace("redis://", "redis://blind:pw@")
+    interrupted = "active checks interrupted"
+    async with checker(url):
+        await until(lambda: sum(m.startswith(interrupted) for m in caplog.messages) > 3)
+    said = [m for m in caplog.messages if m.startswith("active checks")]
+    assert said[0] == "active checks begin name=checker:1"
+    assert set(said[1:]) == {said[1]}  # a warning, so it is a line a minute
+    assert {r.levelname for r in caplog.records if r.getMessage() == said[1]} == {"WARNING"}
+
+
 async def test_checks_go_on_when_the_store_comes_back(tmp_path, caplog, impatient):
     caplog.set_level("INFO")
     server = await RedisServer(tmp_path).start()

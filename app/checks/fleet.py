@@ -83,16 +83,18 @@ async def _look(config: Config, routes: CachedStore, checkers: Checkers) -> None
 async def _check_in_turn(records: CheckRecords, rounds: Callable[[], Rounds], name: str) -> None:
     """Ask for the lease for ever, and check while it is ours."""
     work: asyncio.Task[None] | None = None
+    ours = False
     try:
         while True:
             held = await _hold(records, name)
             if work is not None and (work.done() or not held):
                 await _end(work)
                 work = None
-                logger.info("active checks end name=%s", name)
             elif held and work is None:
-                logger.info("active checks begin name=%s", name)
                 work = _start(rounds().run(), "rounds of checks")
+            if held is not ours:
+                ours = held
+                logger.info(f"active checks {'begin' if held else 'end'} name=%s", name)
             await asyncio.sleep(BEAT)
     finally:
         if work is not None:
@@ -118,6 +120,6 @@ async def _end(work: asyncio.Task[None]) -> None:
     await asyncio.wait({work})
     error = None if work.cancelled() else work.exception()
     if isinstance(error, ExceptionGroup) and not error.split(StoreUnavailable)[1]:
-        logger.info("%s interrupted cause=%s", work.get_name(), error.exceptions[0])
+        logger.warning("active checks interrupted cause=%s", error.exceptions[0])
     elif error is not None:
         logger.error("%s failed", work.get_name(), exc_info=error)
