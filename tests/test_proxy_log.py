@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
+import trustme
 
 from app.logs.proxy_log import MAX_ALIKE, MAX_REMEMBERED, Repeats, set_up
+from tests.backends import answer, answering
+from tests.processes import ROOT, command, write_config
+from tests.redis_servers import RedisServer
+
+SELF_SIGNED = trustme.CA().issue_cert("a.test").private_key_and_cert_chain_pem.bytes()
 
 
 @pytest.fixture
@@ -175,8 +189,139 @@ def test_what_was_said_is_remembered_within_bounds():
     assert log.say("first") == 0  # forgotten, so it is said again
 
 
-def test_life_cycle_messages_are_never_held_back():
+def test_what_was_held_back_is_counted_once():
     log = Repeating()
-    assert [log.say("reload", level=logging.INFO) for _ in range(3)] == [None, None, None]
-    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "reload", (), None)
-    assert [log.filter.filter(record) for _ in range(3)] == [True, True, True]
+    said = [log.say("dead b=%s", "a") for _ in range(4)]
+    said += [log.say("dead b=%s", str(number)) for number in range(MAX_ALIKE + 10)]
+    assert said.count(None) == 3 + 11
+    log.now = 60.0
+    assert [log.say("dead b=%s", b) for b in ("a", "0")] == [3 + 11, 0]
+
+
+def test_two_defects_are_told_apart_by_what_was_raised():
+    log = Repeating()
+
+    def failed(kind: type[Exception]) -> bool:
+        raised = (kind, kind(), None)
+        record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "failed", (), raised)
+        return log.filter.filter(record)
+
+    kinds = (ValueError, KeyError, ValueError)
+    assert [failed(kind) for kind in kinds] == [True, True, False]
+
+
+def test_a_backend_that_comes_and_goes_does_not_fill_the_log():
+    log = Repeating()
+    said = [log.say("alive after=%.1fs", n / 10, level=logging.INFO) for n in range(100)]
+    assert said == [0] * MAX_ALIKE + [None] * (100 - MAX_ALIKE)
+    log.now = 60.0
+    assert log.say("alive after=%.1fs", 0.0, level=logging.INFO) == 100 - MAX_ALIKE
+
+
+def test_news_of_the_same_words_are_all_told():
+    log = Repeating()
+    assert [log.say("reload", level=logging.INFO) for _ in range(3)] == [0, 0, 0]
+
+
+def test_of_a_supervisor_no_news_are_held_back(logged):
+    logger, lines = logged(serves=False)
+    for number in range(2 * MAX_ALIKE):
+        logger.info("worker started worker=%d", number)
+    assert len(lines()) == 2 * MAX_ALIKE
+
+
+def test_other_libraries_write_as_we_do():
+    """Not in this process, whose root logger is pytest's."""
+    script = """
+import logging
+from app.logs.proxy_log import set_up
+set_up("json", worker=2)
+for _ in range(3):
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+logging.getLogger("httpx").info("chatter")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["worker"]) == ("socket.send() raised exception.", 2)
+    assert line["level"] == "warning"
+
+
+async def test_nothing_that_clients_or_backends_do_fills_the_log(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """Each is done a hundred times; no worker says more than MAX_ALIKE of it in a minute."""
+    path = write_config(
+        tmp_path, valkey.url, 1, accessLog=str(tmp_path / "gone/access.log"),
+        maxConnections=20, trustedProxies=["192.0.2.1"],
+    )  # fmt: skip
+    config = json.loads(path.read_text())
+    (tmp_path / "own.pem").write_bytes(SELF_SIGNED)
+    config["https"] = {"bind": "127.0.0.1", "port": 0, "cert": "own.pem", "key": "own.pem"}
+    config["http"]["bind"] = [
+        "127.0.0.1", {"address": "127.0.0.1", "port": 0, "proxyProtocol": True},
+    ]  # fmt: skip
+    path.write_text(json.dumps(config))
+    async with (
+        command("app.cli", "serve", cwd=tmp_path) as service,
+        answering(*moods()) as one,
+        answering(*moods()) as two,
+        answering(answer(b"x")) as sound,
+        valkey.client as client,
+    ):
+        ports = [
+            int((await service.saw(r"listening address=127\.0\.0\.1:(\d+)"))[1]) for _ in range(3)
+        ]
+        service.port, proxied, secured = ports
+        await service.saw("worker ready")
+        shutil.rmtree(tmp_path / "gone")
+        await client.rpush("frontend:moody.test", "id", one.url, two.url)
+        await client.rpush("frontend:up.test", "id", sound.url)
+        for number in range(100):
+            await client.rpush(f"frontend:bad{number}.test", "id", f"http://h:{number}x")
+            await client.hset("options:up.test", "rateLimit", f"nonsense{number}")
+            await service.ask("moody.test")
+            await service.ask("up.test")
+            await service.ask(f"bad{number}.test")
+            await service.ask(f"no host {number}")
+            for port in (proxied, secured):
+                await spoken(port, b"nonsense\r\n\r\n")
+        idle = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(20)]
+        for _ in range(100):
+            await spoken(service.port, b"")
+        for _, writer in idle:
+            writer.close()
+        service.signal(signal.SIGTERM)
+        await service.ended()
+    said = Counter(told(line)["event"] for line in service.log)
+    for event in (
+        "backend dead", "backend alive", "backend unusable", "option unusable",
+        "access log lost", "refusing connections", "PROXY header refused",
+    ):  # fmt: skip
+        assert sum(count for name, count in said.items() if name.startswith(event)) >= 1, event
+    assert max(said.values()) <= MAX_ALIKE, said
+    assert len(said) < 30, said  # and nobody puts a value where a word should be
+
+
+def moods() -> list[bytes]:
+    """Answers that are good and bad in turn, by connections that are kept."""
+    return [answer(b"x", status=status) for _ in range(200) for status in (b"502 Bad", b"200 OK")]
+
+
+async def spoken(port: int, data: bytes) -> None:
+    """Say this on a connection of its own, and read to its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        await reader.read()
+    except ConnectionError:
+        pass
+    writer.close()
+
+
+def told(line: str) -> dict[str, str]:
+    """A line in the form `key=value`, its keys in order."""
+    assert re.fullmatch(r"time=\S+Z (worker=\d+ )?level=\w+ event=.*\n", line), line
+    found = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)
+    return {key: value.strip('"') for key, value in found}

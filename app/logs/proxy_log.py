@@ -16,6 +16,7 @@ import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
@@ -105,48 +106,65 @@ def _with_worker(values: dict[str, Any], worker: int | None) -> dict[str, Any]:
     return values if worker is None else {"time": values.pop("time"), "worker": worker} | values
 
 
+@dataclass(slots=True)
+class _Said:
+    """What one place, or one line, has said in its minute."""
+
+    begun: float
+    lines: int = 0
+    held: int = 0
+    """Lines held back since the last one, be it from a minute before."""
+
+
 class Repeats(logging.Filter):
     """Lets a warning through once a minute; the next one tells how many were held back.
 
     What was said is told apart by its values too, so that two dead backends
     are two lines; but no place in the code gets more than MAX_ALIKE lines a
-    minute, or a client could fill the log with ever new values. Debug and info
-    are not limited. The place is a logger and a message's template.
+    minute, or a client could fill the log with ever new values. That holds for
+    info as well where requests bring it about: a backend that comes and goes
+    says so each time. Debug is not limited, and neither is a supervisor's info:
+    forty workers may start at once. The place is a logger and a message's template.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, info: bool = True) -> None:
+        """`info`: whether that is limited, too."""
         super().__init__()
         self._clock = clock
-        self._said: OrderedDict[tuple[object, ...], list[float]] = OrderedDict()
+        self._least = logging.INFO if info else logging.WARNING
+        self._said: OrderedDict[tuple[object, ...], _Said] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING:
+        if record.levelno < self._least:
             return True
-        place = (record.name, record.msg)
-        exact = self._admit((*place, str(record.args)), 1)
-        if exact is None:
+        where = (record.name, record.msg)
+        place = self._of(where)
+        if place.lines >= (1 if record.name.startswith(CHATTY) else MAX_ALIKE):
+            place.held += 1
             return False
-        alike = self._admit(place, 1 if record.name.startswith(CHATTY) else MAX_ALIKE)
-        if alike is None:
-            return False
-        record.repeated = exact + alike
+        repeated = 0
+        if record.levelno >= logging.WARNING:
+            # Of two defects that are told in the same words, the trace tells which.
+            raised = record.exc_info[0] if record.exc_info else None
+            line = self._of((*where, str(record.args), raised))
+            if line.lines:
+                line.held += 1
+                return False
+            line.lines, repeated, line.held = 1, line.held, 0
+        place.lines += 1
+        record.repeated = repeated + place.held
+        place.held = 0
         return True
 
-    def _admit(self, key: tuple[object, ...], limit: int) -> int | None:
-        """How many were held back since the last one, or None to hold this one back too."""
+    def _of(self, key: tuple[object, ...]) -> _Said:
         now = self._clock()
-        begun, admitted, held = self._said.pop(key, (now, 0.0, 0.0))
-        if now - begun >= REPEAT_SECONDS:
-            begun, admitted = now, 0.0
-        verdict: int | None = None
-        if admitted < limit:
-            admitted, held, verdict = admitted + 1, 0.0, int(held)
-        else:
-            held += 1
-        self._said[key] = [begun, admitted, held]
+        said = self._said.pop(key, None) or _Said(now)
+        if now - said.begun >= REPEAT_SECONDS:
+            said.begun, said.lines = now, 0
+        self._said[key] = said
         if len(self._said) > MAX_REMEMBERED:
             self._said.popitem(last=False)
-        return verdict
+        return said
 
 
 def set_up(
@@ -155,18 +173,20 @@ def set_up(
     debug: bool = False,
     worker: int | None = None,
     stream: TextIO | None = None,
-    loggers: tuple[str, ...] = ("app", "hipache", *LIBRARIES),
+    loggers: tuple[str, ...] = ("app", "hipache", *LIBRARIES, ""),
+    serves: bool = True,
 ) -> None:
     """Send these loggers to `stream` (stderr) as `text` or `json`; debug messages if `debug`.
 
-    Replaces the handlers they had, so it may be called again in a worker.
+    Replaces the handlers they had, so it may be called again in a worker. The empty name is
+    everybody else's: asyncio's, for one; warnings of them. `serves`: requests are served here.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter((JsonFormatter if log_format == "json" else TextFormatter)(worker))
-    handler.addFilter(Repeats())
+    handler.addFilter(Repeats(info=serves))
     for name in loggers:
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False
-        level = logging.DEBUG if debug else logging.INFO
-        logger.setLevel(logging.WARNING if name in LIBRARIES and not debug else level)
+        least = logging.WARNING if name in (*LIBRARIES, "") else logging.INFO
+        logger.setLevel(logging.DEBUG if debug and name else least)

@@ -90,7 +90,8 @@ def store_held(config: Config) -> Iterator[None]:
 
 def set_up_log(config: Config, worker: int | None = None) -> None:
     """Our own log, as the configuration wants it."""
-    proxy_log.set_up(config.server.log_format, debug=config.server.debug, worker=worker)
+    log_format, debug = config.server.log_format, config.server.debug
+    proxy_log.set_up(log_format, debug=debug, worker=worker, serves=worker is not None)
     for warning in config.warnings if worker is None else ():
         logger.warning("%s", warning)
 
