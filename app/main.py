@@ -21,7 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.metering import Supervision, metering
+from app.admin.metering import Metering, Supervision, metering
 from app.balancing import Balancer
 from app.checks.fleet import checking
 from app.config.file import load
@@ -57,6 +57,7 @@ from app.stores import CachedStore, open_store
 from app.stores.base import Routes
 from app.tracing import check_tracing, tracing
 from app.upstream.client import UpstreamClient
+from app.upstream.destinations import Bound
 from app.websocket_proxy import WebSocketProxy
 
 logger = logging.getLogger("hipache")
@@ -131,17 +132,18 @@ def create_app(
     async def lifespan(app: Application) -> AsyncIterator[None]:
         edge, server = _edge(config)
         async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
             meter = stack.enter_context(metering(config, supervision, _number()))
+            own = partial(_own_listeners, server, meter)
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
-            log = await stack.enter_async_context(access_log(config.server))
-            client = await stack.enter_async_context(
-                UpstreamClient(config, transport=transport, listening=partial(listening, server))
+            log = await enter(access_log(config.server))
+            client = await enter(UpstreamClient(config, transport=transport, listening=own))
+            counters = meter.counters if meter else None
+            checkers = await enter(
+                checking(config, routes, name=_name(), counters=counters, listening=own)
             )
-            checkers = Checkers()
-            if isinstance(routes, CachedStore):
-                await stack.enter_async_context(checking(config, routes, checkers, name=_name()))
             shared = routes.store.rates if isinstance(routes, CachedStore) else None
             forwarded = ForwardedFields(config.server.trusted_proxies)
             overload = Overload(config.server.max_loop_lag, time.monotonic)
@@ -149,8 +151,7 @@ def create_app(
             rates = RateLimits(time.monotonic, shared)
             gate = Gate(forwarded.true_client, client, rates, overload)
             stack.callback(gate.close)
-            counters = meter.counters if meter else None
-            make = await stack.enter_async_context(tracing(config, _name(), _version()))
+            make = await enter(tracing(config, _name(), _version()))
             gateway = _gateway(make, config, routes, checkers, log, forwarded, gate, counters)
             edge.on_refusal = gateway.refused
             stack.enter_context(rare_collections())
@@ -159,9 +160,9 @@ def create_app(
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
                 edge.express = Express(gateway, client, endpoint.http, counts.request).begin
-            await stack.enter_async_context(_memory_watch(config, counts, server, counters))
+            await enter(_memory_watch(config, counts, server, counters))
             parts = Parts(server, routes, client, gateway, endpoint.websocket, log)
-            await stack.enter_async_context(told(meter, parts))
+            await enter(told(meter, parts))
             yield
 
     counts = Counts()
@@ -181,6 +182,11 @@ def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
     if config.https.binds and not isinstance(server, Supervised):
         logger.warning("https.bind is served by 'hipache serve' only")
     return edge, server
+
+
+def _own_listeners(server: uvicorn.Server | None, meter: Metering | None) -> list[Bound]:
+    """Where this proxy can be reached: no backend, and no check, leads there."""
+    return [*listening(server), *(meter.listening() if meter is not None else ())]
 
 
 def _memory_watch(

@@ -187,6 +187,41 @@ async def test_a_name_of_somebody_else_is_not_answered(tmp_path: Path, valkey: R
             assert answered.status_code == status
 
 
+@pytest.mark.parametrize("bare", [False, True], ids=["hipache serve", "uvicorn"])
+async def test_no_route_leads_to_the_admin_listener(
+    tmp_path: Path, valkey: RedisServer, bare: bool
+) -> None:
+    """Of a bare uvicorn's workers one has it, and the other has to know."""
+    address = f"127.0.0.1:{free_port()}"
+    write_config(tmp_path, valkey.url, 2, admin={"bind": address})
+    way = ("app.cli", "serve")
+    if bare:
+        way = ("uvicorn", "app:create_app", "--factory", "--workers", "2", "--port", "0")
+    async with command(*way, cwd=tmp_path) as service, valkey.client as client:
+        if bare:
+            found = await service.saw(r"running on http://127\.0\.0\.1:(\d+)")
+            service.port = int(found[1])
+            for _ in range(2):
+                await service.saw("Application startup complete")
+        else:
+            await service.ready(2)
+        await client.rpush("frontend:127.0.0.1", "id", f"http://{address}")
+        for _ in range(20):
+            reply = await service.ask("127.0.0.1", "/api/workers")
+            assert reply.startswith(b"HTTP/1.1 508 "), reply
+
+
+async def test_what_only_might_be_the_admin_listener_is_a_backend(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with answering(answer(b"hello")) as backend, valkey.client as client:
+        write_config(tmp_path, valkey.url, 1, admin={"bind": f"127.0.0.1:{backend.port}"})
+        await client.rpush("frontend:a.test", "id", backend.url)
+        async with command("app.cli", "serve", cwd=tmp_path) as service:
+            await service.ready(1)
+            assert (await service.ask()).endswith(b"hello")
+
+
 async def test_not_ready_until_a_store_was_reached(tmp_path: Path) -> None:
     driver = f"redis://127.0.0.1:{free_port()}"
     async with observed(tmp_path, driver, workers=1) as (_, admin):

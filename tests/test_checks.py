@@ -36,10 +36,10 @@ async def checker(
         health_check=health_check,
         server=ServerConfig(**({"snapshot": None, "store_timeout": 10.0} | server)),  # type: ignore[arg-type]
     )
-    store, checkers = open_store(config), Checkers()
+    store = open_store(config)
     await store.start()
     try:
-        async with checking(config, store, checkers, name=name):
+        async with checking(config, store, name=name) as checkers:
             yield store, checkers
     finally:
         await store.aclose()

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Callable
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
@@ -35,8 +36,15 @@ class AdminListener:
     bare uvicorn one has it, and another when that one ends.
     """
 
-    def __init__(self, app: ASGIApp, bind: str, shared: socket.socket | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        bind: str,
+        shared: socket.socket | None,
+        on_listening: Callable[[], None] = lambda: None,
+    ) -> None:
         self._app = app
+        self._on_listening = on_listening
         self._bind = bind
         self._shared = shared
         self._state = ServerState()
@@ -45,6 +53,8 @@ class AdminListener:
         self._task: asyncio.Task[None] | None = None
         self.address: str | None = None
         """Where it listens; None while it does not."""
+        self.bound: tuple[int, object] | None = None
+        """The same as the kernel has it: family and name."""
 
     async def __aenter__(self) -> AdminListener:
         if self._shared is not None:
@@ -98,4 +108,6 @@ class AdminListener:
         make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
         self._server = await make(protocol, sock=sock)
         name = sock.getsockname()
+        self.bound = int(sock.family), name
+        self._on_listening()
         self.address = f"unix:{name}" if isinstance(name, str) else str(Address(*name[:2]))

@@ -17,6 +17,7 @@ import psutil
 from app.admin.application import admin_application
 from app.admin.listener import AdminListener
 from app.admin.state import Sources
+from app.config.admin import admin_address
 from app.config.structs import Config
 from app.loop_lag import LoopLag
 from app.metrics.collector import Collector
@@ -28,6 +29,9 @@ from app.stores.base import Routes
 from app.workers.listeners import close_all
 
 logger = logging.getLogger("hipache.metrics")
+
+SERVED = "served"
+"""What the worker that has the admin listener notes for its siblings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,20 @@ class Metering:
         self._folder, self.page = _page(supervision, {"worker": number, "pid": os.getpid()})
         self.counters = Counters(self.page, config.admin.buckets, statuses=config.admin.planb_names)
         self.listener: AdminListener | None = None
+        self._where = _addresses(config.admin.bind)
+
+    def listening(self) -> list[tuple[int, object]]:
+        """Family and name of the admin listener, be it this worker's or a sibling's.
+
+        Not what the configuration says: another program may have that address.
+        """
+        if self.listener is not None and self.listener.bound is not None:
+            return [self.listener.bound]
+        return self._where if self._folder is not None and self._folder.has(SERVED) else []
+
+    def _say_served(self) -> None:
+        if self._folder is not None:
+            self._folder.note(SERVED)
 
     @asynccontextmanager
     async def told(
@@ -81,7 +99,9 @@ class Metering:
                 self._config, routes, served, self.page, self._folder, collector.collect
             )
             shared = None if self._supervision is None else self._supervision.admin
-            self.listener = AdminListener(admin_application(sources), bind, shared)
+            self.listener = AdminListener(
+                admin_application(sources), bind, shared, self._say_served
+            )
             async with self.listener:
                 yield
 
@@ -106,6 +126,19 @@ def metering(
         yield meter
     finally:
         meter.close()
+
+
+def _addresses(bind: str | None) -> list[tuple[int, object]]:
+    """Where the configuration puts it; nowhere as long as the kernel is to choose the port."""
+    if bind is None:
+        return []
+    host, port = admin_address(bind)
+    if host.startswith("/"):
+        return [(int(socket.AF_UNIX), host)]
+    with contextlib.suppress(OSError):  # the listener says so
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(int(family), name) for family, *_, name in found if port]
+    return []
 
 
 def _page(supervision: Supervision | None, info: dict[str, Any]) -> tuple[Folder | None, Page]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -20,9 +20,11 @@ from app.checks.rounds import Rounds
 from app.config.structs import Config
 from app.errors import StoreUnavailable
 from app.health_reports import Checkers
+from app.metrics.counters import Counters
 from app.stores import CachedStore
-from app.stores.base import CheckRecords
+from app.stores.base import CheckRecords, Routes
 from app.upstream.client import UpstreamClient
+from app.upstream.destinations import Bound
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +37,22 @@ LISTEN_EVERY = 5.0
 
 @asynccontextmanager
 async def checking(
-    config: Config, routes: CachedStore, checkers: Checkers, *, name: str
-) -> AsyncIterator[None]:
+    config: Config,
+    routes: Routes,
+    *,
+    name: str,
+    counters: Counters | None = None,
+    listening: Callable[[], Iterable[Bound]] = lambda: (),
+) -> AsyncIterator[Checkers]:
     """Listen for active checkers, and be one of them if the configuration wants it.
 
-    `name` must be this worker's alone.
+    `name` must be this worker's alone; `listening` are this proxy's own listeners, which are not
+    checked. Routes without a store have no checkers.
     """
+    checkers = Checkers()
+    if not isinstance(routes, CachedStore):
+        yield checkers
+        return
     async with AsyncExitStack() as stack:
         if not routes.away:  # so that the first failure is already judged beside them
             await _look(config, routes, checkers)
@@ -48,14 +60,16 @@ async def checking(
             _end, _start(_listen(config, routes, checkers), "checkers' pings")
         )
         if (wanted := config.health_check) is not None:
-            client = await stack.enter_async_context(UpstreamClient(_for_checks(config)))
+            client = await stack.enter_async_context(
+                UpstreamClient(_for_checks(config), listening=listening)
+            )
             # A mark stands until the next checks have had the chance to renew it.
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
-            reports = CheckReports(routes, checkers, name=name, ttl=ttl)
+            reports = CheckReports(routes, checkers, name=name, ttl=ttl, counters=counters)
             rounds = partial(Rounds, wanted, routes.store.checks, client, reports)
             work = _check_in_turn(routes.store.checks, rounds, name)
             stack.push_async_callback(_end, _start(work, "active checks"))
-        yield
+        yield checkers
 
 
 def _for_checks(config: Config) -> Config:

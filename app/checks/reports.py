@@ -8,6 +8,7 @@ import time
 from app.checks.verdicts import Patient
 from app.health import can_lose_one
 from app.health_reports import Checkers
+from app.metrics.counters import Counters
 from app.routing import Backend, Frontend, Mark
 from app.stores import CachedStore
 from app.stores.marks import FOREIGN
@@ -18,8 +19,17 @@ logger = logging.getLogger(__name__)
 class CheckReports:
     """Marks the ill and clears the marks of the well."""
 
-    def __init__(self, routes: CachedStore, checkers: Checkers, *, name: str, ttl: float) -> None:
+    def __init__(
+        self,
+        routes: CachedStore,
+        checkers: Checkers,
+        *,
+        name: str,
+        ttl: float,
+        counters: Counters | None = None,
+    ) -> None:
         """`ttl`: seconds that a mark stands; checks that go on failing renew it at half time."""
+        self._counters = counters
         self._routes = routes
         self._checkers = checkers
         self._name = name
@@ -42,6 +52,8 @@ class CheckReports:
         )
         self._routes.mark_dead(frontend, backend, mark)
         if known is None or known.until <= now:
+            if self._counters is not None:
+                self._counters.count("marks", "check")
             logger.warning(
                 "backend dead frontend=%s backend=%s cause=%s ttl=%gs",
                 frontend.key, backend.url, mark.reason, self._ttl,
@@ -58,6 +70,8 @@ class CheckReports:
         # Nobody knows since when a bare index stands there.
         if patient.well_since(0.0 if foreign else known.since):
             self._routes.clear_mark(frontend, backend)
+            if self._counters is not None:
+                self._counters.count("marks_cleared")
             logger.info(
                 "backend alive frontend=%s backend=%s after=%.1fs",
                 frontend.key, backend.url, time.time() - known.since,

@@ -156,6 +156,15 @@ class Folder:
         new.write_bytes(msgspec.msgpack.encode(value))
         new.rename(self.path / name)
 
+    def note(self, name: str) -> None:
+        """Say that something is so, for as long as the folder lives."""
+        with contextlib.suppress(OSError):  # no room: then nobody is told
+            (self.path / name).touch()
+
+    def has(self, name: str) -> bool:
+        """Whether somebody said so."""
+        return (self.path / name).exists()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
         """True while nobody else changes a file; False if somebody does now."""
