@@ -183,7 +183,10 @@ class Gateway:
             record.backend = request.backend.url
 
     def refused(self, client: str, scheme: str, head: bytes, refusal: Refusal) -> None:
-        """Log a request that our own server refused before it was one; `head` as far as it came."""
+        """Count and log what our own server refused before it was a request; `head` as far as it
+        came."""
+        if self._counters is not None:
+            self._counters.count("refused_requests", str(refusal.status))
         if self._log is None:
             return
         record = AccessRecord(time())

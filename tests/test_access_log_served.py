@@ -159,6 +159,16 @@ async def client(proxy: Proxy, name: int) -> None:
             b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
             ("POST", "a.test", 400, "malformed chunk size"),
         ),
+        (
+            b"GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: x\r\n\r\n",
+            ("GET", "a.test", 426, "WebSocket version 13 only"),
+        ),
+        (
+            b"GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\n\r\n",
+            ("GET", "a.test", 400, "missing Sec-WebSocket-Key header"),
+        ),
     ],
 )
 async def test_what_is_no_request_is_told_too(

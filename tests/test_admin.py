@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,15 +17,18 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 from openapi_spec_validator import validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+from websockets.asyncio.client import connect
 
 from app.config.structs import parse
 from app.errors import ConfigError
 from tests.admin_client import AdminClient
-from tests.backends import answer, answering, refusing
+from tests.backends import Conversation, answer, answering, refusing, scripted
 from tests.processes import Service, command, write_config
 from tests.redis_servers import RedisServer, free_port, until
+from tests.websocket.peers import echo_backend
 
 REQUESTS = "hipache_requests_total"
 
@@ -157,6 +163,99 @@ async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisS
         assert {each["frontend"] for each in await admin.json("/api/frontends")} == {
             "a.test", "b.test",
         }  # fmt: skip
+
+
+async def test_every_kind_of_number_is_counted_where_it_happens(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """What the tests of single parts count by hand: here it comes from clients and backends."""
+    path = write_config(
+        tmp_path, valkey.url, 1, admin={"bind": "127.0.0.1:0"},
+        maxSockets=1, maxConnections=20, accessLog=str(tmp_path / "gone/access.log"),
+    )  # fmt: skip
+    certificate = trustme.CA().issue_cert("a.test").private_key_and_cert_chain_pem.bytes()
+    (tmp_path / "own.pem").write_bytes(certificate)
+    more = {
+        "https": {"bind": "127.0.0.1", "port": 0, "cert": "own.pem", "key": "own.pem"},
+        "healthCheck": {"interval": 0.1, "fall": 1},
+    }
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    go_on = asyncio.Event()
+
+    async def slow(conversation: Conversation) -> None:
+        while True:
+            await conversation.receive()
+            await go_on.wait()
+            await conversation.send(answer(b"hi"))
+
+    async with (
+        command("app.cli", "serve", cwd=tmp_path) as service,
+        scripted(slow) as backend,
+        echo_backend() as echo,
+        refusing() as dead,
+        answering(answer(b"hi")) as sound,
+        valkey.client as client,
+    ):
+        address = (await service.saw(r'"admin listening" address=(\S+)'))[1]
+        service.port, secured = [
+            int((await service.saw(r"listening address=127\.0\.0\.1:(\d+)"))[1]) for _ in range(2)
+        ]
+        await service.saw("worker ready")
+        shutil.rmtree(tmp_path / "gone")
+        await client.rpush("frontend:a.test", "id", backend.url)
+        await client.rpush("frontend:ws.test", "id", f"http://127.0.0.1:{echo.port}")
+        await client.rpush("frontend:checked.test", "id", dead, sound.url)
+        await client.hset("healthcheck:checked.test", "path", "/up")
+        await client.hset("tls:stored.test", mapping={"certificate": certificate, "key": "x"})
+        admin = AdminClient(address)
+        async with admin.http:
+            asking = [asyncio.create_task(service.ask("a.test")) for _ in range(3)]
+            assert (await admin.until("hipache_queue_length", 2)).of("hipache_client_connections")
+            go_on.set()
+            await asyncio.gather(*asking)
+            async with connect(
+                "ws://ws.test/", host="127.0.0.1", port=service.port, proxy=None
+            ) as chat:
+                await chat.send("hello")
+                assert await chat.recv() == "hello"
+                await admin.until("hipache_websocket_sessions_open", 1)
+            reader, writer = await asyncio.open_connection("127.0.0.1", secured, ssl=trusting_all())
+            writer.write(b"nonsense\r\n\r\n")
+            await reader.read()
+            writer.close()
+            idle = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(21)]
+            assert b" 503 " in await idle[-1][0].read()
+            for _, writer in idle:
+                writer.close()
+            await admin.until("hipache_backend_marks_total", 1, reason="check")
+            stored = "hipache_certificate_expiry_timestamp_seconds"
+            await admin.until(stored, 1, file="tls:stored.test")
+            await admin.until("hipache_websocket_sessions_total", 1, closed_by="client")
+            await admin.until("hipache_access_log_lines_lost_total", 1)
+            now = await admin.scrape()
+    assert now.by("hipache_refused_requests_total", "status") == {"400": 1}
+    assert now.by("hipache_websocket_messages_total", "sender") == {"client": 1, "backend": 1}
+    for name, value in {
+        "hipache_tls_handshakes_total": 1,
+        "hipache_refused_connections_total": 1,
+        "hipache_queue_wait_seconds_count": 2,
+        "hipache_connect_seconds_count": 1,
+    }.items():
+        assert now.of(name) == value, name
+    assert now.of(stored, file="own.pem") > time.time()
+    for name in (
+        "hipache_route_cache_hits_total", "hipache_route_cache_misses_total",
+        "hipache_route_cache_pushes_total", "hipache_worker_memory_bytes",
+        "hipache_worker_start_time_seconds",
+        "hipache_store_contact_age_seconds",
+    ):  # fmt: skip
+        assert now.of(name) > 0, name
+
+
+def trusting_all() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def test_openmetrics_is_for_those_who_accept_it(tmp_path: Path, valkey: RedisServer) -> None:

@@ -6,7 +6,12 @@ import asyncio
 import hmac
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
+from heapq import nsmallest
+from math import inf
+from operator import itemgetter
+from time import monotonic
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -20,15 +25,20 @@ from app.admin.client import store_names
 from app.admin.openapi import DESCRIPTION
 from app.admin.state import Sources
 from app.config.admin import is_local
+from app.config.structs import Config
+from app.errors import StoreUnavailable
 from app.metrics import exposition
 from app.metrics.exposition import OPENMETRICS, TEXT, Exposition
 from app.metrics.families import Family
 from app.metrics.folder import Turns
 from app.metrics.shown import shown
+from app.stores.certificates import stored_expiries
 from app.tls import expiries
 
 OPEN = ("/healthz", "/readyz")
 """Paths that anybody may ask: a platform's probes have no token, and learn only yes or no."""
+READ_EVERY, MOST_STORED = 600.0, 500
+"""Seconds for which the ends of the store's certificates are believed; how many are told."""
 
 
 def admin_application(sources: Sources) -> ASGIApp:
@@ -79,12 +89,37 @@ class Guarded:
         )
 
 
+class StoredCertificates:
+    """When the certificates of the store end, as of a while ago: to ask means to read all keys."""
+
+    def __init__(self, config: Config) -> None:
+        self._urls = config.driver if config.https.binds else ()
+        self._ends: list[tuple[str, datetime]] = []
+        self._read_at = -inf
+        self._reading: asyncio.Task[None] | None = None
+
+    def now(self) -> list[tuple[str, datetime]]:
+        """Those that end first, as far as they are known; what is too old is read beside."""
+        due = self._read_at + READ_EVERY <= monotonic()
+        if self._urls and due and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.create_task(self._read(), name="stored certificates")
+        return self._ends
+
+    async def _read(self) -> None:
+        with suppress(StoreUnavailable):  # which is told elsewhere
+            found = await stored_expiries(self._urls)
+            ends = [(name, end) for name, end in found if isinstance(end, datetime)]
+            self._ends = nsmallest(MOST_STORED, ends, key=itemgetter(1))
+            self._read_at = monotonic()
+
+
 class Admin:
     """Answers each path."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._bounds = sources.config.admin.buckets
+        self._stored = StoredCertificates(sources.config)
 
     async def healthz(self, request: Request) -> Response:
         """This worker lives."""
@@ -107,7 +142,7 @@ class Admin:
             exposition.frontends(out, chosen),
             exposition.proxy(out, total),
             out.gauge(*await self._backends_by_state(chosen)),
-            out.gauge(*await asyncio.to_thread(self._certificates)),
+            out.gauge(*await asyncio.to_thread(self._certificates, self._stored.now())),
         ]
         if self._sources.config.admin.planb_names:
             parts.append(exposition.planb(out, total, chosen))
@@ -127,13 +162,16 @@ class Admin:
         family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
         return family, [(f'state="{name}"', count) for name, count in sorted(counts.items())]
 
-    def _certificates(self) -> tuple[Family, list[tuple[str, float]]]:
+    def _certificates(
+        self, stored: Iterable[tuple[str, datetime]]
+    ) -> tuple[Family, list[tuple[str, float]]]:
         family = Family(
-            "certificate_expiry_timestamp_seconds", "When a certificate file ends.", ("file",)
+            "certificate_expiry_timestamp_seconds", "When a certificate ends.", ("file",)
         )
+        ends = [*expiries(self._sources.config.https.binds), *stored]
         return family, [
-            (f'file="{exposition.escaped(path)}"', end.timestamp())
-            for path, end in expiries(self._sources.config.https.binds)
+            (f'file="{exposition.escaped(name)}"', end.timestamp())
+            for name, end in ends
             if isinstance(end, datetime)
         ]
 

@@ -58,6 +58,9 @@ COUNTERS = {
     "refused_connections": Family(
         "refused_connections", "Connections of clients beyond maxConnections."
     ),
+    "refused_requests": Family(
+        "refused_requests", "What was refused before it was a request, by status.", ("status",)
+    ),
     "exits": Family("worker_exits", "Workers that ended (drained) or died.", ("how",)),
     "log_lines_lost": Family("access_log_lines_lost", "Lines of the access log that were lost."),
 }

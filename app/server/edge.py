@@ -114,7 +114,6 @@ class Edge:
         self.by_address: dict[str, int] = {}
         self.total_requests = 0
         self.handshakes = 0  # of TLS, with clients
-        self.refused: dict[int, int] = {}  # requests, by status
         self.refused_connections = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._last_warning = -MINUTE
@@ -166,9 +165,6 @@ class Edge:
     def flooded(self) -> bool:
         """Beyond the limit by so much that even an answer is too much."""
         return len(self.connections) > self.max_connections + self.max_connections // 8 + 16
-
-    def count_refusal(self, status: int) -> None:
-        self.refused[status] = self.refused.get(status, 0) + 1
 
     def _warn(self, text: str, limit: int) -> str:
         self.refused_connections += 1

@@ -164,9 +164,8 @@ class HttpProtocol(Connection):
     def _upgrade(self, request: RequestHead, rest: bytes) -> bool:
         """Hand the connection to the WebSocket class; False where the server has none.
 
-        A class with `handle_upgrade(request, rest, release)` gets the parsed request, the
-        bytes behind it and what to call when the connection is lost; any other
-        reads the head again, as uvicorn's do.
+        A class with `handle_upgrade(request, rest, release)` gets the parsed request, the bytes
+        behind it and what to call at the end; any other reads the head again, as uvicorn's do.
         """
         ws_class: Any = self.config.ws_protocol_class
         if ws_class is None:
@@ -181,7 +180,9 @@ class HttpProtocol(Connection):
         protocol.connection_made(self.transport)
         protocol.client, protocol.server = self.client, self.server
         if hasattr(protocol, "handle_upgrade"):
-            protocol.handle_upgrade(request, rest, self._release)
+            refusal = protocol.handle_upgrade(request, rest, self._release)
+            if refusal:
+                self.edge.on_refusal(self._address or "", self.scheme, request.beginning, refusal)
         else:
             self._release()
             lines = [b"GET %b HTTP/1.1" % request.target, *map(b": ".join, request.headers)]
@@ -274,7 +275,6 @@ class HttpProtocol(Connection):
     def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
         """Answer what is no legal request, or cut the answer that runs; either way the last."""
         logger.debug("refused client=%s status=%d %s", self._address, refusal.status, refusal)
-        self.edge.count_refusal(refusal.status)
         exchange = self.exchange
         if exchange is None:
             self.edge.on_refusal(self._address or "", self.scheme, head, refusal)

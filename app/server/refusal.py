@@ -12,15 +12,17 @@ class Refusal(Exception):
     bytes and quotes none of them.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, body: bytes | None = None) -> None:
+        """`body`: what the client reads, if somebody else has written it."""
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self._body = body
 
     @property
     def body(self) -> bytes:
         """What the client reads."""
-        return _body(self.status, self.reason)
+        return _body(self.status, self.reason) if self._body is None else self._body
 
 
 def status_line(status: int, reason: bytes = b"") -> bytes:

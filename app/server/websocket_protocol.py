@@ -20,7 +20,7 @@ from websockets.http11 import Request
 from app.config.structs import ServerConfig
 from app.fair_turns import Turns
 from app.headers import RawHeaders, field
-from app.server.refusal import plain_response, status_line
+from app.server.refusal import Refusal, plain_response, status_line
 from app.server.request_head import RequestHead
 from app.server.server_frames import FramesOnly, ServerFrames
 from app.server.tunnel import Tunnel
@@ -73,15 +73,17 @@ class WebSocketProtocol(MessageProtocol):
         self.early = b""
         self.release: Callable[[], None] | None = None
         self.refusing: int | None = None  # status of the refusal under way
+        self.refused: Refusal | None = None  # for a handshake that is none
         self.chunked = False
 
     def handle_upgrade(
         self, request: RequestHead, rest: bytes, release: Callable[[], None]
-    ) -> None:
+    ) -> Refusal | None:
         """Take over a GET with `Upgrade: websocket` that the HTTP side has parsed and checked.
 
         `rest` is what came behind the head; `release` is called when the
-        connection is gone, for those who count connections.
+        connection is gone, for those who count connections. Returns why it
+        was refused, if the application will not hear of it.
         """
         self.early = rest
         self.release = release
@@ -90,6 +92,7 @@ class WebSocketProtocol(MessageProtocol):
             (name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers
         )
         self.handle_connect(Request(request.target.decode("ascii"), fields))
+        return self.refused
 
     def handle_connect(self, event: Request) -> None:
         version = event.headers.get_all("Sec-WebSocket-Version")
@@ -97,7 +100,10 @@ class WebSocketProtocol(MessageProtocol):
             self.refuse(426, "WebSocket version 13 only", b"sec-websocket-version: 13\r\n")
             return
         super().handle_connect(event)
-        if not self.close_sent:
+        if self.close_sent:
+            why, response = self.conn.handshake_exc, self.response
+            self.refused = Refusal(response.status_code, str(why), bytes(response.body or b""))
+        else:
             extensions = cast(dict[str, object], self.scope["extensions"])
             extensions[TUNNEL] = {}
             extensions["hipache.target"] = event.path.encode("ascii")
@@ -128,6 +134,7 @@ class WebSocketProtocol(MessageProtocol):
     def refuse(self, status: int, text: str, fields: bytes = b"") -> None:
         """Answer the handshake ourselves and close."""
         self.handshake_complete = self.close_sent = True
+        self.refused = Refusal(status, text)
         self.transport.write(plain_response(status, text, fields=fields))
         self.transport.close()
 
