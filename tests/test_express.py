@@ -17,10 +17,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.gateway import Gateway
 from app.main import create_app
+from app.routing import Frontend, Route
+from app.stores.base import Marks
 from tests.backends import Conversation, ScriptedBackend, answer, scripted
 from tests.edge.serving import Client
 from tests.redis_servers import RedisServer
-from tests.serving import Proxy, config_of, proxying, serving
+from tests.serving import PassingOn, Proxy, config_of, proxying, serving
+from tests.websocket.serving import FixedRoutes
 
 Rest = Callable[[Conversation], Awaitable[None]]
 
@@ -212,6 +215,7 @@ ANSWERS: dict[str, tuple[Rest, bytes]] = {
     "two lengths": (sending(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), GET),
     "too much": (sending(answer(b"x") + b"y"), GET),
     "a line break in a value": (sending(answer(b"x", b"X: a\rb")), GET),
+    "a control character in a value": (sending(answer(b"x", b"X: a\x7fb")), GET),
     "101": (sending(b"HTTP/1.1 101 Up\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), GET),
     "none to GET": (sending(close=True), GET),
     "none to POST": (
@@ -527,19 +531,67 @@ async def test_who_waits_for_a_connection_when_the_worker_drains_is_answered(
             await released
 
 
+class Broken(FixedRoutes):
+    """Routes whose method of the name `breaks` raises."""
+
+    breaks = ""
+
+    def known(self, host: str) -> Route | None:
+        if self.breaks == "known":
+            raise RuntimeError("boom")
+        return super().known(host)
+
+    def marks_of(self, frontend: Frontend) -> Marks:
+        if self.breaks == "marks_of":
+            raise RuntimeError("boom")
+        return super().marks_of(frontend)
+
+
+@pytest.mark.parametrize("asgi", [False, True])
+@pytest.mark.parametrize(
+    "breaks", [pytest.param("known", id="on the way"), pytest.param("marks_of", id="on the answer")]
+)
 async def test_a_defect_of_ours_is_answered_500_and_told(
-    valkey: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    valkey: RedisServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    asgi: bool,
+    breaks: str,
 ) -> None:
-    """A head of the backend's that the edge will not write: nothing of it may go out."""
-    broken = answer(b"x", b"X: a\x7fb")
-    async with two_ways(valkey, tmp_path) as ways:
-        replies = []
-        for way in ways:
-            async with kept(way, sending(broken)) as (client, _, host):
-                client.send(GET % host)
-                replies.append((await client.response())[0])
-                assert way.left_behind(host) == []
-    assert replies[0] == replies[1]
+    log = {"accessLog": str(tmp_path / "log"), "accessLogFormat": "{status} {error}"}
+
+    async def script(conversation: Conversation) -> None:
+        while True:
+            bad = (await conversation.receive()).line[1] == b"/bad"
+            await conversation.send(answer(status=b"502 Bad") if bad else answer(b"x"))
+
+    async with scripted(script) as backend:
+        # A second URL of the same one: a frontend's only backend is never judged.
+        same = f"http://localhost:{backend.port}"
+        routes = Broken(f"http://127.0.0.1:{backend.port}", same, host=b"a.test")
+        app = create_app(config_of(valkey, **log), store=routes)
+        if asgi:
+            app.add_middleware(PassingOn)
+        async with serving(app) as port:
+            proxy = Proxy(port, valkey, app)
+            way = Way(proxy, tmp_path / "log", "way")
+            for _ in range(12):  # both have a connection that is kept
+                assert b" 200 " in await proxy.get()
+            routes.breaks = breaks
+            reply = await proxy.get(b"/bad")
+            await way.settled()
+            routes.breaks = ""
+            left = way.left_behind(b"a.test")
+            assert b" 200 " in await proxy.get()
+            for each in proxy.clients:
+                each.reset()
+    assert reply.startswith(b"HTTP/1.1 500 ")
+    assert b"boom" not in reply
+    assert left == []
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert told.exc_info is not None
+    assert isinstance(told.exc_info[1], RuntimeError)
+    assert "500 RuntimeError: boom" in (tmp_path / "log").read_text().splitlines()
 
 
 async def test_only_our_own_application_is_served_below_asgi(valkey: RedisServer) -> None:
