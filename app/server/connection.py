@@ -114,6 +114,11 @@ class Connection(asyncio.Protocol):
         elif self.edge.draining or self.edge.stopping():
             self.shutdown()
 
+    @property
+    def connected(self) -> bool:
+        """Whether `connection_made` was called."""
+        return hasattr(self, "transport")
+
     def _turn_away(self, reason: str) -> None:
         if self.edge.flooded:
             self.transport.abort()

@@ -135,10 +135,15 @@ class Edge:
     def admit(
         self, connection: Swept, address: str | None, loop: asyncio.AbstractEventLoop
     ) -> str | None:
-        """Count a new connection in. A text tells which limit it exceeds."""
+        """Count a new connection in. A text tells which limit it exceeds.
+
+        One that was counted when its TLS handshake began is counted no second time.
+        """
         if self._sweeper is None:
             self.now = loop.time()
             self._sweeper = loop.call_later(self.sweep_interval, self._sweep, loop)
+        if connection in self.connections:
+            return None
         self.connections.add(connection)
         if address is not None:
             self.by_address[address] = self.by_address.get(address, 0) + 1

@@ -10,11 +10,12 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import uvicorn
 
+from app.server.acceptor import TLSAcceptor
 from app.server.connection import Connection
 from app.server.proxy_header import ProxyHeader
 from app.server.running import edge_of
@@ -75,14 +76,14 @@ class WorkerServer(uvicorn.Server):
                 lambda: ProxyHeader(self._protocol, trusted), sock=listener.sock, backlog=backlog
             )
         assert listener.tls is not None
-        return await loop.create_server(
-            self._protocol,
-            sock=listener.sock,
-            ssl=listener.tls.context,
-            backlog=backlog,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=GOODBYE_TIMEOUT,
-        )
+        edge = edge_of(self)
+        assert edge is not None
+        acceptor = TLSAcceptor(
+            edge, self._protocol, listener.sock, listener.tls.context,
+            timeout=HANDSHAKE_TIMEOUT, goodbye=GOODBYE_TIMEOUT,
+        )  # fmt: skip
+        acceptor.start()
+        return cast(asyncio.Server, acceptor)
 
     def _protocol(self) -> Connection:
         """One connection's protocol, as uvicorn itself makes it (uvicorn/server.py, startup)."""
