@@ -6,8 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.networks import Networks
+from app.policies.rates import one_client
 from app.server import open_files
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ MINUTE = 60.0
 FILES_KEPT = 64
 """Open files left for logs, the store and the listeners when connections are counted."""
 
+
+NOBODY = Networks()
 
 OnRefusal = Callable[[str, str, bytes, "Refusal"], object]
 """The client's address, `http` or `https`, what came of the head, and why it was refused."""
@@ -54,6 +59,8 @@ class Limits:
     """Connections per worker. 0: as many as half of the open files allow, as each may need
     another one to a backend."""
     connections_per_address: int = 0
+    forwarders: Networks = NOBODY
+    """Whose connections are those of many clients: not limited per address."""
     half_close_probe: float = 1.0
     """After a client's FIN, when to find out whether it still listens."""
     drain_grace: float = 1.0
@@ -73,6 +80,7 @@ class Limits:
             requests=server.max_requests_per_connection,
             connections=server.max_connections,
             connections_per_address=server.max_connections_per_address,
+            forwarders=server.trusted_proxies,
         )
 
 
@@ -112,6 +120,7 @@ class Edge:
         """Told of each request that is refused before the application sees it."""
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
+        self._client = lru_cache(maxsize=4096)(self._client_of)
         self.total_requests = 0
         self.handshakes = 0  # of TLS, with clients
         self.refused_connections = 0
@@ -145,12 +154,13 @@ class Edge:
         if connection in self.connections:
             return None
         self.connections.add(connection)
-        if address is not None:
-            self.by_address[address] = self.by_address.get(address, 0) + 1
+        client = self._client(address)
+        if client is not None:
+            self.by_address[client] = self.by_address.get(client, 0) + 1
         if len(self.connections) > self.max_connections:
             return self._warn("too many connections", self.max_connections)
         most = self.limits.connections_per_address
-        if most and address is not None and self.by_address[address] > most:
+        if most and client is not None and self.by_address[client] > most:
             return self._warn("too many connections from one address", most)
         return None
 
@@ -159,12 +169,19 @@ class Edge:
         if connection not in self.connections:
             return
         self.connections.remove(connection)
-        if address is not None:
-            left = self.by_address[address] - 1
+        client = self._client(address)
+        if client is not None:
+            left = self.by_address[client] - 1
             if left:
-                self.by_address[address] = left
+                self.by_address[client] = left
             else:
-                del self.by_address[address]
+                del self.by_address[client]
+
+    def _client_of(self, address: str | None) -> str | None:
+        """What the connections of one address are counted under, if they are."""
+        if address is None or self.limits.forwarders.match(address):
+            return None
+        return one_client(address)
 
     @property
     def flooded(self) -> bool:

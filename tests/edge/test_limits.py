@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.config.structs import ServerConfig
+from app.networks import Networks
 from app.server.edge import Edge, Limits, connections_from_files
 from tests.edge.serving import Recorder, answer, read_body, serving
 
@@ -199,6 +200,38 @@ async def test_one_connection_too_many_is_answered(
         first.send(GET)
         assert (await first.response())[0] == 200
     assert len([r for r in caplog.records if r.name == "app.server.edge"]) == 1
+
+
+class Idle:
+    """A connection that waits for nothing."""
+
+    deadline = float("inf")
+
+    def expire(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("addresses", "refused"),
+    [
+        pytest.param(["192.0.2.1", "192.0.2.1"], True, id="one address"),
+        pytest.param(["192.0.2.1", "192.0.2.2"], False, id="two addresses"),
+        pytest.param(["2001:db8::1", "2001:db8::2"], True, id="one IPv6 network"),
+        pytest.param(["2001:db8::1", "2001:db8:0:1::1"], False, id="two IPv6 networks"),
+        pytest.param(["192.0.2.1", "::ffff:192.0.2.1"], True, id="IPv4 in disguise"),
+        pytest.param(["10.0.0.1", "10.0.0.1"], False, id="a balancer of ours"),
+        pytest.param([None, None], False, id="a unix socket"),
+    ],
+)
+async def test_what_counts_as_one_client(addresses: list[str | None], refused: bool) -> None:
+    own = Networks.parse(["10.0.0.0/8"])
+    edge = Edge(Limits(connections_per_address=1, forwarders=own))
+    loop = asyncio.get_running_loop()
+    there = [(Idle(), address) for address in addresses]
+    told = [edge.admit(each, address, loop) for each, address in there]
+    assert [text is not None for text in told] == [False, refused]
+    for each, address in there:
+        edge.release(each, address)
+    assert edge.by_address == {}
 
 
 async def test_a_flood_is_dropped_without_an_answer() -> None:
