@@ -22,6 +22,7 @@ from openapi_spec_validator import validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from websockets.asyncio.client import connect
 
+from app.admin.listener import MOST
 from app.config.structs import parse
 from app.errors import ConfigError
 from tests.admin_client import AdminClient
@@ -277,6 +278,25 @@ async def test_who_may_ask(tmp_path: Path, valkey: RedisServer) -> None:
             probe = await admin.http.get("/readyz", headers={"authorization": token})
             assert probe.status_code == 200
         assert b" 400 " in (await service.ask("127.0.0.1", "/metrics")).split(b"\r\n")[0]
+
+
+async def test_it_is_as_strict_and_as_bounded_as_the_other_listeners(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with observed(tmp_path, valkey.url, workers=1) as (_, admin):
+        host, port = admin.http.base_url.host, admin.http.base_url.port
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        idle = [await asyncio.open_connection(host, port) for _ in range(MOST)]
+        reader, writer = await asyncio.open_connection(host, port)
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        for _, each in [*idle, (reader, writer)]:
+            each.close()
+        async with asyncio.timeout(10):
+            while (await admin.http.get("/healthz")).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def test_a_name_of_somebody_else_is_not_answered(tmp_path: Path, valkey: RedisServer) -> None:

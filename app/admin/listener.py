@@ -11,15 +11,17 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from app.config.admin import admin_address
 from app.errors import ConfigError
+from app.server.edge import Edge, Limits
 from app.workers.listeners import Address, bind_all, close_all
 
 logger = logging.getLogger("hipache.admin")
 
+MOST = 100
+"""Connections of clients: who can reach the listener must not take the worker's files."""
 RETRY = 1.0
 """Seconds between two attempts to bind: a sibling that has the port may end any time."""
 
@@ -101,8 +103,10 @@ class AdminListener:
         )  # fmt: skip
         config.load()
 
+        edge = Edge(Limits(connections=MOST))
+
         def protocol() -> asyncio.Protocol:
-            return H11Protocol(config=config, server_state=self._state, app_state={})
+            return edge.http_protocol(config, self._state, {})
 
         loop = asyncio.get_running_loop()
         make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
