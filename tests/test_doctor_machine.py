@@ -94,6 +94,14 @@ def test_a_configuration_that_can_not_be_used(tmp_path: Path) -> None:
     assert not (tmp_path / "config.json.old").exists(), output
 
 
+def test_an_admin_listener_for_everybody_is_told(tmp_path: Path) -> None:
+    doctor = Doctor(tmp_path)
+    doctor.config.write_text('{"admin": {"bind": "0.0.0.0:8001"}}')
+    (found,) = doctor.findings()
+    assert (found["name"], found["severity"]) == ("bad-configuration", "error")
+    assert "admin.token: expected one, since 0.0.0.0:8001 is not loopback" in found["problem"]
+
+
 # Files and ports
 
 
@@ -102,6 +110,24 @@ def test_too_few_open_files_for_one_backend() -> None:
     (found,) = machine.of_files(config(server={"maxSockets": limit // 2}), None)
     assert found.mend == f"ulimit -n {max(65536, limit // 2 * 2 + 64)}"
     assert list(machine.of_files(config(server={"maxSockets": 10}), None)) == []
+
+
+def test_too_few_open_files_for_all_clients() -> None:
+    limit = machine.open_files(None)
+    (found,) = machine.of_files(config(server={"maxConnections": limit, "maxSockets": 1}), None)
+    assert (found.name, found.subject) == ("open-files", f"server.maxConnections = {limit}")
+    fewer = config(server={"maxConnections": limit - 64, "maxSockets": 1})
+    assert list(machine.of_files(fewer, None)) == []
+
+
+def test_a_syslog_that_does_not_listen(tmp_path: Path) -> None:
+    where = tmp_path / "log"
+    asked = config(server={"accessLog": f"syslog:{where}", "snapshot": None})
+    (found,) = of_user(asked)
+    assert (found.name, found.mend) == ("no-syslog", f"ls -l {where}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(where))
+        assert of_user(asked) == []
 
 
 async def test_the_running_services_limit_counts(

@@ -37,11 +37,23 @@ def running(config: Config) -> int | None:
 
 
 def of_files(config: Config, pid: int | None) -> Iterator[Finding]:
-    """The limit of open files, the running service's if there is one, against `maxSockets`."""
+    """The limit of open files, the running service's if there is one, against `maxSockets` and
+    `maxConnections`."""
     limit, sockets = open_files(pid), config.server.max_sockets
+    whose = f"process {pid}" if pid else "this shell"
+    clients = config.server.max_connections
+    if limit < (wanted := clients + FILES_KEPT):
+        yield Finding(
+            WARNING, "open-files", f"server.maxConnections = {clients}",
+            f"{whose} may open {limit} files, so many clients alone need {wanted}",
+            "Before the limit is reached no file is left for backends, logs and the store.",
+            f"ulimit -n {max(65536, 2 * clients + FILES_KEPT)}",
+            "Twice as many are better, as each may need a connection to a backend; or leave "
+            "maxConnections at 0. In the shell that starts the proxy; under systemd LimitNOFILE= "
+            "in its unit:",
+        )  # fmt: skip
     needed = 2 * sockets + FILES_KEPT  # a client's connection for each one to a backend
     if limit < needed:
-        whose = f"process {pid}" if pid else "this shell"
         yield Finding(
             WARNING, "open-files", f"server.maxSockets = {sockets}",
             f"{whose} may open {limit} files, one busy backend alone needs {needed}",
@@ -149,6 +161,7 @@ def of_user(config: Config) -> Iterator[Finding]:
             )  # fmt: skip
             return
         yield from _of_program(who, *ids)
+    yield from _of_syslog(config)
     for key, path, why in _written(config):
         yield from _of_folder(key, path, why, who, ids)
     yield from _of_pages(config, who, ids)
@@ -173,6 +186,24 @@ def _of_program(who: str, uid: int, gid: int) -> Iterator[Finding]:
             "/usr/bin/python3 -m venv /opt/hipache && /opt/hipache/bin/pip install hipache",
             "Use a Python that everybody may read, or name a user who may. For example:",
         )  # fmt: skip
+
+
+def _of_syslog(config: Config) -> Iterator[Finding]:
+    """Whether somebody listens at the socket; to a remote one datagrams go without a word."""
+    log = config.server.access_log
+    where = syslog.parse_address(log) if log is not None else None
+    if not isinstance(where, str):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(where)
+        except OSError as exc:
+            yield Finding(
+                WARNING, "no-syslog", f"server.accessLog = {log}",
+                f"nobody can be told anything at {where}: {exc.strerror}",
+                "Requests are served, but none is logged.", f"ls -l {shlex.quote(where)}",
+                "Start the syslog daemon, or name the socket that it listens on. What is there:",
+            )  # fmt: skip
 
 
 def _written(config: Config) -> Iterator[tuple[str, Path, str]]:
