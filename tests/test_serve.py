@@ -71,9 +71,8 @@ async def test_sighup_brings_new_workers_with_the_new_configuration(
         before = service.workers()
         write_config(tmp_path, valkey.url, workers=2)
         service.signal(signal.SIGHUP)
-        for _ in range(2):
-            await service.saw("worker ready")
-        await service.saw("worker ended")
+        for _ in range(3):  # the second may be ready after the old one has ended
+            await service.saw("worker (ready|ended)")
         assert len(service.workers()) == 2
         assert before[0] not in service.workers()
 
