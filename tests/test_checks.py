@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,6 +14,7 @@ from app.checks.fleet import checking
 from app.config.structs import Config, HealthCheck, ServerConfig
 from app.health_reports import Checkers
 from app.stores import CachedStore, open_store
+from app.upstream.destinations import Bound
 from tests.backends import Conversation, ScriptedBackend, answer, answering, refusing, scripted
 from tests.redis_servers import RedisServer, until
 
@@ -28,7 +30,11 @@ def impatient(monkeypatch):
 
 @asynccontextmanager
 async def checker(
-    url: str, health_check: HealthCheck | None = QUICK, name: str = "checker:1", **server: object
+    url: str,
+    health_check: HealthCheck | None = QUICK,
+    name: str = "checker:1",
+    listening: Callable[[], list[Bound]] = list,
+    **server: object,
 ) -> AsyncIterator[tuple[CachedStore, Checkers]]:
     """A worker that may become the fleet's checker."""
     config = Config(
@@ -39,7 +45,7 @@ async def checker(
     store = open_store(config)
     await store.start()
     try:
-        async with checking(config, store, name=name) as checkers:
+        async with checking(config, store, name=name, listening=listening) as checkers:
             yield store, checkers
     finally:
         await store.aclose()
@@ -94,6 +100,17 @@ async def test_a_backend_that_fails_its_checks_is_marked_until_it_is_well(valkey
 
 async def _unmarked(redis) -> bool:
     return not await redis.exists(f"dead:{HOST}", f"dead-info:{HOST}")
+
+
+async def test_the_proxy_does_not_check_itself(valkey, redis):
+    async with answering(answer()) as us, answering(answer()) as other:
+        await redis.rpush(f"frontend:{HOST}", "id", us.url, other.url)
+        ours: list[Bound] = [(socket.AF_INET, ("127.0.0.1", us.port))]
+        async with checker(valkey.url, listening=lambda: ours):
+            await holds(lambda: redis.exists(f"dead:{HOST}"))
+            entry = json.loads(await redis.hget(f"dead-info:{HOST}", us.url))
+    assert entry["reason"] == "check: the backend is this proxy itself"
+    assert us.accepted == 0
 
 
 async def test_the_question_is_as_tsuru_wrote_it(valkey, redis):
