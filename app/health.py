@@ -34,7 +34,7 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 
 
 class Outcome(StrEnum):
-    """How an attempt at a backend ended; the words go into marks and logs."""
+    """How an attempt at a backend ended, in words to count by."""
 
     ANSWERED = "answered"
     REFUSED = "connection refused"
@@ -110,6 +110,15 @@ def outcome_of(error: BaseException, *, answer_started: bool = False) -> Outcome
                 return Outcome.STALLED
             return Outcome.CUT if answer_started and outcome is Outcome.RESET else outcome
     return Outcome.CLIENT_LEFT
+
+
+def cause_of(error: BaseException, outcome: Outcome) -> str:
+    """What to tell people: the error's own words, which know more than the outcome's.
+
+    But it does not know that it came inside the body, where it has another outcome.
+    """
+    own = isinstance(error, UpstreamError) and outcome is outcome_of(error)
+    return str(error) if own else str(outcome)
 
 
 def verdict(

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 
 from app.balancing import Balancer
 from app.config.structs import ServerConfig
-from app.errors import UpstreamError
 from app.headers import RawHeaders
-from app.health import STRIKES, Outcome, Verdict, can_lose_one, next_mark, outcome_of, verdict
+from app.health import (
+    STRIKES,
+    Outcome,
+    Verdict,
+    can_lose_one,
+    cause_of,
+    next_mark,
+    outcome_of,
+    verdict,
+)
 from app.metrics.counters import Counters
 from app.routing import Backend, Route
 from app.stores.base import Routes
@@ -77,12 +85,11 @@ class HealthReports:
     ) -> None:
         """An attempt ended with `error`; `answer_started`: inside the answer's body."""
         outcome = outcome_of(error, answer_started=answer_started)
-        detail = f"{outcome}: {error}" if isinstance(error, UpstreamError) else str(outcome)
         if self._counters is not None:
             self._counters.attempt_failed(
                 route.frontend.key, backend.url, outcome, answered=answer_started
             )
-        self._act(verdict(outcome), route, backend, detail, outcome)
+        self._act(verdict(outcome), route, backend, cause_of(error, outcome), outcome)
 
     def _act(
         self, judgement: Verdict, route: Route, backend: Backend, cause: str, reason: str

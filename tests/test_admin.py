@@ -159,8 +159,7 @@ async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisS
             for each in await admin.json("/api/backends?frontend=a.test")
         }
         assert states[backend.url] == ("live", None)
-        assert states[dead][0] == "dead"
-        assert refused in states[dead][1]
+        assert states[dead] == ("dead", "cannot connect to the backend: Connection refused")
         assert {each["frontend"] for each in await admin.json("/api/frontends")} == {
             "a.test", "b.test",
         }  # fmt: skip

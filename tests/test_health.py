@@ -11,6 +11,7 @@ from app.health import (
     RetryBudget,
     Verdict,
     can_lose_one,
+    cause_of,
     may_retry,
     next_mark,
     outcome_of,
@@ -50,6 +51,15 @@ def test_a_timeout_or_reset_inside_the_body_only_counts() -> None:
     assert outcome_of(errors.UpstreamTimeout(), answer_started=True) is Outcome.STALLED
     assert outcome_of(errors.UpstreamReset(), answer_started=True) is Outcome.CUT
     assert verdict(Outcome.STALLED) is Verdict.COUNTS
+
+
+def test_people_are_told_the_cause_once_and_where_it_came() -> None:
+    refused = errors.UpstreamUnreachable("cannot connect to the backend: No route to host")
+    assert cause_of(refused, Outcome.REFUSED) == "cannot connect to the backend: No route to host"
+    late = errors.UpstreamTimeout()
+    assert cause_of(late, Outcome.ANSWER_TIMEOUT) == "the backend did not answer in time"
+    assert cause_of(late, Outcome.STALLED) == "timeout inside the body"
+    assert cause_of(ConnectionResetError("the client's"), Outcome.CLIENT_LEFT) == "client left"
 
 
 @pytest.mark.parametrize("kind", UPSTREAM_ERRORS)
