@@ -23,7 +23,8 @@
             │   │   └── BackendIsUs          508
             │   ├── UpstreamConnectTimeout   504
             │   ├── UpstreamTLSFailure       502
-            │   └── UpstreamExhausted        503, no file or port is left on this machine
+            │   ├── UpstreamExhausted        503, no file or port is left on this machine
+            │   └── UpstreamUnresolved       503, this machine's resolver does not answer
             ├── UpstreamBusy             503, no free connection within queueTimeout
             ├── UpstreamStale            502, a kept connection was closed before an answer
             ├── UpstreamReset            502, closed after the request, before the head
@@ -241,6 +242,14 @@ class UpstreamExhausted(UpstreamUnreachable):
 
     status = 503
     message = "the proxy can open no more connections"
+    retry_after = 1
+
+
+class UpstreamUnresolved(UpstreamUnreachable):
+    """The resolver does not say, for now or in time, where the backend's name leads to."""
+
+    status = 503
+    message = "the backend's name can not be looked up"
     retry_after = 1
 
 

@@ -23,6 +23,7 @@ from app.errors import (
     UpstreamTimeout,
     UpstreamTLSFailure,
     UpstreamUnreachable,
+    UpstreamUnresolved,
 )
 from app.routing import Frontend, Mark
 
@@ -49,6 +50,7 @@ class Outcome(StrEnum):
     STALE = "kept connection was closed"
     BUSY = "all connections busy"
     EXHAUSTED = "no more connections from this proxy"
+    UNRESOLVED = "no answer from the resolver"
     CLIENT_LEFT = "client left"
 
 
@@ -77,6 +79,8 @@ _VERDICTS = {
     Outcome.STALE: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
     Outcome.EXHAUSTED: Verdict.NOTHING,
+    # Nor the whole fleet's business: the other machines have resolvers of their own.
+    Outcome.UNRESOLVED: Verdict.NOTHING,
     Outcome.FORBIDDEN: Verdict.NOTHING,
     Outcome.CLIENT_LEFT: Verdict.NOTHING,
 }
@@ -87,6 +91,7 @@ _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
     (UpstreamTLSFailure, Outcome.TLS_FAILURE),
     (BackendForbidden, Outcome.FORBIDDEN),
     (UpstreamExhausted, Outcome.EXHAUSTED),
+    (UpstreamUnresolved, Outcome.UNRESOLVED),
     (UpstreamUnreachable, Outcome.REFUSED),
     (UpstreamBusy, Outcome.BUSY),
     (UpstreamStale, Outcome.STALE),

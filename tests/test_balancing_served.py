@@ -3,12 +3,14 @@
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from app.main import create_app
+from tests import resolver
 from tests.backends import answer, answering, refusing, resetting
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying, serving
@@ -35,6 +37,23 @@ async def test_a_backend_that_refuses_costs_no_request(
         [(url, entry)] = (await redis.hgetall("dead-info:a.test")).items()
     assert url == dead
     assert json.loads(entry)["reason"] == "cannot connect to the backend: Connection refused"
+
+
+async def test_a_resolver_that_fails_blames_nobody(
+    valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = resolver.failing(monkeypatch, socket.EAI_AGAIN)
+    async with proxying(valkey) as proxy, answering(answer(b"hello")) as alive:
+        await proxy.route("a.test", "http://named.test", alive)
+        await proxy.route("b.test", "http://named.test")
+        for _ in range(20):
+            assert (await proxy.talk(POST)).endswith(b"hello")
+        alone = await proxy.get(host=b"b.test")
+    assert len(names) > 2
+    assert alone.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in alone.lower()
+    async with valkey.client as redis:
+        assert await redis.keys("dead*") == []
 
 
 async def test_a_post_that_was_sent_is_not_sent_again(valkey: RedisServer) -> None:

@@ -15,6 +15,7 @@ from app.config.structs import Config, HealthCheck, ServerConfig
 from app.health_reports import Checkers
 from app.stores import CachedStore, open_store
 from app.upstream.destinations import Bound
+from tests import resolver
 from tests.backends import Conversation, ScriptedBackend, answer, answering, refusing, scripted
 from tests.redis_servers import RedisServer, until
 
@@ -148,6 +149,18 @@ async def test_nothing_is_asked_where_nothing_is_configured(valkey, redis):
             names = {task.get_name() for task in asyncio.all_tasks()}
             assert "checkers' pings" in names
             assert "active checks" not in names
+
+
+@pytest.mark.parametrize("code", [socket.EAI_AGAIN, None], ids=["not now", "nothing"])
+async def test_our_resolver_is_nobodys_illness(valkey, redis, monkeypatch, code):
+    names = resolver.failing(monkeypatch, code)
+    async with answering(answer()) as well, refusing() as dead:
+        await redis.rpush(f"frontend:{HOST}", "id", well.url, dead, "http://named.test")
+        quick = HealthCheck(path="/up", interval=0.1, timeout=0.2, fall=2)
+        async with checker(valkey.url, quick):
+            await until(lambda: len(names) > 2 * quick.fall)
+            await holds(lambda: redis.exists(f"dead-info:{HOST}"))
+            assert await redis.hkeys(f"dead-info:{HOST}") == [dead]
 
 
 async def test_a_mark_of_somebody_else_is_cleared_when_the_checks_are_good(valkey, redis):

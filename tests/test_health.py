@@ -39,6 +39,7 @@ UPSTREAM_ERRORS = [
         (errors.UpstreamStale(), Outcome.STALE, Verdict.NOTHING),
         (errors.UpstreamBusy(), Outcome.BUSY, Verdict.NOTHING),
         (errors.UpstreamExhausted(), Outcome.EXHAUSTED, Verdict.NOTHING),
+        (errors.UpstreamUnresolved(), Outcome.UNRESOLVED, Verdict.NOTHING),
         (ConnectionResetError("the client's"), Outcome.CLIENT_LEFT, Verdict.NOTHING),
     ],
 )

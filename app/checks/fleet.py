@@ -12,12 +12,13 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from math import inf
 
 import msgspec
 
 from app.checks.reports import CheckReports
 from app.checks.rounds import Rounds
-from app.config.structs import Config
+from app.config.structs import Config, HealthCheck
 from app.errors import StoreUnavailable
 from app.health_reports import Checkers
 from app.metrics.counters import Counters
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 LEASE = 2.5
 """Seconds for which the lease is taken; every BEAT it is renewed, and asked for by the others."""
 BEAT = 0.8
+CONNECT_SHARE = 0.9
+"""Of a check's time, for a connection at most."""
 LISTEN_EVERY = 5.0
 """Seconds between two looks for the pings of active checkers, in every worker."""
 
@@ -61,7 +64,7 @@ async def checking(
         )
         if (wanted := config.health_check) is not None:
             client = await stack.enter_async_context(
-                UpstreamClient(_for_checks(config), listening=listening)
+                UpstreamClient(_for_checks(config, wanted), listening=listening)
             )
             # A mark stands until the next checks have had the chance to renew it.
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
@@ -72,9 +75,11 @@ async def checking(
         yield checkers
 
 
-def _for_checks(config: Config) -> Config:
-    # A check over a kept connection would not notice that no new one can be made.
-    server = msgspec.structs.replace(config.server, http_keep_alive=False)
+def _for_checks(config: Config, wanted: HealthCheck) -> Config:
+    # A check over a kept connection would not notice that no new one can be made. And before its
+    # time is over it must be known what it waits for: a silent resolver is nobody's illness.
+    connect = min(config.server.connect_timeout or inf, CONNECT_SHARE * wanted.timeout)
+    server = msgspec.structs.replace(config.server, http_keep_alive=False, connect_timeout=connect)
     return msgspec.structs.replace(config, server=server)
 
 

@@ -12,7 +12,7 @@ from itertools import count
 from app.checks.reports import CheckReports
 from app.checks.verdicts import MAX_BODY, Patient, question_of, what_is_wrong
 from app.config.structs import HealthCheck
-from app.errors import UpstreamBusy, UpstreamError, UpstreamExhausted
+from app.errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
 from app.headers import RawHeaders
 from app.health import can_lose_one
 from app.routing import Backend, Frontend
@@ -129,7 +129,7 @@ class Rounds:
                 problem = await self._ask(patient)
         except TimeoutError:
             problem = f"no answer in {self._config.timeout:g} s"
-        except (UpstreamBusy, UpstreamExhausted):  # our want, not its
+        except (UpstreamBusy, UpstreamExhausted, UpstreamUnresolved):  # our want, not its
             return
         except UpstreamError as exc:
             problem = str(exc)

@@ -18,6 +18,7 @@ from app.errors import (
     UpstreamExhausted,
     UpstreamTLSFailure,
     UpstreamUnreachable,
+    UpstreamUnresolved,
 )
 from app.upstream.destinations import Address, Destinations
 
@@ -29,40 +30,10 @@ ATTEMPT_DELAY = 0.25
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """What this machine has run out of: files, memory, local ports. No backend is to blame."""
 
+NO_ANSWER = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY})
+"""What the resolver says when it does not know, rather than that there is no such name."""
+
 P = TypeVar("P", bound=asyncio.Protocol)
-
-
-async def dial(
-    origin: Origin,
-    factory: Callable[[], P],
-    tls: Callable[[], ssl.SSLContext],
-    destinations: Destinations,
-) -> P:
-    """Connect to `(scheme, host, port)`, for `unix` the path of a socket in place of a host.
-
-    All addresses of a name are tried, each family in turn (RFC 8305 §4). The
-    certificate is checked against the host, which is sent as SNI too.
-    Raises OSError, ssl.SSLError among them, and BackendForbidden.
-    """
-    loop = asyncio.get_running_loop()
-    scheme, host, port = origin
-    if scheme == "unix":
-        destinations.check_socket(host)
-        _, protocol = await loop.create_unix_connection(factory, host)
-        return protocol
-    destinations.check_name(host)
-    sock = await first_to_connect(destinations.permitted(host, await _resolve(host, port)))
-    try:
-        _, protocol = await loop.create_connection(
-            factory,
-            sock=sock,
-            ssl=tls() if scheme == "https" else None,
-            server_hostname=host if scheme == "https" else None,
-        )
-        return protocol
-    except BaseException:
-        sock.close()
-        raise
 
 
 async def connect(
@@ -72,13 +43,22 @@ async def connect(
     limit: float,
     destinations: Destinations,
 ) -> P:
-    """`dial` within `limit` seconds (may be infinite).
+    """Connect to `(scheme, host, port)`, for `unix` the path of a socket in place of a host.
 
-    Raises UpstreamConnectTimeout, UpstreamTLSFailure, UpstreamExhausted and UpstreamUnreachable.
+    Within `limit` seconds, which may be infinite. Raises UpstreamUnreachable and what is
+    derived from it.
     """
+    scheme, host, port = origin
+    due = None if limit == math.inf else asyncio.get_running_loop().time() + limit
     try:
-        async with asyncio.timeout(None if limit == math.inf else limit):
-            return await dial(origin, factory, tls, destinations)
+        if scheme == "unix":
+            destinations.check_socket(host)
+            addresses = []
+        else:
+            destinations.check_name(host)
+            addresses = destinations.permitted(host, await _resolve(host, port, due))
+        async with asyncio.timeout_at(due):
+            return await _dial(origin, addresses, factory, tls)
     except TimeoutError:
         raise UpstreamConnectTimeout from None
     except ssl.SSLError as exc:
@@ -94,12 +74,48 @@ async def connect(
         raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
 
 
-async def _resolve(host: str, port: int) -> list[Address]:
+async def _dial(
+    origin: Origin,
+    addresses: list[Address],
+    factory: Callable[[], P],
+    tls: Callable[[], ssl.SSLContext],
+) -> P:
+    """All `addresses` are tried, each family in turn (RFC 8305 §4). The certificate is checked
+    against the host, which is sent as SNI too. Raises OSError, ssl.SSLError among them."""
+    loop = asyncio.get_running_loop()
+    scheme, host, _ = origin
+    if scheme == "unix":
+        _, protocol = await loop.create_unix_connection(factory, host)
+        return protocol
+    sock = await first_to_connect(addresses)
+    try:
+        _, protocol = await loop.create_connection(
+            factory,
+            sock=sock,
+            ssl=tls() if scheme == "https" else None,
+            server_hostname=host if scheme == "https" else None,
+        )
+        return protocol
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _resolve(host: str, port: int, due: float | None) -> list[Address]:
+    """The addresses of `host`, by `due` (loop time). Raises UpstreamUnresolved, socket.gaierror."""
     kind = socket.SOCK_STREAM
     try:  # an address needs no resolver, and no thread for it
         found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+        try:
+            async with asyncio.timeout_at(due):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+        except TimeoutError:  # a dead resolver takes longer to be noticed by the system
+            raise UpstreamUnresolved from None
+        except socket.gaierror as exc:
+            if exc.errno in NO_ANSWER:
+                raise UpstreamUnresolved(f"{UpstreamUnresolved.message}: {exc.strerror}") from exc
+            raise
     addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
     return _alternate(addresses)
 

@@ -13,17 +13,19 @@ import sys
 import pytest
 import trustme
 
-from app.config.structs import BackendTLS, Config, parse
+from app.config.structs import BackendTLS, Config, ServerConfig, parse
 from app.errors import (
     ConfigError,
     UpstreamCut,
     UpstreamExhausted,
     UpstreamTLSFailure,
     UpstreamUnreachable,
+    UpstreamUnresolved,
 )
 from app.upstream import dialling
 from app.upstream.client import UpstreamClient
 from app.upstream.dialling import first_to_connect
+from tests import resolver
 from tests.backends import Conversation, answer, answering, refusing, scripted, unreachable
 from tests.processes import ROOT
 from tests.upstream.asking import asked, opened
@@ -159,6 +161,30 @@ async def test_ipv6(client):
 async def test_a_name_that_can_not_be_one_is_unreachable(client):
     with pytest.raises(UpstreamUnreachable):
         await opened(client, f"http://{'a' * 64}.localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        pytest.param(socket.EAI_AGAIN, UpstreamUnresolved, id="for now"),
+        pytest.param(socket.EAI_FAIL, UpstreamUnresolved, id="it refuses"),
+        pytest.param(socket.EAI_NONAME, UpstreamUnreachable, id="there is no such name"),
+    ],
+)
+async def test_a_resolver_that_does_not_know_is_told_from_a_name_that_does_not_exist(
+    client, monkeypatch, code, kind
+):
+    assert resolver.failing(monkeypatch, code) == []
+    with pytest.raises(UpstreamUnreachable, match="the resolver says so") as caught:
+        await opened(client, "http://backend.test")
+    assert type(caught.value) is kind
+
+
+async def test_a_resolver_that_says_nothing_is_not_the_backends_silence(monkeypatch):
+    resolver.failing(monkeypatch, None)
+    async with UpstreamClient(Config(server=ServerConfig(connect_timeout=0.05))) as client:
+        with pytest.raises(UpstreamUnresolved):
+            await opened(client, "http://backend.test")
 
 
 def address(url: str) -> tuple[int, tuple[object, ...]]:
