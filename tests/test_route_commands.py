@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +13,15 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.config.structs import Config
+from app.memory_folder import memory_folder
 from app.stores import open_store
+from app.stores.readers import Reader, wait_for_all
 from app.stores.table import Entry
 from app.stores.tables import open_table
+from tests.backends import answer, answering
+from tests.processes import ROOT, command, serve
 from tests.redis_servers import RedisServer, free_port
+from tests.whole_proxy import clients_of
 
 Run = Callable[..., Result]
 
@@ -253,40 +261,34 @@ def test_comments_in_a_file_stay(tmp_path):
     assert run("list").output == ""
 
 
-def test_a_file_knows_no_expiry_and_no_waiting(tmp_path):
+def test_a_file_knows_no_expiry(tmp_path):
     run = runner(f"file:{tmp_path}/routes.toml", tmp_path)
     assert "knows no expiry" in run("set", "a", "http://a", "--ttl", "5", fails=1).output
-    assert "can not answer" in run("set", "a", "http://a", "--wait", fails=1).output
     assert run("list").output == ""
 
 
 # --wait
 
 
-async def test_wait_returns_when_every_worker_has_the_change(valkey, tmp_path):
-    stores = [open_store(Config(driver=(valkey.url,))) for _ in range(3)]
+async def test_wait_returns_when_every_worker_has_the_change(driver):
+    stores = [open_store(Config(driver=(driver,))) for _ in range(3)]
     for store in stores:
         await store.start()
-    table = open_table(Config(driver=(valkey.url,)))
-    async with valkey.client as redis:
-        await until_async(lambda: redis.keys("hipache:worker:*"), 3)
-        for number in range(20):
-            urls = (f"http://a:{number + 1}",)
-            await table.change(["a"], lambda now, urls=urls: {"a": Entry("id", urls)})
-            assert await table.wait(5) == (3, [])
-            for store in stores:
-                assert [b.url for b in (await store.find("a")).frontend.backends] == list(urls)
-        await stores.pop().aclose()
-        assert await table.wait(5) == (2, [])
+    table = open_table(Config(driver=(driver,)))
+    async with asyncio.timeout(5):
+        while (await table.wait(0))[0] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    for number in range(5):
+        urls = (f"http://a:{number + 1}",)
+        await table.change(["a"], lambda now, urls=urls: {"a": Entry("id", urls)})
+        assert await table.wait(5) == (3, [])
+        for store in stores:
+            assert [b.url for b in (await store.find("a")).frontend.backends] == list(urls)
+    await stores.pop().aclose()
+    assert await table.wait(5) == (2, [])
     for store in stores:
         await store.aclose()
     await table.aclose()
-
-
-async def until_async(read, count):
-    async with asyncio.timeout(5):
-        while len(await read()) < count:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 def test_wait_names_the_workers_that_do_not_answer(run_redis, valkey):
@@ -299,5 +301,73 @@ def test_wait_names_the_workers_that_do_not_answer(run_redis, valkey):
     assert "changed, but 1 of 1 workers did not have it after 0.1 s: ghost:1" in output
 
 
-def test_wait_with_nobody_to_wait_for_returns_at_once(run_redis):
-    assert run_redis("set", "a", "http://a", "--wait").output == "0 workers have it\n"
+def test_wait_with_nobody_to_wait_for_returns_at_once(run):
+    assert run("set", "a", "http://a", "--wait").output == "0 workers have it\n"
+
+
+READER = """
+from pathlib import Path
+from sys import argv, stdin
+from app.stores.readers import Reader, wait_for_all
+Reader(Path(argv[1])).show_up()
+print("there", flush=True)
+stdin.read()
+"""
+
+
+def test_who_was_killed_is_not_waited_for_and_leaves_no_note(tmp_path):
+    table = tmp_path / "routes.toml"
+    run = runner(f"file:{table}", tmp_path)
+    command = [sys.executable, "-c", READER, str(table)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as worker:
+        assert worker.stdout.readline() == b"there\n"
+        output = run("set", "a", "http://a", "--wait", "0.1", fails=1).output
+        assert f"1 of 1 workers did not have it after 0.1 s: {worker.pid}" in output
+        worker.kill()
+        worker.wait()
+    assert "0 workers have it" in run("set", "a", "http://b", "--wait").output
+    notes = set(memory_folder().glob(f"hipache-routes-*-{worker.pid}-*"))
+    assert len(notes) == 1
+    another = Reader(tmp_path / "another.toml")
+    another.show_up()
+    another.leave()
+    assert not any(note.exists() for note in notes)
+
+
+def test_what_others_put_beside_the_notes_holds_nobody_up(tmp_path):
+    table = tmp_path / "routes.toml"
+    worker = Reader(table)
+    worker.show_up()
+    pipe = worker._path.with_name(f"{worker._name}-pipe")
+    link = worker._path.with_name(f"{worker._name}-link")
+    os.mkfifo(pipe)
+    link.symlink_to(table)
+    try:
+        another = Reader(table)
+        another.show_up()
+        another.leave()
+        assert asyncio.run(wait_for_all(table, 0)) == (1, [])
+    finally:
+        worker.leave()
+        for path in (pipe, link):
+            path.unlink(missing_ok=True)
+
+
+async def test_after_waiting_every_worker_of_a_service_serves_what_a_file_says(tmp_path):
+    table = tmp_path / "routes.toml"
+    table.write_text('["b.example"]\n')
+    async with (
+        serve(tmp_path, f"file:{table}") as service,
+        answering(answer(b"one")) as one,
+        answering(answer(b"two")) as two,
+    ):
+        clients = await clients_of(service)
+        for backend, says in [(one, b"one"), (two, b"two")] * 2:
+            words = "route", "set", "a.example", backend.url, "--wait"
+            async with command("app.cli", *words, cwd=tmp_path) as setting:
+                assert await setting.ended() == 0, setting.log
+            assert [await client.get("a.example") for client in clients] == [says] * 2
+        for client in clients:
+            client.close()

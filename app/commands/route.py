@@ -69,7 +69,7 @@ async def _with_table(path: str | None, work: Work, wait: float | None) -> None:
     table = open_table(load(path, os.environ, Path.cwd()))
     try:
         if wait is not None:
-            await table.wait(0)  # a store through which nobody can answer: say so before
+            await table.wait(0)  # a user who may not ask the workers: say so before
         await work(table)
         if wait is not None:
             workers, missing = await table.wait(wait)

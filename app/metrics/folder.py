@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from app.memory_folder import memory_folder
 from app.metrics.families import COUNTER, GAUGE
 from app.metrics.pages import RING, Content, Page, read_file
 
@@ -86,9 +86,7 @@ class Folder:
     @classmethod
     def of(cls, pid: int) -> Folder:
         """That of the workers of process `pid`, made if need be. Raises OSError."""
-        base = Path("/dev/shm")
-        if not os.access(base, os.W_OK):
-            base = Path(tempfile.gettempdir())
+        base = memory_folder()
         name = f"hipache-{os.geteuid()}-{pid}-{_started(pid)}"
         path = base / name
         with contextlib.suppress(FileExistsError):

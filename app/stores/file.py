@@ -16,6 +16,7 @@ from app.errors import StoreUnavailable
 from app.routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
 from app.stores.base import Checked, Found, Listener
 from app.stores.check_records import FileCheckRecords
+from app.stores.readers import Reader, Stamp, stamp_of
 from app.stores.table import Entry, TableError, parse_table
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ LOOK_EVERY = 500
 symbolic links into other folders send none."""
 QUIET = 0.05
 """Seconds without a change after which a file counts as completely written."""
-
-Stamp = tuple[int, int, int] | None
 
 
 class FileStore:
@@ -42,6 +41,7 @@ class FileStore:
         self._frontends: dict[str, Frontend] | None = None
         self._entries: dict[str, Entry] = {}
         self._stamp: Stamp = None
+        self._reader = Reader(self._path)
         self._reason = "not read yet"
         self.checks = FileCheckRecords(self._checked)
 
@@ -79,6 +79,13 @@ class FileStore:
 
     async def watch(self, listener: Listener) -> None:
         """Read the file, and again whenever it changes."""
+        self._reader.show_up()
+        try:
+            await self._look_for_ever(listener)
+        finally:
+            self._reader.leave()
+
+    async def _look_for_ever(self, listener: Listener) -> None:
         await self._look(listener)
         while True:
             try:
@@ -94,25 +101,18 @@ class FileStore:
                 await self._look(listener)
 
     async def _look(self, listener: Listener) -> None:
-        stamp = self._stat()
+        stamp = stamp_of(self._path)
         if stamp == self._stamp and self._stamp is not None:
             listener.heard()
             return
         while True:
             await asyncio.sleep(QUIET)
-            if (again := self._stat()) == stamp:
+            if (again := stamp_of(self._path)) == stamp:
                 break
             stamp = again
         if stamp != self._stamp or self._frontends is None:
             self._stamp = stamp
             self._load(listener)
-
-    def _stat(self) -> Stamp:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
     def _load(self, listener: Listener) -> None:
         try:
@@ -136,6 +136,7 @@ class FileStore:
             listener.tracking()
         for key in changed:
             listener.frontend_changed(key)
+        self._reader.has(self._stamp)
 
     def _refuse(self, reason: str, listener: Listener) -> None:
         if self._frontends is None:

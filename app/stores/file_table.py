@@ -14,6 +14,7 @@ from pathlib import Path
 import tomlkit
 
 from app.errors import StoreUnavailable
+from app.stores.readers import wait_for_all
 from app.stores.table import Entry, Table, TableError, as_json, check_key, parse_table
 
 
@@ -22,7 +23,8 @@ class FileTable:
 
     def __init__(self, path: str) -> None:
         """A symbolic link is followed: the file that it names is replaced."""
-        self._path = Path(path).resolve()
+        self._named = Path(path).absolute()
+        self._path = self._named.resolve()
 
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
@@ -89,10 +91,8 @@ class FileTable:
             raise StoreUnavailable(f"file:{self._path}: {exc}") from exc
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
-        """Workers read a file by themselves and write nothing back."""
-        raise TableError(
-            "workers can not answer through a file; each of them reads it within a second"
-        )
+        """Wait for all workers on this machine that serve from this path."""
+        return await wait_for_all(self._named, seconds)
 
     async def aclose(self) -> None:
         """Nothing to release."""

@@ -33,8 +33,7 @@ class RouteTable(Protocol):
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait until every running worker has what was changed: how many there are, and the
-        names of those that did not have it within `seconds`. Raises TableError where workers
-        can not answer."""
+        names of those that did not have it within `seconds`."""
 
     async def aclose(self) -> None:
         """Release connections."""
