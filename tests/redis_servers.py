@@ -37,6 +37,7 @@ class RedisServer:
         self.directory = directory
         self.binary, self.options = binary, options
         self.port = free_port()
+        self.protocol: int | None = None  # that clients in tests speak; None is their default
         self.socket = directory / "redis.sock"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -51,7 +52,7 @@ class RedisServer:
     @property
     def client(self) -> "redis.asyncio.Redis":
         """A client for one `async with`: it belongs to the loop that uses it."""
-        return redis.asyncio.Redis(port=self.port, decode_responses=True)
+        return redis.asyncio.Redis(port=self.port, decode_responses=True, protocol=self.protocol)
 
     async def start(self) -> "RedisServer":
         command = [

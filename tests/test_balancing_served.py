@@ -11,8 +11,8 @@ import pytest
 
 from app.main import create_app
 from tests import resolver
-from tests.backends import answer, answering, refusing, resetting
-from tests.redis_servers import RedisServer
+from tests.backends import Conversation, answer, answering, refusing, resetting, scripted
+from tests.redis_servers import RedisServer, until
 from tests.serving import Proxy, config_of, proxying, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"
@@ -37,6 +37,39 @@ async def test_a_backend_that_refuses_costs_no_request(
         [(url, entry)] = (await redis.hgetall("dead-info:a.test")).items()
     assert url == dead
     assert json.loads(entry)["reason"] == "cannot connect to the backend: Connection refused"
+
+
+@pytest.mark.parametrize("request_", [GET, POST], ids=["GET", "POST"])
+async def test_a_dead_backend_is_tried_once_for_each_trial(
+    valkey: RedisServer, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    """With requests at once. It dies in the TLS handshake, so that attempts can be counted."""
+    together, over = 8, asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.send(b"this is no TLS")
+
+    def deaths() -> int:
+        return len([message for message in caplog.messages if "backend dead" in message])
+
+    async def client() -> None:
+        while not over.is_set():
+            assert (await proxy.talk(request_)).endswith(b"hello")
+
+    short = {"deadBackendTTL": 0.2, "deadBackendMaxTTL": 0.2}
+    async with (
+        proxying(valkey, **short) as proxy,
+        answering(answer(b"hello")) as alive,
+        scripted(script) as dead,
+    ):
+        await proxy.route("a.test", dead.url.replace("http:", "https:"), alive)
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(together):
+                clients.create_task(client())
+            await until(lambda: deaths() >= 4, seconds=20)
+            over.set()
+    trials = deaths() - 1
+    assert trials < dead.accepted <= together + trials
 
 
 async def test_a_resolver_that_fails_blames_nobody(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,12 +12,23 @@ import pytest
 
 from app.checks import fleet as checks
 from app.checks.fleet import checking
+from app.checks.rounds import Rounds
 from app.config.structs import Config, HealthCheck, ServerConfig
 from app.health_reports import Checkers
+from app.routing import parse_frontend
 from app.stores import CachedStore, open_store
+from app.stores.base import Checked
 from app.upstream.destinations import Bound
 from tests import resolver
-from tests.backends import Conversation, ScriptedBackend, answer, answering, refusing, scripted
+from tests.backends import (
+    Conversation,
+    ScriptedBackend,
+    answer,
+    answering,
+    refusing,
+    scripted,
+    silent,
+)
 from tests.redis_servers import RedisServer, until
 
 HOST = "www.example.com"
@@ -161,6 +173,37 @@ async def test_our_resolver_is_nobodys_illness(valkey, redis, monkeypatch, code)
             await until(lambda: len(names) > 2 * quick.fall)
             await holds(lambda: redis.exists(f"dead-info:{HOST}"))
             assert await redis.hkeys(f"dead-info:{HOST}") == [dead]
+
+
+async def test_a_backend_that_does_not_answer_its_check_is_ill(valkey, redis):
+    async with answering(answer()) as well, silent() as quiet:
+        await redis.rpush(f"frontend:{HOST}", "id", well.url, quiet.url)
+        async with checker(valkey.url, HealthCheck(path="/", interval=0.1, timeout=0.1)):
+            await holds(lambda: redis.exists(f"dead-info:{HOST}"))
+            entry = json.loads(await redis.hget(f"dead-info:{HOST}", quiet.url))
+            assert entry["reason"] == "check: no answer in 0.1 s"
+
+
+async def test_head_is_asked_for_where_it_is_wanted(valkey, redis):
+    head = answer(b"x" * 10)[:-10]  # which announces a body that never comes
+    async with answering(head) as well, refusing() as dead:
+        await redis.rpush(f"frontend:{HOST}", "id", well.url, dead)
+        async with checker(valkey.url, HealthCheck(path="/", method="HEAD", interval=0.1)):
+            await well.until(lambda b: len(b.requests) >= 5)
+            await holds(lambda: redis.exists(f"dead-info:{HOST}"))
+            assert await redis.hkeys(f"dead-info:{HOST}") == [dead]
+    assert {request.line for request in well.requests} == {(b"HEAD", b"/")}
+
+
+def test_the_checks_of_many_are_spread_over_the_interval():
+    urls = [f"http://127.0.0.1:{n}" for n in range(1, 1001)]
+    config = HealthCheck(path="/", interval=1000)
+    rounds = Rounds(config, None, None, None)
+    rounds._take_on([Checked(parse_frontend(HOST, ["id", *urls]), {})])
+    now = time.monotonic()
+    tenths = Counter(int((due - now) // 100) for due, _, _ in rounds._due)
+    assert set(tenths) <= set(range(-1, 10))
+    assert max(tenths.values()) < 200
 
 
 async def test_a_mark_of_somebody_else_is_cleared_when_the_checks_are_good(valkey, redis):

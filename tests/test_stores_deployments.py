@@ -83,6 +83,24 @@ async def test_without_tracking_routes_are_believed_for_their_ttl(server, caplog
         assert await routes.find("a.example")
 
 
+async def test_a_redis_older_than_6_is_believed_for_the_ttl_and_that_is_said_once(tmp_path, caplog):
+    """As such a one it does not know HELLO."""
+    old = RedisServer(tmp_path, "--rename-command", "HELLO", "unknown")
+    old.protocol = 2
+    await old.start()
+    async with old.client as redis, store(old.url, ttl=0.05) as routes:
+        await redis.rpush("frontend:a.example", "id", "http://127.0.0.1:1")
+        assert (await routes.find("a.example")).frontend.size == 1
+        assert routes.known("a.example")
+        await redis.rpush("frontend:a.example", "http://127.0.0.1:2")
+        await until(lambda: routes.known("a.example") is None, seconds=2)
+        assert (await routes.find("a.example")).frontend.size == 2
+    [said] = caplog.messages
+    assert said.startswith("store does not tell changes store=")
+    assert "a change is seen after 0.05 s" in said
+    old.kill()
+
+
 async def test_a_wrong_password_is_an_outage_that_is_said_once_without_it(server, caplog):
     async with server.client as redis:
         await redis.config_set("requirepass", "another")

@@ -17,6 +17,9 @@ HOSTS = ("a.example", "b.example")
 RETURN = 3.0
 """Seconds after the store's return until every worker knows the truth again."""
 
+BLIND = 3.0
+"""Seconds that a dead line may go unnoticed, at most."""
+
 needs_redis = pytest.mark.skipif(REDIS is None, reason="no redis-server on PATH")
 
 
@@ -115,7 +118,7 @@ async def test_killed_and_back_with_changed_routes(server):
 async def test_paused(server):
     async with workers(server.url) as running:
         server.pause()
-        await until(running.all_away)
+        await until(running.all_away, seconds=BLIND)
         asked = running.asked
         await until(lambda: running.asked > asked + 200, seconds=2)  # nobody waits for it
         server.resume()
