@@ -90,9 +90,12 @@ class Client:
 
 
 @asynccontextmanager
-async def site(workers: int, fill: Callable[[redis.asyncio.Redis, str], Coroutine[Any, Any, None]]
-               ) -> AsyncIterator[Site]:  # fmt: skip
-    """A running site; `fill` writes routes before the proxy starts."""
+async def site(
+    workers: int,
+    fill: Callable[[redis.asyncio.Redis, str], Coroutine[Any, Any, None]],
+    **settings: Any,
+) -> AsyncIterator[Site]:
+    """A running site; `fill` writes routes before the proxy starts, `settings` are top-level."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         redis_port, port = free_ports(2)
@@ -108,7 +111,7 @@ async def site(workers: int, fill: Callable[[redis.asyncio.Redis, str], Coroutin
             "http": {"bind": "127.0.0.1", "port": port},
             "driver": f"redis://127.0.0.1:{redis_port}",
             "user": None,
-        }
+        } | settings
         (folder / "config.json").write_text(json.dumps(config))
         log = folder / "hipache.log"
         started = time.monotonic()

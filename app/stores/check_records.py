@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from typing import Any
 
 from app.stores.base import Checked, Pings
+from app.stores.connections import Connections
 from app.stores.replies import frontend_of, mapping, text
 
 PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
@@ -22,7 +23,7 @@ LEASE = "hipache-checker"
 _KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[1],ARGV[2]) or 0"
 _LEAVE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
 
-_BATCH = 200  # keys in one round trip: a millisecond or two of the loop
+_BATCH = 20  # keys in one round trip: half a millisecond of the loop
 
 Bounded = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Runs a command within the store's timeout; raises StoreUnavailable and nothing else."""
@@ -31,42 +32,49 @@ Bounded = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 class RedisCheckRecords:
     """base.CheckRecords in Redis."""
 
-    def __init__(self, reading: Any, writing: Any, prefix: str, bounded: Bounded) -> None:
-        """`reading` and `writing` are redis-py's asyncio clients."""
+    def __init__(
+        self, reading: Connections, writing: Connections, prefix: str, bounded: Bounded
+    ) -> None:
         self._reading = reading
-        self._writing = writing
+        self._writing = writing.client
         self._prefix = prefix
         self._bounded = bounded
 
     async def listed(self, *, every: bool) -> list[Checked]:
         """Scans all keys of the database."""
         start = self._prefix + ("frontend:" if every else "healthcheck:")
-        keys = [key.removeprefix(start) async for key in scan(self._reading, start, self._bounded)]
+        names = scan(self._reading.client, start, self._bounded)
+        keys = [name.removeprefix(start) async for name in names]
         found: list[Checked] = []
         for some in _batches(keys):
-            pipe = self._reading.pipeline(transaction=False)
-            for key in some:
-                pipe.lrange(f"{self._prefix}frontend:{key}", 0, -1)
-                pipe.hgetall(f"{self._prefix}healthcheck:{key}")
-            answers = await self._execute(pipe)
+            answers = await self._ask(
+                [
+                    command
+                    for key in some
+                    for command in (
+                        ("LRANGE", f"{self._prefix}frontend:{key}", "0", "-1"),
+                        ("HGETALL", f"{self._prefix}healthcheck:{key}"),
+                    )
+                ]
+            )
             for key, rows, raw in zip(some, answers[::2], answers[1::2], strict=True):
                 if rows:
                     found.append(Checked(frontend_of(key, rows, None), mapping(raw)))
         return found
 
     async def marked(self, keys: Sequence[str]) -> set[str]:
-        """One round trip for each 200 keys."""
+        """Some keys in each round trip."""
         found: set[str] = set()
         for some in _batches(keys):
-            pipe = self._reading.pipeline(transaction=False)
-            for key in some:
-                pipe.exists(f"{self._prefix}dead:{key}", f"{self._prefix}dead-info:{key}")
-            answers = await self._execute(pipe)
+            names = [
+                (f"{self._prefix}dead:{key}", f"{self._prefix}dead-info:{key}") for key in some
+            ]
+            answers = await self._ask([("EXISTS", *pair) for pair in names])
             found.update(key for key, count in zip(some, answers, strict=True) if count)
         return found
 
-    async def _execute(self, pipe: Any) -> list[Any]:
-        answers: list[Any] = await self._bounded(lambda: pipe.execute(raise_on_error=False))
+    async def _ask(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+        answers: list[Any] = await self._bounded(lambda: self._reading.ask(commands))
         return answers
 
     async def hold(self, holder: str, seconds: float) -> bool:
@@ -95,7 +103,7 @@ class RedisCheckRecords:
 
     async def pings(self) -> Pings:
         """A ping that is not the one that we wrote last is a foreign checker's."""
-        client = self._reading
+        client = self._reading.client
         ping, ours = await self._bounded(lambda: client.mget(PING, PING_BY_US))
         written = text(ping) if ping else ""
         if not written.isdecimal() or time.time() - int(written) > PING_LASTS:

@@ -71,9 +71,7 @@ class RedisStore:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = Connections(primary, timeout=timeout, bounded=True)
         self.rates = RedisRates(self._writing, self.prefix, within=rates_within)
-        self.checks = RedisCheckRecords(
-            self._reading.client, self._writing.client, self.prefix, self._bounded
-        )
+        self.checks = RedisCheckRecords(self._reading, self._writing, self.prefix, self._bounded)
 
     async def lookup(self, host: str) -> Found | None:
         """One round trip for an exact match; a wildcard's own marks and options take a second."""
