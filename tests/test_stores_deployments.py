@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.config.structs import Config, LruCache, ServerConfig
+from app.checks.fleet import checking
+from app.config.structs import Config, HealthCheck, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.routing import Mark
 from app.stores import CachedStore, open_store
+from tests.backends import answer, answering, refusing
 from tests.redis_servers import REDIS, RedisServer, until
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "stores.md").read_text("utf-8")
@@ -64,6 +67,25 @@ async def test_the_rights_in_the_documentation_are_enough(server, caplog):
         await until(lambda: routes.known("a.example"))
         assert await redis.acl_log() == []
     assert caplog.records == []
+
+
+async def test_they_are_enough_for_active_checks_and_to_notice_those_of_others(server):
+    url = await grant(server, RIGHTS)
+    check = HealthCheck(path="/", interval=0.1)
+    config = Config(driver=(url,), health_check=check)
+    async with answering(answer()) as well, refusing() as dead, server.client as redis:
+        await redis.rpush("frontend:b.example", "id", well.url, dead)
+        await redis.hset("healthcheck:b.example", "path", "/up")
+        await redis.set("hchecker_ping", int(time.time()))
+        async with store(url) as routes, checking(config, routes, name="us:1") as checkers:
+            assert checkers.foreign
+            await redis.delete("hchecker_ping")
+            async with asyncio.timeout(10):
+                while not await redis.hexists("dead-info:b.example", dead):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert {request.line[1] for request in well.requests} == {b"/up"}
+        assert not await redis.exists("hipache-checker")  # given back
+        assert await redis.acl_log() == []
 
 
 async def test_without_tracking_routes_are_believed_for_their_ttl(server, caplog):
