@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from app.checks import fleet
 from app.checks.fleet import checking
 from app.config.structs import Config, HealthCheck, LruCache, ServerConfig
 from app.errors import FrontendNotFound
@@ -86,6 +87,25 @@ async def test_they_are_enough_for_active_checks_and_to_notice_those_of_others(s
         assert {request.line[1] for request in well.requests} == {b"/up"}
         assert not await redis.exists("hipache-checker")  # given back
         assert await redis.acl_log() == []
+
+
+async def test_rights_that_checks_lack_are_named_once(server, caplog, monkeypatch):
+    monkeypatch.setattr(fleet, "BEAT", 0.01)
+    url = await grant(server, RIGHTS.replace("+mget ", "").replace("+eval ", ""))
+    config = Config(driver=(url,), health_check=HealthCheck(path="/", interval=0.1))
+    async with (
+        store(url) as routes,
+        server.client as redis,
+        checking(config, routes, name="us:1"),
+        asyncio.timeout(10),
+    ):
+        while sum(entry["count"] for entry in await redis.acl_log()) < 10:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert [message.partition(" cause=")[0] for message in caplog.messages] == [
+        "to notice other checkers not allowed",
+        "active checks not allowed",
+    ]
+    assert "permissions" in caplog.text
 
 
 async def test_without_tracking_routes_are_believed_for_their_ttl(server, caplog):

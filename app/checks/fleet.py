@@ -15,6 +15,7 @@ from functools import partial
 from math import inf
 
 import msgspec
+from redis.exceptions import NoPermissionError
 
 from app.checks.reports import CheckReports
 from app.checks.rounds import Rounds
@@ -52,15 +53,15 @@ async def checking(
     `name` must be this worker's alone; `listening` are this proxy's own listeners, which are not
     checked. Routes without a store have no checkers.
     """
-    checkers = Checkers()
+    checkers, rights = Checkers(), _Rights()
     if not isinstance(routes, CachedStore):
         yield checkers
         return
     async with AsyncExitStack() as stack:
         if not routes.away:  # so that the first failure is already judged beside them
-            await _look(config, routes, checkers)
+            await _look(config, routes, checkers, rights)
         stack.push_async_callback(
-            _end, _start(_listen(config, routes, checkers), "checkers' pings")
+            _end, _start(_listen(config, routes, checkers, rights), "checkers' pings")
         )
         if (wanted := config.health_check) is not None:
             client = await stack.enter_async_context(
@@ -70,7 +71,7 @@ async def checking(
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
             reports = CheckReports(routes, checkers, name=name, ttl=ttl, counters=counters)
             rounds = partial(Rounds, wanted, routes.store.checks, client, reports)
-            work = _check_in_turn(routes.store.checks, rounds, name)
+            work = _check_in_turn(routes.store.checks, rounds, name, rights)
             stack.push_async_callback(_end, _start(work, "active checks"))
         yield checkers
 
@@ -83,29 +84,45 @@ def _for_checks(config: Config, wanted: HealthCheck) -> Config:
     return msgspec.structs.replace(config, server=server)
 
 
-async def _listen(config: Config, routes: CachedStore, checkers: Checkers) -> None:
+class _Rights:
+    """Says once what the store does not allow. That it is away others say."""
+
+    def __init__(self) -> None:
+        self._missed: set[str] = set()
+
+    def miss(self, what: str, exc: StoreUnavailable) -> None:
+        """`what` could not be done; perhaps for ever."""
+        if isinstance(exc.__cause__, NoPermissionError) and what not in self._missed:
+            self._missed.add(what)
+            logger.warning("%s not allowed cause=%s", what, exc)
+
+
+async def _listen(config: Config, routes: CachedStore, checkers: Checkers, rights: _Rights) -> None:
     while True:
         await asyncio.sleep(LISTEN_EVERY)
-        await _look(config, routes, checkers)
+        await _look(config, routes, checkers, rights)
 
 
-async def _look(config: Config, routes: CachedStore, checkers: Checkers) -> None:
+async def _look(config: Config, routes: CachedStore, checkers: Checkers, rights: _Rights) -> None:
     every = config.health_check is not None and config.health_check.path is not None
     try:
         pings = await routes.store.checks.pings()
         checkers.foreign, checkers.ours = pings.foreign, pings.ours and every
-    except StoreUnavailable:
+    except StoreUnavailable as exc:
         # Whoever may be there can not reach us either: our own marks are all there is.
+        rights.miss("to notice other checkers", exc)
         checkers.foreign = checkers.ours = False
 
 
-async def _check_in_turn(records: CheckRecords, rounds: Callable[[], Rounds], name: str) -> None:
+async def _check_in_turn(
+    records: CheckRecords, rounds: Callable[[], Rounds], name: str, rights: _Rights
+) -> None:
     """Ask for the lease for ever, and check while it is ours."""
     work: asyncio.Task[None] | None = None
     ours = False
     try:
         while True:
-            held = await _hold(records, name)
+            held = await _hold(records, name, rights)
             if work is not None and (work.done() or not held):
                 await _end(work)
                 work = None
@@ -122,10 +139,11 @@ async def _check_in_turn(records: CheckRecords, rounds: Callable[[], Rounds], na
                 await records.leave(name)
 
 
-async def _hold(records: CheckRecords, name: str) -> bool:
+async def _hold(records: CheckRecords, name: str, rights: _Rights) -> bool:
     try:
         return await records.hold(name, LEASE)
-    except StoreUnavailable:
+    except StoreUnavailable as exc:
+        rights.miss("active checks", exc)
         return False
 
 
