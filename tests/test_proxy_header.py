@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from app.server.proxy_header import SIGNATURE, Claim, Incomplete, parse
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import Service, command, write_config
 from tests.redis_servers import RedisServer
+from tests.test_tls import DEFAULT, write
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 8080\r\n"
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
@@ -88,11 +91,11 @@ def test_no_bytes_break_the_parser(data: bytes, start: bytes) -> None:
 
 @asynccontextmanager
 async def proxied(
-    folder: Path, valkey: RedisServer, trusted: list[str]
+    folder: Path, valkey: RedisServer, trusted: list[str], **sections: Any
 ) -> AsyncIterator[tuple[Service, ScriptedBackend]]:
     path = write_config(folder, valkey.url, workers=1, trustedProxies=trusted)
     bind = [{"address": "127.0.0.1", "proxyProtocol": True}]
-    values = json.loads(path.read_text()) | {"http": {"port": 0, "bind": bind}}
+    values = json.loads(path.read_text()) | {"http": {"port": 0, "bind": bind}} | sections
     path.write_text(json.dumps(values))
     async with (
         command("app.cli", "serve", cwd=folder) as service,
@@ -135,3 +138,21 @@ async def test_nobody_else_may_claim_an_address(tmp_path: Path, valkey: RedisSer
         assert await say(service, V1 + REQUEST) == b""
         await service.saw("PROXY header refused.*trustedProxies")
         assert backend.requests == []
+
+
+async def test_a_reload_lets_nobody_talk_past_the_header(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    write(tmp_path, "default", DEFAULT)
+    tls = {"bind": "127.0.0.1", "port": 0, "key": "default.key", "cert": "default.crt"}
+    async with proxied(tmp_path, valkey, ["192.0.2.0/24"], https=tls) as (service, backend):
+        path = tmp_path / "config.json"
+        values = json.loads(path.read_text())
+        values["server"]["trustedProxies"] = ["127.0.0.0/8"]
+        values["https"]["honorCipherOrder"] = False
+        path.write_text(json.dumps(values))
+        service.signal(signal.SIGHUP)
+        await service.saw("worker ended")
+        assert (await say(service, V1 + REQUEST)).endswith(b"hi")
+        assert await say(service, REQUEST) == b""
+        assert [request.get(b"x-forwarded-for") for request in backend.requests] == [b"192.0.2.7"]

@@ -68,6 +68,8 @@ class Listener:
     tls: TLSListener | None = None
     proxied_by: Networks | None = None
     """Who must begin a connection with the PROXY protocol; None where nobody does."""
+    entry: int = 0
+    """Its place in `http.bind`, or in `https.bind` where it speaks TLS."""
 
 
 def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:

@@ -105,7 +105,8 @@ def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
     """Every listener, bound, with its certificates loaded. Raises ConfigError.
 
     Of the sockets that systemd hands over, those named `https` (by
-    `FileDescriptorName=`) speak TLS as the first of `https.bind` says.
+    `FileDescriptorName=`) speak TLS as the first of `https.bind` says, the others
+    the PROXY protocol if the first of `http.bind` does.
     """
     secured = tls_listeners(config)
     given = from_systemd(environ)
@@ -114,14 +115,22 @@ def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
         if "https" in names and not secured:
             raise ConfigError(f"{config.source}: https.bind: expected one for systemd's socket")
         return [
-            Listener(sock, secured[0] if name == "https" else None)
+            Listener(sock, secured[0]) if name == "https" else plain(sock, config, 0)
             for sock, name in zip(given, names, strict=True)
         ]
-    sockets = bind_all([*addresses(config.http.binds), *addresses(config.https.binds)])
-    trusted = config.server.trusted_proxies
-    plain = [(None, trusted if bind.proxy_protocol else None) for bind in config.http.binds]
-    spoken = [*plain, *((tls, None) for tls in secured)]
-    return [Listener(sock, *how) for sock, how in zip(sockets, spoken, strict=True)]
+    sockets = iter(bind_all([*addresses(config.http.binds), *addresses(config.https.binds)]))
+    return [
+        *(plain(next(sockets), config, entry) for entry in range(len(config.http.binds))),
+        *(Listener(next(sockets), tls, entry=entry) for entry, tls in enumerate(secured)),
+    ]
+
+
+def plain(sock: socket.socket, config: Config, entry: int) -> Listener:
+    """HTTP without TLS, as this entry of `http.bind` has it."""
+    proxied = any(bind.proxy_protocol for bind in config.http.binds[entry : entry + 1])
+    return Listener(
+        sock, proxied_by=config.server.trusted_proxies if proxied else None, entry=entry
+    )
 
 
 def listen_for_admin(config: Config) -> socket.socket | None:
@@ -171,7 +180,7 @@ def reloaded(
     """
     try:
         config = read()
-        listeners = secured_again(config, first, listeners)
+        listeners = equipped_again(config, first, listeners)
     except ConfigError as exc:
         logger.error("configuration refused, the old one stays: %s", exc)
         return None
@@ -182,13 +191,13 @@ def reloaded(
     return generation(replace(config, admin=first.admin), listeners, supervision)
 
 
-def secured_again(
+def equipped_again(
     config: Config, first: Config, listeners: Sequence[Listener]
 ) -> Sequence[Listener]:
-    """The same sockets, with TLS as the new configuration has it. Raises ConfigError.
+    """The same sockets, with what is spoken there as the new configuration has it.
 
-    Unchanged settings keep what was loaded: after root is given up, its key
-    files could not be read again.
+    Unchanged settings of TLS keep what was loaded: after root is given up, its key
+    files could not be read again. Raises ConfigError.
     """
     for name, old, new in (
         ("http.bind", first.http.binds, config.http.binds),
@@ -196,10 +205,20 @@ def secured_again(
     ):
         if addresses(old) != addresses(new):
             logger.warning("%s has changed, which takes effect with the next start only", name)
-    if config.https.binds == first.https.binds or len(config.https.binds) != len(first.https.binds):
-        return listeners
-    secured = iter(tls_listeners(config))
-    return [Listener(each.sock, next(secured) if each.tls else None) for each in listeners]
+    secured = {each.entry: each.tls for each in listeners if each.tls}
+    if (
+        len(config.https.binds) == len(first.https.binds)
+        and config.https.binds != first.https.binds
+    ):
+        secured = dict(enumerate(tls_listeners(config)))
+    stays = addresses(config.http.binds) == addresses(first.http.binds)
+    bound = config if stays else replace(config, http=first.http)
+    return [
+        Listener(each.sock, secured[each.entry], entry=each.entry)
+        if each.tls
+        else plain(each.sock, bound, each.entry)
+        for each in listeners
+    ]
 
 
 def run_worker(
