@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import command
+from tests.processes import command, write_config
 from tests.redis_servers import RedisServer
 from tests.test_tls import Secured, write_tls_config
 
@@ -40,3 +40,15 @@ async def test_root_is_given_up_and_a_key_that_only_root_reads_serves(
         assert {each.uids() for each in family} == {(user.pw_uid,) * 3}
         assert not any("0" in groups_of(each.pid) for each in family)
     assert not any("refused" in line for line in service.log)
+
+
+async def test_a_log_that_the_user_may_not_write_is_named_before_any_worker_starts(
+    tmp_path: Path,
+) -> None:
+    path = write_config(tmp_path, "redis:", accessLog="log/access.log")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"user": "nobody"}))
+    async with command("app.cli", "serve", cwd=tmp_path) as service:
+        assert await service.ended() == 78
+    told = [line for line in service.log if "server.accessLog" in line]
+    assert told == ["hipache: config.json: server.accessLog: log/access.log: Permission denied\n"]
+    assert "worker started" not in "".join(service.log)

@@ -106,6 +106,14 @@ async def test_sigttin_and_sigttou_add_and_remove_a_worker(
         ({"server": {"prot": 80}}, "config.json: server.prot: "),
         ({"driver": "mongodb://x"}, "config.json: driver: "),
         ({"user": "nobody-has-this-name"}, "user: there is no user 'nobody-has-this-name'"),
+        (
+            {"server": {"accessLog": "config.json/access.log"}},
+            "config.json: server.accessLog: config.json/access.log: ",
+        ),
+        (
+            {"https": {"bind": "::1", "port": 0, "cert": "config.json", "key": "config.json"}},
+            "config.json: https.bind[0]: config.json with config.json: not a certificate",
+        ),
     ],
 )
 async def test_what_keeps_it_from_starting_is_one_line_and_status_78(
@@ -121,6 +129,7 @@ async def test_what_keeps_it_from_starting_is_one_line_and_status_78(
         assert len(told) == 1
         assert message in told[0]
         assert "Traceback" not in "".join(service.log)
+        assert "worker started" not in "".join(service.log)
 
 
 async def test_a_port_in_use_is_named_before_any_worker_starts(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import stat
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -167,6 +168,20 @@ def open_sink(target: str) -> Sink:
     if (address := syslog.parse_address(target)) is not None:
         return SyslogSink(address)
     return FileSink(Path(target))
+
+
+def why_closed(target: str) -> str:
+    """Why whoever we are can not open this log; empty if they can, which makes its folder and file.
+
+    A pipe whose reader has not come yet is no reason.
+    """
+    sink = open_sink(target)
+    sink.reopen()
+    sink.close()
+    with suppress(OSError):
+        if Path(target).is_fifo():
+            return ""
+    return sink.fault
 
 
 def hand_over(target: str | None, uid: int, gid: int) -> None:

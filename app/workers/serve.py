@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from app.config.listeners import Bind, HttpsBind
 from app.config.structs import Config
 from app.errors import ConfigError, StoreUnavailable
 from app.logs import proxy_log
-from app.logs.sinks import hand_over
+from app.logs.sinks import hand_over, why_closed
 from app.main import create_app
 from app.server.open_files import raise_limit
 from app.server.running import uvicorn_config
@@ -56,6 +56,7 @@ def serve(read: Reader, environ: Mapping[str, str]) -> int:
     listeners = listen(config, environ)
     supervision = Supervision(listen_for_admin(config), os.getpid())
     become_user(config)
+    check_log(config)
     with store_held(config):
         for listener in listeners:
             scheme = "https" if listener.tls else "http"
@@ -248,14 +249,21 @@ def become_user(config: Config) -> None:
         return
     group = None if config.group is None else str(config.group)
     uid, gid = privileges.find_ids(str(config.user), group)
-    try:
+    with suppress(OSError):  # whether they can write it is asked when we are they
         hand_over(config.server.access_log, uid, gid)
-    except OSError as exc:
-        # It costs the log's lines, no more: a folder may come back, the workers try again.
-        logger.warning("access log can not be handed over cause=%s", exc)
     if uid != 0:
         privileges.drop(uid, gid)
         check_readable(str(config.user))
+
+
+def check_log(config: Config) -> None:
+    """Raises ConfigError where no worker could open the access log.
+
+    Only at the start: whatever takes it away later costs lines, and never the service.
+    """
+    target = config.server.access_log
+    if target is not None and (why := why_closed(target)):
+        raise ConfigError(f"{config.source}: server.accessLog: {target}: {why}")
 
 
 def check_readable(user: str) -> None:
