@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_web_socket
 from websockets.exceptions import ConnectionClosed
@@ -25,20 +25,34 @@ from tests.edge.serving import Client
 from tests.processes import ROOT, Service, command, program, serve, write_config
 from tests.redis_servers import RedisServer, until
 
+LONG = [pytest.mark.long, pytest.mark.timeout(180)]
+
 
 class Site:
-    """A running service with one frontend; its backend holds answers back until `gate` is set."""
+    """A running service with one frontend; its backend holds answers back until `gate` is set.
 
-    def __init__(self, service: Service) -> None:
+    Before that it sends a piece a second of what lasts, `seconds` times.
+    """
+
+    def __init__(self, service: Service, seconds: int = 0) -> None:
         self.service = service
+        self.seconds = seconds
         self.gate = asyncio.Event()
         self.clients: list[Client] = []
+
+    async def each_second(self) -> AsyncIterator[int]:
+        for second in range(self.seconds):
+            await asyncio.sleep(1)
+            yield second
 
     async def converse(self, peer: Conversation) -> None:
         while True:
             target = (await peer.head()).line[1]
             if target == b"/download":
-                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+                size = 8 + self.seconds
+                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nhalf" % size)
+                async for _ in self.each_second():
+                    await peer.send(b".")
                 await self.gate.wait()
                 await peer.send(b"half")
             elif target == b"/events":
@@ -46,11 +60,13 @@ class Site:
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                     b"Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
                 )
+                async for _ in self.each_second():
+                    await peer.send(b"2\r\n:\n\r\n")
                 await self.gate.wait()
                 await peer.send(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
             elif target == b"/upload":
-                body = await peer.reader.readexactly(8)
-                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n" + body)
+                body = await peer.reader.readexactly(8 + self.seconds)
+                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             elif target == b"/wait":
                 await self.gate.wait()
             else:
@@ -80,21 +96,27 @@ async def echo(web_socket: ServerConnection) -> None:
 
 @asynccontextmanager
 async def site(folder: Path, valkey: RedisServer, **server: Any) -> AsyncIterator[Site]:
-    async with serve(folder, valkey.url, **server) as service:
-        here = Site(service)
-        async with (
-            scripted(here.converse) as backend,
-            serve_web_socket(echo, "127.0.0.1", 0) as echoes,
-        ):
-            port = next(iter(echoes.sockets)).getsockname()[1]
-            async with valkey.client as client:
-                await client.rpush("frontend:a.test", "id", backend.url)
-                await client.rpush("frontend:ws.test", "id", f"http://127.0.0.1:{port}")
-            try:
-                yield here
-            finally:
-                for each in here.clients:
-                    each.reset()
+    async with serve(folder, valkey.url, **server) as service, around(service, valkey) as here:
+        yield here
+
+
+@asynccontextmanager
+async def around(service: Service, valkey: RedisServer, seconds: int = 0) -> AsyncIterator[Site]:
+    """The site of a service that runs already."""
+    here = Site(service, seconds)
+    async with (
+        scripted(here.converse) as backend,
+        serve_web_socket(echo, "127.0.0.1", 0) as echoes,
+    ):
+        port = next(iter(echoes.sockets)).getsockname()[1]
+        async with valkey.client as client:
+            await client.rpush("frontend:a.test", "id", backend.url)
+            await client.rpush("frontend:ws.test", "id", f"http://127.0.0.1:{port}")
+        try:
+            yield here
+        finally:
+            for each in here.clients:
+                each.reset()
 
 
 def web_socket(site: Site) -> connect:
@@ -102,32 +124,52 @@ def web_socket(site: Site) -> connect:
     return connect(f"ws://ws.test:{port}/", host="127.0.0.1", port=port, proxy=None)
 
 
-async def test_what_runs_while_workers_are_replaced_ends_as_it_would_have(
-    tmp_path: Path, valkey: RedisServer
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=LONG)])
+@pytest.mark.parametrize("why", ["SIGHUP", "memory"])
+async def test_what_runs_while_a_worker_is_replaced_ends_as_it_would_have(
+    why: str, seconds: int, tmp_path: Path, valkey: RedisServer
 ) -> None:
-    async with site(tmp_path, valkey) as here, web_socket(here) as chat:
-        download = await here.get(b"/download")
-        await download.until(b"half")
-        events = await here.get(b"/events")
-        await events.until(b"data: 1\n\n\r\n")
-        upload = await here.connect()
-        upload.send(b"POST /upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nfirs")
-        old = set(here.service.workers())
+    path = write_config(tmp_path, valkey.url, workers=1)
+    memory = {"limit": 130, "checkInterval": 0.1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"memory": memory}))
+    way = "app.cli" if why == "SIGHUP" else "tests.leaking"
+    async with command(way, "serve", cwd=tmp_path) as service:
+        await service.ready(1)
+        async with around(service, valkey, seconds) as here, web_socket(here) as chat:
+            await what_runs_ends(here, chat, why)
+            assert await service.saw('worker drained" gracefully=yes cut=0')
+            await service.saw("worker ended.*status=0")
+
+
+async def what_runs_ends(here: Site, chat: ClientConnection, why: str) -> None:
+    """Start what lasts, have its worker replaced, and read all of it to the end."""
+    download = await here.get(b"/download")
+    await download.until(b"half")
+    events = await here.get(b"/events")
+    await events.until(b"data: 1\n\n\r\n")
+    upload = await here.connect()
+    size = 8 + here.seconds
+    upload.send(b"POST /upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\nfirs" % size)
+    if why == "SIGHUP":
         here.service.signal(signal.SIGHUP)
-        for _ in old:
-            await here.service.saw("worker draining.*why=replaced")
-        here.gate.set()
-        assert await download.rest() == b"half"
-        assert await events.rest() == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
-        upload.send(b"half")
-        assert (await upload.response())[2] == b"firshalf"
+    else:
+        over = asyncio.create_task(here.service.saw("memory over its limit.*action=recycle"))
+        while not over.done():
+            assert (await here.service.ask(target="/leak")).endswith(b"hi")
+    await here.service.saw("worker draining.*why=replaced")
+    async for _ in here.each_second():
+        upload.send(b".")
         await chat.send("still here")
         assert await chat.recv() == "still here"
-        await chat.close()
-        for _ in old:
-            await here.service.saw('worker drained" gracefully=yes cut=0')
-            await here.service.saw("worker ended.*status=0")
-        assert not old & set(here.service.workers())
+    here.gate.set()
+    assert await download.rest() == b"." * here.seconds + b"half"
+    comments = b"2\r\n:\n\r\n" * here.seconds
+    assert await events.rest() == comments + b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+    upload.send(b"half")
+    assert (await upload.response())[2] == b"firs" + b"." * here.seconds + b"half"
+    await chat.send("still here")
+    assert await chat.recv() == "still here"
+    await chat.close()
 
 
 async def test_a_replacement_serves_before_the_old_worker_drains(
