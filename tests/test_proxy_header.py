@@ -156,3 +156,20 @@ async def test_a_reload_lets_nobody_talk_past_the_header(
         assert (await say(service, V1 + REQUEST)).endswith(b"hi")
         assert await say(service, REQUEST) == b""
         assert [request.get(b"x-forwarded-for") for request in backend.requests] == [b"192.0.2.7"]
+
+
+async def test_a_drain_waits_for_a_header_that_has_begun(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with proxied(tmp_path, valkey, ["127.0.0.0/8"]) as (service, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(V1[:9])
+        assert (await say(service, V1 + REQUEST)).endswith(b"hi")  # so the first is accepted, too
+        service.signal(signal.SIGTERM)
+        await service.saw("worker draining")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(service.process.wait(), 0.5)
+        writer.write(V1[9:] + REQUEST)
+        assert (await reader.read()).endswith(b"hi")
+        writer.transport.abort()
+        assert await service.ended() == 0

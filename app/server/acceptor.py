@@ -50,6 +50,7 @@ class TLSAcceptor:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._closed = asyncio.Event()
         sock.setblocking(False)
 
     def start(self) -> None:
@@ -62,6 +63,13 @@ class TLSAcceptor:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
         self.sockets = ()
+        self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Until it is closed, and the last handshake has ended in one way or the other."""
+        await self._closed.wait()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _accept(self) -> None:
         for _ in range(AT_ONCE):

@@ -112,6 +112,8 @@ class WorkerServer(uvicorn.Server):
         began = monotonic()
         if (edge := edge_of(self)) is not None:
             edge.draining = True
+        gone = [asyncio.ensure_future(server.wait_closed()) for server in self.servers]
+        await asyncio.sleep(0)  # asked of a closed server, some loops do not wait for connections
         for server in self.servers:
             server.close()
         for listener in self._listeners:
@@ -119,7 +121,7 @@ class WorkerServer(uvicorn.Server):
         await asyncio.sleep(POLL_INTERVAL)  # what was accepted a moment ago arrives
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await self._until_done()
+        await self._until_done(gone)
         cut = len(self.server_state.tasks)
         for task in list(self.server_state.tasks):
             task.cancel("the grace is over")
@@ -132,9 +134,12 @@ class WorkerServer(uvicorn.Server):
             self.server_state.total_requests,
         )  # fmt: skip
 
-    async def _until_done(self) -> None:
+    async def _until_done(self, gone: Sequence[asyncio.Future[None]]) -> None:
+        """`gone`: also those that are still at their TLS handshake or PROXY header."""
         state = self.server_state
-        while (state.connections or state.tasks) and not self.force_exit:
+        while not self.force_exit:
+            if not (state.connections or state.tasks) and all(each.done() for each in gone):
+                return
             if monotonic() >= self._drain_deadline:
                 return
             await asyncio.sleep(POLL_INTERVAL)
