@@ -24,6 +24,15 @@ _CERTIFICATE = re.compile(
 )
 
 
+def wildcard(name: str) -> str:
+    """The name of the certificate that stands in for that of `name` (RFC 9525 §6.3).
+
+    >>> wildcard("www.example.com")
+    '*.example.com'
+    """
+    return f"*.{name.partition('.')[2]}"
+
+
 def load(
     context: ssl.SSLContext, cert: str, key: str | None = None, passphrase: str | None = None
 ) -> ssl.SSLContext:

@@ -10,7 +10,13 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from app.certificates import CertificateFile, CertificateFolder, certificate_files, end_of
+from app.certificates import (
+    CertificateFile,
+    CertificateFolder,
+    certificate_files,
+    end_of,
+    wildcard,
+)
 from app.config.listeners import HttpsBind, TLSSettings
 from app.errors import ConfigError
 
@@ -104,7 +110,7 @@ class TLSListener:
         """Exact before wildcard before the default; None if there is nothing to show."""
         name = (name or "").lower().removesuffix(".") if self._sources else ""
         if name and _HOST_NAME.fullmatch(name):
-            for candidate in (name, f"*.{name.partition('.')[2]}"):
+            for candidate in (name, wildcard(name)):
                 for source in self._sources:
                     if (context := source(candidate)) is not None:
                         return context

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from app.certificates import expiry, load_text
+from app.certificates import expiry, load_text, wildcard
 from app.driver import Driver, parse_driver
 from app.errors import ConfigError, StoreUnavailable
 from app.stores.connections import Connections
@@ -56,6 +56,7 @@ class StoreCertificates:
         self._pause_until = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: Connections | None = None
+        self._over = asyncio.Event()
 
     @classmethod
     def of(cls, urls: tuple[str, ...]) -> StoreCertificates | None:
@@ -106,33 +107,50 @@ class StoreCertificates:
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=self._run, name="certificates", daemon=True)
-            thread.start()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._loop,), name="certificates", daemon=True
+            )
+            self._thread.start()
         return asyncio.run_coroutine_threadsafe(question, self._loop).result(LONGEST_WAIT)
 
-    def _run(self) -> None:
-        assert self._loop is not None
-        asyncio.set_event_loop(self._loop)
+    def close(self) -> None:
+        """End the thread and its connections; for whoever asks nothing more."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(1.0)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         # More patient than a handshake: what comes late is there for the next one.
         self._connections = Connections(self._driver, timeout=1.0)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._follow(self._connections))
+
+    async def _follow(self, connections: Connections) -> None:
         tracker = Tracker(
-            self._connections, [self._prefix], on_keys=self._changed, listener=self,
+            connections, [self._prefix], on_keys=self._changed, listener=self,
             prepare=_at_once, landmark=self._prefix, on_landmark=lambda value: None,
         )  # fmt: skip
-        self._tracking = self._loop.create_task(tracker.run())
-        self._loop.run_forever()
+        tracking = asyncio.create_task(tracker.run())
+        await self._over.wait()
+        tracking.cancel()
+        await asyncio.wait({tracking})
+        await connections.aclose()
 
     async def _fetch(self, name: str) -> Pair:
+        """That of `name`. Its wildcard, asked for next, comes with it: one wait is enough."""
         assert self._connections is not None
+        names = (name,) if name.startswith("*") else (name, wildcard(name))
         changes = self._changes
-        raw = await self._connections.client.hmget(f"{self._prefix}{name}", "certificate", "key")
-        certificate, key = (text(value) if value else "" for value in raw)
-        pair = (certificate, key) if certificate and key else NOTHING
+        answers = await self._connections.ask(
+            [("HMGET", f"{self._prefix}{each}", "certificate", "key") for each in names]
+        )
+        pairs = [_pair(each, answer) for each, answer in zip(names, answers, strict=True)]
         if changes == self._changes:  # else this may be what was there before
-            if len(self._known) >= MOST:
-                self._known.pop(next(iter(self._known)), None)
-            self._known[name] = pair, monotonic()
-        return pair
+            for each, pair in zip(names, pairs, strict=True):
+                if len(self._known) >= MOST:
+                    self._known.pop(next(iter(self._known)), None)
+                self._known[each] = pair, monotonic()
+        return pairs[0]
 
     def _changed(self, keys: list[bytes] | None) -> None:
         self._changes += 1
@@ -157,6 +175,14 @@ class StoreCertificates:
 
     def heard(self) -> None:
         """Nothing hangs on it."""
+
+
+def _pair(name: str, answer: list[bytes | None] | ResponseError) -> Pair:
+    if isinstance(answer, ResponseError):
+        logger.warning("certificate not read name=%s cause=%s", name, answer)
+        return NOTHING
+    certificate, key = (text(value) if value else "" for value in answer)
+    return (certificate, key) if certificate and key else NOTHING
 
 
 async def stored_expiries(

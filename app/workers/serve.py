@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from msgspec.structs import replace
@@ -233,14 +233,13 @@ def run_worker(
     os.environ["HIPACHE_WORKER"] = str(slot)
     set_up_log(config, slot)
     secured = [listener.tls for listener in listeners if listener.tls is not None]
-    if secured and (stored := StoreCertificates.of(config.driver)):
-        for tls in secured:
-            tls.add_source(stored.source)
-    worker.serve(
-        uvicorn_config(create_app(config, supervision=supervision), log_config=None, lifespan="on"),
-        listeners,
-        control,
-    )
+    with ExitStack() as stack:
+        if secured and (stored := StoreCertificates.of(config.driver)):
+            stack.callback(stored.close)
+            for tls in secured:
+                tls.add_source(stored.source)
+        app = create_app(config, supervision=supervision)
+        worker.serve(uvicorn_config(app, log_config=None, lifespan="on"), listeners, control)
 
 
 def become_user(config: Config) -> None:

@@ -1,0 +1,83 @@
+"""Certificates in the store, asked for in the middle of a handshake: nobody waits for long."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from app.stores.certificates import LONGEST_WAIT, NOTHING, StoreCertificates
+from tests.redis_servers import RedisServer
+
+PAIR = ("a certificate", "a key")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A store of our own with two wildcards, for what harms it."""
+    server = await RedisServer(tmp_path).start()
+    async with server.client as client:
+        for name in ("*.wild.test", "*.other.test"):
+            await client.hset(f"tls:{name}", mapping={"certificate": PAIR[0], "key": PAIR[1]})
+    yield server
+    server.kill()
+
+
+@contextmanager
+def certificates(store: RedisServer) -> Iterator[StoreCertificates]:
+    """Warmed up: connected, and told what changes."""
+    found = StoreCertificates.of((store.url,))
+    assert found is not None
+    try:
+        while not found._told:
+            found.pair("a")  # which starts it all
+        while found.pair("*.wild.test") != PAIR:
+            pass
+        yield found
+    finally:
+        found.close()
+        assert "certificates" not in {thread.name for thread in threading.enumerate()}
+
+
+def timed(found: StoreCertificates, name: str) -> tuple[tuple[str, str], float]:
+    began = monotonic()
+    return found.pair(name), monotonic() - began
+
+
+async def test_a_store_that_hangs_holds_a_handshake_up_for_a_moment_and_only_once(
+    store: RedisServer,
+) -> None:
+    with certificates(store) as found:
+        store.pause()
+        pair, took = timed(found, "a.test")
+        assert (pair, LONGEST_WAIT) == (NOTHING, 0.05)
+        assert LONGEST_WAIT <= took < 10 * LONGEST_WAIT  # the connection would wait a second
+        pair, took = timed(found, "b.test")
+        assert pair == NOTHING
+        assert took < LONGEST_WAIT
+        assert found.pair("*.wild.test") == PAIR
+
+
+async def test_the_wildcard_comes_with_the_answer_for_the_name(store: RedisServer) -> None:
+    with certificates(store) as found:
+        assert found.pair("www.other.test") == NOTHING
+        store.pause()
+        pair, took = timed(found, "*.other.test")
+        assert pair == PAIR
+        assert took < LONGEST_WAIT
+
+
+async def test_a_key_of_another_kind_is_named_and_keeps_nobody_else_from_theirs(
+    store: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with store.client as client:
+        await client.set("tls:a.wild.test", "of somebody else")
+    with certificates(store) as found:
+        assert found.pair("a.wild.test") == NOTHING
+        assert found.pair("other.test") == NOTHING
+        assert found._pause_until == 0
+    assert "certificate not read name=a.wild.test cause=WRONGTYPE" in caplog.text
