@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,29 @@ STOP_SECONDS = 5.0
 
 class BenchError(Exception):
     """The measurement can not go on; the text says why."""
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """SIGTERM unwinds the block, as Ctrl-C does, so that what it started is stopped.
+
+    Python's own answer is to be gone at once: servers that were started would stay.
+    A second SIGTERM does not disturb that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _end:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end(signum: int, frame: object) -> None:
+    signal.signal(signum, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
 
 
 def free_ports(count: int) -> list[int]:
@@ -80,12 +104,13 @@ def serving(
     env: Environment = NOTHING,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server that accepts connections on `port` of 127.0.0.1 for as long as the block runs."""
-    process = start(argv, core=core, log=log, env=env)
-    try:
-        _wait_for_port(process, port, log)
-        yield process
-    finally:
-        stop(process)
+    with ending_in_order():
+        process = start(argv, core=core, log=log, env=env)
+        try:
+            _wait_for_port(process, port, log)
+            yield process
+        finally:
+            stop(process)
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

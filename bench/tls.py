@@ -28,7 +28,7 @@ from pathlib import Path
 import psutil
 import trustme
 
-from bench.processes import free_ports
+from bench.processes import ending_in_order, free_ports
 from bench.procfs import cores
 
 ROOT = Path(__file__).parent.parent
@@ -111,21 +111,22 @@ def fetch(context: ssl.SSLContext, port: int, size: int) -> None:
 
 @contextmanager
 def running(argv: list[str], folder: Path, port: int, core: int) -> Iterator[psutil.Process]:
-    with (folder / "log").open("a") as log:
-        process = subprocess.Popen(argv, cwd=folder, stderr=log, stdout=log)
-    os.sched_setaffinity(process.pid, {core})
-    try:
-        end = time.monotonic() + 30
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            if time.monotonic() > end:
-                raise SystemExit((folder / "log").read_text())
-            time.sleep(0.05)
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    with ending_in_order():
+        with (folder / "log").open("a") as log:
+            process = subprocess.Popen(argv, cwd=folder, stderr=log, stdout=log)
+        try:
+            os.sched_setaffinity(process.pid, {core})
+            end = time.monotonic() + 30
+            while True:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                if time.monotonic() > end:
+                    raise SystemExit((folder / "log").read_text())
+                time.sleep(0.05)
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @dataclass(frozen=True, slots=True)

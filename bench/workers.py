@@ -29,6 +29,7 @@ import psutil
 
 from app.workers.status import ask
 from bench.keep_alive_load import Load
+from bench.processes import ending_in_order
 
 ROOT = Path(__file__).parent.parent
 CLIENTS = 32
@@ -134,8 +135,9 @@ async def serving(workers: int, **config: Any) -> AsyncIterator[Service]:
         service = Service(process, folder, started)
         reading = asyncio.create_task(service.read_log())
         try:
-            await service.until("worker ready", workers)
-            yield service
+            with ending_in_order():
+                await service.until("worker ready", workers)
+                yield service
         finally:
             if process.returncode is None:
                 process.kill()

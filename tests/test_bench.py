@@ -5,11 +5,13 @@ import base64
 import doctest
 import json
 import platform
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from bench import echo, plot, procfs, profile, report, results, targets
@@ -21,6 +23,8 @@ from bench.results import Sample, cpu_difference, cpu_ratio
 from bench.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
 from bench.sites import CONFIGS, fill_in
 from bench.ws_load import KEY, Load, frame, run
+from tests import processes
+from tests.redis_servers import until
 
 WRK_OUTPUT = """Running 1s test @ http://127.0.0.1:8080/small
   1 threads and 64 connections
@@ -229,3 +233,17 @@ def test_a_thread_that_waits_is_not_in_the_profile() -> None:
 def test_an_unknown_scenario_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "small_gets"]) == 2
     assert "small_gets" in capsys.readouterr().err
+
+
+async def test_a_comparison_that_is_told_to_end_takes_its_servers_along(tmp_path: Path) -> None:
+    long = ("--smoke", "--seconds", "60", "--results", str(tmp_path))
+    async with processes.command("bench", *long, cwd=processes.ROOT) as comparing:
+        family = psutil.Process(comparing.pid)
+        await until(lambda: len(family.children()) >= 4, seconds=30)  # echo, two of it, the load
+        servers = family.children(recursive=True)
+        comparing.signal(signal.SIGTERM)
+        assert await comparing.ended() == 128 + signal.SIGTERM
+    left = [each for each in servers if each.is_running()]
+    for each in left:
+        each.kill()
+    assert left == []
