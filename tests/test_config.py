@@ -64,6 +64,9 @@ def test_an_https_bind_inherits_what_it_does_not_name():
             '{"http": {"bind": [{"address": "::", "prot": 1}]}}',
             "http.bind[0].prot: unknown key; did you mean http.bind[].port?",
         ),
+        ('{"https": {"http2": true}}', "https.http2: HTTP/2 is not offered, docs/tls.md says why"),
+        ('{"https": {"bind": [{"http2": true}]}}', "https.bind[0].http2: HTTP/2 is not offered"),
+        ('{"http2": true}', "http2: HTTP/2 is not offered"),
         ('{"server": {"workers": "3"}}', 'server.workers: expected a whole number, found "3"'),
         ('{"server": {"debug": 1}}', "server.debug: expected true or false, found 1"),
         ('{"server": {"staticDir": []}}', "server.staticDir: expected a string or null, found []"),
@@ -177,6 +180,11 @@ def test_a_mistake_in_the_environment_names_the_variable(environ, line):
         (
             '{"server": {"https": {"key": "k", "cert": "c", "secureProtocol": "SSLv3_method"}}}',
             "server.https.secureProtocol",
+        ),
+        (
+            '{"https": {"key": "k", "cert": "c", "bind": ["::", {"address": "::1",'
+            ' "secureOptions": 50331648}]}}',
+            "https.bind[1].secureOptions",
         ),
         ('{"https": {"bind": ["::"], "key": "k", "cert": "c"}}', None),
     ],

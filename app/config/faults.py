@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -88,10 +89,16 @@ def convert(
     origins: Origins,
     hook: Callable[[type, Any], Any],
     old_names: Iterable[str] = (),
+    not_offered: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
-    """`raw` as a `kind`. Raises ConfigError at the first key that does not fit."""
+    """`raw` as a `kind`. Raises ConfigError at the first key that does not fit.
+
+    `not_offered` says of names that are looked for in vain what there is to say.
+    """
     info = inspect.type_info(kind)
     for path in _unknown_paths(info, raw, ""):
+        if why := not_offered.get(path.rpartition(".")[2]):
+            raise fault(source, origins.of(path), why)
         known = [*_known_paths(info, ""), *old_names]
         raise fault(source, origins.of(path), f"unknown key{_did_you_mean(path, known)}")
     try:

@@ -8,7 +8,7 @@ gave to a key are translated in `legacy_config`, short forms in `config_forms`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -176,9 +176,13 @@ class Config(_File, frozen=True, kw_only=True):
 
 # Legal in Hipache and read by us, but without effect so far: said, never ignored in silence.
 NOT_HONOURED = {
-    "https.secureProtocol": "TLS 1.2 and 1.3 are negotiated",
-    "https.secureOptions": "TLS 1.2 and 1.3 are negotiated",
+    "secureProtocol": "TLS 1.2 and 1.3 are negotiated",
+    "secureOptions": "TLS 1.2 and 1.3 are negotiated",
 }
+"""Keys of `https` and of its `bind` entries."""
+
+# What somebody may look for, wherever they put it: a near name would mislead.
+NOT_OFFERED = {"http2": "HTTP/2 is not offered, docs/tls.md says why"}
 
 
 def parse(
@@ -194,15 +198,17 @@ def parse(
     """
     raw, warnings, origins = translate(faults.read_json(text, source), source)
     warnings += [
-        f"{origins.of(path)} has no effect: {why}"
-        for path, why in NOT_HONOURED.items()
-        if faults.look_up(raw, path)
+        f"{origins.of(path)}.{key} has no effect: {why}"
+        for path, values in _speaking_tls(raw)
+        for key, why in NOT_HONOURED.items()
+        if values.get(key)
     ]
     overlay(raw, environ or {})
     write_out(raw)
     file = faults.convert(
-        raw, _File, source=source, origins=origins, hook=_decode, old_names=OLD_NAMES
-    )
+        raw, _File, source=source, origins=origins, hook=_decode, old_names=OLD_NAMES,
+        not_offered=NOT_OFFERED,
+    )  # fmt: skip
     _check(file, source, origins)
     return Config(**msgspec.structs.asdict(file), source=source, warnings=tuple(warnings))
 
@@ -210,11 +216,22 @@ def parse(
 def modern(text: str, source: str) -> str:
     """The file `text` with today's names, and without what has no effect. Raises ConfigError."""
     raw, _, _ = translate(faults.read_json(text, source), source)
-    for path in NOT_HONOURED:
-        section, _, key = path.partition(".")
-        if isinstance(raw.get(section), dict):
-            raw[section].pop(key, None)
+    for _, values in _speaking_tls(raw):
+        for key in NOT_HONOURED:
+            values.pop(key, None)
     return json.dumps(raw, indent=4, ensure_ascii=False) + "\n"
+
+
+def _speaking_tls(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and object of `https` and of those of its `bind` entries that are objects."""
+    https = raw.get("https")
+    if not isinstance(https, dict):
+        return
+    yield "https", https
+    binds = https.get("bind")
+    for index, bind in enumerate(binds if isinstance(binds, list) else [binds]):
+        if isinstance(bind, dict):
+            yield f"https.bind[{index}]", bind
 
 
 def _decode(kind: type, value: Any) -> Networks:
