@@ -159,10 +159,12 @@ class MemoryWatch:
         rss = self._rss()
         if rss < self._limit:
             logger.info("memory freed rss=%dMB was=%dMB", rss // MIB, before // MIB)
+            self._over = False
             return
-        if not self._over:
-            self._report(rss)
+        if self._over:
+            return  # that is known, and a successor on its way
         self._over = True
+        self._report(rss)
         if self._recycle is not None:
             self._recycle("memory")
 

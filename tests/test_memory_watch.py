@@ -6,19 +6,23 @@ import asyncio
 import json
 import logging
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from time import process_time
 from typing import Any
 
+import psutil
 import pytest
 
 from app.config.structs import MemoryConfig, parse
 from app.main import create_app
 from app.memory_watch import GLANCE_EVERY, MIB, Counting, Counts, MemoryWatch
 from tests.backends import answer, answering
+from tests.edge.serving import raw
 from tests.processes import command, write_config
 from tests.redis_servers import RedisServer
 from tests.serving import serving
+from tests.test_draining import around
 
 BIG = 1 << 50
 
@@ -55,6 +59,16 @@ def test_over_the_limit_a_successor_is_asked_for_with_a_report(
     watch([150, 120], asked).look()
     assert asked == ["memory"]
     assert "memory over its limit rss=120MB limit=100MB uptime=0min requests=0" in caplog.text
+
+
+def test_whoever_stays_over_the_limit_asks_once() -> None:
+    asked: list[str] = []
+    growing = watch([150, 150, 151, 151, 99, 152, 152, 153, 98, 154, 154], asked)
+    asked_at = []
+    for _ in range(6):
+        growing.look()
+        asked_at.append(len(asked))
+    assert asked_at == [1, 1, 1, 2, 2, 3]  # again when it had been below the limit
 
 
 def test_alone_it_reports_once_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -174,12 +188,75 @@ async def test_a_leaking_worker_is_replaced_while_the_service_goes_on(
             await service.ready(2)
         before = set(service.workers())
         replaced = asyncio.create_task(service.saw("memory over its limit.*action=recycle"))
+        # On one connection, for only our own supervisor sees to it that not all go at once.
+        client = await raw(service.port)
         while not replaced.done():
-            assert (await service.ask(target="/leak")).endswith(b"hi")
+            client.send(b"GET /leak HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            _, head, body = await client.response()
+            assert body == b"hi"
+            if b"connection: close" in head.lower():
+                client.reset()
+                client = await raw(service.port)
         await replaced
+        client.reset()
         await service.saw("worker ended|Application startup complete")
-        gone = len(before - set(service.workers()))
-        # Only our own supervisor sees to it that they go one by one.
-        assert gone == 1 or (way[0] == "uvicorn" and gone == 2)
+        assert len(before - set(service.workers())) == 1
         for _ in range(10):
             assert (await service.ask()).endswith(b"hi")
+
+
+async def test_no_more_than_one_worker_drains_for_its_memory(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    path = write_config(tmp_path, valkey.url)
+    memory = {"limit": 130, "checkInterval": 0.1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"memory": memory}))
+    async with command("tests.leaking", "serve", cwd=tmp_path) as service:
+        await service.ready(2)
+        async with around(service, valkey) as here:
+            while not all(map(serves, service.workers())):
+                await (await here.get(b"/download")).until(b"half")
+            over: set[str] = set()
+            while len(over) < 2:
+                told = asyncio.create_task(service.saw(r"worker=(\d).*memory over its limit"))
+                while not told.done():
+                    assert (await service.ask(target="/leak")).endswith(b"hi")
+                over.add((await told)[1])
+            here.gate.set()
+            for _ in range(2):
+                await service.saw("worker ended")
+    draining = most = 0
+    for line in service.log:
+        draining += ("worker draining" in line) - ("worker ended" in line)
+        most = max(most, draining)
+    assert most == 1
+
+
+def serves(worker: int) -> bool:
+    """Whether a client is connected to it."""
+    connections = psutil.Process(worker).net_connections("tcp")
+    listening = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    return any(each.raddr and each.laddr.port in listening for each in connections)
+
+
+async def test_a_lone_uvicorn_ends_where_something_starts_it_again(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    path = write_config(tmp_path, valkey.url)
+    memory = {"limit": 130, "checkInterval": 0.1, "exitAlone": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"memory": memory}))
+    alone = ("uvicorn", "tests.leaking:create_leaking_app", "--factory", "--port", "0")
+    async with command(*alone, cwd=tmp_path) as service:
+        service.port = int((await service.saw(r"running on http://127\.0\.0\.1:(\d+)"))[1])
+        async with around(service, valkey) as here:
+            download = await here.get(b"/download")
+            await download.until(b"half")
+            draining = asyncio.create_task(service.saw('worker draining" why=memory'))
+            while not draining.done():
+                with suppress(OSError):  # it listens no more
+                    await service.ask(target="/leak")
+            await draining
+            here.gate.set()
+            assert await download.rest() == b"half"
+            assert await service.ended() == 0
+    assert sum("worker draining" in line for line in service.log) == 1
