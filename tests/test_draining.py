@@ -216,10 +216,11 @@ async def test_a_second_sigterm_ends_at_once(tmp_path: Path, valkey: RedisServer
             assert await waiting.rest() == b""
 
 
+@pytest.mark.parametrize("grace", [pytest.param(0, id="for ever"), 30])
 async def test_during_a_stop_requests_are_answered_and_told_that_it_is_the_last(
-    tmp_path: Path, valkey: RedisServer
+    grace: int, tmp_path: Path, valkey: RedisServer
 ) -> None:
-    async with site(tmp_path, valkey, workers=1) as here:
+    async with site(tmp_path, valkey, workers=1, gracefulTimeout=grace) as here:
         kept, idle = await here.get(b"/"), await here.get(b"/")
         for client in (kept, idle):
             assert b"connection: close" not in (await client.response())[1].lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,3 +103,13 @@ async def test_a_full_disk_costs_lines_and_no_request(
         await proxy.get(b"/after")
         await until(lambda: "/after" in log.read_text())
     assert all(line.endswith(" 200 end") for line in log.read_text().splitlines())
+
+
+async def test_usr1_to_the_supervisor_begins_the_file_anew_without_a_request(
+    valkey: RedisServer, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    async with serve(tmp_path, valkey.url, 2, accessLog=str(log)) as service:
+        log.rename(tmp_path / "access.log.1")
+        service.signal(signal.SIGUSR1)
+        await until(log.exists)

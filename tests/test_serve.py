@@ -18,17 +18,21 @@ from tests.processes import ROOT, command, program, serve, write_config
 from tests.redis_servers import RedisServer, until
 
 
-async def test_requests_are_served_and_sigterm_ends_it_all(
-    tmp_path: Path, valkey: RedisServer
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_requests_are_served_and_a_signal_ends_it_all(
+    number: signal.Signals, tmp_path: Path, valkey: RedisServer
 ) -> None:
     async with serve(tmp_path, valkey.url) as service, answering(answer(b"hi")) as backend:
         async with valkey.client as client:
             await client.rpush("frontend:a.test", "id", backend.url)
         assert (await service.ask()).endswith(b"hi")
         workers = service.workers()
-        service.signal(signal.SIGTERM)
+        for pid in workers if number == signal.SIGINT else ():
+            os.kill(pid, number)  # as a terminal does: Ctrl-C is for everybody
+        service.signal(number)
         assert await service.ended() == 0
         assert not any(psutil.pid_exists(pid) for pid in workers)
+    assert sum('worker drained" gracefully=yes' in line for line in service.log) == 2
 
 
 async def test_workers_may_open_all_the_files_that_the_system_allows(
@@ -97,6 +101,8 @@ async def test_sigttin_and_sigttou_add_and_remove_a_worker(
         await service.saw("worker ready.*worker=2")
         service.signal(signal.SIGTTOU)
         await service.saw("worker ended.*worker=2")
+        service.signal(signal.SIGTTOU)
+        await service.saw("workers=1 was=1")  # one stays
         assert len(service.workers()) == 1
 
 

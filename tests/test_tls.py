@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from app.errors import ConfigError, StoreUnavailable
 from app.stores.certificates import stored_expiries
 from app.tls import TLSListener, expiries, subject, weak_ciphers
 from tests.backends import ScriptedBackend, answer, answering
-from tests.processes import Service, command, write_config
+from tests.processes import ROOT, Service, command, program, write_config
 from tests.redis_servers import RedisServer
 from tests.test_draining import echo
 
@@ -212,6 +213,40 @@ async def test_a_drain_waits_for_tls_and_lets_nobody_in(
         assert await here.service.ended() == 0
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", here.port)) != 0
+
+
+ACTIVATED = """
+import os, socket
+for number in (20, 21):
+    os.dup2(socket.create_server(("127.0.0.1", 0)).detach(), number)
+for number in (3, 4):
+    os.dup2(number + 17, number)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:https"}
+from app.cli import main
+main(["serve"])
+"""
+"""What systemd does for a `hipache.socket`: sockets from descriptor 3 on, with names."""
+
+
+async def test_sockets_of_systemd_are_served(tmp_path: Path, valkey: RedisServer) -> None:
+    write_tls_config(tmp_path, valkey.url)
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = (sys.executable, "-c", ACTIVATED)
+    async with (
+        program(*run, cwd=tmp_path, environ=environ) as service,
+        answering(answer(b"hi")) as backend,
+    ):
+        async with valkey.client as client:
+            await client.rpush("frontend:a.test", "id", backend.url)
+        here = Secured(service, backend)
+        service.port = int((await service.saw(r"address=127.0.0.1:(\d+) scheme=http$"))[1])
+        here.port = int((await service.saw(r"address=127.0.0.1:(\d+) scheme=https$"))[1])
+        await service.saw("worker ready")
+        assert (await service.ask()).endswith(b"hi")
+        assert (await here.get()).endswith(b"hi")
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    assert sum("listening address" in line for line in service.log) == 2
 
 
 async def test_a_drain_waits_for_a_handshake_that_has_begun(
