@@ -128,13 +128,15 @@ def test_a_disk_that_stands_still_never_blocks_and_costs_counted_lines(pipe, mon
 
 
 def test_lines_that_a_standing_disk_keeps_at_the_end_are_counted(pipe):
-    _, sink = pipe
+    reader, sink = pipe
     writer = LineWriter(sink)
     writer.start()
     for _ in range(300):
         writer.write("x" * 1000)
     writer.close(timeout=0.01)
     assert writer.lost > 0
+    reader.close()  # else its thread would go on, into the pipe of another test
+    writer.close()
 
 
 def test_a_full_disk_is_told_once_with_a_count(caplog):
