@@ -97,46 +97,44 @@ class CertificateFile:
     """A chain and key on disk: read when first used, and again when one of them changed.
 
     A change that can not be used is refused and named once; the old one stays.
+    There may be many beside OpenSSL's 20 KB each: they keep little, not even their names.
     """
 
-    def __init__(
-        self, new: NewContext, cert: str, key: str | None = None, passphrase: str | None = None
-    ) -> None:
-        self._new = new
-        self._cert = cert
-        self._key = key
-        self._passphrase = passphrase
-        self._seen: tuple[object, ...] | None = None
+    __slots__ = ("_context", "_seen")
+
+    def __init__(self) -> None:
+        self._seen = 0  # the hash of what the files were when they were last read
         self._context: ssl.SSLContext | None = None
 
-    def load(self) -> ssl.SSLContext:
+    def load(
+        self, new: NewContext, cert: str, key: str | None = None, passphrase: str | None = None
+    ) -> ssl.SSLContext:
         """Read it now. Raises ConfigError."""
-        self._seen = self._state()
-        self._context = load(self._new(), self._cert, self._key, self._passphrase)
+        self._seen = hash(_stamps(cert, key))
+        self._context = load(new(), cert, key, passphrase)
         return self._context
 
-    def context(self) -> ssl.SSLContext | None:
+    def context(
+        self, new: NewContext, cert: str, key: str | None = None, passphrase: str | None = None
+    ) -> ssl.SSLContext | None:
         """As it is now, or as it was when it was last good; None if it never was."""
-        state, known = self._state(), self._context
-        if known is not None and None in state:
+        stamps, known = _stamps(cert, key), self._context
+        if known is not None and None in stamps:
             return known  # taken away, or not ours to see since root was given up
-        if state != self._seen:
+        if hash(stamps) != self._seen:
             try:
-                self.load()
+                self.load(new, cert, key, passphrase)
                 if known is not None:
-                    logger.info("certificate reloaded file=%s", self._cert)
+                    logger.info("certificate reloaded file=%s", cert)
             except ConfigError as exc:
                 stays = "the old one stays" if known else "it is not used"
                 logger.error("certificate refused, %s: %s", stays, exc)
         return self._context
 
-    def exists(self) -> bool:
-        return os.path.exists(self._cert)
 
-    def _state(self) -> tuple[object, ...]:
-        """What changes with the files; (None, …) where one is missing."""
-        cert = _stamp(self._cert)
-        return (cert,) if self._key is None else (cert, _stamp(self._key))
+def _stamps(cert: str, key: str | None) -> tuple[object, ...]:
+    """What changes with the files; (None, …) where one is missing."""
+    return (_stamp(cert),) if key is None else (_stamp(cert), _stamp(key))
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
@@ -161,16 +159,13 @@ class CertificateFolder:
 
     def context(self, name: str) -> ssl.SSLContext | None:
         """That of exactly this name (a host name, already checked, or `*.` and one)."""
-        known = self._files.get(name)
-        if known is not None and known.exists():
-            return known.context()
-        self._files.pop(name, None)
         for stem in (name, f"_{name[1:]}") if name.startswith("*") else (name,):
             path = os.path.join(self._folder, stem)
             for cert, key in ((f"{path}.crt", f"{path}.key"), (f"{path}.pem", None)):
                 if os.path.exists(cert):
-                    file = self._files[name] = CertificateFile(self._new, cert, key)
-                    return file.context()
+                    file = self._files.setdefault(name, CertificateFile())
+                    return file.context(self._new, cert, key)
+        self._files.pop(name, None)
         return None
 
 

@@ -80,11 +80,14 @@ class TLSListener:
         """Raises ConfigError for whatever can not be used."""
         new = partial(new_context, bind)
         self._new = new
-        self._default: CertificateFile | None = None
+        self._default: Callable[[], ssl.SSLContext | None] = lambda: None
         self._sources: list[Lookup] = []
         if bind.cert:
-            self._default = CertificateFile(new, bind.cert, bind.key, bind.passphrase)
-        self.context = self._default.load() if self._default is not None else new()
+            file, source = CertificateFile(), (new, bind.cert, bind.key, bind.passphrase)
+            self.context = file.load(*source)
+            self._default = partial(file.context, *source)
+        else:
+            self.context = new()
         self.context.sni_callback = self._choose
         if weak := weak_ciphers(self.context):
             logger.warning("https.ciphers offers weak ones: %s", ", ".join(weak))
@@ -114,7 +117,7 @@ class TLSListener:
                 for source in self._sources:
                     if (context := source(candidate)) is not None:
                         return context
-        return self._default.context() if self._default is not None else None
+        return self._default()
 
 
 def expiries(binds: Iterable[HttpsBind]) -> Iterator[tuple[str, datetime | str]]:
