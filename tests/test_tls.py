@@ -347,6 +347,20 @@ def test_a_changed_file_serves_the_next_handshake(tmp_path: Path) -> None:
     assert shown_to(server, None) == "changed.test"
 
 
+def test_a_file_of_another_kind_takes_over_and_a_name_without_any_has_the_default(
+    tmp_path: Path,
+) -> None:
+    server = listener(tmp_path)
+    pem = tmp_path / "a.test.pem"
+    pem.write_bytes(chain(EXACT) + private(EXACT))
+    assert shown_to(server, "a.test") == "a.test"
+    write(tmp_path, "a.test", OTHER)
+    assert shown_to(server, "a.test") == "changed.test"
+    (tmp_path / "a.test.crt").unlink()
+    pem.unlink()
+    assert shown_to(server, "a.test") == "default.test"
+
+
 def test_a_broken_file_is_named_once_and_the_old_one_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
