@@ -21,6 +21,8 @@ class Load:
     refused: int = 0
     """Connections that were not accepted."""
     failures: list[str] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+    """Our own ports of the connections that broke under a request, whether sent again or not."""
     stopping: bool = False
 
     async def client(self, want: int = 0) -> None:
@@ -63,6 +65,7 @@ class Load:
             await reader.readexactly(size)
         except (OSError, EOFError, IndexError) as exc:
             got = got or getattr(exc, "partial", b"")
+            self.broken.append(writer.get_extra_info("sockname")[1])
             if used and not got:
                 self.resent += 1
             else:
