@@ -79,6 +79,11 @@ def test_alone_it_reports_once_and_goes_on(caplog: pytest.LogCaptureFixture) -> 
     assert "action=none" in caplog.text
 
 
+async def test_a_limit_of_0_watches_nothing() -> None:
+    async with watch([], limit=0) as off:  # it would look at once
+        off.glance()
+
+
 async def test_with_trace_the_largest_sites_are_named(caplog: pytest.LogCaptureFixture) -> None:
     try:
         async with watch([10, 150, 120], trace=True) as tracing:

@@ -347,6 +347,26 @@ def test_a_changed_file_serves_the_next_handshake(tmp_path: Path) -> None:
     assert shown_to(server, None) == "changed.test"
 
 
+def test_without_a_default_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a.test", EXACT)
+    https = {"bind": "::", "certs": str(tmp_path)}
+    server = TLSListener(parse(json.dumps({"https": https})).https.binds[0])
+    assert shown_to(server, "a.test") == "a.test"
+    for name in ("b.test", None):
+        with pytest.raises(ssl.SSLError):
+            shake(server, name)
+
+
+def test_a_client_without_a_certificate_is_refused_where_one_is_required(tmp_path: Path) -> None:
+    AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server = listener(tmp_path, ca=f"{tmp_path}/ca.pem", clientAuth="required")
+    with pytest.raises(ssl.SSLError, match="did not return a certificate"):
+        shake(server, "default.test")
+    known = trusting()
+    AUTHORITY.issue_cert("me@a.test").configure_cert(known)
+    assert shown_to(server, "default.test", known) == "default.test"
+
+
 def test_a_file_of_another_kind_takes_over_and_a_name_without_any_has_the_default(
     tmp_path: Path,
 ) -> None:
