@@ -163,7 +163,7 @@ async def replace(requests: int, recycles: int, reloads: int) -> bool:
     async with serving(2) as service:
         load = Load(service.port)
         watching = asyncio.create_task(service.watch())
-        async with clients(load, want=requests):
+        async with clients(load):
             drained = 0
             for _ in range(reloads):
                 service.process.send_signal(signal.SIGHUP)
@@ -176,6 +176,8 @@ async def replace(requests: int, recycles: int, reloads: int) -> bool:
                         pass
                     await asyncio.sleep(0.1)
                 await service.until("worker ended", drained)
+            while load.served < requests and service.process.returncode is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         watching.cancel()
     print(
         f"replace: {load.served} served, {len(load.failures)} failed, {load.refused} refused, "
@@ -185,7 +187,8 @@ async def replace(requests: int, recycles: int, reloads: int) -> bool:
     if service.least_serving < 2:
         print(service.least_report)
     print("\n".join(load.failures[:5]), end="")
-    return not load.failures and not load.refused and service.least_serving >= 2
+    enough = load.served >= requests and service.least_serving >= 2
+    return enough and not load.failures and not load.refused
 
 
 async def leak(requests: int, rate: float) -> bool:
