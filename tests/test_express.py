@@ -588,7 +588,7 @@ async def test_a_defect_of_ours_is_answered_500_and_told(
     assert reply.startswith(b"HTTP/1.1 500 ")
     assert b"boom" not in reply
     assert left == []
-    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    [told] = [record for record in caplog.records if record.name == "app.server.exchange"]
     assert told.exc_info is not None
     assert isinstance(told.exc_info[1], RuntimeError)
     assert "500 RuntimeError: boom" in (tmp_path / "log").read_text().splitlines()
