@@ -302,7 +302,7 @@ def test_wait_names_the_workers_that_do_not_answer(run_redis, valkey):
 
 
 def test_wait_with_nobody_to_wait_for_returns_at_once(run):
-    assert run("set", "a", "http://a", "--wait").output == "0 workers have it\n"
+    assert run("set", "a", "http://a", "--wait").output == "workers that have it: 0\n"
 
 
 READER = """
@@ -327,7 +327,7 @@ def test_who_was_killed_is_not_waited_for_and_leaves_no_note(tmp_path):
         assert f"1 of 1 workers did not have it after 0.1 s: {worker.pid}" in output
         worker.kill()
         worker.wait()
-    assert "0 workers have it" in run("set", "a", "http://b", "--wait").output
+    assert "workers that have it: 0" in run("set", "a", "http://b", "--wait").output
     notes = set(memory_folder().glob(f"hipache-routes-*-{worker.pid}-*"))
     assert len(notes) == 1
     another = Reader(tmp_path / "another.toml")

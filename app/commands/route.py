@@ -78,7 +78,7 @@ async def _with_table(path: str | None, work: Work, wait: float | None) -> None:
                     f"changed, but {len(missing)} of {workers} workers did not have it "
                     f"after {wait:g} s: {', '.join(missing)}"
                 )
-            click.echo(f"{workers} workers have it")
+            click.echo(f"workers that have it: {workers}")
     finally:
         await table.aclose()
 
