@@ -88,7 +88,7 @@ class Balancer:
 
     def started(self, route: Route, backend: Backend) -> None:
         """An attempt at `backend` begins."""
-        rotation = self._rotations.get(route.frontend.key)
+        rotation = self._rotation_of(route)
         if rotation is not None and (load := rotation.loads.get(backend.url)) is not None:
             load.in_flight += 1
 
@@ -99,7 +99,7 @@ class Balancer:
 
         `seconds_to_head` is given if an answer came.
         """
-        rotation = self._rotations.get(route.frontend.key)
+        rotation = self._rotation_of(route)
         if rotation is None:
             return
         if rotation.trials:
@@ -112,12 +112,12 @@ class Balancer:
 
     def on_trial(self, route: Route, backend: Backend) -> bool:
         """Whether a request of this worker is proving that `backend` is alive again."""
-        rotation = self._rotations.get(route.frontend.key)
+        rotation = self._rotation_of(route)
         return rotation is not None and backend.url in rotation.trials
 
     def in_flight(self, route: Route, backend: Backend) -> int:
         """Attempts of this worker that have started and not finished."""
-        rotation = self._rotations.get(route.frontend.key)
+        rotation = self._rotation_of(route)
         load = rotation.loads.get(backend.url) if rotation else None
         return load.in_flight if load else 0
 
@@ -213,6 +213,10 @@ class Balancer:
         return backend
 
     # remembering
+
+    def _rotation_of(self, route: Route) -> Rotation | None:
+        plan = self._plans.get(id(route))  # at hand, for `pick` has just used it
+        return self._rotations.get(route.frontend.key) if plan is None else plan.rotation
 
     def _renew(self, route: Route) -> Plan:
         key = id(route)
