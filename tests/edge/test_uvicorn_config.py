@@ -10,4 +10,4 @@ def test_the_number_of_workers_is_the_supervisors_business(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", value)
-    assert uvicorn_config("app:create_app").workers == 1
+    assert uvicorn_config("app:create_app", log_config=None).workers == 1
