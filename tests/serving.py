@@ -52,7 +52,10 @@ class Proxy:
         client = await self.connect()
         client.send(data)
         client.end()
-        return await client.rest()
+        received = await client.rest()
+        await client.close()  # now: a test may ask more often than it may have files open
+        self.clients.remove(client)
+        return received
 
     async def get(self, target: bytes = b"/", host: bytes = b"a.test") -> bytes:
         return await self.talk(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, host))
