@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -11,3 +12,15 @@ def memory_folder() -> Path:
     """A folder that everybody may write to; /dev/shm, else the one for temporary files."""
     base = Path("/dev/shm")
     return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether the process that locked this file when it made it lives: a kill unlocks it too.
+
+    Several may ask at once, so that one who asks is not taken for who wrote.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from app.memory_folder import is_held
+
 CELLS = 1 << 17
 """Doubles in a page: 1 MiB."""
 NAMES = 1 << 19
@@ -123,21 +125,13 @@ def read_file(path: Path) -> tuple[Content, bool] | None:
     except OSError:
         return None
     try:
-        alive = not _locked(file)
+        alive = is_held(file)
         with mmap.mmap(file, _SIZE, access=mmap.ACCESS_READ) as memory, memoryview(memory) as view:
             return _parsed(view), alive
     except (OSError, ValueError):
         return None
     finally:
         os.close(file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _parsed(view: memoryview) -> Content:

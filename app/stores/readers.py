@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from app.memory_folder import memory_folder
+from app.memory_folder import is_held, memory_folder
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _notes(table: Path) -> Iterator[tuple[str, bytes]]:
     kind = _kind(table)
     for path in memory_folder().glob(f"{kind}*"):
         with contextlib.suppress(OSError), _opened(path) as file:
-            if not _is_dead(file.fileno()):
+            if is_held(file.fileno()):
                 yield path.name.removeprefix(kind).partition("-")[0], file.read(_WIDTH)
 
 
@@ -112,17 +112,9 @@ def _opened(path: Path) -> IO[bytes]:
     return open(descriptor, "rb")
 
 
-def _is_dead(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _remove_dead(folder: Path) -> None:
     """Notes of ours whose workers were killed, about whatever table."""
     for path in folder.glob(f"{_KIND}*"):
         with contextlib.suppress(OSError), _opened(path) as file:
-            if _is_dead(file.fileno()):
+            if not is_held(file.fileno()):
                 path.unlink()
