@@ -15,6 +15,8 @@ from app.networks import Networks
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+MAX_LENGTH_DIGITS = 18
+
 HOP_BY_HOP = frozenset({
     b"connection",
     b"keep-alive",
@@ -120,6 +122,20 @@ def has_body(headers: RawHeaders) -> bool:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ")):
             return True
     return False
+
+
+def plain_length(value: bytes) -> bytes | None:
+    """A Content-Length as everybody reads it alike, None where nobody can (RFC 9110 §8.6).
+
+    Below 2**63, so that no parser behind us overflows, and without zeros in
+    front, which somebody might read as octal.
+
+    >>> plain_length(b"007"), plain_length(b"+7")
+    (b'7', None)
+    """
+    if len(value) > MAX_LENGTH_DIGITS or not value.isdigit():
+        return None
+    return b"%d" % int(value) if value.startswith(b"0") else value
 
 
 def field(headers: RawHeaders, name: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.headers import plain_length
 from app.server.refusal import Refusal
 from app.server.request_fields import REMEMBERED, TOKEN, RawHeaders, parse_fields
 from app.server.request_target import HOST, TARGET, reduce_target
@@ -20,7 +21,6 @@ from app.server.request_target import HOST, TARGET, reduce_target
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 # Backends in CGI's tradition read "_" as "-" (RFC 3875 §4.1.18).
 _DISGUISED = (b"content_length", b"transfer_encoding")
-_MAX_LENGTH_DIGITS = 18  # below 2**63, so no parser behind us overflows
 
 EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
@@ -165,13 +165,14 @@ def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
         _check_coding(coding.lower())
         request.length = -1
     elif length is not None:
-        if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
+        plain = plain_length(length)
+        if plain is None:
             raise Refusal(400, "malformed Content-Length")
-        request.length = int(length)
-        if length[0] == 0x30 and len(length) > 1:  # legal, but somebody might read it as octal
-            plain = (b"content-length", b"%d" % request.length)
+        request.length = int(plain)
+        if plain != length:
             request.headers = [
-                plain if field[0] == b"content-length" else field for field in request.headers
+                (field[0], plain) if field[0] == b"content-length" else field
+                for field in request.headers
             ]
 
 

@@ -30,6 +30,7 @@ import re
 from http import HTTPStatus
 
 from app.errors import UpstreamBadAnswer
+from app.headers import plain_length
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -41,8 +42,6 @@ MAX_INTERIM = 16
 
 SHORTEST_START = 10
 """Bytes that tell the version and the first digit of the status."""
-
-MAX_LENGTH_DIGITS = 18
 
 CHUNKED, UNTIL_CLOSE = -1, -2
 """What `body_length` returns where there is no length."""
@@ -90,17 +89,12 @@ def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool
     return UNTIL_CLOSE if length is None else int(length)
 
 
-def plain_length(value: bytes) -> bytes:
-    """A Content-Length as everybody reads it alike: no zeros in front, below 2**63.
-
-    >>> plain_length(b"007")
-    b'7'
-
-    Raises UpstreamBadAnswer.
-    """
-    if len(value) > MAX_LENGTH_DIGITS or not value.isdigit():
+def checked_length(value: bytes) -> bytes:
+    """A backend's Content-Length as `headers.plain_length` has it. Raises UpstreamBadAnswer."""
+    plain = plain_length(value)
+    if plain is None:
         raise UpstreamBadAnswer(f"the backend's answer has an invalid length: {value[:30]!r}")
-    return b"%d" % int(value) if value.startswith(b"0") else value
+    return plain
 
 
 def asks_to_close(headers: RawHeaders, *, http10: bool) -> bool:

@@ -109,7 +109,7 @@ class AnswerParser:
         # httptools leaves the white space behind a value to us (RFC 9112 §5.1).
         name, value = name.lower(), value.rstrip(b" \t")
         if name == b"content-length":
-            value = framing.plain_length(value)
+            value = framing.checked_length(value)
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.headers import RawHeaders, field
 from app.routing import Backend
-from app.upstream.framing import MAX_HEAD, check_start, check_status, plain_length
+from app.upstream.framing import MAX_HEAD, check_start, check_status, checked_length
 
 Dial = Callable[[Backend, Callable[[], "Handshake"]], Awaitable["Handshake"]]
 """Connects to a backend, TLS included; raises only UpstreamUnreachable and its kin."""
@@ -193,7 +193,7 @@ class Handshake(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name, value = name.lower(), value.rstrip(b" \t")
         if name == b"content-length":
-            value = plain_length(value)
+            value = checked_length(value)
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
