@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.errors import ConfigError
+from app.file_stamp import Stamp, stamp_of
 
 logger = logging.getLogger("hipache.tls")
 
@@ -134,15 +135,7 @@ class CertificateFile:
 
 def _stamps(cert: str, key: str | None) -> tuple[object, ...]:
     """What changes with the files; (None, …) where one is missing."""
-    return (_stamp(cert),) if key is None else (_stamp(cert), _stamp(key))
-
-
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    return (stamp_of(cert),) if key is None else (stamp_of(cert), stamp_of(key))
 
 
 class CertificateFolder:
@@ -176,11 +169,11 @@ def certificate_files(folder: str) -> list[Path]:
 
 def end_of(path: str) -> datetime | str:
     """When the certificate in this file ends, or why that is unknown."""
-    return _end_of(path, _stamp(path))
+    return _end_of(path, stamp_of(path))
 
 
 @lru_cache(maxsize=10_000)
-def _end_of(path: str, stamp: tuple[int, int, int] | None) -> datetime | str:
+def _end_of(path: str, stamp: Stamp) -> datetime | str:
     """`stamp` is what the file was when it was read; another one reads it again."""
     try:
         return expiry(Path(path).read_bytes())

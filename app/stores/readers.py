@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from app.file_stamp import Stamp, stamp_of
 from app.memory_folder import is_held, memory_folder
 
 logger = logging.getLogger(__name__)
@@ -24,17 +25,6 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY = 0.01
 _KIND = "hipache-routes-"
 _WIDTH = 80  # bytes of a note: it is written over in one go, and never grows
-
-Stamp = tuple[int, int, int] | None
-
-
-def stamp_of(path: Path) -> Stamp:
-    """What tells two states of a file apart; None where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 class Reader:
