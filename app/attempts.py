@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.balancing import Balancer
-from app.debug_fields import DebugFields
-from app.errors import UpstreamError, UpstreamStale
-from app.headers import RawHeaders
-from app.health import RetryBudget, may_retry, outcome_of
-from app.health_reports import HealthReports
-from app.metrics.counters import Counters
-from app.request import Request
-from app.routing import Backend, Route
+from .balancing import Balancer
+from .debug_fields import DebugFields
+from .errors import UpstreamError, UpstreamStale
+from .headers import RawHeaders
+from .health import RetryBudget, may_retry, outcome_of
+from .health_reports import HealthReports
+from .metrics.counters import Counters
+from .request import Request
+from .routing import Backend, Route
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

@@ -9,22 +9,22 @@ from typing import NoReturn
 
 import click
 
-from app import demo as demonstration
-from app.commands.dead import dead
-from app.commands.debug_ticket import debug_ticket
-from app.commands.doctor import doctor
-from app.commands.explain import explain
-from app.commands.password import password
-from app.commands.redis import redis
-from app.commands.route import route
-from app.commands.status import status
-from app.commands.top import top
-from app.config.file import load
-from app.config.file import modernise as modernise_file
-from app.config.structs import Config, render
-from app.errors import ConfigError
-from app.tracing import check_tracing
-from app.workers.serve import serve as serve_forever
+from . import demo as demonstration
+from .commands.dead import dead
+from .commands.debug_ticket import debug_ticket
+from .commands.doctor import doctor
+from .commands.explain import explain
+from .commands.password import password
+from .commands.redis import redis
+from .commands.route import route
+from .commands.status import status
+from .commands.top import top
+from .config.file import load
+from .config.file import modernise as modernise_file
+from .config.structs import Config, render
+from .errors import ConfigError
+from .tracing import check_tracing
+from .workers.serve import serve as serve_forever
 
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong; starting again will not help."""

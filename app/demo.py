@@ -26,15 +26,15 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.config.structs import Config
-from app.driver import parse_driver
-from app.errors import ConfigError
-from app.main import EX_CONFIG
-from app.pages import templates_directory
-from app.stores.embedded import EmbeddedServer
-from app.stores.keeper import die_with_parent
-from app.workers.listeners import Address
-from app.workers.serve import serve
+from .config.structs import Config
+from .driver import parse_driver
+from .errors import ConfigError
+from .main import EX_CONFIG
+from .pages import templates_directory
+from .stores.embedded import EmbeddedServer
+from .stores.keeper import die_with_parent
+from .workers.listeners import Address
+from .workers.serve import serve
 
 HOST = "demo.localhost"
 NAMES = ("A", "B")
@@ -175,7 +175,7 @@ def what_to_type(address: Address, path: str | None, ports: Iterable[int]) -> st
     """The next three things to type, made for this machine."""
     proxy, backend = f"http://{address}/", f"http://127.0.0.1:{next(iter(ports))}"
     script = Path(sys.argv[0]).name == "hipache"  # as it was typed, or as make did
-    hipache = [sys.argv[0]] if script else [sys.executable, "-m", "app.cli"]
+    hipache = [sys.argv[0]] if script else [sys.executable, "-m", __name__.partition(".")[0]]
     config = ["--config", path] if path else []
     add = [*hipache, "route", "set", *config, "new.localhost", backend]
     return f"""

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from app.config.faults import masked_url, show
-from app.errors import ConfigError
+from .config.faults import masked_url, show
+from .errors import ConfigError
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
 DEFAULT_DIRECTORY = ".hipache"

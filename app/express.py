@@ -13,18 +13,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.attempts import Attempt
-from app.gateway import Gateway
-from app.headers import RawHeaders, request_headers
-from app.http_proxy import STATES, HttpProxy, SoFar
-from app.request import Request
-from app.server.exchange import Exchange
-from app.server.request_head import RequestHead
-from app.upstream.answer import Answer
-from app.upstream.client import UpstreamClient
-from app.upstream.connection import Connection
-from app.upstream.pool import Place
-from app.upstream.transport import request_head
+from .attempts import Attempt
+from .gateway import Gateway
+from .headers import RawHeaders, request_headers
+from .http_proxy import STATES, HttpProxy, SoFar
+from .request import Request
+from .server.exchange import Exchange
+from .server.request_head import RequestHead
+from .upstream.answer import Answer
+from .upstream.client import UpstreamClient
+from .upstream.connection import Connection
+from .upstream.pool import Place
+from .upstream.transport import request_head
 
 
 class Express:

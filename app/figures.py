@@ -9,15 +9,15 @@ from functools import partial
 
 import uvicorn
 
-from app.admin.metering import Metering
-from app.gateway import Gateway
-from app.logs.writer import AccessLog
-from app.loop_lag import LoopLag
-from app.server.running import edge_of
-from app.stores import CachedStore
-from app.stores.base import Routes
-from app.upstream.client import UpstreamClient
-from app.websocket_proxy import WebSocketProxy
+from .admin.metering import Metering
+from .gateway import Gateway
+from .logs.writer import AccessLog
+from .loop_lag import LoopLag
+from .server.running import edge_of
+from .stores import CachedStore
+from .stores.base import Routes
+from .upstream.client import UpstreamClient
+from .websocket_proxy import WebSocketProxy
 
 Figures = dict[str, Callable[[], float]]
 

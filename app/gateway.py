@@ -9,25 +9,25 @@ from time import perf_counter, time
 
 from starlette.types import Scope
 
-from app.attempts import Attempts
-from app.balancing import Balancer, RequestFacts
-from app.config.structs import ServerConfig
-from app.debug_fields import ASKED, DebugFields
-from app.errors import BadHost, PassedOn, ProxyError
-from app.guards.gate import Gate
-from app.headers import ForwardedFields, RawHeaders, field
-from app.health_reports import HealthReports
-from app.hops import VIA
-from app.https_policy import HttpsPolicy
-from app.logs.access_log import AccessRecord
-from app.metrics.counters import Counters
-from app.pages import ErrorPages
-from app.request import Request
-from app.request_ids import RequestIds
-from app.routing import Route, normalise_host
-from app.server.refusal import Refusal
-from app.server.request_head import parse_request_line
-from app.stores.base import Routes
+from .attempts import Attempts
+from .balancing import Balancer, RequestFacts
+from .config.structs import ServerConfig
+from .debug_fields import ASKED, DebugFields
+from .errors import BadHost, PassedOn, ProxyError
+from .guards.gate import Gate
+from .headers import ForwardedFields, RawHeaders, field
+from .health_reports import HealthReports
+from .hops import VIA
+from .https_policy import HttpsPolicy
+from .logs.access_log import AccessRecord
+from .metrics.counters import Counters
+from .pages import ErrorPages
+from .request import Request
+from .request_ids import RequestIds
+from .routing import Route, normalise_host
+from .server.refusal import Refusal
+from .server.request_head import parse_request_line
+from .stores.base import Routes
 
 CLIENT_LEFT = 499
 """What the log says of a request whose client did not wait for an answer (nginx's word for it)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from app.errors import (
+from .errors import (
     BackendForbidden,
     UpstreamBadAnswer,
     UpstreamBusy,
@@ -25,7 +25,7 @@ from app.errors import (
     UpstreamUnreachable,
     UpstreamUnresolved,
 )
-from app.routing import Frontend, Mark
+from .routing import Frontend, Mark
 
 STRIKES = 5
 """Failures in a row that only count, after which a backend is dead for this worker."""

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.balancing import Balancer
-from app.config.structs import ServerConfig
-from app.headers import RawHeaders
-from app.health import (
+from .balancing import Balancer
+from .config.structs import ServerConfig
+from .headers import RawHeaders
+from .health import (
     STRIKES,
     Outcome,
     Verdict,
@@ -19,10 +19,10 @@ from app.health import (
     outcome_of,
     verdict,
 )
-from app.metrics.counters import Counters
-from app.routing import Backend, Route
-from app.stores.base import Routes
-from app.stores.marks import FOREIGN
+from .metrics.counters import Counters
+from .routing import Backend, Route
+from .stores.base import Routes
+from .stores.marks import FOREIGN
 
 logger = logging.getLogger(__name__)
 

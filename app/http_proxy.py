@@ -14,18 +14,18 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from app.attempts import Attempt
-from app.client_watch import ClientWatch
-from app.errors import ProxyError, UpstreamError
-from app.gateway import Gateway
-from app.headers import RawHeaders, field, has_body, request_headers, response_headers
-from app.https_policy import REDIRECT
-from app.request import Request
-from app.request_body import ClientLeft, RequestBody
-from app.routing import Backend, Route
-from app.upstream.answer import Answer
-from app.upstream.client import AnyAnswer, UpstreamClient
-from app.upstream.pool import Place
+from .attempts import Attempt
+from .client_watch import ClientWatch
+from .errors import ProxyError, UpstreamError
+from .gateway import Gateway
+from .headers import RawHeaders, field, has_body, request_headers, response_headers
+from .https_policy import REDIRECT
+from .request import Request
+from .request_body import ClientLeft, RequestBody
+from .routing import Backend, Route
+from .upstream.answer import Answer
+from .upstream.client import AnyAnswer, UpstreamClient
+from .upstream.pool import Place
 
 PING, READY = b"__ping__", b"__ready__"
 """`Host` fields that ask about the proxy itself; `__ping__` is Hipache's."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.headers import RawHeaders, field
-from app.policies.options import Options
-from app.routing import Route
+from .headers import RawHeaders, field
+from .policies.options import Options
+from .routing import Route
 
 ACME = b"/.well-known/acme-challenge/"
 """Certificate authorities ask there without TLS (RFC 8555 §8.3)."""

@@ -21,44 +21,44 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.metering import Metering, Supervision, metering
-from app.balancing import Balancer
-from app.checks.fleet import checking
-from app.config.file import load
-from app.config.structs import Config
-from app.debug_fields import DebugFields
-from app.driver import parse_driver
-from app.errors import ConfigError
-from app.express import Express
-from app.figures import Parts, told
-from app.garbage import rare_collections
-from app.gateway import Gateway
-from app.guards.gate import Gate
-from app.guards.overload import Overload
-from app.guards.rate_limits import RateLimits
-from app.headers import ForwardedFields
-from app.health_reports import Checkers, HealthReports
-from app.hops import hop_name
-from app.http_proxy import HttpProxy
-from app.https_policy import HttpsPolicy
-from app.logs.proxy_log import set_up
-from app.logs.writer import AccessLog, access_log
-from app.loop_lag import LoopLag
-from app.memory_watch import Counting, Counts, MemoryWatch
-from app.metrics.counters import Counters
-from app.pages import ErrorPages
-from app.policies.options import default_options
-from app.policies.sticky import secret_of
-from app.routing import Frontend
-from app.server.edge import Edge, Limits
-from app.server.running import Supervised, configure, listening, way_to_recycle
-from app.server.websocket_protocol import install
-from app.stores import CachedStore, open_store
-from app.stores.base import Routes
-from app.tracing import check_tracing, tracing
-from app.upstream.client import UpstreamClient
-from app.upstream.destinations import Bound
-from app.websocket_proxy import WebSocketProxy
+from .admin.metering import Metering, Supervision, metering
+from .balancing import Balancer
+from .checks.fleet import checking
+from .config.file import load
+from .config.structs import Config
+from .debug_fields import DebugFields
+from .driver import parse_driver
+from .errors import ConfigError
+from .express import Express
+from .figures import Parts, told
+from .garbage import rare_collections
+from .gateway import Gateway
+from .guards.gate import Gate
+from .guards.overload import Overload
+from .guards.rate_limits import RateLimits
+from .headers import ForwardedFields
+from .health_reports import Checkers, HealthReports
+from .hops import hop_name
+from .http_proxy import HttpProxy
+from .https_policy import HttpsPolicy
+from .logs.proxy_log import OURS, set_up
+from .logs.writer import AccessLog, access_log
+from .loop_lag import LoopLag
+from .memory_watch import Counting, Counts, MemoryWatch
+from .metrics.counters import Counters
+from .pages import ErrorPages
+from .policies.options import default_options
+from .policies.sticky import secret_of
+from .routing import Frontend
+from .server.edge import Edge, Limits
+from .server.running import Supervised, configure, listening, way_to_recycle
+from .server.websocket_protocol import install
+from .stores import CachedStore, open_store
+from .stores.base import Routes
+from .tracing import check_tracing, tracing
+from .upstream.client import UpstreamClient
+from .upstream.destinations import Bound
+from .websocket_proxy import WebSocketProxy
 
 logger = logging.getLogger("hipache")
 
@@ -292,8 +292,8 @@ def _configured() -> Config:
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)
         raise SystemExit(UVICORN_GIVE_UP if parent_process() else EX_CONFIG) from None
-    ours = ("app", "hipache", "opentelemetry")
-    set_up(config.server.log_format, debug=config.server.debug, loggers=ours)
+    loggers = (*OURS, "opentelemetry")
+    set_up(config.server.log_format, debug=config.server.debug, loggers=loggers)
     for warning in config.warnings:
         logger.warning("%s", warning)
     return config

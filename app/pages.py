@@ -26,9 +26,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError
 from markupsafe import escape
 
-from app.errors import ProxyError
-from app.headers import RawHeaders
-from app.media_types import HTML, PLAIN, preferred_type
+from .errors import ProxyError
+from .headers import RawHeaders
+from .media_types import HTML, PLAIN, preferred_type
 
 MAX_SHOWN = 200
 """Characters of a message or request id that an answer repeats."""

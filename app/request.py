@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.types import Scope
 
-from app.balancing import RequestFacts
-from app.client_watch import Connection
-from app.headers import RawHeaders, field
-from app.logs.access_log import AccessRecord
-from app.routing import Backend, Route
+from .balancing import RequestFacts
+from .client_watch import Connection
+from .headers import RawHeaders, field
+from .logs.access_log import AccessRecord
+from .routing import Backend, Route
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

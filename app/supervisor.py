@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.workers.generation import Generation, Limits
-from app.workers.patience import LAST_WORDS, Patience
-from app.workers.process import Message, WorkerProcess, exited_children
-from app.workers.respawning import Respawning
-from app.workers.signal_socket import SignalSocket
-from app.workers.status import StatusSocket
-from app.workers.systemd import Notifier
+from .workers.generation import Generation, Limits
+from .workers.patience import LAST_WORDS, Patience
+from .workers.process import Message, WorkerProcess, exited_children
+from .workers.respawning import Respawning
+from .workers.signal_socket import SignalSocket
+from .workers.status import StatusSocket
+from .workers.systemd import Notifier
 
 logger = logging.getLogger("hipache.supervisor")
 

@@ -10,15 +10,9 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from app.certificates import (
-    CertificateFile,
-    CertificateFolder,
-    certificate_files,
-    end_of,
-    wildcard,
-)
-from app.config.listeners import HttpsBind, TLSSettings
-from app.errors import ConfigError
+from .certificates import CertificateFile, CertificateFolder, certificate_files, end_of, wildcard
+from .config.listeners import HttpsBind, TLSSettings
+from .errors import ConfigError
 
 logger = logging.getLogger("hipache.tls")
 

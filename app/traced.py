@@ -26,13 +26,13 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.attempts import Attempt, Attempts
-from app.errors import UpstreamError
-from app.gateway import CLIENT_LEFT, Gateway
-from app.headers import RawHeaders, field
-from app.health import Outcome, outcome_of
-from app.request import Request
-from app.routing import Backend, Route
+from .attempts import Attempt, Attempts
+from .errors import UpstreamError
+from .gateway import CLIENT_LEFT, Gateway
+from .headers import RawHeaders, field
+from .health import Outcome, outcome_of
+from .request import Request
+from .routing import Backend, Route
 
 Attributes = dict[str, str | int]
 

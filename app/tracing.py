@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from app.config.structs import Config
-from app.errors import ConfigError
-from app.gateway import Gateway
+from .config.structs import Config
+from .errors import ConfigError
+from .gateway import Gateway
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -48,7 +48,7 @@ async def tracing(config: Config, name: str, version: str) -> AsyncIterator[Call
         return
     provider = _provider(config, name, version)
     try:
-        from app.traced import TracedGateway
+        from .traced import TracedGateway
 
         yield partial(TracedGateway, provider.get_tracer("hipache", version))
     finally:

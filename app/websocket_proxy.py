@@ -19,20 +19,20 @@ from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
-from app.attempts import Attempt
-from app.config.structs import ServerConfig
-from app.errors import ProxyError, UpstreamError
-from app.fair_turns import Turns
-from app.gateway import Gateway
-from app.headers import RawHeaders, request_headers, response_headers
-from app.request import Request
-from app.server.tunnel import Tunnel
-from app.server.websocket_protocol import TUNNEL
-from app.upstream.relay_leg import RelayLeg
-from app.upstream.websocket_handshake import Dial, Refusal, Switched, switch
-from app.upstream.websocket_offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
-from app.websocket_frames import LAST_WORDS, SERVICE_RESTART
-from app.websocket_relay import Relay
+from .attempts import Attempt
+from .config.structs import ServerConfig
+from .errors import ProxyError, UpstreamError
+from .fair_turns import Turns
+from .gateway import Gateway
+from .headers import RawHeaders, request_headers, response_headers
+from .request import Request
+from .server.tunnel import Tunnel
+from .server.websocket_protocol import TUNNEL
+from .upstream.relay_leg import RelayLeg
+from .upstream.websocket_handshake import Dial, Refusal, Switched, switch
+from .upstream.websocket_offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
+from .websocket_frames import LAST_WORDS, SERVICE_RESTART
+from .websocket_relay import Relay
 
 Answer = Switched | Refusal
 Session = Tunnel | Relay

@@ -27,7 +27,7 @@ LATER = {
     "guards.forward_auth": 3, "http_proxy": 4, "express": 4, "websocket_proxy": 4,
     "traced": 4, "tracing": 4, "figures": 5, "main": 5, "supervisor": 6, "workers.worker": 6,
     "workers.serve": 7, "doctor.machine": 7, "demo": 8, "commands.doctor": 8,
-    "commands.route": 8, "commands.status": 8, "cli": 9,
+    "commands.route": 8, "commands.status": 8, "cli": 9, "__main__": 10,
 }  # fmt: skip
 """What stands above the adapters; a module in neither table is an adapter of one outside world."""
 
@@ -64,9 +64,23 @@ def imports(module: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: write imports in full"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in MODULES else str(node.module) for name in names)
+            source = imported_from(module, node)
+            names = [f"{source}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else source for name in names)
+
+
+def imported_from(module: str, node: ast.ImportFrom) -> str:
+    """The module that an import names, in full.
+
+    The package is `app` in a checkout and `hipache` where it is installed: inside it every
+    import is relative.
+    """
+    if not node.level:
+        assert not str(node.module).startswith("app"), f"{module}: import relatively"
+        return str(node.module)
+    path = MODULES[module].relative_to(APP.parent)  # `.` is the folder that the file is in
+    package = path.parts[: len(path.parts) - node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
 
 
 def own_imports(module: str) -> set[str]:

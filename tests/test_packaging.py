@@ -6,7 +6,9 @@ import site
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,12 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = built.glob("*.whl")
     install = ["install", "--quiet", "--no-deps", "--no-index", wheel]
     run(sys.executable, "-m", "pip", "--python", python, *install, cwd=home)
-    [packages] = home.glob("lib/python*/site-packages")
+    return borrow(python)
+
+
+def borrow(python: Path) -> Path:
+    """Let `python` import what this environment has installed, and not the project itself."""
+    [packages] = python.parent.parent.glob("lib/python*/site-packages")
     # Only the folder itself: a .pth file inside it, of an editable install, is not followed.
     (packages / "borrowed.pth").write_text("\n".join(site.getsitepackages()))
     return python
@@ -63,12 +70,88 @@ def test_the_sdist_has_what_a_person_looks_for(built: Path) -> None:
 async def test_the_installed_wheel_serves_its_own_pages(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "routes").write_text('["b.test"]\nid = "b"\n')
     write_config(tmp_path, "file:routes", workers=1)
-    package = run(installed, "-c", "import app; print(app.__file__)", cwd=tmp_path)
+    package = run(installed, "-c", "import hipache; print(hipache.__file__)", cwd=tmp_path)
     assert Path(package).is_relative_to(installed.parent.parent)
     hipache = str(installed.with_name("hipache"))
     async with program(hipache, "serve", cwd=tmp_path, environ=ENVIRONMENT) as service:
         await service.ready(1)
         assert b"<h1>There is no site at this address</h1>" in await service.ask("a.test")
+
+
+async def test_uvicorn_serves_the_installed_package_by_its_name(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "routes").write_text('["b.test"]\nid = "b"\n')
+    port = free_port()
+    write_config(tmp_path, "file:routes")
+    way = (
+        "-m",
+        "uvicorn",
+        "hipache:create_app",
+        "--factory",
+        "--workers",
+        "2",
+        "--port",
+        str(port),
+    )
+    environ = {k: v for k, v in ENVIRONMENT.items() if k != "PORT"}
+    async with program(str(installed), *way, cwd=tmp_path, environ=environ) as service:
+        service.port = port
+        for _ in range(2):  # the parent listens before it starts them
+            await service.saw("Application startup complete")
+        assert b"<h1>There is no site at this address</h1>" in await service.ask("a.test")
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+
+
+def test_every_folder_of_the_checkout_is_a_package_of_the_wheel() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT / "app") for path in ROOT.glob("app/**/*.py")}
+    names = {".".join(["hipache", *folder.parts]) for folder in folders}
+    assert set(setuptools["packages"]) == names | {"hipache.templates"}
+
+
+def test_the_wheel_takes_no_name_but_its_own(built: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"hipache"}
+    assert {"hipache/py.typed", "hipache/templates/errors/502.html"} <= set(names)
+
+
+@pytest.fixture(scope="module")
+def editable(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The python of a fresh environment with an editable install of an unpacked sdist."""
+    home = tmp_path_factory.mktemp("editable")
+    [sdist] = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(home, filter="data")
+    [checkout] = home.glob("hipache-*")
+    venv.create(home / "venv", symlinks=True)
+    python = borrow(home / "venv" / "bin" / "python")
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    run(sys.executable, "-m", "pip", "--python", python, *install, "-e", checkout, cwd=home)
+    return python
+
+
+@pytest.mark.parametrize("kind", ["installed", "editable"])
+@pytest.mark.parametrize("command", ["hipache", "python -m hipache"])
+def test_an_app_of_the_users_own_is_not_disturbed(
+    kind: str, command: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    python: Path = request.getfixturevalue(kind)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("mine = True\n")
+    program, *words = command.split()
+    done = subprocess.run(
+        [python.with_name(program), *words, "--help"],
+        cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: hipache")
+    seen = run(python, "-c", "import app, hipache; print(app.mine)", cwd=tmp_path)
+    assert seen.strip() == "True"
 
 
 async def test_the_procfile_runs_on_what_a_platform_gives(

@@ -20,20 +20,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin import state
-from app.admin.client import store_names
-from app.admin.openapi import DESCRIPTION
-from app.admin.state import Sources
-from app.config.admin import is_local
-from app.config.structs import Config
-from app.errors import StoreUnavailable
-from app.metrics import exposition
-from app.metrics.exposition import OPENMETRICS, TEXT, Exposition
-from app.metrics.families import Family
-from app.metrics.folder import Turns
-from app.metrics.shown import shown
-from app.stores.certificates import stored_expiries
-from app.tls import expiries
+from ..config.admin import is_local
+from ..config.structs import Config
+from ..errors import StoreUnavailable
+from ..metrics import exposition
+from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
+from ..metrics.families import Family
+from ..metrics.folder import Turns
+from ..metrics.shown import shown
+from ..stores.certificates import stored_expiries
+from ..tls import expiries
+from . import state
+from .client import store_names
+from .openapi import DESCRIPTION
+from .state import Sources
 
 OPEN = ("/healthz", "/readyz")
 """Paths that anybody may ask: a platform's probes have no token, and learn only yes or no."""

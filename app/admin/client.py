@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 
-from app.config.admin import admin_address
-from app.config.structs import Config
-from app.driver import parse_driver
-from app.errors import HipacheError
+from ..config.admin import admin_address
+from ..config.structs import Config
+from ..driver import parse_driver
+from ..errors import HipacheError
 
 PATIENCE = 5.0
 """Seconds for one answer."""

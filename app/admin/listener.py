@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from app.config.admin import admin_address
-from app.errors import ConfigError
-from app.server.edge import Edge, Limits
-from app.workers.listeners import Address, bind_all, close_all
+from ..config.admin import admin_address
+from ..errors import ConfigError
+from ..server.edge import Edge, Limits
+from ..workers.listeners import Address, bind_all, close_all
 
 logger = logging.getLogger("hipache.admin")
 

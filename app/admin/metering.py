@@ -14,19 +14,19 @@ from typing import Any
 
 import psutil
 
-from app.admin.application import admin_application
-from app.admin.listener import AdminListener
-from app.admin.state import Sources
-from app.config.admin import admin_address
-from app.config.structs import Config
-from app.loop_lag import LoopLag
-from app.metrics.collector import Collector
-from app.metrics.counters import Counters
-from app.metrics.folder import Folder
-from app.metrics.pages import Page
-from app.stores import CachedStore
-from app.stores.base import Routes
-from app.workers.listeners import close_all
+from ..config.admin import admin_address
+from ..config.structs import Config
+from ..loop_lag import LoopLag
+from ..metrics.collector import Collector
+from ..metrics.counters import Counters
+from ..metrics.folder import Folder
+from ..metrics.pages import Page
+from ..stores import CachedStore
+from ..stores.base import Routes
+from ..workers.listeners import close_all
+from .application import admin_application
+from .listener import AdminListener
+from .state import Sources
 
 logger = logging.getLogger("hipache.metrics")
 

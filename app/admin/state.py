@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.config.structs import Config
-from app.errors import ProxyError
-from app.explain import explain
-from app.metrics.families import (
+from ..config.structs import Config
+from ..errors import ProxyError
+from ..explain import explain
+from ..metrics.families import (
     BACKEND,
     BAD,
     BYTES_IN,
@@ -28,12 +28,12 @@ from app.metrics.families import (
     STATUS_CLASSES,
     UNANSWERED,
 )
-from app.metrics.folder import Folder, Sum, Turns
-from app.metrics.pages import Page
-from app.metrics.shown import requests as requests_of
-from app.policies.options import default_options
-from app.routing import Route
-from app.stores.base import Routes
+from ..metrics.folder import Folder, Sum, Turns
+from ..metrics.pages import Page
+from ..metrics.shown import requests as requests_of
+from ..policies.options import default_options
+from ..routing import Route
+from ..stores.base import Routes
 
 Json = dict[str, Any]
 UNKNOWN = "unknown"

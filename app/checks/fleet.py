@@ -17,16 +17,16 @@ from math import inf
 import msgspec
 from redis.exceptions import NoPermissionError
 
-from app.checks.reports import CheckReports
-from app.checks.rounds import Rounds
-from app.config.structs import Config, HealthCheck
-from app.errors import StoreUnavailable
-from app.health_reports import Checkers
-from app.metrics.counters import Counters
-from app.stores import CachedStore
-from app.stores.base import CheckRecords, Routes
-from app.upstream.client import UpstreamClient
-from app.upstream.destinations import Bound
+from ..config.structs import Config, HealthCheck
+from ..errors import StoreUnavailable
+from ..health_reports import Checkers
+from ..metrics.counters import Counters
+from ..stores import CachedStore
+from ..stores.base import CheckRecords, Routes
+from ..upstream.client import UpstreamClient
+from ..upstream.destinations import Bound
+from .reports import CheckReports
+from .rounds import Rounds
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
-from app.checks.verdicts import Patient
-from app.health import can_lose_one
-from app.health_reports import Checkers
-from app.metrics.counters import Counters
-from app.routing import Backend, Frontend, Mark
-from app.stores import CachedStore
-from app.stores.marks import FOREIGN
+from ..health import can_lose_one
+from ..health_reports import Checkers
+from ..metrics.counters import Counters
+from ..routing import Backend, Frontend, Mark
+from ..stores import CachedStore
+from ..stores.marks import FOREIGN
+from .verdicts import Patient
 
 logger = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ import random
 import time
 from itertools import count
 
-from app.checks.reports import CheckReports
-from app.checks.verdicts import MAX_BODY, Patient, question_of, what_is_wrong
-from app.config.structs import HealthCheck
-from app.errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
-from app.headers import RawHeaders
-from app.health import can_lose_one
-from app.routing import Backend, Frontend
-from app.stores.base import Checked, CheckRecords
-from app.upstream.client import UpstreamClient
+from ..config.structs import HealthCheck
+from ..errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
+from ..headers import RawHeaders
+from ..health import can_lose_one
+from ..routing import Backend, Frontend
+from ..stores.base import Checked, CheckRecords
+from ..upstream.client import UpstreamClient
+from .reports import CheckReports
+from .verdicts import MAX_BODY, Patient, question_of, what_is_wrong
 
 logger = logging.getLogger(__name__)
 

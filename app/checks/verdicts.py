@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.routing import Backend, Frontend
+from ..routing import Backend, Frontend
 
 if TYPE_CHECKING:
-    from app.config.structs import HealthCheck
+    from ..config.structs import HealthCheck
 
 MAX_BODY = 65_536
 """Bytes of an answer that the expected text is looked for in."""

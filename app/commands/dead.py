@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 
 import click
 
-from app.commands.open_store import CommandFailed, config_option, json_option, run
-from app.config.structs import Config
-from app.errors import FrontendNotFound
-from app.explain import ago
-from app.routing import Backend, Frontend, Mark, normalise_host
-from app.stores import CachedStore
-from app.stores.base import Found
+from ..config.structs import Config
+from ..errors import FrontendNotFound
+from ..explain import ago
+from ..routing import Backend, Frontend, Mark, normalise_host
+from ..stores import CachedStore
+from ..stores.base import Found
+from .open_store import CommandFailed, config_option, json_option, run
 
 
 @click.group()

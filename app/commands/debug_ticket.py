@@ -11,10 +11,10 @@ from secrets import token_urlsafe
 
 import click
 
-from app.commands.open_store import EX_CONFIG, config_option
-from app.config.file import load
-from app.debug_fields import DebugTickets
-from app.errors import ConfigError
+from ..config.file import load
+from ..debug_fields import DebugTickets
+from ..errors import ConfigError
+from .open_store import EX_CONFIG, config_option
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST = 7 * 86_400

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from app.commands.open_store import config_option
-from app.config.file import load
-from app.config.structs import Config
-from app.doctor import certificates, findings, machine, settings, store
-from app.doctor.findings import Commands, Finding
-from app.errors import ConfigError
-from app.tracing import check_tracing
+from ..config.file import load
+from ..config.structs import Config
+from ..doctor import certificates, findings, machine, settings, store
+from ..doctor.findings import Commands, Finding
+from ..errors import ConfigError
+from ..tracing import check_tracing
+from .open_store import config_option
 
 PATIENCE = 5.0
 """Seconds for each answer of the store."""

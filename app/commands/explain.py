@@ -11,20 +11,20 @@ from urllib.parse import urlsplit
 
 import click
 
-from app.admin.client import AdminClient, NobodyTells
-from app.balancing import Balancer, RequestFacts
-from app.commands.open_store import CommandFailed, config_option, json_option, run
-from app.config.structs import Config
-from app.errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
-from app.explain import Explanation, as_text, decided, not_found, refused
-from app.explain import explain as explained
-from app.policies.destinations import DenyList, parse_deny_list
-from app.policies.options import default_options
-from app.policies.passwords import credentials
-from app.policies.protection import Protection
-from app.policies.sticky import secret_of
-from app.routing import Route, lookup_keys, normalise_host
-from app.stores import CachedStore
+from ..admin.client import AdminClient, NobodyTells
+from ..balancing import Balancer, RequestFacts
+from ..config.structs import Config
+from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
+from ..explain import Explanation, as_text, decided, not_found, refused
+from ..explain import explain as explained
+from ..policies.destinations import DenyList, parse_deny_list
+from ..policies.options import default_options
+from ..policies.passwords import credentials
+from ..policies.protection import Protection
+from ..policies.sticky import secret_of
+from ..routing import Route, lookup_keys, normalise_host
+from ..stores import CachedStore
+from .open_store import CommandFailed, config_option, json_option, run
 
 
 @click.command()

@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from app.config.file import load
-from app.config.structs import Config
-from app.errors import ConfigError, HipacheError
-from app.stores import CachedStore, open_store
+from ..config.file import load
+from ..config.structs import Config
+from ..errors import ConfigError, HipacheError
+from ..logs.proxy_log import OURS
+from ..stores import CachedStore, open_store
 
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong."""
@@ -35,7 +36,8 @@ class CommandFailed(HipacheError):
 
 def run(path: str | None, work: Work) -> None:
     """Do `work` on the configured store; what goes wrong is one line and a status."""
-    logging.getLogger("app").addHandler(logging.NullHandler())  # the one line says it all
+    for name in OURS:
+        logging.getLogger(name).addHandler(logging.NullHandler())  # the one line says it all
     try:
         asyncio.run(_on_store(load(path, os.environ, Path.cwd()), work))
     except ConfigError as exc:

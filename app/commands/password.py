@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from app.policies.passwords import make_hash
+from ..policies.passwords import make_hash
 
 
 @click.command()

@@ -14,14 +14,14 @@ from typing import Any
 import click
 from redis.exceptions import RedisError
 
-from app.commands.open_store import EX_CONFIG, CommandFailed, config_option
-from app.config.file import load
-from app.config.structs import Config
-from app.driver import parse_driver
-from app.errors import ConfigError, HipacheError
-from app.stores.connections import Connections
-from app.stores.embedded import EmbeddedServer
-from app.stores.replies import text
+from ..config.file import load
+from ..config.structs import Config
+from ..driver import parse_driver
+from ..errors import ConfigError, HipacheError
+from ..stores.connections import Connections
+from ..stores.embedded import EmbeddedServer
+from ..stores.replies import text
+from .open_store import EX_CONFIG, CommandFailed, config_option
 
 PATIENCE = 30.0
 """Seconds for the answer."""

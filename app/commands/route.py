@@ -13,10 +13,10 @@ from typing import IO
 
 import click
 
-from app.config.file import load
-from app.errors import ConfigError, StoreUnavailable
-from app.routing import lookup_keys
-from app.stores.table import (
+from ..config.file import load
+from ..errors import ConfigError, StoreUnavailable
+from ..routing import lookup_keys
+from ..stores.table import (
     Entry,
     Table,
     TableError,
@@ -30,7 +30,7 @@ from app.stores.table import (
     same_tables,
     without_secrets,
 )
-from app.stores.tables import RouteTable, open_table
+from ..stores.tables import RouteTable, open_table
 
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong."""

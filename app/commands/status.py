@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from app.config.file import load
-from app.errors import ConfigError
-from app.workers.status import as_table, ask
+from ..config.file import load
+from ..errors import ConfigError
+from ..workers.status import as_table, ask
 
 
 @click.command()

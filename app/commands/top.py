@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.admin.client import AdminClient
-from app.commands.open_store import EX_CONFIG, config_option
-from app.config.file import load
-from app.errors import ConfigError, HipacheError
-from app.throughput import Rate, latencies, rates
+from ..admin.client import AdminClient
+from ..config.file import load
+from ..errors import ConfigError, HipacheError
+from ..throughput import Rate, latencies, rates
+from .open_store import EX_CONFIG, config_option
 
 MIB = 1 << 20
 

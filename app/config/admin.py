@@ -8,8 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from app.config.faults import fault, show
-from app.config.types import Section
+from .faults import fault, show
+from .types import Section
 
 Buckets = Annotated[tuple[Annotated[float, Meta(gt=0, le=86_400)], ...], Meta(min_length=1)]
 MAX_BUCKETS = 40

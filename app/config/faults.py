@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 from msgspec import inspect
 
-from app.errors import ConfigError
+from ..errors import ConfigError
 
 SECRET_KEYS = frozenset({"passphrase", "password", "secret", "debugSecret", "token", "driver"})
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.config.structs import Config, modern, parse
-from app.errors import ConfigError
+from ..errors import ConfigError
+from .structs import Config, modern, parse
 
 DEFAULT_NAME = "config.json"
 MAX_BYTES = 16 * 2**20

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.config.checks import check_driver, whole_number
+from .checks import check_driver, whole_number
 
 # What an entry of `https.bind` takes from `https`, as in Hipache 0.4.
 INHERITED = frozenset(

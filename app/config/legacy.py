@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from app.config.faults import Origins, fault, show
+from .faults import Origins, fault, show
 
 Raw = dict[str, Any]
 

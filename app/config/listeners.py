@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.config.types import Port, Seconds, Section
+from .types import Port, Seconds, Section
 
 
 class Bind(Section, frozen=True, kw_only=True):

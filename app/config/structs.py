@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.config import faults
-from app.config.admin import AdminConfig, check_admin
-from app.config.checks import (
+from ..networks import Networks
+from . import faults
+from .admin import AdminConfig, check_admin
+from .checks import (
     check_address,
     check_balance,
     check_deny_list,
@@ -26,12 +27,11 @@ from app.config.checks import (
     check_logs,
     check_tls,
 )
-from app.config.faults import Origins
-from app.config.forms import overlay, write_out
-from app.config.legacy import OLD_NAMES, translate
-from app.config.listeners import Bind, HttpConfig, HttpsBind, HttpsConfig
-from app.config.types import Count, Seconds, Section
-from app.networks import Networks
+from .faults import Origins
+from .forms import overlay, write_out
+from .legacy import OLD_NAMES, translate
+from .listeners import Bind, HttpConfig, HttpsBind, HttpsConfig
+from .types import Count, Seconds, Section
 
 
 class LruCache(Section, frozen=True, kw_only=True):

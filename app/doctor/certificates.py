@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.certificates import certificate_files, load
-from app.config.structs import Config
-from app.doctor.findings import Finding, Severity
-from app.errors import ConfigError
-from app.tls import TLSListener, expiries
+from ..certificates import certificate_files, load
+from ..config.structs import Config
+from ..errors import ConfigError
+from ..tls import TLSListener, expiries
+from .findings import Finding, Severity
 
 SOON = timedelta(days=21)
 """Let's Encrypt renews with 30 days left: what has less has missed its renewal."""

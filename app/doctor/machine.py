@@ -10,16 +10,16 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.config.admin import admin_address
-from app.config.listeners import Bind, HttpsBind
-from app.config.structs import Config
-from app.doctor.findings import Finding, Severity
-from app.driver import parse_driver
-from app.errors import ConfigError
-from app.logs import syslog
-from app.server.open_files import UNLIMITED, highest
-from app.workers import privileges
-from app.workers.status import ask
+from ..config.admin import admin_address
+from ..config.listeners import Bind, HttpsBind
+from ..config.structs import Config
+from ..driver import parse_driver
+from ..errors import ConfigError
+from ..logs import syslog
+from ..server.open_files import UNLIMITED, highest
+from ..workers import privileges
+from ..workers.status import ask
+from .findings import Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 

@@ -7,12 +7,12 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from app.doctor.findings import Commands, Finding, Severity
-from app.errors import BadHost
-from app.policies.options import parse_options
-from app.policies.protection import SHUT, decides_who_enters, parse_protection
-from app.routing import Frontend, Mark, normalise_host, parse_frontend
-from app.stores.table import TableError, check_key
+from ..errors import BadHost
+from ..policies.options import parse_options
+from ..policies.protection import SHUT, decides_who_enters, parse_protection
+from ..routing import Frontend, Mark, normalise_host, parse_frontend
+from ..stores.table import TableError, check_key
+from .findings import Commands, Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from app.config.structs import Config
-from app.doctor.findings import Commands, Finding, Severity
-from app.errors import ConfigError
+from ..config.structs import Config
+from ..errors import ConfigError
+from .findings import Commands, Finding, Severity
 
 
 def refused(error: ConfigError) -> Finding:

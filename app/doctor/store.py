@@ -15,26 +15,20 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from app.certificates import expiry, load_text
-from app.config.structs import Config
-from app.doctor.certificates import of_expiry, unusable
-from app.doctor.findings import Commands, Finding, Severity
-from app.doctor.redis_server import (
-    of_clock,
-    of_persistence,
-    of_ping,
-    of_server,
-    version_of,
-)
-from app.doctor.routes import Listed, MarksFound, of_frontend, of_marks, of_orphan, of_type
-from app.driver import Driver, parse_driver
-from app.errors import ConfigError, HipacheError
-from app.routing import Frontend, lookup_keys, parse_frontend
-from app.stores.check_records import PING, PING_BY_US
-from app.stores.connections import Connections
-from app.stores.embedded import EmbeddedServer
-from app.stores.file_table import FileTable
-from app.stores.replies import mapping, marks_of, text
+from ..certificates import expiry, load_text
+from ..config.structs import Config
+from ..driver import Driver, parse_driver
+from ..errors import ConfigError, HipacheError
+from ..routing import Frontend, lookup_keys, parse_frontend
+from ..stores.check_records import PING, PING_BY_US
+from ..stores.connections import Connections
+from ..stores.embedded import EmbeddedServer
+from ..stores.file_table import FileTable
+from ..stores.replies import mapping, marks_of, text
+from .certificates import of_expiry, unusable
+from .findings import Commands, Finding, Severity
+from .redis_server import of_clock, of_persistence, of_ping, of_server, version_of
+from .routes import Listed, MarksFound, of_frontend, of_marks, of_orphan, of_type
 
 TYPES = {
     "frontend": "list", "options": "hash", "dead": "set", "dead-info": "hash",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from app.attempts import REPLACEMENTS
-from app.errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
-from app.headers import RawHeaders, request_headers, response_headers
-from app.policies.protection import ForwardAuth, Protection
-from app.request import Request
-from app.upstream.client import AnyAnswer, UpstreamClient
+from ..attempts import REPLACEMENTS
+from ..errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
+from ..headers import RawHeaders, request_headers, response_headers
+from ..policies.protection import ForwardAuth, Protection
+from ..request import Request
+from ..upstream.client import AnyAnswer, UpstreamClient
 
 MAX_BODY = 65536
 """Bytes of a refusal's body that are passed on."""

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from app.errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
-from app.guards.basic_auth import BasicAuth
-from app.guards.forward_auth import ask
-from app.guards.overload import Overload
-from app.guards.rate_limits import RateLimits
-from app.headers import RawHeaders, field
-from app.policies.protection import Protection
-from app.request import Request
-from app.routing import Route
-from app.upstream.client import UpstreamClient
+from ..errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
+from ..headers import RawHeaders, field
+from ..policies.protection import Protection
+from ..request import Request
+from ..routing import Route
+from ..upstream.client import UpstreamClient
+from .basic_auth import BasicAuth
+from .forward_auth import ask
+from .overload import Overload
+from .rate_limits import RateLimits
 
 
 class Places:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from app.errors import Overloaded
-from app.policies.shedding import Shedding
+from ..errors import Overloaded
+from ..policies.shedding import Shedding
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from json.encoder import encode_basestring_ascii as json_string
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.logs.access_log import AccessRecord
+    from .access_log import AccessRecord
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
 # FUNCTIONS. Python's own calls are what a line costs, so the frequent ones are written out here.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from string import Formatter
 
-from app.logs.access_fields import FUNCTIONS, NUMBER, WRITTEN
+from .access_fields import FUNCTIONS, NUMBER, WRITTEN
 
 Format = Callable[["AccessRecord"], str]
 

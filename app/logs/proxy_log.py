@@ -27,6 +27,8 @@ REPEAT_SECONDS = 60.0
 MAX_ALIKE = 30
 """Lines from one place in the code within REPEAT_SECONDS, whatever their values."""
 MAX_REMEMBERED = 1000
+OURS = tuple({__name__.partition(".")[0], "hipache"})
+"""Our own loggers: the package is `app` in a checkout and `hipache` where it is installed."""
 LIBRARIES = ("opentelemetry", "uvicorn")
 """Of these only warnings are kept: what they do is told by our own lines."""
 CHATTY = "opentelemetry."
@@ -173,7 +175,7 @@ def set_up(
     debug: bool = False,
     worker: int | None = None,
     stream: TextIO | None = None,
-    loggers: tuple[str, ...] = ("app", "hipache", *LIBRARIES, ""),
+    loggers: tuple[str, ...] = (*OURS, *LIBRARIES, ""),
     serves: bool = True,
 ) -> None:
     """Send these loggers to `stream` (stderr) as `text` or `json`; debug messages if `debug`.

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from app.logs import syslog
+from . import syslog
 
 
 class Sink(Protocol):

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from app.config.structs import ServerConfig
-from app.logs.access_log import AccessRecord, compile_format
-from app.logs.sinks import Sink, open_sink
+from ..config.structs import ServerConfig
+from .access_log import AccessRecord, compile_format
+from .sinks import Sink, open_sink
 
 logger = logging.getLogger(__name__)
 

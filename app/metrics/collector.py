@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import psutil
 
-from app.loop_lag import LoopLag
-from app.metrics.counters import Counters
+from ..loop_lag import LoopLag
+from .counters import Counters
 
 INTERVAL = 1.0
 

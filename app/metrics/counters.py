@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.metrics.families import (
+from .families import (
     BACKEND,
     BAD,
     BYTES_IN,
@@ -32,10 +32,10 @@ from app.metrics.families import (
     OTHER,
     UNANSWERED,
 )
-from app.metrics.pages import Cells, Page
+from .pages import Cells, Page
 
 if TYPE_CHECKING:
-    from app.request import Request
+    from ..request import Request
 
 MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
 """That a worker counts by name; a page has room for so many."""

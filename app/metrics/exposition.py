@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
-from app.metrics.families import (
+from .families import (
     BAD,
     BYTES_IN,
     BYTES_OUT,
@@ -25,7 +25,7 @@ from app.metrics.families import (
     UNANSWERED,
     Family,
 )
-from app.metrics.folder import Sum
+from .folder import Sum
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -25,9 +25,9 @@ from typing import Any
 import msgspec
 import psutil
 
-from app.memory_folder import memory_folder
-from app.metrics.families import COUNTER, GAUGE
-from app.metrics.pages import RING, Content, Page, read_file
+from ..memory_folder import memory_folder
+from .families import COUNTER, GAUGE
+from .pages import RING, Content, Page, read_file
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from app.memory_folder import is_held
+from ..memory_folder import is_held
 
 CELLS = 1 << 17
 """Doubles in a page: 1 MiB."""

@@ -13,8 +13,8 @@ from operator import add, sub
 
 import msgspec
 
-from app.metrics.families import BACKEND, BYTES_IN, FRONTEND, OTHER
-from app.metrics.folder import Folder, Sum, Turns
+from .families import BACKEND, BYTES_IN, FRONTEND, OTHER
+from .folder import Folder, Sum, Turns
 
 LIMIT = 500
 

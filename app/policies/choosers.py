@@ -14,9 +14,9 @@ from heapq import heapify, heapreplace
 from itertools import accumulate
 from math import exp
 
-from app.policies.options import HashKey, Options, Policy
-from app.policies.rendezvous import Rendezvous
-from app.routing import Backend
+from ..routing import Backend
+from .options import HashKey, Options, Policy
+from .rendezvous import Rendezvous
 
 MEMORY = 10.0
 """Seconds after which a measured time counts for about a third (1/e)."""

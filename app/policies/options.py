@@ -30,10 +30,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from app.policies.protection import Protection, field_of, parse_protection
+from .protection import Protection, field_of, parse_protection
 
 if TYPE_CHECKING:
-    from app.config.structs import Balance  # which asks this module what a value may be
+    from ..config.structs import Balance  # which asks this module what a value may be
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0

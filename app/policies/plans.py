@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from app.policies.choosers import Chooser, Load, Member, make_chooser
-from app.policies.options import Options
-from app.policies.rendezvous import Rendezvous
-from app.policies.sticky import tokens_of
-from app.routing import Backend, Frontend, Mark, Route
+from ..routing import Backend, Frontend, Mark, Route
+from .choosers import Chooser, Load, Member, make_chooser
+from .options import Options
+from .rendezvous import Rendezvous
+from .sticky import tokens_of
 
 RAMP_STEPS = 20
 """Steps in which `slowStart` raises a weight."""

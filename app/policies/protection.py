@@ -21,10 +21,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from app.networks import Networks
-from app.policies.passwords import PasswordHash, parse_hash
-from app.policies.rates import Rate, parse_rate
-from app.routing import Backend, InvalidBackendURL, parse_backend
+from ..networks import Networks
+from ..routing import Backend, InvalidBackendURL, parse_backend
+from .passwords import PasswordHash, parse_hash
+from .rates import Rate, parse_rate
 
 ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "forwardAuthCopy")
 LIMITS = ("rateLimit", "maxInFlight")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from app.routing import Backend
+from ..routing import Backend
 
 _TOKEN_BYTES = 12
 

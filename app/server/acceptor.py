@@ -13,8 +13,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from app.server.connection import Connection
-from app.server.edge import Edge
+from .connection import Connection
+from .edge import Edge
 
 logger = logging.getLogger("hipache.server")
 

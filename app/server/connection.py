@@ -7,16 +7,16 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
-from app.server.half_close import HalfClose
-from app.server.refusal import plain_response
-from app.tls import subject
+from ..tls import subject
+from .half_close import HalfClose
+from .refusal import plain_response
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from app.server.edge import Edge
-    from app.server.exchange import Exchange
+    from .edge import Edge
+    from .exchange import Exchange
 
 NEVER = float("inf")
 HIGH_WATER = 65536

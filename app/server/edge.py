@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.networks import Networks
-from app.policies.rates import one_client
-from app.server import open_files
+from ..networks import Networks
+from ..policies.rates import one_client
+from . import open_files
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from app.config.structs import ServerConfig
-    from app.server.exchange import Exchange
-    from app.server.refusal import Refusal
-    from app.server.request_head import RequestHead
+    from ..config.structs import ServerConfig
+    from .exchange import Exchange
+    from .refusal import Refusal
+    from .request_head import RequestHead
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Edge:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> asyncio.Protocol:
         """One connection's protocol; its signature is uvicorn's `http_protocol_class`."""
-        from app.server.http_protocol import HttpProtocol
+        from .http_protocol import HttpProtocol
 
         return HttpProtocol(self, config, server_state, app_state, _loop)
 

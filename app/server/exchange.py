@@ -7,12 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from app.server.half_close import CONTINUE
-from app.server.response import Message, Response
+from .half_close import CONTINUE
+from .response import Message, Response
 
 if TYPE_CHECKING:
-    from app.server.http_protocol import HttpProtocol
-    from app.server.request_head import RequestHead
+    from .http_protocol import HttpProtocol
+    from .request_head import RequestHead
 
 App = Callable[..., Awaitable[None]]
 

@@ -7,33 +7,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from app.server.connection import (
-    BODY,
-    CLOSED,
-    DISCARD,
-    HEAD,
-    HIGH_WATER,
-    LINGER,
-    NEVER,
-    WAIT,
-    Connection,
-)
-from app.server.exchange import Exchange
-from app.server.refusal import Refusal
-from app.server.request_body import ChunkedBody, LengthBody
-from app.server.request_head import (
-    EMPTY_LINES,
-    RequestHead,
-    check_beginning,
-    check_size,
-    parse_head,
-)
+from .connection import BODY, CLOSED, DISCARD, HEAD, HIGH_WATER, LINGER, NEVER, WAIT, Connection
+from .exchange import Exchange
+from .refusal import Refusal
+from .request_body import ChunkedBody, LengthBody
+from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from app.server.edge import Edge
+    from .edge import Edge
 
 logger = logging.getLogger(__name__)
 

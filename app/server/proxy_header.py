@@ -15,8 +15,8 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from app.networks import Networks
-from app.server.connection import Connection
+from ..networks import Networks
+from .connection import Connection
 
 logger = logging.getLogger("hipache.server")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from app.server.refusal import Refusal
-from app.server.request_fields import parse_fields
+from .refusal import Refusal
+from .request_fields import parse_fields
 
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size and its extensions, which are dropped (RFC 9112 §7.1.1)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from app.server.refusal import Refusal
+from .refusal import Refusal
 
 RawHeaders = list[tuple[bytes, bytes]]
 

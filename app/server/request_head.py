@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.headers import plain_length
-from app.server.refusal import Refusal
-from app.server.request_fields import REMEMBERED, TOKEN, RawHeaders, parse_fields
-from app.server.request_target import HOST, TARGET, reduce_target
+from ..headers import plain_length
+from .refusal import Refusal
+from .request_fields import REMEMBERED, TOKEN, RawHeaders, parse_fields
+from .request_target import HOST, TARGET, reduce_target
 
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 # Backends in CGI's tradition read "_" as "-" (RFC 3875 §4.1.18).

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from app.server.refusal import Refusal
-from app.server.request_fields import ALPHANUMERIC
+from .refusal import Refusal
+from .request_fields import ALPHANUMERIC
 
 HOST = ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"
 """Octets of a host with port (RFC 3986 §3.2.2); what they spell is routing's matter."""

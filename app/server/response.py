@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 
-from app.server.refusal import status_line
+from .refusal import status_line
 
 if TYPE_CHECKING:
-    from app.server.http_protocol import HttpProtocol
-    from app.server.request_head import RequestHead
+    from .http_protocol import HttpProtocol
+    from .request_head import RequestHead
 
 Message = MutableMapping[str, Any]
 

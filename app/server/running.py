@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.server.edge import Edge
+from .edge import Edge
 
 logger = logging.getLogger(__name__)
 

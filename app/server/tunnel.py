@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from app.idle_watch import IdleWatch
-from app.server.tunnel_leg import Leg, close_frame
-from app.tcp_keep_alive import keep_alive
-from app.websocket_frames import (
+from ..idle_watch import IdleWatch
+from ..tcp_keep_alive import keep_alive
+from ..websocket_frames import (
     ABNORMAL,
     BAD_GATEWAY,
     GOING_AWAY,
@@ -23,6 +22,7 @@ from app.websocket_frames import (
     FrameTracker,
     sendable,
 )
+from .tunnel_leg import Leg, close_frame
 
 LINGER = 1.0
 """Seconds after one side's end in which the other has to take or close something."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from websockets.frames import Close, Frame, Opcode
 
-from app.websocket_frames import FrameTracker
+from ..websocket_frames import FrameTracker
 
 if TYPE_CHECKING:
-    from app.server.tunnel import Tunnel
+    from .tunnel import Tunnel
 
 
 def close_frame(code: int, *, mask: bool) -> bytes:

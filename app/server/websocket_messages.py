@@ -12,9 +12,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.protocol import OPEN
 
-from app.fair_turns import FairReader, Turns
-from app.server.server_frames import ServerFrames
-from app.websocket_frames import HIGH_WATER, MESSAGE_COST
+from ..fair_turns import FairReader, Turns
+from ..websocket_frames import HIGH_WATER, MESSAGE_COST
+from .server_frames import ServerFrames
 
 logger = logging.getLogger(__name__)
 

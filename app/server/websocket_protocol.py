@@ -17,17 +17,17 @@ from uvicorn.protocols.utils import ClientDisconnected
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from app.config.structs import ServerConfig
-from app.fair_turns import Turns
-from app.headers import RawHeaders, field
-from app.server.refusal import Refusal, plain_response, status_line
-from app.server.request_head import RequestHead
-from app.server.server_frames import FramesOnly, ServerFrames
-from app.server.tunnel import Tunnel
-from app.server.websocket_messages import MessageProtocol, logger
-from app.tcp_keep_alive import keep_alive
-from app.tls import subject
-from app.websocket_frames import ABNORMAL
+from ..config.structs import ServerConfig
+from ..fair_turns import Turns
+from ..headers import RawHeaders, field
+from ..tcp_keep_alive import keep_alive
+from ..tls import subject
+from ..websocket_frames import ABNORMAL
+from .refusal import Refusal, plain_response, status_line
+from .request_head import RequestHead
+from .server_frames import FramesOnly, ServerFrames
+from .tunnel import Tunnel
+from .websocket_messages import MessageProtocol, logger
 
 TUNNEL = "hipache.tunnel"
 """The ASGI extension. Where the scope offers it, the application may answer the

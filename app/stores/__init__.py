@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from app.config.structs import Config
-from app.driver import parse_driver
-from app.stores.base import Store
-from app.stores.cached import CachedStore
-from app.stores.embedded import EmbeddedServer, EmbeddedStore
-from app.stores.file import FileStore
-from app.stores.redis import RedisStore
-from app.stores.snapshot import Snapshot
+from ..config.structs import Config
+from ..driver import parse_driver
+from .base import Store
+from .cached import CachedStore
+from .embedded import EmbeddedServer, EmbeddedStore
+from .file import FileStore
+from .redis import RedisStore
+from .snapshot import Snapshot
 
 __all__ = ["CachedStore", "hold", "open_store"]
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
-from app.stores.memory import Memory
-from app.stores.snapshot import Snapshot
+from .memory import Memory
+from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

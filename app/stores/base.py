@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from app.policies.rates import Rate
-from app.routing import NO_MARKS, Backend, Frontend, Mark, Marks, Route
+from ..policies.rates import Rate
+from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks, Route
 
 
 class Found(NamedTuple):

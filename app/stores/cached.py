@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from app.errors import FrontendNotFound, ProxyError, StoreUnavailable
-from app.routing import Backend, Frontend, Mark, Marks, Route, lookup_keys
-from app.stores.archive import Archive
-from app.stores.background import Background
-from app.stores.base import Found, Store
-from app.stores.local_marks import LocalMarks
-from app.stores.memory import Memory, complain
-from app.stores.outage import Outage
-from app.stores.snapshot import Snapshot
+from ..errors import FrontendNotFound, ProxyError, StoreUnavailable
+from ..routing import Backend, Frontend, Mark, Marks, Route, lookup_keys
+from .archive import Archive
+from .background import Background
+from .base import Found, Store
+from .local_marks import LocalMarks
+from .memory import Memory, complain
+from .outage import Outage
+from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

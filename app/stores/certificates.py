@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from app.certificates import expiry, load_text, wildcard
-from app.driver import Driver, parse_driver
-from app.errors import ConfigError, StoreUnavailable
-from app.stores.connections import Connections
-from app.stores.embedded import EmbeddedServer
-from app.stores.replies import text
-from app.stores.tracking import Tracker
+from ..certificates import expiry, load_text, wildcard
+from ..driver import Driver, parse_driver
+from ..errors import ConfigError, StoreUnavailable
+from .connections import Connections
+from .embedded import EmbeddedServer
+from .replies import text
+from .tracking import Tracker
 
 logger = logging.getLogger("hipache.tls")
 

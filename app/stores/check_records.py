@@ -11,9 +11,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from app.stores.base import Checked, Pings
-from app.stores.connections import Connections
-from app.stores.replies import frontend_of, mapping, text
+from .base import Checked, Pings
+from .connections import Connections
+from .replies import frontend_of, mapping, text
 
 PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
 PING_LASTS = 30

@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from app.driver import Driver
-from app.errors import ConfigError, StoreUnavailable
-from app.stores import keeper
-from app.stores.redis import RedisStore
+from ..driver import Driver
+from ..errors import ConfigError, StoreUnavailable
+from . import keeper
+from .redis import RedisStore
 
 logger = logging.getLogger(__name__)
 

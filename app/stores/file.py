@@ -12,13 +12,13 @@ from types import MappingProxyType
 
 from watchfiles import awatch
 
-from app.errors import StoreUnavailable
-from app.file_stamp import Stamp, stamp_of
-from app.routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
-from app.stores.base import Checked, Found, Listener
-from app.stores.check_records import FileCheckRecords
-from app.stores.readers import Reader
-from app.stores.table import Entry, TableError, parse_table
+from ..errors import StoreUnavailable
+from ..file_stamp import Stamp, stamp_of
+from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
+from .base import Checked, Found, Listener
+from .check_records import FileCheckRecords
+from .readers import Reader
+from .table import Entry, TableError, parse_table
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import tomlkit
 
-from app.errors import StoreUnavailable
-from app.stores.readers import wait_for_all
-from app.stores.table import Entry, Table, TableError, as_json, check_key, parse_table
+from ..errors import StoreUnavailable
+from .readers import wait_for_all
+from .table import Entry, Table, TableError, as_json, check_key, parse_table
 
 
 class FileTable:

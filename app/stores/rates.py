@@ -16,8 +16,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from app.policies.rates import Rate
-from app.stores.connections import Connections
+from ..policies.rates import Rate
+from .connections import Connections
 
 logger = logging.getLogger(__name__)
 

@@ -17,17 +17,17 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from app.driver import Driver
-from app.errors import StoreUnavailable
-from app.routing import Backend, Frontend, Mark, Marks, lookup_keys
-from app.stores import marks as marks_format
-from app.stores.base import Found, Listener
-from app.stores.check_records import RedisCheckRecords, scan
-from app.stores.connections import Connections
-from app.stores.presence import CHANGE, Presence
-from app.stores.rates import RedisRates
-from app.stores.replies import frontend_of, marks_of, options_of, text
-from app.stores.tracking import Tracker
+from ..driver import Driver
+from ..errors import StoreUnavailable
+from ..routing import Backend, Frontend, Mark, Marks, lookup_keys
+from . import marks as marks_format
+from .base import Found, Listener
+from .check_records import RedisCheckRecords, scan
+from .connections import Connections
+from .presence import CHANGE, Presence
+from .rates import RedisRates
+from .replies import frontend_of, marks_of, options_of, text
+from .tracking import Tracker
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError, WatchError
 
-from app.driver import Driver
-from app.errors import StoreUnavailable
-from app.stores.connections import Connections
-from app.stores.presence import escape, wait_for_all
-from app.stores.redis import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
-from app.stores.replies import mapping, text
-from app.stores.table import Entry, Table, TableError
+from ..driver import Driver
+from ..errors import StoreUnavailable
+from .connections import Connections
+from .presence import escape, wait_for_all
+from .redis import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
+from .replies import mapping, text
+from .table import Entry, Table, TableError
 
 ATTEMPTS = 20
 """Times that a change is tried while others write the same frontends."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from app.errors import StoreUnavailable
-from app.policies.protection import UNREADABLE
-from app.routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
-from app.stores import marks as marks_format
+from ..errors import StoreUnavailable
+from ..policies.protection import UNREADABLE
+from ..routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
+from . import marks as marks_format
 
 
 def frontend_of(key: str, rows: Any, options: Any) -> Frontend:

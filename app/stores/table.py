@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from app.errors import BadHost, HipacheError
-from app.routing import (
+from ..errors import BadHost, HipacheError
+from ..routing import (
     MAX_WILDCARD_LABELS,
     NO_OPTIONS,
     InvalidBackendURL,

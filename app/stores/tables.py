@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from app.config.structs import Config
-from app.driver import parse_driver
-from app.stores.embedded import EmbeddedServer
-from app.stores.file_table import FileTable
-from app.stores.redis_table import RedisTable
-from app.stores.table import Table
+from ..config.structs import Config
+from ..driver import parse_driver
+from .embedded import EmbeddedServer
+from .file_table import FileTable
+from .redis_table import RedisTable
+from .table import Table
 
 TIMEOUT = 30.0
 """Seconds for each answer: a whole table takes longer than the one read of a request."""

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
-from app.errors import StoreUnavailable
-from app.stores.connections import Connections
+from ..errors import StoreUnavailable
+from .connections import Connections
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 
-from app.errors import RequestBodyMismatch
-from app.upstream.connection import Connection
-from app.upstream.framing import RawHeaders
+from ..errors import RequestBodyMismatch
+from .connection import Connection
+from .framing import RawHeaders
 
 HIGH_WATER = 65536
 """Bytes of an answer that wait for a slow client before reading stops."""

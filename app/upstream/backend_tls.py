@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Callable
 from functools import cache
 
-from app.config.structs import BackendTLS
-from app.errors import ConfigError
+from ..config.structs import BackendTLS
+from ..errors import ConfigError
 
 
 def context_source(config: BackendTLS) -> Callable[[], ssl.SSLContext]:

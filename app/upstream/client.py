@@ -8,18 +8,18 @@ from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
-from app import errors
-from app.config.structs import Config, ServerConfig
-from app.policies.destinations import parse_deny_list
-from app.routing import Backend
-from app.upstream.answer import Answer
-from app.upstream.backend_tls import context_source
-from app.upstream.connection import NEVER, Connection
-from app.upstream.destinations import Bound, Destinations
-from app.upstream.dialling import connect
-from app.upstream.framing import RawHeaders
-from app.upstream.pool import Limits, Place
-from app.upstream.transport import Body, Request, Response, Transport
+from .. import errors
+from ..config.structs import Config, ServerConfig
+from ..policies.destinations import parse_deny_list
+from ..routing import Backend
+from .answer import Answer
+from .backend_tls import context_source
+from .connection import NEVER, Connection
+from .destinations import Bound, Destinations
+from .dialling import connect
+from .framing import RawHeaders
+from .pool import Limits, Place
+from .transport import Body, Request, Response, Transport
 
 P = TypeVar("P", bound=asyncio.Protocol)
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from app.errors import (
+from ..errors import (
     UpstreamBadAnswer,
     UpstreamCut,
     UpstreamError,
@@ -19,9 +19,9 @@ from app.errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
-from app.upstream import kernel
-from app.upstream.framing import RawHeaders
-from app.upstream.parsing import COMPLETE, HEAD, AnswerParser
+from . import kernel
+from .framing import RawHeaders
+from .parsing import COMPLETE, HEAD, AnswerParser
 
 NEVER = float("inf")
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from typing import TypeVar
 
-from app.errors import (
+from ..errors import (
     UpstreamConnectTimeout,
     UpstreamExhausted,
     UpstreamTLSFailure,
     UpstreamUnreachable,
     UpstreamUnresolved,
 )
-from app.upstream.destinations import Address, Destinations
+from .destinations import Address, Destinations
 
 Origin = tuple[str, str, int]
 

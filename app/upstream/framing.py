@@ -29,8 +29,8 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from app.errors import UpstreamBadAnswer
-from app.headers import plain_length
+from ..errors import UpstreamBadAnswer
+from ..headers import plain_length
 
 RawHeaders = list[tuple[bytes, bytes]]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httptools
 
-from app.errors import UpstreamBadAnswer
-from app.upstream import framing
-from app.upstream.framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START, RawHeaders
+from ..errors import UpstreamBadAnswer
+from . import framing
+from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START, RawHeaders
 
 # Where in an answer we are. Up to HEAD nothing of it is known for sure.
 START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)

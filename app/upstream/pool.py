@@ -9,13 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
-from app.errors import (
-    UpstreamBusy,
-    UpstreamUnreachable,
-)
-from app.upstream.connection import NEVER, Connection
-from app.upstream.destinations import Destinations
-from app.upstream.dialling import Origin, connect
+from ..errors import UpstreamBusy, UpstreamUnreachable
+from .connection import NEVER, Connection
+from .destinations import Destinations
+from .dialling import Origin, connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

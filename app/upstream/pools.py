@@ -6,9 +6,9 @@ import asyncio
 import ssl
 from collections.abc import Callable, Iterator
 
-from app.upstream.destinations import Destinations
-from app.upstream.dialling import Origin
-from app.upstream.pool import Limits, Pool
+from .destinations import Destinations
+from .dialling import Origin
+from .pool import Limits, Pool
 
 
 class Pools:

@@ -10,17 +10,10 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
-from app.config.structs import ServerConfig
-from app.fair_turns import FairReader, Turns
-from app.tcp_keep_alive import keep_alive
-from app.websocket_frames import (
-    ABNORMAL,
-    BAD_GATEWAY,
-    HIGH_WATER,
-    MESSAGE_COST,
-    NO_CODE,
-    sendable,
-)
+from ..config.structs import ServerConfig
+from ..fair_turns import FairReader, Turns
+from ..tcp_keep_alive import keep_alive
+from ..websocket_frames import ABNORMAL, BAD_GATEWAY, HIGH_WATER, MESSAGE_COST, NO_CODE, sendable
 
 
 class RelayLeg(FairReader, asyncio.Protocol):

@@ -10,15 +10,15 @@ from typing import Any
 
 import httpx
 
-from app.errors import RequestBodyMismatch, UpstreamError, UpstreamStale
-from app.health import IDEMPOTENT
-from app.routing import DEFAULT_PORTS, Backend
-from app.upstream.answer import Answer
-from app.upstream.connection import Connection
-from app.upstream.destinations import Destinations
-from app.upstream.framing import RawHeaders
-from app.upstream.pool import Limits, Place, Pool
-from app.upstream.pools import Pools
+from ..errors import RequestBodyMismatch, UpstreamError, UpstreamStale
+from ..health import IDEMPOTENT
+from ..routing import DEFAULT_PORTS, Backend
+from .answer import Answer
+from .connection import Connection
+from .destinations import Destinations
+from .framing import RawHeaders
+from .pool import Limits, Place, Pool
+from .pools import Pools
 
 LF = 10
 

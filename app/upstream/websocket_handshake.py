@@ -18,16 +18,10 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Response
 
-from app.errors import (
-    UpstreamBadAnswer,
-    UpstreamCut,
-    UpstreamError,
-    UpstreamReset,
-    UpstreamTimeout,
-)
-from app.headers import RawHeaders, field
-from app.routing import Backend
-from app.upstream.framing import MAX_HEAD, check_start, check_status, checked_length
+from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamReset, UpstreamTimeout
+from ..headers import RawHeaders, field
+from ..routing import Backend
+from .framing import MAX_HEAD, check_start, check_status, checked_length
 
 Dial = Callable[[Backend, Callable[[], "Handshake"]], Awaitable["Handshake"]]
 """Connects to a backend, TLS included; raises only UpstreamUnreachable and its kin."""

@@ -15,8 +15,8 @@ from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from app.headers import RawHeaders
-from app.websocket_frames import SMALL, small_frame
+from ..headers import RawHeaders
+from ..websocket_frames import SMALL, small_frame
 
 _NOWHERE = WebSocketURI(secure=False, host="", port=80, path="", query="")
 MASKS = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.workers.process import WorkerMain
+from .process import WorkerMain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

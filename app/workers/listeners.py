@@ -10,9 +10,9 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from app.errors import ConfigError
-from app.networks import Networks
-from app.tls import TLSListener
+from ..errors import ConfigError
+from ..networks import Networks
+from ..tls import TLSListener
 
 BACKLOG = 2048
 _SD_FIRST_FD = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from app.workers.generation import Limits
-from app.workers.process import WorkerProcess
+from .generation import Limits
+from .process import WorkerProcess
 
 logger = logging.getLogger("hipache.supervisor")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from app.errors import ConfigError
+from ..errors import ConfigError
 
 T = TypeVar("T", bool, str | None)
 

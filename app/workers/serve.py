@@ -11,32 +11,25 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from app.admin.listener import bind_admin
-from app.admin.metering import Supervision
-from app.config.listeners import Bind, HttpsBind
-from app.config.structs import Config
-from app.errors import ConfigError, StoreUnavailable
-from app.logs import proxy_log
-from app.logs.sinks import hand_over, why_closed
-from app.main import create_app
-from app.server.open_files import raise_limit
-from app.server.running import uvicorn_config
-from app.stores import hold, open_store
-from app.stores.certificates import StoreCertificates
-from app.supervisor import Supervisor
-from app.tls import TLSListener
-from app.workers import privileges, worker
-from app.workers.generation import Generation, Limits
-from app.workers.listeners import (
-    Address,
-    Listener,
-    bind_all,
-    close_all,
-    from_systemd,
-    names_from_systemd,
-)
-from app.workers.status import StatusSocket
-from app.workers.systemd import Notifier
+from ..admin.listener import bind_admin
+from ..admin.metering import Supervision
+from ..config.listeners import Bind, HttpsBind
+from ..config.structs import Config
+from ..errors import ConfigError, StoreUnavailable
+from ..logs import proxy_log
+from ..logs.sinks import hand_over, why_closed
+from ..main import create_app
+from ..server.open_files import raise_limit
+from ..server.running import uvicorn_config
+from ..stores import hold, open_store
+from ..stores.certificates import StoreCertificates
+from ..supervisor import Supervisor
+from ..tls import TLSListener
+from . import privileges, worker
+from .generation import Generation, Limits
+from .listeners import Address, Listener, bind_all, close_all, from_systemd, names_from_systemd
+from .status import StatusSocket
+from .systemd import Notifier
 
 logger = logging.getLogger("hipache.serve")
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.errors import ConfigError
-from app.workers.listeners import UnixListener, remove_dead_socket
+from ..errors import ConfigError
+from .listeners import UnixListener, remove_dead_socket
 
 logger = logging.getLogger("hipache.status")
 

@@ -15,12 +15,12 @@ from typing import Any, cast
 import psutil
 import uvicorn
 
-from app.server.acceptor import TLSAcceptor
-from app.server.connection import Connection
-from app.server.proxy_header import ProxyHeader
-from app.server.running import edge_of
-from app.workers.listeners import Listener
-from app.workers.process import ControlChannel, Message
+from ..server.acceptor import TLSAcceptor
+from ..server.connection import Connection
+from ..server.proxy_header import ProxyHeader
+from ..server.running import edge_of
+from .listeners import Listener
+from .process import ControlChannel, Message
 
 logger = logging.getLogger("hipache.worker")
 

@@ -14,15 +14,7 @@ from app.errors import UpstreamBusy, UpstreamStale, UpstreamUnreachable
 from app.routing import parse_backend
 from app.upstream.client import UpstreamClient
 from app.upstream.pool import Pool
-from tests.backends import (
-    Conversation,
-    answer,
-    answering,
-    refusing,
-    scripted,
-    silent,
-    unreachable,
-)
+from tests.backends import Conversation, answer, answering, refusing, scripted, silent, unreachable
 from tests.upstream.asking import asked, opened, read
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
