@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .admin.metering import Metering, Supervision, metering
+from .admin.worker_metrics import Parts, told
 from .balancing import Balancer
 from .checks.fleet import checking
 from .config.file import load
@@ -30,7 +31,6 @@ from .debug_fields import DebugFields
 from .driver import parse_driver
 from .errors import ConfigError
 from .express import Express
-from .figures import Parts, told
 from .garbage import rare_collections
 from .gateway import Gateway
 from .guards.gate import Gate

@@ -11,10 +11,10 @@ import pytest
 
 from app import throughput
 from app.throughput import quantile, rates
+from tests.admin.test_admin import REQUESTS, AdminClient
 from tests.backends import answer, answering, refusing, silent
 from tests.processes import ROOT, Service, command, write_config
 from tests.redis_servers import RedisServer, free_port
-from tests.test_admin import REQUESTS, AdminClient
 
 
 async def hipache(folder: Path, *words: str) -> tuple[str, int]:

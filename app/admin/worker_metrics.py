@@ -9,15 +9,15 @@ from functools import partial
 
 import uvicorn
 
-from .admin.metering import Metering
-from .gateway import Gateway
-from .logs.writer import AccessLog
-from .loop_lag import LoopLag
-from .server.running import edge_of
-from .stores import CachedStore
-from .stores.base import Routes
-from .upstream.client import UpstreamClient
-from .websocket_proxy import WebSocketProxy
+from ..gateway import Gateway
+from ..logs.writer import AccessLog
+from ..loop_lag import LoopLag
+from ..server.running import edge_of
+from ..stores import CachedStore
+from ..stores.base import Routes
+from ..upstream.client import UpstreamClient
+from ..websocket_proxy import WebSocketProxy
+from .metering import Metering
 
 Figures = dict[str, Callable[[], float]]
 
