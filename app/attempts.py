@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .balancing import Balancer
+from .balancing.balancer import Balancer
 from .debug_fields import DebugFields
 from .errors import UpstreamError, UpstreamStale
 from .headers import RawHeaders

@@ -10,7 +10,7 @@ from time import perf_counter, time
 from starlette.types import Scope
 
 from .attempts import Attempts
-from .balancing import Balancer, RequestFacts
+from .balancing.balancer import Balancer, RequestFacts
 from .config.structs import ServerConfig
 from .debug_fields import ASKED, DebugFields
 from .errors import BadHost, PassedOn, ProxyError

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .balancing import Balancer
+from .balancing.balancer import Balancer
 from .config.structs import ServerConfig
 from .headers import RawHeaders
 from .health import (

@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .admin.metering import Metering, Supervision, metering
 from .admin.worker_metrics import Parts, told
-from .balancing import Balancer
+from .balancing.balancer import Balancer
+from .balancing.sticky import secret_of
 from .checks.fleet import checking
 from .config.file import load
 from .config.structs import Config
@@ -48,7 +49,6 @@ from .memory_watch import Counting, Counts, MemoryWatch
 from .metrics.counters import Counters
 from .pages import ErrorPages
 from .policies.options import default_options
-from .policies.sticky import secret_of
 from .routing import Frontend
 from .server.edge import Edge, Limits
 from .server.running import Supervised, configure, listening, way_to_recycle

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.types import Scope
 
-from .balancing import RequestFacts
+from .balancing.balancer import RequestFacts
 from .client_watch import Connection
 from .headers import RawHeaders, field
 from .logs.access_log import AccessRecord

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from app.balancing import Balancer, RequestFacts
+from app.balancing.balancer import Balancer, RequestFacts
 from app.policies.options import Options, Policy
 from app.routing import Mark, Route, parse_frontend
 

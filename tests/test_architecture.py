@@ -23,7 +23,6 @@ CORE = {
     "doctor.findings",
     "driver",
     "errors",
-    "explain",
     "headers",
     "health",
     "hops",

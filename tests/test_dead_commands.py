@@ -7,9 +7,9 @@ import pytest
 import redis as redis_py
 from click.testing import CliRunner
 
+from app.balancing.sticky import secret_of, token_of
 from app.cli import main
 from app.config.structs import parse
-from app.policies.sticky import secret_of, token_of
 from tests.redis_servers import RedisServer, free_port
 
 HOST, A, B = "www.example.com", "http://10.0.0.1:80", "http://10.0.0.2:80"

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from app.balancing import Balancer, RequestFacts
+from app.balancing.balancer import Balancer, RequestFacts
 from app.config.structs import Config, ServerConfig
 from app.errors import (
     NoLiveBackend,

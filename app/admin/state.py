@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ..balancing.explain import explain
 from ..config.structs import Config
 from ..errors import ProxyError
-from ..explain import explain
 from ..metrics.families import (
     BACKEND,
     BAD,

@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 
 import click
 
+from ..balancing.explain import ago
 from ..config.structs import Config
 from ..errors import FrontendNotFound
-from ..explain import ago
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import Found

@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 import click
 
 from ..admin.client import AdminClient, NobodyTells
-from ..balancing import Balancer, RequestFacts
+from ..balancing.balancer import Balancer, RequestFacts
+from ..balancing.explain import Explanation, as_text, decided, not_found, refused
+from ..balancing.explain import explain as explained
+from ..balancing.sticky import secret_of
 from ..config.structs import Config
 from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
-from ..explain import Explanation, as_text, decided, not_found, refused
-from ..explain import explain as explained
 from ..policies.destinations import DenyList, parse_deny_list
 from ..policies.options import default_options
 from ..policies.passwords import credentials
 from ..policies.protection import Protection
-from ..policies.sticky import secret_of
 from ..routing import Route, lookup_keys, normalise_host
 from ..stores import CachedStore
 from .open_store import CommandFailed, config_option, json_option, run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.balancing import RequestFacts
+from app.balancing.balancer import RequestFacts
 from app.logs.access_log import AccessRecord
 from app.metrics import counters as module
 from app.metrics.counters import Counters

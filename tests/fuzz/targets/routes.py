@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from app.balancing import Balancer, RequestFacts
+from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import BadHost, HipacheError
 from app.policies.options import parse_options
 from app.routing import Route, lookup_keys, normalise_host, parse_frontend

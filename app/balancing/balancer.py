@@ -18,12 +18,12 @@ from collections.abc import Callable, Collection, Iterator
 from math import inf
 from weakref import WeakValueDictionary, ref
 
-from .errors import InvalidBackend, NoLiveBackend
-from .policies.choosers import Load, RequestFacts, make_chooser
-from .policies.options import Options, parse_options
-from .policies.plans import Plan, Rotation, Setting
-from .policies.sticky import set_cookie, token_of
-from .routing import Backend, Frontend, Route
+from ..errors import InvalidBackend, NoLiveBackend
+from ..policies.options import Options, parse_options
+from ..routing import Backend, Frontend, Route
+from .choosers import Load, RequestFacts, make_chooser
+from .plans import Plan, Rotation, Setting
+from .sticky import set_cookie, token_of
 
 __all__ = ["Balancer", "RequestFacts"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from ..policies.options import Options
 from ..routing import Backend, Frontend, Mark, Route
 from .choosers import Chooser, Load, Member, make_chooser
-from .options import Options
 from .rendezvous import Rendezvous
 from .sticky import tokens_of
 

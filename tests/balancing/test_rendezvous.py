@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.policies.rendezvous import Rendezvous
+from app.balancing.rendezvous import Rendezvous
 
 KEYS = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}".encode() for i in range(100_000)]
 

@@ -14,8 +14,8 @@ from heapq import heapify, heapreplace
 from itertools import accumulate
 from math import exp
 
+from ..policies.options import HashKey, Options, Policy
 from ..routing import Backend
-from .options import HashKey, Options, Policy
 from .rendezvous import Rendezvous
 
 MEMORY = 10.0

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app import explain as module
+from app.balancing import explain as module
+from app.balancing.explain import Explanation, as_text, explain, not_found
 from app.cli import main
-from app.explain import Explanation, as_text, explain, not_found
 from app.policies.options import Options
 from app.policies.passwords import make_hash
 from app.routing import Mark, lookup_keys, parse_frontend

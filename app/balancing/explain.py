@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from .config.faults import masked_url
-from .errors import AccessUnreadable
-from .policies.options import Options, Policy, parse_options
-from .policies.protection import SHUT, Protection
-from .routing import Backend, Frontend, Mark
+from ..config.faults import masked_url
+from ..errors import AccessUnreadable
+from ..policies.options import Options, Policy, parse_options
+from ..policies.protection import SHUT, Protection
+from ..routing import Backend, Frontend, Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

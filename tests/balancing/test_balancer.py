@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.balancing import Balancer, RequestFacts
+from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import InvalidBackend, NoLiveBackend
 from app.policies.options import Options, Policy
 from app.routing import Backend, Frontend, Mark, Route, parse_frontend

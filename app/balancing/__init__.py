@@ -1,0 +1,1 @@
+"""How a backend is chosen, and what `hipache explain` says of it."""
