@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from . import demo as demonstration
+from .commands import demo as demonstration
 from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor

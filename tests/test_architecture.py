@@ -18,6 +18,7 @@ MODULES = {
 CORE = {
     "balancing",
     "checks.verdicts",
+    "commands.throughput",
     "config",
     "debug_fields",
     "doctor.findings",
@@ -34,7 +35,6 @@ CORE = {
     "networks",
     "policies",
     "routing",
-    "throughput",
     "websocket_frames",
 }
 LATER = {
@@ -55,10 +55,10 @@ LATER = {
     "workers.worker": 6,
     "doctor.machine": 7,
     "workers.serve": 7,
+    "commands.demo": 8,
     "commands.doctor": 8,
     "commands.route": 8,
     "commands.status": 8,
-    "demo": 8,
     "cli": 9,
     "__main__": 10,
 }

@@ -18,8 +18,8 @@ from rich.text import Text
 from ..admin.client import AdminClient
 from ..config.file import load
 from ..errors import ConfigError, HipacheError
-from ..throughput import Rate, latencies, rates
 from .open_store import EX_CONFIG, config_option
+from .throughput import Rate, latencies, rates
 
 MIB = 1 << 20
 

@@ -26,15 +26,15 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from .config.structs import Config
-from .driver import parse_driver
-from .errors import ConfigError
-from .main import EX_CONFIG
-from .pages import templates_directory
-from .stores.embedded import EmbeddedServer
-from .stores.keeper import die_with_parent
-from .workers.listeners import Address
-from .workers.serve import serve
+from ..config.structs import Config
+from ..driver import parse_driver
+from ..errors import ConfigError
+from ..main import EX_CONFIG
+from ..pages import templates_directory
+from ..stores.embedded import EmbeddedServer
+from ..stores.keeper import die_with_parent
+from ..workers.listeners import Address
+from ..workers.serve import serve
 
 HOST = "demo.localhost"
 NAMES = ("A", "B")

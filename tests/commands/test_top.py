@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app import throughput
-from app.throughput import quantile, rates
+from app.commands import throughput
+from app.commands.throughput import quantile, rates
 from tests.admin.test_admin import REQUESTS, AdminClient
 from tests.backends import answer, answering, refusing, silent
 from tests.processes import ROOT, Service, command, write_config

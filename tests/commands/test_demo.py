@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from tests.redis_servers import free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 COMMAND = [sys.executable, "-P", "-m", "app.cli", "demo"]
