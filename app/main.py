@@ -26,10 +26,10 @@ from .admin.worker_metrics import Parts, told
 from .balancing.balancer import Balancer
 from .balancing.sticky import secret_of
 from .checks.fleet import checking
+from .config.driver import parse_driver
 from .config.file import load
 from .config.structs import Config
 from .debug_fields import DebugFields
-from .driver import parse_driver
 from .errors import ConfigError
 from .express import Express
 from .garbage import rare_collections

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from .certificates import CertificateFile, CertificateFolder, certificate_files, end_of, wildcard
-from .config.listeners import HttpsBind, TLSSettings
+from .config.binds import HttpsBind, TLSSettings
 from .errors import ConfigError
 
 logger = logging.getLogger("hipache.tls")

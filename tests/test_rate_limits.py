@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.driver import parse_driver
+from app.config.driver import parse_driver
 from app.policies.rates import Rate
 from app.stores.connections import Connections
 from app.stores.rates import RATE, RedisRates

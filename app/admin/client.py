@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from ..config.admin import admin_address
+from ..config.driver import parse_driver
 from ..config.structs import Config
-from ..driver import parse_driver
 from ..errors import HipacheError
 
 PATIENCE = 5.0

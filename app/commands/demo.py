@@ -26,8 +26,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from ..config.driver import parse_driver
 from ..config.structs import Config
-from ..driver import parse_driver
 from ..errors import ConfigError
 from ..main import EX_CONFIG
 from ..pages import templates_directory

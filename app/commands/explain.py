@@ -16,9 +16,9 @@ from ..balancing.balancer import Balancer, RequestFacts
 from ..balancing.explain import Explanation, as_text, decided, not_found, refused
 from ..balancing.explain import explain as explained
 from ..balancing.sticky import secret_of
+from ..config.deny_list import DenyList, parse_deny_list
 from ..config.structs import Config
 from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
-from ..policies.destinations import DenyList, parse_deny_list
 from ..policies.options import default_options
 from ..policies.passwords import credentials
 from ..policies.protection import Protection

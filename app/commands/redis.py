@@ -14,9 +14,9 @@ from typing import Any
 import click
 from redis.exceptions import RedisError
 
+from ..config.driver import parse_driver
 from ..config.file import load
 from ..config.structs import Config
-from ..driver import parse_driver
 from ..errors import ConfigError, HipacheError
 from ..stores.connections import Connections
 from ..stores.embedded import EmbeddedServer

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from ..driver import parse_driver
 from ..errors import ConfigError
 from ..headers import HOP_BY_HOP
 from ..logs import syslog
 from ..logs.access_log import compile_format
-from ..policies.destinations import parse_deny_list
 from ..policies.options import parse_hash_key, parse_sticky
+from .binds import HttpsBind
+from .deny_list import parse_deny_list
+from .driver import parse_driver
 from .faults import fault, show
-from .listeners import HttpsBind
 
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 

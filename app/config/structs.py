@@ -17,6 +17,7 @@ from msgspec import Meta
 from ..networks import Networks
 from . import faults
 from .admin import AdminConfig, check_admin
+from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import (
     check_address,
     check_balance,
@@ -30,7 +31,6 @@ from .checks import (
 from .faults import Origins
 from .forms import overlay, write_out
 from .legacy import OLD_NAMES, translate
-from .listeners import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .types import Count, Seconds, Section
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.admin import admin_address
-from ..config.listeners import Bind, HttpsBind
+from ..config.binds import Bind, HttpsBind
+from ..config.driver import parse_driver
 from ..config.structs import Config
-from ..driver import parse_driver
 from ..errors import ConfigError
 from ..logs import syslog
 from ..server.open_files import UNLIMITED, highest

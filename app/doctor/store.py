@@ -16,8 +16,8 @@ from redis.exceptions import (
 )
 
 from ..certificates import expiry, load_text
+from ..config.driver import Driver, parse_driver
 from ..config.structs import Config
-from ..driver import Driver, parse_driver
 from ..errors import ConfigError, HipacheError
 from ..routing import Frontend, lookup_keys, parse_frontend
 from ..stores.check_records import PING, PING_BY_US

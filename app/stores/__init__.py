@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from ..config.driver import parse_driver
 from ..config.structs import Config
-from ..driver import parse_driver
 from .base import Store
 from .cached import CachedStore
 from .embedded import EmbeddedServer, EmbeddedStore

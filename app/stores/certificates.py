@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError, ResponseError
 
 from ..certificates import expiry, load_text, wildcard
-from ..driver import Driver, parse_driver
+from ..config.driver import Driver, parse_driver
 from ..errors import ConfigError, StoreUnavailable
 from .connections import Connections
 from .embedded import EmbeddedServer

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ..driver import SENTINEL_SCHEMES, Driver
+from ..config.driver import SENTINEL_SCHEMES, Driver
 from ..errors import ConfigError
 
 MAX_CONNECTIONS = 64

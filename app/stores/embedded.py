@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..driver import Driver
+from ..config.driver import Driver
 from ..errors import ConfigError, StoreUnavailable
 from . import keeper
 from .redis import RedisStore

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from ..driver import Driver
+from ..config.driver import Driver
 from ..errors import StoreUnavailable
 from ..routing import Backend, Frontend, Mark, Marks, lookup_keys
 from . import marks as marks_format

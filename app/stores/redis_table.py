@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError, WatchError
 
-from ..driver import Driver
+from ..config.driver import Driver
 from ..errors import StoreUnavailable
 from .connections import Connections
 from .presence import escape, wait_for_all

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from ..config.driver import parse_driver
 from ..config.structs import Config
-from ..driver import parse_driver
 from .embedded import EmbeddedServer
 from .file_table import FileTable
 from .redis_table import RedisTable

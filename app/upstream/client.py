@@ -9,8 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from .. import errors
+from ..config.deny_list import parse_deny_list
 from ..config.structs import Config, ServerConfig
-from ..policies.destinations import parse_deny_list
 from ..routing import Backend
 from .answer import Answer
 from .backend_tls import context_source

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from ..config.deny_list import DenyList
 from ..errors import BackendForbidden, BackendIsUs
-from ..policies.destinations import DenyList
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ..admin.listener import bind_admin
 from ..admin.metering import Supervision
-from ..config.listeners import Bind, HttpsBind
+from ..config.binds import Bind, HttpsBind
 from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log

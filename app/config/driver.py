@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .config.faults import masked_url, show
-from .errors import ConfigError
+from ..errors import ConfigError
+from .faults import masked_url, show
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
 DEFAULT_DIRECTORY = ".hipache"

@@ -13,7 +13,7 @@ from app.config.legacy import OLD_NAMES
 from app.config.structs import Config, HealthCheck, parse, render
 from app.logs.access_log import FIELDS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/configuration.md").read_text()
 
 

@@ -4,8 +4,8 @@ import doctest
 
 import pytest
 
-from app import driver
-from app.driver import Driver, parse_driver
+from app.config import driver
+from app.config.driver import Driver, parse_driver
 from app.errors import ConfigError
 
 LOCAL = (("127.0.0.1", 6379),)
