@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .frontends.options import Options
 from .headers import RawHeaders, field
-from .policies.options import Options
 from .routing import Route
 
 ACME = b"/.well-known/acme-challenge/"

@@ -32,6 +32,7 @@ from .config.structs import Config
 from .debug_fields import DebugFields
 from .errors import ConfigError
 from .express import Express
+from .frontends.options import default_options
 from .garbage import rare_collections
 from .gateway import Gateway
 from .guards.gate import Gate
@@ -48,7 +49,6 @@ from .loop_lag import LoopLag
 from .memory_watch import Counting, Counts, MemoryWatch
 from .metrics.counters import Counters
 from .pages import ErrorPages
-from .policies.options import default_options
 from .routing import Frontend
 from .server.edge import Edge, Limits
 from .server.running import Supervised, configure, listening, way_to_recycle

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from random import Random
 
 from app.balancing.balancer import Balancer, RequestFacts
-from app.policies.options import Options, Policy
+from app.frontends.options import Options, Policy
 from app.routing import Mark, Route, parse_frontend
 
 ROUNDS, PICKS = 7, 20_000

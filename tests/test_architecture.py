@@ -33,6 +33,7 @@ CORE = {
     "logs.syslog",
     "media_types",
     "networks",
+    "frontends",
     "policies",
     "routing",
     "websocket_frames",

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.errors import AccessUnknown
+from app.frontends.passwords import make_hash, parse_hash
+from app.frontends.rates import Rate
 from app.guards.basic_auth import MAX_REMEMBERED, MAX_WAITING, BasicAuth
 from app.guards.rate_limits import MAX_CLIENTS, RateLimits
-from app.policies.passwords import make_hash, parse_hash
-from app.policies.rates import Rate
 from tests.backends import Conversation, ScriptedBackend, answer, answering, scripted
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying

@@ -19,9 +19,9 @@ from app.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from app.frontends.options import Options
 from app.health import STRIKES
 from app.health_reports import Checkers, HealthReports
-from app.policies.options import Options
 from app.routing import Backend, Route
 from app.stores import CachedStore, open_store
 from tests.redis_servers import RedisServer, until

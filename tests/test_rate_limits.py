@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.config.driver import parse_driver
-from app.policies.rates import Rate
+from app.frontends.rates import Rate
 from app.stores.connections import Connections
 from app.stores.rates import RATE, RedisRates
 from tests.backends import answer, answering

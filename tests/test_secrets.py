@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from app.cli import main
-from app.policies.passwords import make_hash
+from app.frontends.passwords import make_hash
 from tests.admin_client import AdminClient
 from tests.backends import answer, answering
 from tests.processes import ROOT, command
@@ -200,7 +200,7 @@ async def test_a_passphrase_that_is_wrong_is_not_repeated(tmp_path: Path) -> Non
 
 
 def test_the_password_command_prints_what_the_option_takes() -> None:
-    from app.policies.protection import parse_protection
+    from app.frontends.protection import parse_protection
 
     done = CliRunner().invoke(main, ["password", "alice"], input="open sesame\n")
     assert done.exit_code == 0

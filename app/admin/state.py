@@ -14,6 +14,7 @@ from typing import Any
 from ..balancing.explain import explain
 from ..config.structs import Config
 from ..errors import ProxyError
+from ..frontends.options import default_options
 from ..metrics.families import (
     BACKEND,
     BAD,
@@ -31,7 +32,6 @@ from ..metrics.families import (
 from ..metrics.folder import Folder, Sum, Turns
 from ..metrics.pages import Page
 from ..metrics.shown import requests as requests_of
-from ..policies.options import default_options
 from ..routing import Route
 from ..stores.base import Routes
 

@@ -19,7 +19,7 @@ from math import inf
 from weakref import WeakValueDictionary, ref
 
 from ..errors import InvalidBackend, NoLiveBackend
-from ..policies.options import Options, parse_options
+from ..frontends.options import Options, parse_options
 from ..routing import Backend, Frontend, Route
 from .choosers import Load, RequestFacts, make_chooser
 from .plans import Plan, Rotation, Setting

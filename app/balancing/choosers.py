@@ -14,7 +14,7 @@ from heapq import heapify, heapreplace
 from itertools import accumulate
 from math import exp
 
-from ..policies.options import HashKey, Options, Policy
+from ..frontends.options import HashKey, Options, Policy
 from ..routing import Backend
 from .rendezvous import Rendezvous
 

@@ -8,8 +8,8 @@ from math import inf
 
 from ..config.faults import masked_url
 from ..errors import AccessUnreadable
-from ..policies.options import Options, Policy, parse_options
-from ..policies.protection import SHUT, Protection
+from ..frontends.options import Options, Policy, parse_options
+from ..frontends.protection import SHUT, Protection
 from ..routing import Backend, Frontend, Mark
 
 

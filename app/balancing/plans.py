@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from ..policies.options import Options
+from ..frontends.options import Options
 from ..routing import Backend, Frontend, Mark, Route
 from .choosers import Chooser, Load, Member, make_chooser
 from .rendezvous import Rendezvous

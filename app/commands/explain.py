@@ -19,9 +19,9 @@ from ..balancing.sticky import secret_of
 from ..config.deny_list import DenyList, parse_deny_list
 from ..config.structs import Config
 from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
-from ..policies.options import default_options
-from ..policies.passwords import credentials
-from ..policies.protection import Protection
+from ..frontends.options import default_options
+from ..frontends.passwords import credentials
+from ..frontends.protection import Protection
 from ..routing import Route, lookup_keys, normalise_host
 from ..stores import CachedStore
 from .open_store import CommandFailed, config_option, json_option, run

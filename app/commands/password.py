@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ..policies.passwords import make_hash
+from ..frontends.passwords import make_hash
 
 
 @click.command()

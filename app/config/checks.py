@@ -6,10 +6,10 @@ import re
 from ipaddress import ip_address
 
 from ..errors import ConfigError
+from ..frontends.options import parse_hash_key, parse_sticky
 from ..headers import HOP_BY_HOP
 from ..logs import syslog
 from ..logs.access_log import compile_format
-from ..policies.options import parse_hash_key, parse_sticky
 from .binds import HttpsBind
 from .deny_list import parse_deny_list
 from .driver import parse_driver

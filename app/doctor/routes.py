@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ..errors import BadHost
-from ..policies.options import parse_options
-from ..policies.protection import SHUT, decides_who_enters, parse_protection
+from ..frontends.options import parse_options
+from ..frontends.protection import SHUT, decides_who_enters, parse_protection
 from ..routing import Frontend, Mark, normalise_host, parse_frontend
 from ..stores.table import TableError, check_key
 from .findings import Commands, Finding, Severity

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
 from ..errors import AccessUnknown
-from ..policies.passwords import PasswordHash, credentials
+from ..frontends.passwords import PasswordHash, credentials
 
 MAX_REMEMBERED = 4096
 """Verdicts, right and wrong ones, that a worker remembers."""

@@ -6,8 +6,8 @@ import asyncio
 
 from ..attempts import REPLACEMENTS
 from ..errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
+from ..frontends.protection import ForwardAuth, Protection
 from ..headers import RawHeaders, request_headers, response_headers
-from ..policies.protection import ForwardAuth, Protection
 from ..request import Request
 from ..upstream.client import AnyAnswer, UpstreamClient
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..policies.rates import Rate, one_client, take
+from ..frontends.rates import Rate, one_client, take
 from ..stores.base import SharedRates
 
 MAX_CLIENTS = 20_000

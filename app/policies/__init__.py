@@ -1,1 +1,1 @@
-"""How one of several backends is chosen."""
+"""When a worker turns requests away."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..frontends.rates import one_client
 from ..networks import Networks
-from ..policies.rates import one_client
 from . import open_files
 
 if TYPE_CHECKING:

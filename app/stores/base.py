@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from ..policies.rates import Rate
+from ..frontends.rates import Rate
 from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks, Route
 
 

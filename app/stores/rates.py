@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from ..policies.rates import Rate
+from ..frontends.rates import Rate
 from .connections import Connections
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ PAUSE = 1.0
 """Seconds in which nobody asks a store that gave no answer in time."""
 SAY_EVERY = 60.0
 
-# app.policies.rates.take once more, in a place where it happens at once.
+# app.frontends.rates.take once more, in a place where it happens at once.
 _TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import NoPermissionError, ResponseError
 
 from ..errors import StoreUnavailable
-from ..policies.protection import UNREADABLE
+from ..frontends.protection import UNREADABLE
 from ..routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from . import marks as marks_format
 

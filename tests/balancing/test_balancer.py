@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import InvalidBackend, NoLiveBackend
-from app.policies.options import Options, Policy
+from app.frontends.options import Options, Policy
 from app.routing import Backend, Frontend, Mark, Route, parse_frontend
 
 A, B, C = "http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"

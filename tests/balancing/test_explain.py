@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from app.balancing import explain as module
 from app.balancing.explain import Explanation, as_text, explain, not_found
 from app.cli import main
-from app.policies.options import Options
-from app.policies.passwords import make_hash
+from app.frontends.options import Options
+from app.frontends.passwords import make_hash
 from app.routing import Mark, lookup_keys, parse_frontend
 
 A, B, C = "http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"

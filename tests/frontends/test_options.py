@@ -6,8 +6,8 @@ import pytest
 
 from app.config.structs import Balance, parse
 from app.errors import ConfigError
-from app.policies import options
-from app.policies.options import HashKey, Options, Policy, default_options, parse_options
+from app.frontends import options
+from app.frontends.options import HashKey, Options, Policy, default_options, parse_options
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

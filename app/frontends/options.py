@@ -10,7 +10,7 @@ Every field of the hash is a string. Fields for all backends:
     redirect     on | off, from http to https
     hsts         seconds
 
-those of app.policies.protection, and fields for one backend, named by its URL
+those of app.frontends.protection, and fields for one backend, named by its URL
 exactly as it stands in the list, so that they survive an edit of the list:
 
     weight:URL   a number from 0 to 1000000; 0 is drained
