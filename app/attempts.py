@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .balancing.balancer import Balancer
 from .debug_fields import DebugFields
 from .errors import UpstreamError, UpstreamStale
-from .headers import RawHeaders
+from .fields.headers import RawHeaders
 from .health import RetryBudget, may_retry, outcome_of
 from .health_reports import HealthReports
 from .metrics.counters import Counters

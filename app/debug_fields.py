@@ -12,8 +12,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
 
-from .headers import ForwardedFields, RawHeaders, field
-from .networks import Networks
+from .fields.headers import ForwardedFields, RawHeaders, field
+from .fields.networks import Networks
 from .routing import Backend, Route, normalise_host
 
 ASKED = b"x-debug"

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from .attempts import Attempt
+from .fields.headers import RawHeaders, request_headers
 from .gateway import Gateway
-from .headers import RawHeaders, request_headers
 from .http_proxy import STATES, HttpProxy, SoFar
 from .request import Request
 from .server.exchange import Exchange

@@ -14,10 +14,10 @@ from .balancing.balancer import Balancer, RequestFacts
 from .config.structs import ServerConfig
 from .debug_fields import ASKED, DebugFields
 from .errors import BadHost, PassedOn, ProxyError
+from .fields.headers import ForwardedFields, RawHeaders, field
+from .fields.via import VIA
 from .guards.gate import Gate
-from .headers import ForwardedFields, RawHeaders, field
 from .health_reports import HealthReports
-from .hops import VIA
 from .https_policy import HttpsPolicy
 from .logs.access_log import AccessRecord
 from .metrics.counters import Counters

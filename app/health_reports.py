@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .balancing.balancer import Balancer
 from .config.structs import ServerConfig
-from .headers import RawHeaders
+from .fields.headers import RawHeaders
 from .health import (
     STRIKES,
     Outcome,

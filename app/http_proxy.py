@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 from .attempts import Attempt
 from .client_watch import ClientWatch
 from .errors import ProxyError, UpstreamError
+from .fields.headers import RawHeaders, field, has_body, request_headers, response_headers
 from .gateway import Gateway
-from .headers import RawHeaders, field, has_body, request_headers, response_headers
 from .https_policy import REDIRECT
 from .request import Request
 from .request_body import ClientLeft, RequestBody

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .fields.headers import RawHeaders, field
 from .frontends.options import Options
-from .headers import RawHeaders, field
 from .routing import Route
 
 ACME = b"/.well-known/acme-challenge/"

@@ -32,15 +32,15 @@ from .config.structs import Config
 from .debug_fields import DebugFields
 from .errors import ConfigError
 from .express import Express
+from .fields.headers import ForwardedFields
+from .fields.via import hop_name
 from .frontends.options import default_options
 from .garbage import rare_collections
 from .gateway import Gateway
 from .guards.gate import Gate
 from .guards.overload import Overload
 from .guards.rate_limits import RateLimits
-from .headers import ForwardedFields
 from .health_reports import Checkers, HealthReports
-from .hops import hop_name
 from .http_proxy import HttpProxy
 from .https_policy import HttpsPolicy
 from .logs.proxy_log import OURS, set_up

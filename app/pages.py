@@ -27,7 +27,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSynta
 from markupsafe import escape
 
 from .errors import ProxyError
-from .headers import RawHeaders
+from .fields.headers import RawHeaders
 from .media_types import HTML, PLAIN, preferred_type
 
 MAX_SHOWN = 200

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from .balancing.balancer import RequestFacts
 from .client_watch import Connection
-from .headers import RawHeaders, field
+from .fields.headers import RawHeaders, field
 from .logs.access_log import AccessRecord
 from .routing import Backend, Route
 

@@ -28,8 +28,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from .attempts import Attempt, Attempts
 from .errors import UpstreamError
+from .fields.headers import RawHeaders, field
 from .gateway import CLIENT_LEFT, Gateway
-from .headers import RawHeaders, field
 from .health import Outcome, outcome_of
 from .request import Request
 from .routing import Backend, Route

@@ -23,8 +23,8 @@ from .attempts import Attempt
 from .config.structs import ServerConfig
 from .errors import ProxyError, UpstreamError
 from .fair_turns import Turns
+from .fields.headers import RawHeaders, request_headers, response_headers
 from .gateway import Gateway
-from .headers import RawHeaders, request_headers, response_headers
 from .request import Request
 from .server.tunnel import Tunnel
 from .server.websocket_protocol import TUNNEL

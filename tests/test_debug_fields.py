@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from app.cli import main
 from app.config.structs import parse, render
 from app.debug_fields import DebugFields, DebugTickets
-from app.headers import ForwardedFields
+from app.fields.headers import ForwardedFields
+from app.fields.networks import Networks
 from app.main import create_app
-from app.networks import Networks
 from tests.backends import ScriptedBackend, answer, answering
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app import hops
 from app.config import deny_list as destinations
 from app.config.deny_list import DenyList, parse_deny_list
 from app.config.structs import parse
 from app.errors import BackendForbidden, BackendIsUs, ConfigError, LoopDetected
-from app.headers import request_headers
-from app.hops import MAX_PASSES, hop_name
+from app.fields import via as hops
+from app.fields.headers import request_headers
+from app.fields.via import MAX_PASSES, hop_name
 from app.main import create_app
 from app.upstream.destinations import Bound, Destinations
 from tests.backends import Conversation, answer, answering, scripted

@@ -11,7 +11,7 @@ from itertools import count
 
 from ..config.structs import HealthCheck
 from ..errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
-from ..headers import RawHeaders
+from ..fields.headers import RawHeaders
 from ..health import can_lose_one
 from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords

@@ -6,8 +6,8 @@ import re
 from ipaddress import ip_address
 
 from ..errors import ConfigError
+from ..fields.headers import HOP_BY_HOP
 from ..frontends.options import parse_hash_key, parse_sticky
-from ..headers import HOP_BY_HOP
 from ..logs import syslog
 from ..logs.access_log import compile_format
 from .binds import HttpsBind

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from ..networks import Networks
+from ..fields.networks import Networks
 
 METADATA = Networks.parse([
     "169.254.169.254", "fd00:ec2::254",  # Amazon, Google, Azure, Oracle and most others

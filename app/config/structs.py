@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ..networks import Networks
+from ..fields.networks import Networks
 from . import faults
 from .admin import AdminConfig, check_admin
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig

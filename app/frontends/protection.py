@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from ..networks import Networks
+from ..fields.networks import Networks
 from ..routing import Backend, InvalidBackendURL, parse_backend
 from .passwords import PasswordHash, parse_hash
 from .rates import Rate, parse_rate

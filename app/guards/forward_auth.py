@@ -6,8 +6,8 @@ import asyncio
 
 from ..attempts import REPLACEMENTS
 from ..errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
+from ..fields.headers import RawHeaders, request_headers, response_headers
 from ..frontends.protection import ForwardAuth, Protection
-from ..headers import RawHeaders, request_headers, response_headers
 from ..request import Request
 from ..upstream.client import AnyAnswer, UpstreamClient
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ..errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
+from ..fields.headers import RawHeaders, field
 from ..frontends.protection import Protection
-from ..headers import RawHeaders, field
 from ..request import Request
 from ..routing import Route
 from ..upstream.client import UpstreamClient

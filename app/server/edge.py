@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..fields.networks import Networks
 from ..frontends.rates import one_client
-from ..networks import Networks
 from . import open_files
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from ..networks import Networks
+from ..fields.networks import Networks
 from .connection import Connection
 
 logger = logging.getLogger("hipache.server")

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..headers import plain_length
+from ..fields.headers import plain_length
 from .refusal import Refusal
 from .request_fields import REMEMBERED, TOKEN, RawHeaders, parse_fields
 from .request_target import HOST, TARGET, reduce_target

@@ -19,7 +19,7 @@ from websockets.http11 import Request
 
 from ..config.structs import ServerConfig
 from ..fair_turns import Turns
-from ..headers import RawHeaders, field
+from ..fields.headers import RawHeaders, field
 from ..tcp_keep_alive import keep_alive
 from ..tls import subject
 from ..websocket_frames import ABNORMAL

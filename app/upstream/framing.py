@@ -30,7 +30,7 @@ import re
 from http import HTTPStatus
 
 from ..errors import UpstreamBadAnswer
-from ..headers import plain_length
+from ..fields.headers import plain_length
 
 RawHeaders = list[tuple[bytes, bytes]]
 

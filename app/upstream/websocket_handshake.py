@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Response
 
 from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamReset, UpstreamTimeout
-from ..headers import RawHeaders, field
+from ..fields.headers import RawHeaders, field
 from ..routing import Backend
 from .framing import MAX_HEAD, check_start, check_status, checked_length
 

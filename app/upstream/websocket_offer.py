@@ -15,7 +15,7 @@ from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from ..headers import RawHeaders
+from ..fields.headers import RawHeaders
 from ..websocket_frames import SMALL, small_frame
 
 _NOWHERE = WebSocketURI(secure=False, host="", port=80, path="", query="")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from ..networks import Networks
+from ..fields.networks import Networks
 from ..tls import TLSListener
 
 BACKLOG = 2048

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.config.structs import ServerConfig
-from app.networks import Networks
+from app.fields.networks import Networks
 from app.server.edge import Edge, Limits, connections_from_files
 from tests.edge.serving import Recorder, answer, read_body, serving
 

@@ -6,12 +6,12 @@ import doctest
 
 import pytest
 
+from app.fields.networks import Networks
 from app.frontends import passwords, protection, rates
 from app.frontends.options import parse_options
 from app.frontends.passwords import credentials, make_hash, parse_hash
 from app.frontends.protection import ACCESS, ForwardAuth, Protection, parse_protection
 from app.frontends.rates import Rate, one_client, parse_rate, take
-from app.networks import Networks
 from app.routing import Backend
 
 HASH = make_hash(b"open sesame", b"0123456789abcdef", ln=1)

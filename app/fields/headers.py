@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
-from .hops import VIA, refuse_loop
 from .networks import Networks
+from .via import VIA, refuse_loop
 
 RawHeaders = list[tuple[bytes, bytes]]
 

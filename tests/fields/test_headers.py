@@ -4,9 +4,15 @@ import doctest
 
 import pytest
 
-from app import headers
-from app.headers import ForwardedFields, RawHeaders, has_body, request_headers, response_headers
-from app.networks import Networks
+from app.fields import headers
+from app.fields.headers import (
+    ForwardedFields,
+    RawHeaders,
+    has_body,
+    request_headers,
+    response_headers,
+)
+from app.fields.networks import Networks
 
 LOOPBACK = Networks.parse(["127.0.0.0/8", "10.0.0.0/8", "::1/128"])
 

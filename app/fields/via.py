@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from .errors import LoopDetected
+from ..errors import LoopDetected
 
 VIA = b"via"
 MAX_PASSES = 2

@@ -1,0 +1,1 @@
+"""Header fields: which pass, which end here, and what we add."""
