@@ -16,7 +16,7 @@ import pytest
 from app.logs import syslog
 from app.logs.sinks import DescriptorSink, FileSink, SyslogSink, hand_over, open_sink
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

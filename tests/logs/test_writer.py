@@ -19,7 +19,7 @@ from app.logs.access_log import AccessRecord
 from app.logs.sinks import DescriptorSink, FileSink
 from app.logs.writer import AccessLog, LineWriter, access_log
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 WRITER = """
 import sys
