@@ -23,7 +23,7 @@ from .config.file import load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
 from .errors import ConfigError
-from .tracing import check_tracing
+from .proxy.tracing import check_tracing
 from .workers.serve import serve as serve_forever
 
 EX_CONFIG = 78

@@ -29,33 +29,33 @@ from .checks.fleet import checking
 from .config.driver import parse_driver
 from .config.file import load
 from .config.structs import Config
-from .debug_fields import DebugFields
 from .errors import ConfigError
-from .express import Express
 from .fields.headers import ForwardedFields
 from .fields.via import hop_name
 from .frontends.options import default_options
 from .garbage import rare_collections
-from .gateway import Gateway
 from .guards.gate import Gate
 from .guards.overload import Overload
 from .guards.rate_limits import RateLimits
-from .health_reports import Checkers, HealthReports
-from .http_proxy import HttpProxy
-from .https_policy import HttpsPolicy
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .loop_lag import LoopLag
 from .memory_watch import Counting, Counts, MemoryWatch
 from .metrics.counters import Counters
-from .pages import ErrorPages
+from .proxy.debug_fields import DebugFields
+from .proxy.fast_path import Express
+from .proxy.gateway import Gateway
+from .proxy.health_reports import Checkers, HealthReports
+from .proxy.http_proxy import HttpProxy
+from .proxy.https_policy import HttpsPolicy
+from .proxy.pages import ErrorPages
+from .proxy.tracing import check_tracing, tracing
 from .routing import Frontend
 from .server.edge import Edge, Limits
 from .server.running import Supervised, configure, listening, way_to_recycle
 from .server.websocket_protocol import install
 from .stores import CachedStore, open_store
 from .stores.base import Routes
-from .tracing import check_tracing, tracing
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
 from .websocket_proxy import WebSocketProxy

@@ -19,13 +19,13 @@ from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
-from .attempts import Attempt
 from .config.structs import ServerConfig
 from .errors import ProxyError, UpstreamError
 from .fair_turns import Turns
 from .fields.headers import RawHeaders, request_headers, response_headers
-from .gateway import Gateway
-from .request import Request
+from .proxy.attempts import Attempt
+from .proxy.gateway import Gateway
+from .proxy.request import Request
 from .server.tunnel import Tunnel
 from .server.websocket_protocol import TUNNEL
 from .upstream.relay_leg import RelayLeg

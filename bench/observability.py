@@ -25,11 +25,11 @@ from app.admin.application import admin_application
 from app.admin.state import Sources
 from app.config.structs import Config, parse
 from app.garbage import rare_collections
-from app.gateway import Gateway
 from app.main import create_app
 from app.metrics.counters import Counters
 from app.metrics.folder import Folder
-from app.request import Request
+from app.proxy.gateway import Gateway
+from app.proxy.request import Request
 from app.routing import Backend, Frontend, Route
 from app.stores import open_store
 

@@ -14,7 +14,7 @@ from app.checks import fleet as checks
 from app.checks.fleet import checking
 from app.checks.rounds import Rounds
 from app.config.structs import Config, HealthCheck, ServerConfig
-from app.health_reports import Checkers
+from app.proxy.health_reports import Checkers
 from app.routing import parse_frontend
 from app.stores import CachedStore, open_store
 from app.stores.base import Checked

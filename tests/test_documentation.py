@@ -8,7 +8,7 @@ import pytest
 
 from app import errors
 from app.errors import NoLiveBackend, ProxyError
-from app.pages import ErrorPages
+from app.proxy.pages import ErrorPages
 
 ROOT = Path(__file__).parent.parent
 

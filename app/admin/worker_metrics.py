@@ -9,9 +9,9 @@ from functools import partial
 
 import uvicorn
 
-from ..gateway import Gateway
 from ..logs.writer import AccessLog
 from ..loop_lag import LoopLag
+from ..proxy.gateway import Gateway
 from ..server.running import edge_of
 from ..stores import CachedStore
 from ..stores.base import Routes

@@ -19,8 +19,8 @@ from redis.exceptions import NoPermissionError
 
 from ..config.structs import Config, HealthCheck
 from ..errors import StoreUnavailable
-from ..health_reports import Checkers
 from ..metrics.counters import Counters
+from ..proxy.health_reports import Checkers
 from ..stores import CachedStore
 from ..stores.base import CheckRecords, Routes
 from ..upstream.client import UpstreamClient

@@ -6,8 +6,8 @@ import logging
 import time
 
 from ..health import can_lose_one
-from ..health_reports import Checkers
 from ..metrics.counters import Counters
+from ..proxy.health_reports import Checkers
 from ..routing import Backend, Frontend, Mark
 from ..stores import CachedStore
 from ..stores.marks import FOREIGN

@@ -12,8 +12,8 @@ from secrets import token_urlsafe
 import click
 
 from ..config.file import load
-from ..debug_fields import DebugTickets
 from ..errors import ConfigError
+from ..proxy.debug_fields import DebugTickets
 from .open_store import EX_CONFIG, config_option
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

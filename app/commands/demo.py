@@ -30,7 +30,7 @@ from ..config.driver import parse_driver
 from ..config.structs import Config
 from ..errors import ConfigError
 from ..main import EX_CONFIG
-from ..pages import templates_directory
+from ..proxy.pages import templates_directory
 from ..stores.embedded import EmbeddedServer
 from ..stores.keeper import die_with_parent
 from ..workers.listeners import Address

@@ -14,7 +14,7 @@ from ..config.structs import Config
 from ..doctor import certificates, findings, machine, settings, store
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
-from ..tracing import check_tracing
+from ..proxy.tracing import check_tracing
 from .open_store import config_option
 
 PATIENCE = 5.0

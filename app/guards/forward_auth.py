@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from ..attempts import REPLACEMENTS
 from ..errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
 from ..fields.headers import RawHeaders, request_headers, response_headers
 from ..frontends.protection import ForwardAuth, Protection
-from ..request import Request
+from ..proxy.attempts import REPLACEMENTS
+from ..proxy.request import Request
 from ..upstream.client import AnyAnswer, UpstreamClient
 
 MAX_BODY = 65536

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from ..errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
 from ..fields.headers import RawHeaders, field
 from ..frontends.protection import Protection
-from ..request import Request
+from ..proxy.request import Request
 from ..routing import Route
 from ..upstream.client import UpstreamClient
 from .basic_auth import BasicAuth

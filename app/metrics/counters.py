@@ -35,7 +35,7 @@ from .families import (
 from .pages import Cells, Page
 
 if TYPE_CHECKING:
-    from ..request import Request
+    from ..proxy.request import Request
 
 MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
 """That a worker counts by name; a page has room for so many."""

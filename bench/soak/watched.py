@@ -17,8 +17,8 @@ from typing import Any
 from starlette.applications import Starlette
 
 from app import cli
-from app.gateway import Gateway
 from app.main import create_app
+from app.proxy.gateway import Gateway
 from app.server.running import edge_of, running_server
 from app.workers import serve
 

@@ -13,7 +13,7 @@ from app.metrics import counters as module
 from app.metrics.counters import Counters
 from app.metrics.families import BYTES_OUT, DURATION, HEAD, OTHER
 from app.metrics.pages import ENTRY, RING, Page, read_file
-from app.request import Request
+from app.proxy.request import Request
 from app.routing import Backend, Frontend, Route
 
 BOUNDS = (0.1, 1.0)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app import errors, pages
+from app import errors
 from app.errors import BadHost, FrontendNotFound, NoLiveBackend, ProxyError, UpstreamError
-from app.pages import ErrorPages, templates_directory
+from app.proxy import pages
+from app.proxy.pages import ErrorPages, templates_directory
 
 ID = "01JD7Z3W5QK8M4N6P9R2T0V1XY"
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError
 from markupsafe import escape
 
-from .errors import ProxyError
-from .fields.headers import RawHeaders
+from ..errors import ProxyError
+from ..fields.headers import RawHeaders
 from .media_types import HTML, PLAIN, preferred_type
 
 MAX_SHOWN = 200
@@ -151,7 +151,7 @@ class ErrorPages:
 
 def templates_directory() -> Path:
     """`templates`: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "templates"
     return installed if installed.is_dir() else package.parent / "templates"
 

@@ -4,8 +4,8 @@ import doctest
 
 import pytest
 
-from app import media_types
-from app.media_types import MAX_ACCEPT, preferred_type
+from app.proxy import media_types
+from app.proxy.media_types import MAX_ACCEPT, preferred_type
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.gateway import Gateway
 from app.main import create_app
+from app.proxy.gateway import Gateway
 from app.routing import Frontend, Route
 from app.stores.base import Marks
 from tests.backends import Conversation, ScriptedBackend, answer, scripted

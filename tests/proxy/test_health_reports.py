@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.frontends.options import Options
 from app.health import STRIKES
-from app.health_reports import Checkers, HealthReports
+from app.proxy.health_reports import Checkers, HealthReports
 from app.routing import Backend, Route
 from app.stores import CachedStore, open_store
 from tests.redis_servers import RedisServer, until

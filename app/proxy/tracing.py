@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from .config.structs import Config
-from .errors import ConfigError
+from ..config.structs import Config
+from ..errors import ConfigError
 from .gateway import Gateway
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def tracing(config: Config, name: str, version: str) -> AsyncIterator[Call
         return
     provider = _provider(config, name, version)
     try:
-        from .traced import TracedGateway
+        from .tracing_spans import TracedGateway
 
         yield partial(TracedGateway, provider.get_tracer("hipache", version))
     finally:

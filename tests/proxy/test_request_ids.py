@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from time import time
 
-from app.request_ids import RequestIds
+from app.proxy.request_ids import RequestIds
 
 MANY = 20_000
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.types import Scope
 
-from .balancing.balancer import RequestFacts
+from ..balancing.balancer import RequestFacts
+from ..fields.headers import RawHeaders, field
+from ..logs.access_log import AccessRecord
+from ..routing import Backend, Route
 from .client_watch import Connection
-from .fields.headers import RawHeaders, field
-from .logs.access_log import AccessRecord
-from .routing import Backend, Route
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -72,7 +72,7 @@ class Request:
     extensions: Mapping[str, Any]
     """What the server offers, as ASGI has it."""
     span: Span
-    """With `server.tracing` only (app.traced)."""
+    """With `server.tracing` only (app.proxy.tracing_spans)."""
 
     def __init__(  # noqa: PLR0917 - keywords cost time on this path
         self,

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.attempts import RetryPlaces
+from app.proxy.attempts import RetryPlaces
 from tests.backends import Conversation, answer, answering, resetting, scripted
+from tests.proxy.test_http_failures import closed_port
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
-from tests.test_http_failures import closed_port
 
 pytestmark = pytest.mark.usefixtures("either_way")
 

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.config.structs import parse, render
-from app.debug_fields import DebugFields, DebugTickets
 from app.fields.headers import ForwardedFields
 from app.fields.networks import Networks
 from app.main import create_app
+from app.proxy.debug_fields import DebugFields, DebugTickets
 from tests.backends import ScriptedBackend, answer, answering
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying

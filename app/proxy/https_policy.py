@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .fields.headers import RawHeaders, field
-from .frontends.options import Options
-from .routing import Route
+from ..fields.headers import RawHeaders, field
+from ..frontends.options import Options
+from ..routing import Route
 
 ACME = b"/.well-known/acme-challenge/"
 """Certificate authorities ask there without TLS (RFC 8555 §8.3)."""

@@ -13,18 +13,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..fields.headers import RawHeaders, request_headers
+from ..server.exchange import Exchange
+from ..server.request_head import RequestHead
+from ..upstream.answer import Answer
+from ..upstream.client import UpstreamClient
+from ..upstream.connection import Connection
+from ..upstream.pool import Place
+from ..upstream.transport import request_head
 from .attempts import Attempt
-from .fields.headers import RawHeaders, request_headers
 from .gateway import Gateway
 from .http_proxy import STATES, HttpProxy, SoFar
 from .request import Request
-from .server.exchange import Exchange
-from .server.request_head import RequestHead
-from .upstream.answer import Answer
-from .upstream.client import UpstreamClient
-from .upstream.connection import Connection
-from .upstream.pool import Place
-from .upstream.transport import request_head
 
 
 class Express:

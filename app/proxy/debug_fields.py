@@ -12,9 +12,9 @@ from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
 
-from .fields.headers import ForwardedFields, RawHeaders, field
-from .fields.networks import Networks
-from .routing import Backend, Route, normalise_host
+from ..fields.headers import ForwardedFields, RawHeaders, field
+from ..fields.networks import Networks
+from ..routing import Backend, Route, normalise_host
 
 ASKED = b"x-debug"
 CLAIMS = (b"x-forwarded-for", b"forwarded", b"x-real-ip")

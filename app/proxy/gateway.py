@@ -9,25 +9,25 @@ from time import perf_counter, time
 
 from starlette.types import Scope
 
+from ..balancing.balancer import Balancer, RequestFacts
+from ..config.structs import ServerConfig
+from ..errors import BadHost, PassedOn, ProxyError
+from ..fields.headers import ForwardedFields, RawHeaders, field
+from ..fields.via import VIA
+from ..guards.gate import Gate
+from ..logs.access_log import AccessRecord
+from ..metrics.counters import Counters
+from ..routing import Route, normalise_host
+from ..server.refusal import Refusal
+from ..server.request_head import parse_request_line
+from ..stores.base import Routes
 from .attempts import Attempts
-from .balancing.balancer import Balancer, RequestFacts
-from .config.structs import ServerConfig
 from .debug_fields import ASKED, DebugFields
-from .errors import BadHost, PassedOn, ProxyError
-from .fields.headers import ForwardedFields, RawHeaders, field
-from .fields.via import VIA
-from .guards.gate import Gate
 from .health_reports import HealthReports
 from .https_policy import HttpsPolicy
-from .logs.access_log import AccessRecord
-from .metrics.counters import Counters
 from .pages import ErrorPages
 from .request import Request
 from .request_ids import RequestIds
-from .routing import Route, normalise_host
-from .server.refusal import Refusal
-from .server.request_head import parse_request_line
-from .stores.base import Routes
 
 CLIENT_LEFT = 499
 """What the log says of a request whose client did not wait for an answer (nginx's word for it)."""

@@ -14,18 +14,18 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from ..errors import ProxyError, UpstreamError
+from ..fields.headers import RawHeaders, field, has_body, request_headers, response_headers
+from ..routing import Backend, Route
+from ..upstream.answer import Answer
+from ..upstream.client import AnyAnswer, UpstreamClient
+from ..upstream.pool import Place
 from .attempts import Attempt
 from .client_watch import ClientWatch
-from .errors import ProxyError, UpstreamError
-from .fields.headers import RawHeaders, field, has_body, request_headers, response_headers
 from .gateway import Gateway
 from .https_policy import REDIRECT
 from .request import Request
 from .request_body import ClientLeft, RequestBody
-from .routing import Backend, Route
-from .upstream.answer import Answer
-from .upstream.client import AnyAnswer, UpstreamClient
-from .upstream.pool import Place
 
 PING, READY = b"__ping__", b"__ready__"
 """`Host` fields that ask about the proxy itself; `__ping__` is Hipache's."""
@@ -34,7 +34,7 @@ STATES = frozenset({PING, READY})
 
 @dataclass(slots=True)
 class SoFar:
-    """What was done for a request before it got a task (app.express)."""
+    """What was done for a request before it got a task (app.proxy.fast_path)."""
 
     waiting: Awaitable[None] | None = None
     """A guard's answer, still to come; then the route is found."""

@@ -18,10 +18,11 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 
-from app import traced, tracing
 from app.config.structs import parse
 from app.errors import ConfigError
-from app.tracing import check_tracing
+from app.proxy import tracing
+from app.proxy import tracing_spans as traced
+from app.proxy.tracing import check_tracing
 from tests import processes
 from tests.backends import (
     Conversation,
@@ -34,9 +35,9 @@ from tests.backends import (
     truncating,
 )
 from tests.collector import Collector, Told, collecting
+from tests.proxy.test_fast_path import ANSWERS, seen, two_ways
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
-from tests.test_express import ANSWERS, seen, two_ways
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 THEIRS = f"00-{TRACE}-{SPAN}-01".encode()
@@ -451,8 +452,12 @@ def test_without_tracing_nothing_of_it_is_imported(tmp_path: Path) -> None:
     """Other parts of OpenTelemetry may be: redis-py takes what it finds."""
     code = "import app.cli, sys; print(*sys.modules)"
     loaded = set(run(tmp_path, "-c", code).stdout.split())
-    assert "app.tracing" in loaded
-    assert not loaded & {"app.traced", "opentelemetry.sdk.trace", "opentelemetry.exporter"}
+    assert "app.proxy.tracing" in loaded
+    assert not loaded & {
+        "app.proxy.tracing_spans",
+        "opentelemetry.sdk.trace",
+        "opentelemetry.exporter",
+    }
 
 
 def test_a_variable_that_can_not_be_used_is_told_before_anything_starts(

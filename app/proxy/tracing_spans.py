@@ -1,6 +1,6 @@
 """OpenTelemetry's spans: one for each request, and one below it for each attempt at a backend.
 
-Imported only where `server.tracing` is on (app.tracing), so that without it
+Imported only where `server.tracing` is on (app.proxy.tracing), so that without it
 neither the packages of the extra `otel` are needed nor a request asks whether
 it is traced: Gateway and Attempts themselves know nothing of this.
 
@@ -26,13 +26,13 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from ..errors import UpstreamError
+from ..fields.headers import RawHeaders, field
+from ..health import Outcome, outcome_of
+from ..routing import Backend, Route
 from .attempts import Attempt, Attempts
-from .errors import UpstreamError
-from .fields.headers import RawHeaders, field
 from .gateway import CLIENT_LEFT, Gateway
-from .health import Outcome, outcome_of
 from .request import Request
-from .routing import Backend, Route
 
 Attributes = dict[str, str | int]
 

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .balancing.balancer import Balancer
+from ..balancing.balancer import Balancer
+from ..errors import UpstreamError, UpstreamStale
+from ..fields.headers import RawHeaders
+from ..health import RetryBudget, may_retry, outcome_of
+from ..metrics.counters import Counters
+from ..routing import Backend, Route
 from .debug_fields import DebugFields
-from .errors import UpstreamError, UpstreamStale
-from .fields.headers import RawHeaders
-from .health import RetryBudget, may_retry, outcome_of
 from .health_reports import HealthReports
-from .metrics.counters import Counters
 from .request import Request
-from .routing import Backend, Route
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -37,7 +37,7 @@ class Attempt(Generic[T]):
     seconds_to_head: float | None
     """None until the head of an answer has come."""
     span: Span
-    """With `server.tracing` only (app.traced)."""
+    """With `server.tracing` only (app.proxy.tracing_spans)."""
 
     def __init__(self, route: Route, backend: Backend) -> None:
         self.route = route

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .balancing.balancer import Balancer
-from .config.structs import ServerConfig
-from .fields.headers import RawHeaders
-from .health import (
+from ..balancing.balancer import Balancer
+from ..config.structs import ServerConfig
+from ..fields.headers import RawHeaders
+from ..health import (
     STRIKES,
     Outcome,
     Verdict,
@@ -19,10 +19,10 @@ from .health import (
     outcome_of,
     verdict,
 )
-from .metrics.counters import Counters
-from .routing import Backend, Route
-from .stores.base import Routes
-from .stores.marks import FOREIGN
+from ..metrics.counters import Counters
+from ..routing import Backend, Route
+from ..stores.base import Routes
+from ..stores.marks import FOREIGN
 
 logger = logging.getLogger(__name__)
 
