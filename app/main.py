@@ -34,9 +34,6 @@ from .fields.headers import ForwardedFields
 from .fields.via import hop_name
 from .frontends.options import default_options
 from .garbage import rare_collections
-from .guards.gate import Gate
-from .guards.overload import Overload
-from .guards.rate_limits import RateLimits
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .loop_lag import LoopLag
@@ -45,6 +42,9 @@ from .metrics.counters import Counters
 from .proxy.debug_fields import DebugFields
 from .proxy.fast_path import Express
 from .proxy.gateway import Gateway
+from .proxy.guards.gate import Gate
+from .proxy.guards.overload import Overload
+from .proxy.guards.rate_limits import RateLimits
 from .proxy.health_reports import Checkers, HealthReports
 from .proxy.http_proxy import HttpProxy
 from .proxy.https_policy import HttpsPolicy

@@ -40,10 +40,10 @@ CORE = {
 }
 LATER = {
     "config.file": 2,
-    "guards.forward_auth": 3,
-    "guards.gate": 3,
     "proxy.attempts": 3,
     "proxy.gateway": 3,
+    "proxy.guards.forward_auth": 3,
+    "proxy.guards.gate": 3,
     "proxy.request": 3,
     "proxy.fast_path": 4,
     "proxy.http_proxy": 4,

@@ -14,7 +14,6 @@ from ..config.structs import ServerConfig
 from ..errors import BadHost, PassedOn, ProxyError
 from ..fields.headers import ForwardedFields, RawHeaders, field
 from ..fields.via import VIA
-from ..guards.gate import Gate
 from ..logs.access_log import AccessRecord
 from ..metrics.counters import Counters
 from ..routing import Route, normalise_host
@@ -23,6 +22,7 @@ from ..server.request_head import parse_request_line
 from ..stores.base import Routes
 from .attempts import Attempts
 from .debug_fields import ASKED, DebugFields
+from .guards.gate import Gate
 from .health_reports import HealthReports
 from .https_policy import HttpsPolicy
 from .pages import ErrorPages

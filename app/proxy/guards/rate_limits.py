@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..frontends.rates import Rate, one_client, take
-from ..stores.base import SharedRates
+from ...frontends.rates import Rate, one_client, take
+from ...stores.base import SharedRates
 
 MAX_CLIENTS = 20_000
 """Clients of all frontends that a worker counts; the one that came first is forgotten first."""

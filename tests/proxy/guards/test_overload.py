@@ -9,9 +9,9 @@ from time import perf_counter
 
 import pytest
 
-from app.guards.overload import SAY_EVERY, Overload
-from app.policies import shedding
-from app.policies.shedding import Shedding
+from app.proxy.guards import shedding
+from app.proxy.guards.overload import SAY_EVERY, Overload
+from app.proxy.guards.shedding import Shedding
 from tests.backends import answer, answering
 from tests.edge.serving import Recorder
 from tests.edge.serving import serving as serving_edge
@@ -78,7 +78,7 @@ def test_one_frontend_alone_shares_with_nobody_and_is_still_served() -> None:
 
 
 def test_the_log_says_it_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "app.guards.overload")
+    caplog.set_level(logging.WARNING, "app.proxy.guards.overload")
     now = 0.0
     overload = Overload(0.5, lambda: now)
     for _ in range(100):

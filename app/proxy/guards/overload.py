@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..errors import Overloaded
-from ..policies.shedding import Shedding
+from ...errors import Overloaded
+from .shedding import Shedding
 
 logger = logging.getLogger(__name__)
 

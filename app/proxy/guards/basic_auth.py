@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
-from ..errors import AccessUnknown
-from ..frontends.passwords import PasswordHash, credentials
+from ...errors import AccessUnknown
+from ...frontends.passwords import PasswordHash, credentials
 
 MAX_REMEMBERED = 4096
 """Verdicts, right and wrong ones, that a worker remembers."""

@@ -13,8 +13,8 @@ import pytest
 from app.errors import AccessUnknown
 from app.frontends.passwords import make_hash, parse_hash
 from app.frontends.rates import Rate
-from app.guards.basic_auth import MAX_REMEMBERED, MAX_WAITING, BasicAuth
-from app.guards.rate_limits import MAX_CLIENTS, RateLimits
+from app.proxy.guards.basic_auth import MAX_REMEMBERED, MAX_WAITING, BasicAuth
+from app.proxy.guards.rate_limits import MAX_CLIENTS, RateLimits
 from tests.backends import Conversation, ScriptedBackend, answer, answering, scripted
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
-from ..fields.headers import RawHeaders, request_headers, response_headers
-from ..frontends.protection import ForwardAuth, Protection
-from ..proxy.attempts import REPLACEMENTS
-from ..proxy.request import Request
-from ..upstream.client import AnyAnswer, UpstreamClient
+from ...errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
+from ...fields.headers import RawHeaders, request_headers, response_headers
+from ...frontends.protection import ForwardAuth, Protection
+from ...upstream.client import AnyAnswer, UpstreamClient
+from ..attempts import REPLACEMENTS
+from ..request import Request
 
 MAX_BODY = 65536
 """Bytes of a refusal's body that are passed on."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
-from ..fields.headers import RawHeaders, field
-from ..frontends.protection import Protection
-from ..proxy.request import Request
-from ..routing import Route
-from ..upstream.client import UpstreamClient
+from ...errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
+from ...fields.headers import RawHeaders, field
+from ...frontends.protection import Protection
+from ...routing import Route
+from ...upstream.client import UpstreamClient
+from ..request import Request
 from .basic_auth import BasicAuth
 from .forward_auth import ask
 from .overload import Overload

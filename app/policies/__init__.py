@@ -1,1 +1,0 @@
-"""When a worker turns requests away."""
