@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.config.structs import Config, parse
 from app.main import create_app
 from tests.backends import ScriptedBackend
-from tests.edge.serving import Client
 from tests.redis_servers import RedisServer
+from tests.server.serving import Client
 
 ASGI_ONLY = False
 """For the tests that ask for `either_way`: those of them that are to go through ASGI."""

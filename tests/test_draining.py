@@ -21,9 +21,9 @@ from websockets.asyncio.server import serve as serve_web_socket
 from websockets.exceptions import ConnectionClosed
 
 from tests.backends import Conversation, scripted
-from tests.edge.serving import Client
 from tests.processes import ROOT, Service, command, program, serve, write_config
 from tests.redis_servers import RedisServer, until
+from tests.server.serving import Client
 
 LONG = [pytest.mark.long, pytest.mark.timeout(180)]
 

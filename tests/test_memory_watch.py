@@ -18,9 +18,9 @@ from app.config.structs import MemoryConfig, parse
 from app.main import create_app
 from app.memory_watch import GLANCE_EVERY, MIB, Counting, Counts, MemoryWatch
 from tests.backends import answer, answering
-from tests.edge.serving import raw
 from tests.processes import command, write_config
 from tests.redis_servers import RedisServer
+from tests.server.serving import raw
 from tests.serving import serving
 from tests.test_draining import around
 

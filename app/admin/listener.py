@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from ..config.admin import admin_address
 from ..errors import ConfigError
 from ..server.edge import Edge, Limits
-from ..workers.listeners import Address, bind_all, close_all
+from ..server.listeners import Address, bind_all, close_all
 
 logger = logging.getLogger("hipache.admin")
 

@@ -21,9 +21,9 @@ from ..metrics.collector import Collector
 from ..metrics.counters import Counters
 from ..metrics.folder import Folder
 from ..metrics.pages import Page
+from ..server.listeners import close_all
 from ..stores import CachedStore
 from ..stores.base import Routes
-from ..workers.listeners import close_all
 from .application import admin_application
 from .listener import AdminListener
 from .state import Sources

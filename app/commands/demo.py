@@ -31,9 +31,9 @@ from ..config.structs import Config
 from ..errors import ConfigError
 from ..main import EX_CONFIG
 from ..proxy.pages import templates_directory
+from ..server.listeners import Address
 from ..stores.embedded import EmbeddedServer
 from ..stores.keeper import die_with_parent
-from ..workers.listeners import Address
 from ..workers.serve import serve
 
 HOST = "demo.localhost"

@@ -19,6 +19,14 @@ from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log
 from ..logs.sinks import hand_over, why_closed
 from ..main import create_app
+from ..server.listeners import (
+    Address,
+    Listener,
+    bind_all,
+    close_all,
+    from_systemd,
+    names_from_systemd,
+)
 from ..server.open_files import raise_limit
 from ..server.running import uvicorn_config
 from ..stores import hold, open_store
@@ -27,7 +35,6 @@ from ..supervisor import Supervisor
 from ..tls import TLSListener
 from . import privileges, worker
 from .generation import Generation, Limits
-from .listeners import Address, Listener, bind_all, close_all, from_systemd, names_from_systemd
 from .status import StatusSocket
 from .systemd import Notifier
 

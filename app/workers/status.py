@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .listeners import UnixListener, remove_dead_socket
+from ..server.listeners import UnixListener, remove_dead_socket
 
 logger = logging.getLogger("hipache.status")
 

@@ -17,9 +17,9 @@ import uvicorn
 
 from ..server.acceptor import TLSAcceptor
 from ..server.connection import Connection
+from ..server.listeners import Listener
 from ..server.proxy_header import ProxyHeader
 from ..server.running import edge_of
-from .listeners import Listener
 from .process import ControlChannel, Message
 
 logger = logging.getLogger("hipache.worker")

@@ -20,8 +20,8 @@ from app.proxy.gateway import Gateway
 from app.routing import Frontend, Route
 from app.stores.base import Marks
 from tests.backends import Conversation, ScriptedBackend, answer, scripted
-from tests.edge.serving import Client
 from tests.redis_servers import RedisServer
+from tests.server.serving import Client
 from tests.serving import PassingOn, Proxy, config_of, proxying, serving
 from tests.websocket.serving import FixedRoutes
 

@@ -13,9 +13,9 @@ from app.proxy.guards import shedding
 from app.proxy.guards.overload import SAY_EVERY, Overload
 from app.proxy.guards.shedding import Shedding
 from tests.backends import answer, answering
-from tests.edge.serving import Recorder
-from tests.edge.serving import serving as serving_edge
 from tests.redis_servers import RedisServer
+from tests.server.serving import Recorder
+from tests.server.serving import serving as serving_edge
 from tests.serving import proxying
 
 

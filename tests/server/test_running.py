@@ -11,7 +11,7 @@ import uvicorn
 
 from app.server.edge import Edge, Limits
 from app.server.running import configure, running_server
-from tests.edge.serving import Recorder, answer, raw, serving
+from tests.server.serving import Recorder, answer, raw, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.server.edge import Limits
-from tests.edge.serving import Recorder, answer, serving
+from tests.server.serving import Recorder, answer, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.server.edge import Limits
-from tests.edge.serving import Recorder, answer, read_body, serving
+from tests.server.serving import Recorder, answer, read_body, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"

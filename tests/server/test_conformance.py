@@ -15,7 +15,7 @@ from app.server.edge import Limits
 from tests.conformance.case import Case, Seen, run
 from tests.conformance.framing import framing_cases
 from tests.conformance.requests import request_cases
-from tests.edge.serving import answer, serving
+from tests.server.serving import answer, serving
 
 CASES = [*request_cases(), *framing_cases()]
 

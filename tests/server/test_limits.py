@@ -11,7 +11,7 @@ import pytest
 from app.config.structs import ServerConfig
 from app.fields.networks import Networks
 from app.server.edge import Edge, Limits, connections_from_files
-from tests.edge.serving import Recorder, answer, read_body, serving
+from tests.server.serving import Recorder, answer, read_body, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.edge.serving import Client, Recorder, Served, answer, serving
+from tests.server.serving import Client, Recorder, Served, answer, serving
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from app.server.request_body import ChunkedBody
 from app.server.request_head import RequestHead, check_beginning, parse_head
 from tests.conformance.framing import framing_cases
 from tests.conformance.requests import request_cases
-from tests.edge.serving import Recorder, serving
+from tests.server.serving import Recorder, serving
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 BYTES = st.binary(max_size=12)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigError
-from app.workers.listeners import Address, bind_all, from_systemd
+from app.server.listeners import Address, bind_all, from_systemd
 
 
 def close(sockets: list[socket.socket]) -> None:
