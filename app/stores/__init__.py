@@ -8,11 +8,11 @@ from pathlib import Path
 from ..config.driver import parse_driver
 from ..config.structs import Config
 from .base import Store
-from .cached import CachedStore
+from .cache.routes import CachedStore
+from .cache.snapshot import Snapshot
 from .embedded import EmbeddedServer, EmbeddedStore
 from .file import FileStore
 from .redis import RedisStore
-from .snapshot import Snapshot
 
 __all__ = ["CachedStore", "hold", "open_store"]
 

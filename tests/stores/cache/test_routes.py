@@ -8,8 +8,8 @@ import pytest
 from app.errors import FrontendNotFound, StoreUnavailable
 from app.routing import NO_MARKS, Mark, parse_frontend
 from app.stores.base import Found, Listener
-from app.stores.cached import CachedStore
-from app.stores.memory import Memory
+from app.stores.cache.memory import Memory
+from app.stores.cache.routes import CachedStore
 
 
 class ScriptedStore:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..errors import StoreUnavailable
-from ..routing import Backend, Frontend, Mark
-from .base import Store
-from .marks import HISTORY
+from ...errors import StoreUnavailable
+from ...routing import Backend, Frontend, Mark
+from ..base import Store
+from ..marks import HISTORY
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from app.stores.outage import Outage
+from app.stores.cache.outage import Outage
 
 
 class Loop:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
 
-from ..routing import Frontend, parse_frontend
+from ...routing import Frontend, parse_frontend
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 
-from ..routing import NO_MARKS, Frontend, Mark, Marks, Route
-from .base import Found
+from ...routing import NO_MARKS, Frontend, Mark, Marks, Route
+from ..base import Found
 
 LocalMarks = Callable[[str], Mapping[str, Mark | None]]
 """This worker's own word on a frontend's marks by URL; None: there is no mark."""

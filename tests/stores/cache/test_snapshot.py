@@ -10,10 +10,10 @@ from app.config.structs import Config, ServerConfig
 from app.errors import StoreUnavailable
 from app.routing import Frontend, parse_frontend
 from app.stores import open_store
-from app.stores.archive import Archive
 from app.stores.base import Found
-from app.stores.memory import Memory
-from app.stores.snapshot import Snapshot, rows_of
+from app.stores.cache.archive import Archive
+from app.stores.cache.memory import Memory
+from app.stores.cache.snapshot import Snapshot, rows_of
 from tests.redis_servers import RedisServer, free_port
 
 T = TypeVar("T")

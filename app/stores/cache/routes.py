@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ..errors import FrontendNotFound, ProxyError, StoreUnavailable
-from ..routing import Backend, Frontend, Mark, Marks, Route, lookup_keys
+from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
+from ...routing import Backend, Frontend, Mark, Marks, Route, lookup_keys
+from ..base import Found, Store
 from .archive import Archive
 from .background import Background
-from .base import Found, Store
 from .local_marks import LocalMarks
 from .memory import Memory, complain
 from .outage import Outage
