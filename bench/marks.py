@@ -27,7 +27,7 @@ from app.config.structs import Config, ServerConfig
 from app.routing import Mark
 from app.stores import open_store
 from app.stores.base import Marks
-from app.stores.embedded import find_server
+from app.stores.embedded.store import find_server
 
 HOST, WORKERS = "www.example.com", 4
 

@@ -34,7 +34,7 @@ import redis.asyncio
 import uvloop
 from redis.exceptions import RedisError
 
-from app.stores.embedded import find_server
+from app.stores.embedded.store import find_server
 from bench.processes import STARTUP_SECONDS, BenchError, free_ports, stop, tail
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -32,8 +32,8 @@ from ..errors import ConfigError
 from ..main import EX_CONFIG
 from ..proxy.pages import templates_directory
 from ..server.listeners import Address
-from ..stores.embedded import EmbeddedServer
-from ..stores.keeper import die_with_parent
+from ..stores.embedded.keeper import die_with_parent
+from ..stores.embedded.store import EmbeddedServer
 from ..workers.serve import serve
 
 HOST = "demo.localhost"

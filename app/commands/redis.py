@@ -19,7 +19,7 @@ from ..config.file import load
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
 from ..stores.connections import Connections
-from ..stores.embedded import EmbeddedServer
+from ..stores.embedded.store import EmbeddedServer
 from ..stores.replies import text
 from .open_store import EX_CONFIG, CommandFailed, config_option
 

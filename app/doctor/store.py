@@ -22,7 +22,7 @@ from ..errors import ConfigError, HipacheError
 from ..routing import Frontend, lookup_keys, parse_frontend
 from ..stores.check_records import PING, PING_BY_US
 from ..stores.connections import Connections
-from ..stores.embedded import EmbeddedServer
+from ..stores.embedded.store import EmbeddedServer
 from ..stores.file_table import FileTable
 from ..stores.replies import mapping, marks_of, text
 from .certificates import of_expiry, unusable

@@ -10,7 +10,7 @@ from ..config.structs import Config
 from .base import Store
 from .cache.routes import CachedStore
 from .cache.snapshot import Snapshot
-from .embedded import EmbeddedServer, EmbeddedStore
+from .embedded.store import EmbeddedServer, EmbeddedStore
 from .file import FileStore
 from .redis import RedisStore
 

@@ -24,7 +24,7 @@ from ..certificates import expiry, load_text, wildcard
 from ..config.driver import Driver, parse_driver
 from ..errors import ConfigError, StoreUnavailable
 from .connections import Connections
-from .embedded import EmbeddedServer
+from .embedded.store import EmbeddedServer
 from .replies import text
 from .tracking import Tracker
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..config.driver import parse_driver
 from ..config.structs import Config
-from .embedded import EmbeddedServer
+from .embedded.store import EmbeddedServer
 from .file_table import FileTable
 from .redis_table import RedisTable
 from .table import Table

@@ -15,8 +15,10 @@ import redis
 
 from app.config.structs import Config
 from app.errors import ConfigError, StoreUnavailable
-from app.stores import embedded, hold, keeper, open_store
-from app.stores.embedded import EmbeddedServer
+from app.stores import hold, open_store
+from app.stores.embedded import keeper
+from app.stores.embedded import store as embedded
+from app.stores.embedded.store import EmbeddedServer
 from tests.redis_servers import until
 
 
@@ -62,7 +64,7 @@ async def test_data_is_kept_across_restarts(folder):
 def user(folder: Path) -> Iterator[subprocess.Popen]:
     """Another process that uses the server."""
     code = (
-        "import sys; from app.stores.embedded import EmbeddedServer\n"
+        "import sys; from app.stores.embedded.store import EmbeddedServer\n"
         "EmbeddedServer(sys.argv[1]).acquire(); print('up', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

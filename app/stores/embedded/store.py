@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..config.driver import Driver
-from ..errors import ConfigError, StoreUnavailable
+from ...config.driver import Driver
+from ...errors import ConfigError, StoreUnavailable
+from ..redis import RedisStore
 from . import keeper
-from .redis import RedisStore
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Routes in a Valkey of our own, on a socket."""
