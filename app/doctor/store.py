@@ -23,7 +23,7 @@ from ..routing import Frontend, lookup_keys, parse_frontend
 from ..stores.check_records import PING, PING_BY_US
 from ..stores.connections import Connections
 from ..stores.embedded.store import EmbeddedServer
-from ..stores.file_table import FileTable
+from ..stores.file.table import FileTable
 from ..stores.replies import mapping, marks_of, text
 from .certificates import of_expiry, unusable
 from .findings import Commands, Finding, Severity

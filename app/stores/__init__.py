@@ -11,7 +11,7 @@ from .base import Store
 from .cache.routes import CachedStore
 from .cache.snapshot import Snapshot
 from .embedded.store import EmbeddedServer, EmbeddedStore
-from .file import FileStore
+from .file.store import FileStore
 from .redis import RedisStore
 
 __all__ = ["CachedStore", "hold", "open_store"]

@@ -8,7 +8,7 @@ from typing import Protocol
 from ..config.driver import parse_driver
 from ..config.structs import Config
 from .embedded.store import EmbeddedServer
-from .file_table import FileTable
+from .file.table import FileTable
 from .redis_table import RedisTable
 from .table import Table
 

@@ -15,7 +15,7 @@ from app.cli import main
 from app.config.structs import Config
 from app.memory_folder import memory_folder
 from app.stores import open_store
-from app.stores.readers import Reader, wait_for_all
+from app.stores.file.readers import Reader, wait_for_all
 from app.stores.table import Entry
 from app.stores.tables import open_table
 from tests.backends import answer, answering

@@ -12,13 +12,13 @@ from types import MappingProxyType
 
 from watchfiles import awatch
 
-from ..errors import StoreUnavailable
-from ..file_stamp import Stamp, stamp_of
-from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
-from .base import Checked, Found, Listener
-from .check_records import FileCheckRecords
+from ...errors import StoreUnavailable
+from ...file_stamp import Stamp, stamp_of
+from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
+from ..base import Checked, Found, Listener
+from ..check_records import FileCheckRecords
+from ..table import Entry, TableError, parse_table
 from .readers import Reader
-from .table import Entry, TableError, parse_table
 
 logger = logging.getLogger(__name__)
 

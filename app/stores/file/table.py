@@ -13,9 +13,9 @@ from pathlib import Path
 
 import tomlkit
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
+from ..table import Entry, Table, TableError, as_json, check_key, parse_table
 from .readers import wait_for_all
-from .table import Entry, Table, TableError, as_json, check_key, parse_table
 
 
 class FileTable:
