@@ -10,7 +10,7 @@ from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
 from ..routing import Backend, Frontend, Mark
 from ..stores import CachedStore
-from ..stores.marks import FOREIGN
+from ..stores.redis.marks import FOREIGN
 from .verdicts import Patient
 
 logger = logging.getLogger(__name__)

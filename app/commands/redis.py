@@ -18,9 +18,9 @@ from ..config.driver import parse_driver
 from ..config.file import load
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
-from ..stores.connections import Connections
 from ..stores.embedded.store import EmbeddedServer
-from ..stores.replies import text
+from ..stores.redis.connections import Connections
+from ..stores.redis.replies import text
 from .open_store import EX_CONFIG, CommandFailed, config_option
 
 PATIENCE = 30.0

@@ -20,11 +20,11 @@ from ..config.driver import Driver, parse_driver
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
 from ..routing import Frontend, lookup_keys, parse_frontend
-from ..stores.check_records import PING, PING_BY_US
-from ..stores.connections import Connections
 from ..stores.embedded.store import EmbeddedServer
 from ..stores.file.table import FileTable
-from ..stores.replies import mapping, marks_of, text
+from ..stores.redis.check_records import PING, PING_BY_US
+from ..stores.redis.connections import Connections
+from ..stores.redis.replies import mapping, marks_of, text
 from .certificates import of_expiry, unusable
 from .findings import Commands, Finding, Severity
 from .redis_server import of_clock, of_persistence, of_ping, of_server, version_of

@@ -22,7 +22,7 @@ from ..health import (
 from ..metrics.counters import Counters
 from ..routing import Backend, Route
 from ..stores.base import Routes
-from ..stores.marks import FOREIGN
+from ..stores.redis.marks import FOREIGN
 
 logger = logging.getLogger(__name__)
 

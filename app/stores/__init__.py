@@ -12,7 +12,7 @@ from .cache.routes import CachedStore
 from .cache.snapshot import Snapshot
 from .embedded.store import EmbeddedServer, EmbeddedStore
 from .file.store import FileStore
-from .redis import RedisStore
+from .redis.store import RedisStore
 
 __all__ = ["CachedStore", "hold", "open_store"]
 

@@ -23,10 +23,10 @@ from redis.exceptions import RedisError, ResponseError
 from ..certificates import expiry, load_text, wildcard
 from ..config.driver import Driver, parse_driver
 from ..errors import ConfigError, StoreUnavailable
-from .connections import Connections
 from .embedded.store import EmbeddedServer
-from .replies import text
-from .tracking import Tracker
+from .redis.connections import Connections
+from .redis.replies import text
+from .redis.tracking import Tracker
 
 logger = logging.getLogger("hipache.tls")
 

@@ -9,7 +9,7 @@ from ..config.driver import parse_driver
 from ..config.structs import Config
 from .embedded.store import EmbeddedServer
 from .file.table import FileTable
-from .redis_table import RedisTable
+from .redis.table import RedisTable
 from .table import Table
 
 TIMEOUT = 30.0

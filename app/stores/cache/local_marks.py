@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...errors import StoreUnavailable
 from ...routing import Backend, Frontend, Mark
 from ..base import Store
-from ..marks import HISTORY
+from ..redis.marks import HISTORY
 
 logger = logging.getLogger(__name__)
 

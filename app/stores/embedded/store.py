@@ -25,7 +25,7 @@ from typing import IO
 
 from ...config.driver import Driver
 from ...errors import ConfigError, StoreUnavailable
-from ..redis import RedisStore
+from ..redis.store import RedisStore
 from . import keeper
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from ...errors import StoreUnavailable
 from ...file_stamp import Stamp, stamp_of
 from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
 from ..base import Checked, Found, Listener
-from ..check_records import FileCheckRecords
+from ..redis.check_records import FileCheckRecords
 from ..table import Entry, TableError, parse_table
 from .readers import Reader
 

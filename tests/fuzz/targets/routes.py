@@ -8,7 +8,7 @@ from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import BadHost, HipacheError
 from app.frontends.options import parse_options
 from app.routing import Route, lookup_keys, normalise_host, parse_frontend
-from app.stores.marks import decode_mark
+from app.stores.redis.marks import decode_mark
 from app.stores.table import check_key
 from tests.fuzz.world import Finding
 

@@ -12,8 +12,8 @@ import pytest
 
 from app.config.driver import parse_driver
 from app.frontends.rates import Rate
-from app.stores.connections import Connections
-from app.stores.rates import RATE, RedisRates
+from app.stores.redis.connections import Connections
+from app.stores.redis.rates import RATE, RedisRates
 from tests.backends import answer, answering
 from tests.redis_servers import REDIS, VALKEY, RedisServer
 from tests.serving import Proxy, proxying
@@ -74,7 +74,7 @@ async def test_without_redis_a_worker_counts_by_itself(tmp_path: Path) -> None:
 async def test_a_redis_that_hangs_holds_nobody_up_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "app.stores.rates")
+    caplog.set_level(logging.WARNING, "app.stores.redis.rates")
     server = await RedisServer(tmp_path).start()
     try:
         async with rates_of(server, within=0.05) as rates:

@@ -9,13 +9,13 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError, WatchError
 
-from ..config.driver import Driver
-from ..errors import StoreUnavailable
+from ...config.driver import Driver
+from ...errors import StoreUnavailable
+from ..table import Entry, Table, TableError
 from .connections import Connections
 from .presence import escape, wait_for_all
-from .redis import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
 from .replies import mapping, text
-from .table import Entry, Table, TableError
+from .store import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
 
 ATTEMPTS = 20
 """Times that a change is tried while others write the same frontends."""

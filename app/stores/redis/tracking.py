@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
 from .connections import Connections
 
 logger = logging.getLogger(__name__)

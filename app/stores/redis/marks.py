@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from ..routing import Backend, Frontend, Mark
+from ...routing import Backend, Frontend, Mark
 
 HISTORY = 3600
 """Seconds that a lapsed mark is kept: it tells how often in a row the backend failed."""

@@ -17,11 +17,11 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from ..config.driver import Driver
-from ..errors import StoreUnavailable
-from ..routing import Backend, Frontend, Mark, Marks, lookup_keys
+from ...config.driver import Driver
+from ...errors import StoreUnavailable
+from ...routing import Backend, Frontend, Mark, Marks, lookup_keys
+from ..base import Found, Listener
 from . import marks as marks_format
-from .base import Found, Listener
 from .check_records import RedisCheckRecords, scan
 from .connections import Connections
 from .presence import CHANGE, Presence

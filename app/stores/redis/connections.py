@@ -21,8 +21,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ..config.driver import SENTINEL_SCHEMES, Driver
-from ..errors import ConfigError
+from ...config.driver import SENTINEL_SCHEMES, Driver
+from ...errors import ConfigError
 
 MAX_CONNECTIONS = 64
 """Per worker and role; more than all its parts use at once, for redis-py fails beyond it."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from .base import Checked, Pings
+from ..base import Checked, Pings
 from .connections import Connections
 from .replies import frontend_of, mapping, text
 

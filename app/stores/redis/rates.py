@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from ..frontends.rates import Rate
+from ...frontends.rates import Rate
 from .connections import Connections
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from app.stores import CachedStore, open_store
 from tests.backends import answer, answering, refusing
 from tests.redis_servers import REDIS, RedisServer, until
 
-DOCUMENT = (Path(__file__).parent.parent / "docs" / "stores.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "stores.md").read_text("utf-8")
 [LINES] = re.findall(r"ACL SETUSER hipache on >password (.*?)\n\n", DOCUMENT, re.S)
 RIGHTS = " ".join(LINES.split())
 

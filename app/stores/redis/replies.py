@@ -9,9 +9,9 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from ..errors import StoreUnavailable
-from ..frontends.protection import UNREADABLE
-from ..routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
+from ...errors import StoreUnavailable
+from ...frontends.protection import UNREADABLE
+from ...routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from . import marks as marks_format
 
 

@@ -1,0 +1,1 @@
+"""Routes in Redis or Valkey."""
