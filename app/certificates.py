@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .errors import ConfigError
-from .file_stamp import Stamp, stamp_of
+from .system.file_stamp import Stamp, stamp_of
 
 logger = logging.getLogger("hipache.tls")
 

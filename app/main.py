@@ -33,11 +33,8 @@ from .errors import ConfigError
 from .fields.headers import ForwardedFields
 from .fields.via import hop_name
 from .frontends.options import default_options
-from .garbage import rare_collections
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
-from .loop_lag import LoopLag
-from .memory_watch import Counting, Counts, MemoryWatch
 from .metrics.counters import Counters
 from .proxy.debug_fields import DebugFields
 from .proxy.fast_path import Express
@@ -56,6 +53,9 @@ from .server.running import Supervised, configure, listening, way_to_recycle
 from .server.websocket_protocol import install
 from .stores import CachedStore, open_store
 from .stores.base import Routes
+from .system.garbage import rare_collections
+from .system.loop_lag import LoopLag
+from .system.memory_watch import Counting, Counts, MemoryWatch
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
 from .websocket_proxy import WebSocketProxy

@@ -24,7 +24,6 @@ import httpx
 from app.admin.application import admin_application
 from app.admin.state import Sources
 from app.config.structs import Config, parse
-from app.garbage import rare_collections
 from app.main import create_app
 from app.metrics.counters import Counters
 from app.metrics.folder import Folder
@@ -32,6 +31,7 @@ from app.proxy.gateway import Gateway
 from app.proxy.request import Request
 from app.routing import Backend, Frontend, Route
 from app.stores import open_store
+from app.system.garbage import rare_collections
 
 ROUNDS, REQUESTS, TURN = 11, 20_000, 200
 FRONTENDS, WORKERS, SCRAPES = 500, 4, 20

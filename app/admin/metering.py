@@ -16,7 +16,6 @@ import psutil
 
 from ..config.admin import admin_address
 from ..config.structs import Config
-from ..loop_lag import LoopLag
 from ..metrics.collector import Collector
 from ..metrics.counters import Counters
 from ..metrics.folder import Folder
@@ -24,6 +23,7 @@ from ..metrics.pages import Page
 from ..server.listeners import close_all
 from ..stores import CachedStore
 from ..stores.base import Routes
+from ..system.loop_lag import LoopLag
 from .application import admin_application
 from .listener import AdminListener
 from .state import Sources

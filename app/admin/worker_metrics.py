@@ -10,11 +10,11 @@ from functools import partial
 import uvicorn
 
 from ..logs.writer import AccessLog
-from ..loop_lag import LoopLag
 from ..proxy.gateway import Gateway
 from ..server.running import edge_of
 from ..stores import CachedStore
 from ..stores.base import Routes
+from ..system.loop_lag import LoopLag
 from ..upstream.client import UpstreamClient
 from ..websocket_proxy import WebSocketProxy
 from .metering import Metering

@@ -16,7 +16,7 @@ from ..config.driver import parse_driver
 from ..config.structs import Config
 from ..errors import ConfigError
 from ..logs import syslog
-from ..server.open_files import UNLIMITED, highest
+from ..system.open_files import UNLIMITED, highest
 from ..workers import privileges
 from ..workers.status import ask
 from .findings import Finding, Severity

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import psutil
 
-from ..loop_lag import LoopLag
+from ..system.loop_lag import LoopLag
 from .counters import Counters
 
 INTERVAL = 1.0

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from ..memory_folder import memory_folder
+from ..system.shared_folder import memory_folder
 from .families import COUNTER, GAUGE
 from .pages import RING, Content, Page, read_file
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..memory_folder import is_held
+from ..system.shared_folder import is_held
 
 CELLS = 1 << 17
 """Doubles in a page: 1 MiB."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..fields.networks import Networks
 from ..frontends.rates import one_client
-from . import open_files
+from ..system import open_files
 
 if TYPE_CHECKING:
     from uvicorn.config import Config

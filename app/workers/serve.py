@@ -27,11 +27,11 @@ from ..server.listeners import (
     from_systemd,
     names_from_systemd,
 )
-from ..server.open_files import raise_limit
 from ..server.running import uvicorn_config
 from ..stores import hold, open_store
 from ..stores.certificates import StoreCertificates
 from ..supervisor import Supervisor
+from ..system.open_files import raise_limit
 from ..tls import TLSListener
 from . import privileges, worker
 from .generation import Generation, Limits

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.config.structs import Config
-from app.memory_folder import memory_folder
 from app.stores import open_store
 from app.stores.file.readers import Reader, wait_for_all
 from app.stores.table import Entry
 from app.stores.tables import open_table
+from app.system.shared_folder import memory_folder
 from tests.backends import answer, answering
 from tests.processes import ROOT, command, serve
 from tests.redis_servers import RedisServer, free_port

@@ -100,7 +100,7 @@ async def test_how_a_worker_ended_is_counted(folder):
 def test_a_folder_of_a_process_that_is_gone_is_removed(tmp_path, monkeypatch):
     import os
 
-    from app import memory_folder as module
+    from app.system import shared_folder as module
 
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(module.os, "access", lambda path, mode: False)

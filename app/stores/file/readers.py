@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ...file_stamp import Stamp, stamp_of
-from ...memory_folder import is_held, memory_folder
+from ...system.file_stamp import Stamp, stamp_of
+from ...system.shared_folder import is_held, memory_folder
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from watchfiles import awatch
 
 from ...errors import StoreUnavailable
-from ...file_stamp import Stamp, stamp_of
 from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
+from ...system.file_stamp import Stamp, stamp_of
 from ..base import Checked, Found, Listener
 from ..redis.check_records import FileCheckRecords
 from ..table import Entry, TableError, parse_table

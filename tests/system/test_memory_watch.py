@@ -16,7 +16,7 @@ import pytest
 
 from app.config.structs import MemoryConfig, parse
 from app.main import create_app
-from app.memory_watch import GLANCE_EVERY, MIB, Counting, Counts, MemoryWatch
+from app.system.memory_watch import GLANCE_EVERY, MIB, Counting, Counts, MemoryWatch
 from tests.backends import answer, answering
 from tests.processes import command, write_config
 from tests.redis_servers import RedisServer
@@ -115,7 +115,7 @@ async def test_a_risen_peak_brings_a_look_before_its_time(monkeypatch: pytest.Mo
         asked.put_nowait,
         rss=lambda: next(values) * MIB // 20,
     )
-    monkeypatch.setattr("app.memory_watch.LOOKS_APART", 0)
+    monkeypatch.setattr("app.system.memory_watch.LOOKS_APART", 0)
 
     async def hello(*_: object) -> None: ...
 

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from app.garbage import THRESHOLDS, rare_collections
+from app.system.garbage import THRESHOLDS, rare_collections
 from tests.backends import answer, answering
 from tests.redis_servers import RedisServer
 from tests.serving import proxying

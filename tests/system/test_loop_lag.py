@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from app.loop_lag import LoopLag
+from app.system.loop_lag import LoopLag
 
 
 def stall(seconds: float) -> None:
