@@ -28,8 +28,8 @@ from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
 from ..metrics.families import Family
 from ..metrics.folder import Turns
 from ..metrics.shown import shown
-from ..stores.certificates import stored_expiries
-from ..tls import expiries
+from ..tls.listener import expiries
+from ..tls.store_certificates import stored_expiries
 from . import state
 from .client import store_names
 from .openapi import DESCRIPTION

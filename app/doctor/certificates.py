@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ..certificates import certificate_files, load
 from ..config.structs import Config
 from ..errors import ConfigError
-from ..tls import TLSListener, expiries
+from ..tls.certificates import certificate_files, load
+from ..tls.listener import TLSListener, expiries
 from .findings import Finding, Severity
 
 SOON = timedelta(days=21)

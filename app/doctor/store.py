@@ -15,7 +15,6 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ..certificates import expiry, load_text
 from ..config.driver import Driver, parse_driver
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
@@ -25,6 +24,7 @@ from ..stores.file.table import FileTable
 from ..stores.redis.check_records import PING, PING_BY_US
 from ..stores.redis.connections import Connections
 from ..stores.redis.replies import mapping, marks_of, text
+from ..tls.certificates import expiry, load_text
 from .certificates import of_expiry, unusable
 from .findings import Commands, Finding, Severity
 from .redis_server import of_clock, of_persistence, of_ping, of_server, version_of

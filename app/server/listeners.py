@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError
 from ..fields.networks import Networks
-from ..tls import TLSListener
+from ..tls.listener import TLSListener
 
 BACKLOG = 2048
 _SD_FIRST_FD = 3

@@ -21,7 +21,7 @@ from ..config.structs import ServerConfig
 from ..fair_turns import Turns
 from ..fields.headers import RawHeaders, field
 from ..tcp_keep_alive import keep_alive
-from ..tls import subject
+from ..tls.listener import subject
 from ..websocket_frames import ABNORMAL
 from .refusal import Refusal, plain_response, status_line
 from .request_head import RequestHead

@@ -22,11 +22,11 @@ import trustme
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve as serve_web_socket
 
-from app.certificates import expiry
 from app.config.structs import parse
 from app.errors import ConfigError, StoreUnavailable
-from app.stores.certificates import stored_expiries
-from app.tls import TLSListener, expiries, subject, weak_ciphers
+from app.tls.certificates import expiry
+from app.tls.listener import TLSListener, expiries, subject, weak_ciphers
+from app.tls.store_certificates import stored_expiries
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import ROOT, Service, command, program, write_config
 from tests.redis_servers import RedisServer

@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from ..certificates import expiry, load_text, wildcard
 from ..config.driver import Driver, parse_driver
 from ..errors import ConfigError, StoreUnavailable
-from .embedded.store import EmbeddedServer
-from .redis.connections import Connections
-from .redis.replies import text
-from .redis.tracking import Tracker
+from ..stores.embedded.store import EmbeddedServer
+from ..stores.redis.connections import Connections
+from ..stores.redis.replies import text
+from ..stores.redis.tracking import Tracker
+from .certificates import expiry, load_text, wildcard
 
 logger = logging.getLogger("hipache.tls")
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from ..config.binds import HttpsBind, TLSSettings
+from ..errors import ConfigError
 from .certificates import CertificateFile, CertificateFolder, certificate_files, end_of, wildcard
-from .config.binds import HttpsBind, TLSSettings
-from .errors import ConfigError
 
 logger = logging.getLogger("hipache.tls")
 

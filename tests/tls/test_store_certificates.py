@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from app.stores.certificates import LONGEST_WAIT, NOTHING, StoreCertificates
+from app.tls.store_certificates import LONGEST_WAIT, NOTHING, StoreCertificates
 from tests.redis_servers import RedisServer
 
 PAIR = ("a certificate", "a key")

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from .errors import ConfigError
-from .system.file_stamp import Stamp, stamp_of
+from ..errors import ConfigError
+from ..system.file_stamp import Stamp, stamp_of
 
 logger = logging.getLogger("hipache.tls")
 

@@ -1,0 +1,1 @@
+"""TLS towards clients: listeners, and where certificates come from."""
