@@ -50,7 +50,6 @@ from .proxy.tracing import check_tracing, tracing
 from .routing import Frontend
 from .server.edge import Edge, Limits
 from .server.running import Supervised, configure, listening, way_to_recycle
-from .server.websocket_protocol import install
 from .stores import CachedStore, open_store
 from .stores.base import Routes
 from .system.garbage import rare_collections
@@ -58,7 +57,8 @@ from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
-from .websocket_proxy import WebSocketProxy
+from .websocket.protocol import install
+from .websocket.proxy import WebSocketProxy
 
 logger = logging.getLogger("hipache")
 

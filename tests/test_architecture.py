@@ -36,7 +36,7 @@ CORE = {
     "proxy.https_policy",
     "proxy.media_types",
     "routing",
-    "websocket_frames",
+    "websocket.frames",
 }
 LATER = {
     "config.file": 2,
@@ -49,7 +49,7 @@ LATER = {
     "proxy.http_proxy": 4,
     "proxy.tracing": 4,
     "proxy.tracing_spans": 4,
-    "websocket_proxy": 4,
+    "websocket.proxy": 4,
     "admin.worker_metrics": 5,
     "main": 5,
     "supervisor": 6,

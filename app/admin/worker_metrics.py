@@ -16,7 +16,7 @@ from ..stores import CachedStore
 from ..stores.base import Routes
 from ..system.loop_lag import LoopLag
 from ..upstream.client import UpstreamClient
-from ..websocket_proxy import WebSocketProxy
+from ..websocket.proxy import WebSocketProxy
 from .metering import Metering
 
 Figures = dict[str, Callable[[], float]]

@@ -20,8 +20,8 @@ from app.main import create_app
 from app.routing import Backend, Frontend, Mark, Marks, Route, parse_frontend
 from app.server.edge import Edge
 from app.server.running import uvicorn_config
-from app.server.websocket_protocol import install
-from app.websocket_proxy import WebSocketProxy
+from app.websocket.protocol import install
+from app.websocket.proxy import WebSocketProxy
 from tests.websocket.peers import KEY, Wire
 
 HOST = b"ws.test"

@@ -13,7 +13,7 @@ import struct
 from functools import cache
 from typing import Any
 
-from app.websocket_frames import FrameTracker
+from app.websocket.frames import FrameTracker
 from bench.echo import accept_key
 from tests.fuzz.world import Client, Finding, World, split
 

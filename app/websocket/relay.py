@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Send
 
+from .frames import ABNORMAL, GOING_AWAY, LAST_WORDS, NO_CODE, SERVICE_RESTART, sendable
 from .idle_watch import IdleWatch
-from .upstream.relay_leg import RelayLeg
-from .websocket_frames import ABNORMAL, GOING_AWAY, LAST_WORDS, NO_CODE, SERVICE_RESTART, sendable
+from .relay_leg import RelayLeg
 
 
 @dataclass(slots=True)

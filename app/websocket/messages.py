@@ -12,8 +12,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.protocol import OPEN
 
-from ..fair_turns import FairReader, Turns
-from ..websocket_frames import HIGH_WATER, MESSAGE_COST
+from .frames import HIGH_WATER, MESSAGE_COST
+from .read_budget import FairReader, Turns
 from .server_frames import ServerFrames
 
 logger = logging.getLogger(__name__)

@@ -18,16 +18,16 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from ..config.structs import ServerConfig
-from ..fair_turns import Turns
 from ..fields.headers import RawHeaders, field
-from ..tcp_keep_alive import keep_alive
+from ..server.refusal import Refusal, plain_response, status_line
+from ..server.request_head import RequestHead
 from ..tls.listener import subject
-from ..websocket_frames import ABNORMAL
-from .refusal import Refusal, plain_response, status_line
-from .request_head import RequestHead
+from .frames import ABNORMAL
+from .messages import MessageProtocol, logger
+from .read_budget import Turns
 from .server_frames import FramesOnly, ServerFrames
+from .tcp_keep_alive import keep_alive
 from .tunnel import Tunnel
-from .websocket_messages import MessageProtocol, logger
 
 TUNNEL = "hipache.tunnel"
 """The ASGI extension. Where the scope offers it, the application may answer the

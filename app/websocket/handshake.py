@@ -21,7 +21,7 @@ from websockets.http11 import Response
 from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamReset, UpstreamTimeout
 from ..fields.headers import RawHeaders, field
 from ..routing import Backend
-from .framing import MAX_HEAD, check_start, check_status, checked_length
+from ..upstream.framing import MAX_HEAD, check_start, check_status, checked_length
 
 Dial = Callable[[Backend, Callable[[], "Handshake"]], Awaitable["Handshake"]]
 """Connects to a backend, TLS included; raises only UpstreamUnreachable and its kin."""

@@ -19,20 +19,20 @@ from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
-from .config.structs import ServerConfig
-from .errors import ProxyError, UpstreamError
-from .fair_turns import Turns
-from .fields.headers import RawHeaders, request_headers, response_headers
-from .proxy.attempts import Attempt
-from .proxy.gateway import Gateway
-from .proxy.request import Request
-from .server.tunnel import Tunnel
-from .server.websocket_protocol import TUNNEL
-from .upstream.relay_leg import RelayLeg
-from .upstream.websocket_handshake import Dial, Refusal, Switched, switch
-from .upstream.websocket_offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
-from .websocket_frames import LAST_WORDS, SERVICE_RESTART
-from .websocket_relay import Relay
+from ..config.structs import ServerConfig
+from ..errors import ProxyError, UpstreamError
+from ..fields.headers import RawHeaders, request_headers, response_headers
+from ..proxy.attempts import Attempt
+from ..proxy.gateway import Gateway
+from ..proxy.request import Request
+from .frames import LAST_WORDS, SERVICE_RESTART
+from .handshake import Dial, Refusal, Switched, switch
+from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
+from .protocol import TUNNEL
+from .read_budget import Turns
+from .relay import Relay
+from .relay_leg import RelayLeg
+from .tunnel import Tunnel
 
 Answer = Switched | Refusal
 Session = Tunnel | Relay

@@ -11,9 +11,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
 from ..config.structs import ServerConfig
-from ..fair_turns import FairReader, Turns
-from ..tcp_keep_alive import keep_alive
-from ..websocket_frames import ABNORMAL, BAD_GATEWAY, HIGH_WATER, MESSAGE_COST, NO_CODE, sendable
+from .frames import ABNORMAL, BAD_GATEWAY, HIGH_WATER, MESSAGE_COST, NO_CODE, sendable
+from .read_budget import FairReader, Turns
+from .tcp_keep_alive import keep_alive
 
 
 class RelayLeg(FairReader, asyncio.Protocol):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
-from app.websocket_frames import FrameTracker, sendable, small_frame
+from app.websocket.frames import FrameTracker, sendable, small_frame
 
 frames = st.builds(
     Frame,

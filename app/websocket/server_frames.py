@@ -8,7 +8,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
-from ..websocket_frames import NO_CODE, SMALL, small_frame
+from .frames import NO_CODE, SMALL, small_frame
 
 
 class ServerFrames(ServerProtocol):

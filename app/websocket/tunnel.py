@@ -11,9 +11,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from ..idle_watch import IdleWatch
-from ..tcp_keep_alive import keep_alive
-from ..websocket_frames import (
+from .frames import (
     ABNORMAL,
     BAD_GATEWAY,
     GOING_AWAY,
@@ -22,6 +20,8 @@ from ..websocket_frames import (
     FrameTracker,
     sendable,
 )
+from .idle_watch import IdleWatch
+from .tcp_keep_alive import keep_alive
 from .tunnel_leg import Leg, close_frame
 
 LINGER = 1.0

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from ..fields.headers import RawHeaders
-from ..websocket_frames import SMALL, small_frame
+from .frames import SMALL, small_frame
 
 _NOWHERE = WebSocketURI(secure=False, host="", port=80, path="", query="")
 MASKS = 64

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from websockets.frames import Close, Frame, Opcode
 
-from ..websocket_frames import FrameTracker
+from .frames import FrameTracker
 
 if TYPE_CHECKING:
     from .tunnel import Tunnel
