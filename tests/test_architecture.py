@@ -52,7 +52,7 @@ LATER = {
     "websocket.proxy": 4,
     "admin.worker_metrics": 5,
     "main": 5,
-    "supervisor": 6,
+    "workers.supervisor": 6,
     "workers.worker": 6,
     "doctor.machine": 7,
     "workers.serve": 7,

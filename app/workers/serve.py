@@ -29,13 +29,13 @@ from ..server.listeners import (
 )
 from ..server.running import uvicorn_config
 from ..stores import hold, open_store
-from ..supervisor import Supervisor
 from ..system.open_files import raise_limit
 from ..tls.listener import TLSListener
 from ..tls.store_certificates import StoreCertificates
 from . import privileges, worker
 from .generation import Generation, Limits
 from .status import StatusSocket
+from .supervisor import Supervisor
 from .systemd import Notifier
 
 logger = logging.getLogger("hipache.serve")

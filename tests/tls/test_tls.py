@@ -30,7 +30,7 @@ from app.tls.store_certificates import stored_expiries
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import ROOT, Service, command, program, write_config
 from tests.redis_servers import RedisServer
-from tests.test_draining import echo
+from tests.workers.test_draining import echo
 
 AUTHORITY = trustme.CA()
 DEFAULT, EXACT, WILD, OTHER = (

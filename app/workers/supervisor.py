@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .workers.generation import Generation, Limits
-from .workers.patience import LAST_WORDS, Patience
-from .workers.process import Message, WorkerProcess, exited_children
-from .workers.respawning import Respawning
-from .workers.signal_socket import SignalSocket
-from .workers.status import StatusSocket
-from .workers.systemd import Notifier
+from .generation import Generation, Limits
+from .overdue import LAST_WORDS, Patience
+from .process import Message, WorkerProcess, exited_children
+from .respawning import Respawning
+from .signal_socket import SignalSocket
+from .status import StatusSocket
+from .systemd import Notifier
 
 logger = logging.getLogger("hipache.supervisor")
 
