@@ -24,8 +24,8 @@ from app.doctor import certificates, machine
 from app.doctor.certificates import of_expiry
 from app.doctor.findings import Finding
 from app.workers import privileges
+from tests.doctor.test_doctor import Doctor
 from tests.processes import ROOT, command, serve
-from tests.test_doctor import Doctor
 from tests.tls.test_tls import DEFAULT, EXACT, write
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give up")
