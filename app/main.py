@@ -8,7 +8,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .admin.metering import Metering, Supervision, metering
 from .admin.worker_metrics import Parts, told
+from .application import Application, Endpoint
 from .balancing.balancer import Balancer
 from .balancing.sticky import secret_of
 from .checks.fleet import checking
@@ -66,49 +66,6 @@ EX_CONFIG = 78
 """sysexits.h: something in the configuration is wrong; starting again will not help."""
 UVICORN_GIVE_UP = 3
 """uvicorn's supervisor ends the service on this status, and starts the worker again on others."""
-
-
-class Endpoint:
-    """The catch-all behind Starlette's router: every path, every method, both protocols.
-
-    A Route or Mount can not stand here: each answers 404 for `*` and for a path
-    with an encoded newline.
-    """
-
-    http: HttpProxy
-    websocket: WebSocketProxy
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        endpoint = self.http if scope["type"] == "http" else self.websocket
-        return endpoint(scope, receive, send)
-
-
-class Application(Starlette):
-    """Starlette, less what the way to a catch-all does not need: a tenth of a request's cost.
-
-    Its two exception middlewares turn what an application raises into pages,
-    but our endpoints answer every ProxyError themselves; what else gets out is
-    a defect, and the server answers it with 500 and logs it. And without routes
-    there is nothing to match. Middleware and routes that a user adds work as ever.
-    """
-
-    def build_middleware_stack(self) -> ASGIApp:
-        app: ASGIApp = self.router if self.router.routes else self._straight_on
-        for cls, args, kwargs in reversed(self.user_middleware):
-            app = cls(app, *args, **kwargs)
-        return app
-
-    def goes_straight_to(self, endpoint: ASGIApp) -> bool:
-        """Whether nobody but ourselves stands between a request and `endpoint`."""
-        middleware: set[object] = {each.cls for each in self.user_middleware}
-        return (
-            middleware <= {Counting} and not self.router.routes and self.router.default is endpoint
-        )
-
-    def _straight_on(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "lifespan":
-            return self.router(scope, receive, send)
-        return self.router.default(scope, receive, send)
 
 
 def create_app(

@@ -14,8 +14,8 @@ from sys import intern
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from .config.faults import masked_url
 from .errors import BadHost, HipacheError
+from .masking import masked_url
 
 MAX_WILDCARD_LABELS = 5
 """`*.` and five labels is the longest wildcard that is ever looked up."""

@@ -16,6 +16,7 @@ MODULES = {
 }
 
 CORE = {
+    "masking",
     "balancing",
     "checks.verdicts",
     "commands.throughput",
@@ -51,6 +52,7 @@ LATER = {
     "proxy.tracing_spans": 4,
     "websocket.proxy": 4,
     "admin.worker_metrics": 5,
+    "application": 5,
     "main": 5,
     "workers.supervisor": 6,
     "workers.worker": 6,

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from ..config.faults import masked_url
 from ..errors import AccessUnreadable
 from ..frontends.options import Options, Policy, parse_options
 from ..frontends.protection import SHUT, Protection
+from ..masking import masked_url
 from ..routing import Backend, Frontend, Mark
 
 

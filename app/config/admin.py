@@ -8,7 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .faults import fault, show
+from ..masking import show
+from .faults import fault
 from .types import Section
 
 Buckets = Annotated[tuple[Annotated[float, Meta(gt=0, le=86_400)], ...], Meta(min_length=1)]

@@ -10,10 +10,11 @@ from ..fields.headers import HOP_BY_HOP
 from ..frontends.options import parse_hash_key, parse_sticky
 from ..logs import syslog
 from ..logs.access_log import compile_format
+from ..masking import show
 from .binds import HttpsBind
 from .deny_list import parse_deny_list
 from .driver import parse_driver
-from .faults import fault, show
+from .faults import fault
 
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 

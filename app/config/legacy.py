@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from .faults import Origins, fault, show
+from ..masking import show
+from .faults import Origins, fault
 
 Raw = dict[str, Any]
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from ..fields.networks import Networks
+from ..masking import masked, show
 from . import faults
 from .admin import AdminConfig, check_admin
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
@@ -253,7 +254,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     check_logs(config.server.access_log, config.server.access_log_format, source)
     check_id_field(config.server.request_id_header, source)
     if config.server.log_format not in ("text", "json"):
-        found = faults.show(config.server.log_format)
+        found = show(config.server.log_format)
         raise faults.fault(source, "server.logFormat", f"expected text or json, found {found}")
     for url in config.driver:
         check_driver(url, source, "driver")
@@ -280,4 +281,4 @@ def render(config: Config) -> str:
     """The effective configuration as JSON, with passwords and passphrases masked."""
     values = msgspec.to_builtins(config, enc_hook=str)
     file = {name: values[name] for name in _File.__struct_encode_fields__}
-    return json.dumps(faults.masked(file), indent=4)
+    return json.dumps(masked(file), indent=4)

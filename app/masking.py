@@ -1,0 +1,47 @@
+"""Values as messages may show them: short, in one line, without a secret. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+SECRET_KEYS = frozenset({"passphrase", "password", "secret", "debugSecret", "token", "driver"})
+
+
+def show(value: Any) -> str:
+    """`value` for a message: short, in one line, its secrets masked."""
+    text = json.dumps(masked(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def masked(value: Any, *, key: str = "") -> Any:
+    """The same JSON value without passwords, passphrases and private keys."""
+    if isinstance(value, dict):
+        return {name: masked(item, key=name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item, key=key) for item in value]
+    if key == "driver" and isinstance(value, str):
+        return masked_url(value)
+    if value is not None and (key in SECRET_KEYS or "-----BEGIN" in str(value)):
+        return "***"
+    return value
+
+
+def masked_url(url: str) -> str:
+    """A driver's URL without its password, however badly it is written.
+
+    A password with an unescaped `/`, `#` or `@` is hidden too, so all between
+    the scheme and the last `@` goes; so does a query, where redis-py reads a
+    password as well.
+
+    >>> masked_url("redis://:s3cret@10.0.0.1:6379/2#shop")
+    'redis://***@10.0.0.1:6379/2#shop'
+    """
+    if url.startswith(("embedded:", "file:")):
+        return url
+    head, at, rest = url.rpartition("@")
+    if at:
+        scheme = re.match(r"[a-z]+:(//)?", head)
+        url = f"{scheme[0] if scheme else ''}***@{rest}"
+    return re.sub(r"\?[^#]*", "?***", url)
