@@ -8,8 +8,8 @@ from .process import WorkerMain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How patient the supervisor is. Times are seconds."""
+class Patience:
+    """How long the supervisor waits for a worker. Times are seconds."""
 
     graceful_timeout: float = 30.0
     """From SIGTERM until running requests are cut; 0 waits for ever."""
@@ -27,4 +27,4 @@ class Generation:
 
     workers: int
     main: WorkerMain
-    limits: Limits = Limits()
+    patience: Patience = Patience()

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-Message = dict[str, Any]
+WorkerMessage = dict[str, Any]
 WorkerMain = Callable[[int, socket.socket], None]
 
 
@@ -36,7 +36,7 @@ class ControlChannel:
         with contextlib.suppress(OSError):  # its silence is noticed where it matters
             self.sock.send(json.dumps(message).encode() + b"\n")
 
-    def receive(self) -> list[Message] | None:
+    def receive(self) -> list[WorkerMessage] | None:
         """The messages that have come, or None once the peer is gone."""
         try:
             data = self.sock.recv(65536)
@@ -62,7 +62,7 @@ class WorkerProcess:
         self.ready = False
         self.draining = False
         self.drain_deadline = float("inf")
-        self.report: Message = {}
+        self.report: WorkerMessage = {}
         """The figures of its last `alive`."""
 
     @classmethod
@@ -97,7 +97,7 @@ class WorkerProcess:
         """Whether it takes connections."""
         return self.ready and not self.draining
 
-    def describe(self, now: float) -> Message:
+    def describe(self, now: float) -> WorkerMessage:
         """What `hipache status` shows of it."""
         state = "draining" if self.draining else "serving" if self.ready else "starting"
         report = {key: value for key, value in self.report.items() if key != "say"}

@@ -16,10 +16,10 @@ from ..server.listeners import UnixListener, remove_dead_socket
 
 logger = logging.getLogger("hipache.status")
 
-PATIENCE = 0.5
+ANSWER_TIMEOUT = 0.5
 """Seconds that the supervisor gives whoever asks to take the answer."""
 
-Report = Mapping[str, Any]
+ServiceReport = Mapping[str, Any]
 
 
 class StatusSocket:
@@ -43,12 +43,12 @@ class StatusSocket:
         sock.setblocking(False)
         return cls(sock)
 
-    def answer(self, report: Report) -> None:
+    def answer(self, report: ServiceReport) -> None:
         """Tell whoever has connected."""
         with contextlib.suppress(OSError):  # gone again, or it does not read
             peer, _ = self.sock.accept()
             with peer:
-                peer.settimeout(PATIENCE)
+                peer.settimeout(ANSWER_TIMEOUT)
                 peer.sendall(json.dumps(report).encode())
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class StatusSocket:
         self.sock.close()
 
 
-def ask(path: str) -> Report:
+def ask(path: str) -> ServiceReport:
     """What the service says whose socket is at `path`. Raises ConfigError if there is none."""
     answer = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -69,11 +69,11 @@ def ask(path: str) -> Report:
         except OSError as exc:
             why = "nothing runs there" if isinstance(exc, ConnectionRefusedError) else exc.strerror
             raise ConfigError(f"{path}: {why or exc}") from None
-    report: Report = json.loads(answer)
+    report: ServiceReport = json.loads(answer)
     return report
 
 
-def as_table(report: Report) -> str:
+def as_table(report: ServiceReport) -> str:
     """For people.
 
     >>> print(as_table({"pid": 7, "state": "serving", "workers": []}))

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .generation import Generation, Limits
-from .overdue import LAST_WORDS, Patience
-from .process import Message, WorkerProcess, exited_children
+from .generation import Generation, Patience
+from .overdue import KILL_DELAY, HangDetection
+from .process import WorkerMessage, WorkerProcess
+from .replacing import Replacements
 from .respawning import Respawning
+from .roster import Roster
 from .signal_socket import SignalSocket
 from .status import StatusSocket
 from .systemd import Notifier
@@ -31,8 +33,6 @@ HANDLED = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
     signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD,
 )  # fmt: skip
-
-NEVER = float("inf")
 
 
 class Supervisor:
@@ -58,13 +58,10 @@ class Supervisor:
         self._status = status
         self._notifier = notifier or Notifier({})
         self._count = generation.workers
-        self._workers: dict[int, WorkerProcess] = {}  # by pid
-        self._replacing: dict[int, WorkerProcess] = {}  # replacement's pid -> who goes for it
-        self._to_roll: list[WorkerProcess] = []
-        self._to_recycle: list[WorkerProcess] = []
+        self._workers = Roster()
+        self._replacements = Replacements()
         self._respawning = Respawning()
-        self._patience = Patience()
-        self._replace_not_before = 0.0
+        self._hangs = HangDetection()
         self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._signals = SignalSocket(HANDLED)
@@ -73,8 +70,8 @@ class Supervisor:
             self._selector.register(status.sock, selectors.EVENT_READ, self._answer)
 
     @property
-    def _limits(self) -> Limits:
-        return self._generation.limits
+    def _patience(self) -> Patience:
+        return self._generation.patience
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
@@ -85,8 +82,7 @@ class Supervisor:
                 self._wait(self._until_next_deadline())
                 self._tick(time.monotonic())
         finally:
-            for worker in self._workers.values():
-                worker.kill()
+            self._workers.kill()
             if self._status is not None:
                 self._status.close()
         logger.info("stopped")
@@ -99,7 +95,7 @@ class Supervisor:
         worker = WorkerProcess.fork(slot, self._generation.main, self._close_in_child)
         self._workers[worker.pid] = worker
         if instead_of is not None:
-            self._replacing[worker.pid] = instead_of
+            self._replacements.started(worker, instead_of)
         self._selector.register(
             worker.channel.sock, selectors.EVENT_READ, partial(self._heard, worker)
         )
@@ -110,7 +106,7 @@ class Supervisor:
         self._signals.close()
         if self._status is not None:
             self._status.sock.close()
-        for worker in self._workers.values():
+        for worker in self._workers.workers:
             worker.close()
 
     def _drain(self, worker: WorkerProcess, grace: float, why: str) -> None:
@@ -119,23 +115,15 @@ class Supervisor:
         worker.drain(grace, time.monotonic())
 
     def _reap(self) -> None:
-        for pid, status in exited_children():
-            worker = self._workers.pop(pid, None)
-            if worker is not None:
-                self._forget(worker)
-                self._after_exit(worker, os.waitstatus_to_exitcode(status))
-
-    def _forget(self, worker: WorkerProcess) -> None:
-        self._selector.unregister(worker.channel.sock)
-        worker.close()
-        for queue in (self._to_roll, self._to_recycle):
-            if worker in queue:
-                queue.remove(worker)
-        self._replacing = {p: w for p, w in self._replacing.items() if w is not worker}
+        for worker, exit_code in self._workers.exited():
+            self._selector.unregister(worker.channel.sock)
+            worker.close()
+            self._replacements.forget(worker)
+            self._after_exit(worker, exit_code)
 
     def _after_exit(self, worker: WorkerProcess, exit_code: int) -> None:
         age = time.monotonic() - worker.started
-        replaced = self._replacing.pop(worker.pid, None)
+        replaced = self._replacements.settled(worker)
         expected = worker.draining or self._stopping
         level, event = (logging.INFO, "ended") if expected else (logging.ERROR, "died")
         logger.log(
@@ -148,15 +136,9 @@ class Supervisor:
         delay = self._respawning.delay(worker.slot, age, _named(exit_code))
         if replaced is not None and replaced.pid in self._workers:
             # The one it was to replace still serves: keep that, try again later.
-            self._to_recycle.append(replaced)
-            self._replace_not_before = time.monotonic() + max(delay, 1.0)
-        elif not self._has_successor(worker):
+            self._replacements.retry(replaced, time.monotonic() + max(delay, 1.0))
+        elif not self._workers.holds_slot(worker.slot):  # a replacement may be on its way
             self._respawning.at(worker.slot, time.monotonic() + delay)
-
-    def _has_successor(self, worker: WorkerProcess) -> bool:
-        """Whether the one that was to replace it is on its way, which is all that is needed."""
-        others = self._workers.values()
-        return any(each.slot == worker.slot and not each.draining for each in others)
 
     # What workers say
 
@@ -168,29 +150,26 @@ class Supervisor:
         for message in messages:
             self._handle(worker, message)
 
-    def _handle(self, worker: WorkerProcess, message: Message) -> None:
+    def _handle(self, worker: WorkerProcess, message: WorkerMessage) -> None:
         match message.get("say"):
             case "ready":
                 worker.ready = True
                 logger.info("worker ready worker=%d pid=%d", worker.slot, worker.pid)
-                old = self._replacing.pop(worker.pid, None)
-                if old is not None:
-                    self._drain(old, self._limits.recycle_grace, "replaced")
-                if sum(w.serving for w in self._workers.values()) >= self._count:
+                if (old := self._replacements.settled(worker)) is not None:
+                    self._drain(old, self._patience.recycle_grace, "replaced")
+                if self._workers.serving >= self._count:
                     self._notifier.ready()
-            case "recycle" if not worker.draining and worker not in self._to_recycle:
-                self._to_recycle.append(worker)
+            case "recycle" if not worker.draining:
+                self._replacements.recycle(worker)
             case "alive":
                 worker.report = message
 
     def _answer(self) -> None:
         assert self._status is not None
-        now = time.monotonic()
-        workers = sorted(self._workers.values(), key=lambda worker: (worker.slot, worker.started))
         self._status.answer({
             "state": "stopping" if self._stopping else "serving",
             "pid": os.getpid(),
-            "workers": [worker.describe(now) for worker in workers],
+            "workers": self._workers.describe(time.monotonic()),
         })  # fmt: skip
 
     # Signals
@@ -203,7 +182,7 @@ class Supervisor:
                 case signal.SIGHUP:
                     self._roll()
                 case signal.SIGUSR1:
-                    for worker in self._workers.values():
+                    for worker in self._workers.workers:
                         worker.kill(signal.SIGUSR1)
                 case signal.SIGTTIN:
                     self._resize(self._count + 1)
@@ -213,14 +192,13 @@ class Supervisor:
     def _stop(self) -> None:
         if self._stopping:
             logger.warning("stopping at once workers=%d", len(self._workers))
-            for worker in self._workers.values():
-                worker.kill()
+            self._workers.kill()
             return
         self._stopping = True
         self._notifier.stopping()
         self._on_stop()
-        for worker in self._workers.values():
-            self._drain(worker, self._limits.graceful_timeout, "stop")
+        for worker in self._workers.workers:
+            self._drain(worker, self._patience.graceful_timeout, "stop")
 
     def _roll(self) -> None:
         """Replace every worker in turn by one of the configuration as it is now."""
@@ -229,20 +207,19 @@ class Supervisor:
             return
         self._generation = generation
         self._notifier.reloading(time.monotonic())
-        self._to_roll = [w for w in self._workers.values() if not w.draining]
+        self._replacements.roll(self._workers.workers)
         if generation.workers != self._count:
             self._resize(generation.workers)
 
     def _resize(self, count: int) -> None:
         logger.info("workers=%d was=%d", count, self._count)
         self._count = count
-        serving = {w.slot for w in self._workers.values() if not w.draining}
         for slot in range(1, count + 1):
-            if slot not in serving and not self._stopping:
+            if not self._workers.holds_slot(slot) and not self._stopping:
                 self._spawn(slot)
-        for worker in list(self._workers.values()):
+        for worker in self._workers.workers:
             if worker.slot > count:
-                self._drain(worker, self._limits.recycle_grace, "fewer workers")
+                self._drain(worker, self._patience.recycle_grace, "fewer workers")
 
     # Time
 
@@ -254,7 +231,7 @@ class Supervisor:
     def _until_next_deadline(self) -> float:
         now = time.monotonic()
         due = [now + 1.0, *self._respawning.times]
-        due += [w.drain_deadline + LAST_WORDS for w in self._workers.values()]
+        due += [w.drain_deadline + KILL_DELAY for w in self._workers.workers]
         return max(0.0, min(due) - now)
 
     def _tick(self, now: float) -> None:
@@ -264,29 +241,15 @@ class Supervisor:
             return
         for slot in self._respawning.due(now):
             self._spawn(slot)
-        self._replace_next(now)
+        if (old := self._replacements.next(self._workers.workers, now)) is not None:
+            self._spawn(old.slot, instead_of=old)
 
     def _kill_overdue(self, now: float) -> None:
-        overdue = self._patience.overdue(self._workers.values(), self._limits, now)
+        overdue = self._hangs.overdue(self._workers.workers, self._patience, now)
         for worker, why in overdue:
             logger.error("worker killed worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
             worker.kill()
-            worker.last_seen, worker.drain_deadline = now, NEVER  # once is enough
-
-    def _replace_next(self, now: float) -> None:
-        """Start the replacement of one worker, unless one is on its way.
-
-        A roll goes on while old workers still drain; a worker that is replaced
-        for its memory waits until no other drains.
-        """
-        if self._replacing or now < self._replace_not_before:
-            return
-        draining = any(w.draining for w in self._workers.values())
-        queue = self._to_roll or ([] if draining else self._to_recycle)
-        if queue:
-            old = queue.pop(0)
-            if not old.draining:
-                self._spawn(old.slot, instead_of=old)
+            worker.last_seen, worker.drain_deadline = now, float("inf")  # once is enough
 
 
 def _named(exit_code: int) -> str:

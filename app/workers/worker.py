@@ -20,7 +20,7 @@ from ..server.connection import Connection
 from ..server.listeners import Listener
 from ..server.proxy_header import ProxyHeader
 from ..server.running import edge_of
-from .process import ControlChannel, Message
+from .process import ControlChannel, WorkerMessage
 
 logger = logging.getLogger("hipache.worker")
 
@@ -160,7 +160,7 @@ class WorkerServer(uvicorn.Server):
         self._channel.send(say="alive", **self.figures())
         asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._say_alive)
 
-    def figures(self) -> Message:
+    def figures(self) -> WorkerMessage:
         """What `hipache status` shows of this worker."""
         return {
             "age": round(monotonic() - self._started_at, 1),

@@ -308,7 +308,7 @@ def test_wait_with_nobody_to_wait_for_returns_at_once(run):
 READER = """
 from pathlib import Path
 from sys import argv, stdin
-from app.stores.readers import Reader, wait_for_all
+from app.stores.file.readers import Reader, wait_for_all
 Reader(Path(argv[1])).show_up()
 print("there", flush=True)
 stdin.read()

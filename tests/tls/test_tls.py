@@ -528,7 +528,7 @@ async def test_a_frontend_may_have_its_own_word_on_https(
 def test_what_keeps_tls_from_being_served_is_told_in_one_line(
     change: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.workers.serve import tls_listeners
+    from app.workers.listening import tls_listeners
 
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "default", DEFAULT)

@@ -267,7 +267,7 @@ async def test_no_socket_file_is_left(tmp_path: Path, valkey: RedisServer) -> No
 def impatient(folder: Path, valkey: RedisServer, changes: str) -> Any:
     """`hipache serve` after `changes` to its constants, for what takes too long otherwise."""
     write_config(folder, valkey.url)
-    imports = "from app import cli, supervisor\nfrom app.workers import respawning, serve, worker"
+    imports = "from app import cli\nfrom app.workers import respawning, serve, supervisor, worker"
     code = f"{imports}\n{changes}\ncli.main(['serve'])"
     return program(sys.executable, "-c", code, cwd=folder, environ={"PYTHONPATH": str(ROOT)})
 
@@ -275,7 +275,7 @@ def impatient(folder: Path, valkey: RedisServer, changes: str) -> Any:
 async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
     hasty = (
         "from functools import partial\n"
-        "serve.Limits = partial(serve.Limits, hang_timeout=1)\nworker.REPORT_INTERVAL = .1"
+        "serve.Patience = partial(serve.Patience, hang_timeout=1)\nworker.REPORT_INTERVAL = .1"
     )
     async with impatient(tmp_path, valkey, hasty) as service:
         await service.ready(2)
@@ -311,20 +311,20 @@ async def test_a_worker_that_dies_while_its_replacement_starts_has_its_successor
     tmp_path: Path, valkey: RedisServer
 ) -> None:
     held = (
-        "import os\nalive = serve.run_worker\nrespawning.FIRST_DELAY = .01\n"
+        "import os, time\nalive = serve.run_worker\nrespawning.FIRST_DELAY = .01\n"
         "def run(*args):\n"
-        "    os.path.exists('gate') and open('gate').close()\n"
+        "    while os.path.exists('gate'):\n"  # not a FIFO: how many wait there is not known
+        "        time.sleep(.01)\n"
         "    alive(*args)\n"
         "serve.run_worker = run"
     )
     async with impatient(tmp_path, valkey, held) as service:
         await service.ready(2)
-        os.mkfifo(tmp_path / "gate")
+        (tmp_path / "gate").touch()
         service.signal(signal.SIGHUP)
         await service.saw('worker started" worker=1')
         os.kill(min(service.workers()), signal.SIGKILL)
         await service.saw('worker died" worker=1')
-        await asyncio.to_thread((tmp_path / "gate").write_text, "")  # to who waits there
         (tmp_path / "gate").unlink()
         await service.saw('worker ended" worker=2')
         assert len(service.workers()) == 2

@@ -1,0 +1,117 @@
+"""The listeners of a service: bound once, and equipped anew when the configuration changes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from ..admin.listener import bind_admin
+from ..config.binds import Bind, HttpsBind
+from ..config.structs import Config
+from ..errors import ConfigError
+from ..server.listeners import Address, Listener, bind_all, from_systemd, names_from_systemd
+from ..tls.listener import TLSListener
+
+logger = logging.getLogger("hipache.serve")
+
+
+def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
+    """Every listener, bound, with its certificates loaded. Raises ConfigError.
+
+    Of the sockets that systemd hands over, those named `https` (by
+    `FileDescriptorName=`) speak TLS as the first of `https.bind` says, the others
+    the PROXY protocol if the first of `http.bind` does.
+    """
+    secured = tls_listeners(config)
+    given = from_systemd(environ)
+    if given:
+        names = names_from_systemd(environ, len(given))
+        if "https" in names and not secured:
+            raise ConfigError(f"{config.source}: https.bind: expected one for systemd's socket")
+        return [
+            Listener(sock, secured[0]) if name == "https" else plain(sock, config, 0)
+            for sock, name in zip(given, names, strict=True)
+        ]
+    sockets = iter(bind_all([*addresses(config.http.binds), *addresses(config.https.binds)]))
+    return [
+        *(plain(next(sockets), config, entry) for entry in range(len(config.http.binds))),
+        *(Listener(next(sockets), tls, entry=entry) for entry, tls in enumerate(secured)),
+    ]
+
+
+def plain(sock: socket.socket, config: Config, entry: int) -> Listener:
+    """HTTP without TLS, as this entry of `http.bind` has it."""
+    proxied = any(bind.proxy_protocol for bind in config.http.binds[entry : entry + 1])
+    return Listener(
+        sock, proxied_by=config.server.trusted_proxies if proxied else None, entry=entry
+    )
+
+
+def tls_listeners(config: Config) -> list[TLSListener]:
+    """What every `https.bind` serves. Raises ConfigError naming the entry."""
+    made: list[TLSListener] = []
+    for index, bind in enumerate(config.https.binds):
+        try:
+            made.append(TLSListener(bind))
+        except ConfigError as exc:
+            raise ConfigError(f"{config.source}: https.bind[{index}]: {exc}") from None
+    return made
+
+
+def equipped_again(
+    config: Config, first: Config, listeners: Sequence[Listener]
+) -> Sequence[Listener]:
+    """The same sockets, with what is spoken there as the new configuration has it.
+
+    Unchanged settings of TLS keep what was loaded: after root is given up, its key
+    files could not be read again. Raises ConfigError.
+    """
+    for name, old, new in (
+        ("http.bind", first.http.binds, config.http.binds),
+        ("https.bind", first.https.binds, config.https.binds),
+    ):
+        if addresses(old) != addresses(new):
+            logger.warning("%s has changed, which takes effect with the next start only", name)
+    secured = {each.entry: each.tls for each in listeners if each.tls}
+    if (
+        len(config.https.binds) == len(first.https.binds)
+        and config.https.binds != first.https.binds
+    ):
+        secured = dict(enumerate(tls_listeners(config)))
+    stays = addresses(config.http.binds) == addresses(first.http.binds)
+    bound = config if stays else replace(config, http=first.http)
+    return [
+        Listener(each.sock, secured[each.entry], entry=each.entry)
+        if each.tls
+        else plain(each.sock, bound, each.entry)
+        for each in listeners
+    ]
+
+
+def addresses(binds: Iterable[Bind | HttpsBind]) -> list[Address]:
+    """Where to listen, in the order of the configuration."""
+    return [Address(bind.address.removeprefix("unix:"), bind.port) for bind in binds]
+
+
+def listen_for_admin(config: Config) -> socket.socket | None:
+    """The admin listener; None, with one line, where it can not be: that is no reason to stop."""
+    if config.admin.bind is None:
+        return None
+    try:
+        sock = bind_admin(config.admin.bind)
+    except ConfigError as exc:
+        logger.error("no admin listener, the proxy serves without: admin.bind: %s", exc)
+        return None
+    logger.info("admin listening address=%s", name_of(sock))
+    return sock
+
+
+def name_of(sock: socket.socket) -> str:
+    """The address a socket is bound to, as a person writes it."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return str(Address(host, port))
