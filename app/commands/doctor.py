@@ -11,7 +11,7 @@ import click
 
 from ..config.file import load
 from ..config.structs import Config
-from ..doctor import certificates, findings, machine, settings, store
+from ..doctor import certificates, findings, machine, ports, settings, store
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from ..proxy.tracing import check_tracing
@@ -52,8 +52,8 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *settings.look(config, commands),
         *machine.of_user(config),
         *machine.of_files(config, pid),
-        *machine.of_ports(config, pid),
-        *machine.of_admin(config, pid),
+        *ports.of_ports(config, pid),
+        *ports.of_admin(config, pid),
         *certificates.look(config),
     ]
     of_store, name = asyncio.run(store.look(config, commands, timeout=PATIENCE))

@@ -144,3 +144,12 @@ def exited_children() -> Iterator[tuple[int, int]]:
         if pid == 0:
             return
         yield pid, status
+
+
+def exit_name(exit_code: int) -> str:
+    """An exit code as people know it.
+
+    >>> exit_name(-9), exit_name(78)
+    ('SIGKILL', '78')
+    """
+    return signal.Signals(-exit_code).name if exit_code < 0 else str(exit_code)

@@ -19,7 +19,7 @@ from functools import partial
 
 from .generation import Generation, Patience
 from .overdue import KILL_DELAY, HangDetection
-from .process import WorkerMessage, WorkerProcess
+from .process import WorkerMessage, WorkerProcess, exit_name
 from .replacing import Replacements
 from .respawning import Respawning
 from .roster import Roster
@@ -126,14 +126,11 @@ class Supervisor:
         replaced = self._replacements.settled(worker)
         expected = worker.draining or self._stopping
         level, event = (logging.INFO, "ended") if expected else (logging.ERROR, "died")
-        logger.log(
-            level,
-            f"worker {event} worker=%d pid=%d status=%s age=%.1fs",
-            worker.slot, worker.pid, _named(exit_code), age,
-        )  # fmt: skip
+        text = f"worker {event} worker=%d pid=%d status=%s age=%.1fs"
+        logger.log(level, text, worker.slot, worker.pid, exit_name(exit_code), age)
         if expected or worker.slot > self._count:
             return
-        delay = self._respawning.delay(worker.slot, age, _named(exit_code))
+        delay = self._respawning.delay(worker.slot, age, exit_name(exit_code))
         if replaced is not None and replaced.pid in self._workers:
             # The one it was to replace still serves: keep that, try again later.
             self._replacements.retry(replaced, time.monotonic() + max(delay, 1.0))
@@ -250,11 +247,3 @@ class Supervisor:
             logger.error("worker killed worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
             worker.kill()
             worker.last_seen, worker.drain_deadline = now, float("inf")  # once is enough
-
-
-def _named(exit_code: int) -> str:
-    """
-    >>> _named(-9)
-    'SIGKILL'
-    """
-    return signal.Signals(-exit_code).name if exit_code < 0 else str(exit_code)

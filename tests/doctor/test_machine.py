@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from app.config.structs import Config, parse
-from app.doctor import certificates, machine
+from app.doctor import certificates, machine, ports
 from app.doctor.certificates import of_expiry
 from app.doctor.findings import Finding
 from app.workers import privileges
@@ -149,24 +149,24 @@ def test_a_port_that_another_program_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         asked = config(http={"port": port})
-        (found,) = machine.of_ports(asked, None)
+        (found,) = ports.of_ports(asked, None)
         assert (found.name, found.subject) == ("port-taken", f"127.0.0.1:{port}")
-        assert list(machine.of_ports(asked, 4711)) == []  # then it is our own service's
-    assert list(machine.of_ports(asked, None)) == []
+        assert list(ports.of_ports(asked, 4711)) == []  # then it is our own service's
+    assert list(ports.of_ports(asked, None)) == []
 
 
 def test_an_admin_address_that_another_program_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         asked = config(admin={"bind": f"127.0.0.1:{other.getsockname()[1]}"})
-        (found,) = machine.of_admin(asked, None)
+        (found,) = ports.of_admin(asked, None)
         assert (found.name, found.severity) == ("admin-address", "warning")
-        assert list(machine.of_admin(asked, 4711)) == []  # then it is our own service's
-    assert list(machine.of_admin(asked, None)) == []
-    assert list(machine.of_admin(config(admin={"bind": None}), None)) == []
+        assert list(ports.of_admin(asked, 4711)) == []  # then it is our own service's
+    assert list(ports.of_admin(asked, None)) == []
+    assert list(ports.of_admin(config(admin={"bind": None}), None)) == []
 
 
 def test_an_address_of_another_machine() -> None:
-    (found,) = machine.of_ports(config(http={"bind": "192.0.2.1", "port": 8080}), None)
+    (found,) = ports.of_ports(config(http={"bind": "192.0.2.1", "port": 8080}), None)
     assert found.name == "bad-address"
 
 
@@ -178,7 +178,7 @@ def test_a_privileged_port() -> None:
         pytest.skip("no port is privileged here")
 
     def ask() -> str | None:
-        return next((f.name for f in machine.of_ports(config(http={"port": 1}), None)), None)
+        return next((f.name for f in ports.of_ports(config(http={"port": 1}), None)), None)
 
     assert privileges.as_user(nobody.pw_uid, nobody.pw_gid, ask) == "privileged-port"
 
