@@ -25,7 +25,7 @@ from tests.admin_client import AdminClient
 from tests.backends import answer, answering
 from tests.processes import ROOT, command
 from tests.redis_servers import RedisServer
-from tests.tls.test_tls import DEFAULT, chain, private
+from tests.tls.authority import DEFAULT, chain, private
 
 HASH = make_hash(b"planted-password", b"0123456789abcdef", ln=2)
 SECRETS = {

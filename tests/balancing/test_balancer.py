@@ -1,4 +1,4 @@
-"""Picking: never a dead one while a live one is left, weights, trials, sticky clients, panic."""
+"""Picking: shares by policy and weight, and never a dead one while a live one is left."""
 
 from __future__ import annotations
 
@@ -13,57 +13,23 @@ from hypothesis import strategies as st
 from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import InvalidBackend, NoLiveBackend
 from app.frontends.options import Options, Policy
-from app.routing import Backend, Frontend, Mark, Route, parse_frontend
-
-A, B, C = "http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"
-NOW = 1_000_000.0
-NOBODY = RequestFacts("192.0.2.1", [])
-
-every_policy = pytest.mark.parametrize("policy", Policy)
-
-
-class Clock:
-    """A clock that moves when the test says so."""
-
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def balancer(clock: Clock | None = None, seed: int = 1, **options: object) -> Balancer:
-    defaults = Options(**options)  # type: ignore[arg-type]
-    return Balancer(defaults, random=Random(seed).random, clock=clock or Clock(), secret=b"s")
-
-
-def frontend(*urls: str, **options: str) -> Frontend:
-    return parse_frontend("example.com", ["id", *urls], options)
-
-
-def mark(until: float, since: float = NOW - 60) -> Mark:
-    return Mark(until, since, "test", "test")
-
-
-def route(*urls: str, marks: dict[str, Mark] | None = None, **options: str) -> Route:
-    return Route(frontend(*urls, **options), marks or {})
-
-
-def client(number: int, *headers: tuple[bytes, bytes]) -> RequestFacts:
-    return RequestFacts(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", [*headers])
-
-
-def one_pick(some: Balancer, where: Route, facts: RequestFacts = NOBODY, *tried: str) -> str:
-    """The URL of a pick whose request is over at once."""
-    backend = some.pick(where, facts, tried)
-    some.started(where, backend)
-    some.finished(where, backend, seconds_to_head=0.01)
-    return backend.url
-
-
-def shares(some: Balancer, where: Route, picks: int = 100_000) -> dict[str, float]:
-    counts = Counter(one_pick(some, where, client(i)) for i in range(picks))
-    return {url: count / picks for url, count in counts.items()}
-
+from app.routing import Backend, Route, parse_frontend
+from tests.balancing.picking import (
+    NOBODY,
+    NOW,
+    A,
+    B,
+    C,
+    Clock,
+    balancer,
+    client,
+    every_policy,
+    frontend,
+    mark,
+    one_pick,
+    route,
+    shares,
+)
 
 # The policies
 
@@ -263,156 +229,6 @@ def test_wrong_options_are_reported_once_and_traffic_goes_on() -> None:
     for _ in range(3):
         assert set(shares(some, Route(list_), 50)) == {A, B}
     assert len(said) == 1
-
-
-# Back to life
-
-
-def test_a_lapsed_mark_earns_one_trial_at_a_time() -> None:
-    clock = Clock()
-    some, where = balancer(clock), route(A, B, marks={A: mark(NOW + 10)})
-    assert {one_pick(some, where) for _ in range(50)} == {B}
-    clock.now += 11
-    picks = [some.pick(where, NOBODY).url for _ in range(50)]
-    assert picks == [A] + [B] * 49
-    assert some.on_trial(where, Backend(A, 0, "http", "10.0.0.1", 80))
-
-
-def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
-    some, where = balancer(), route(A, B, marks={A: mark(NOW - 10)})
-    assert [one_pick(some, where) for _ in range(3)] == [A, A, A]
-
-
-def test_workers_do_not_try_a_lapsed_mark_all_at_once() -> None:
-    due = set()
-    for seed in range(20):
-        clock = Clock()
-        some, where = balancer(clock, seed), route(A, B, marks={A: mark(NOW)})
-        while one_pick(some, where) == B:
-            clock.now += 0.01
-        due.add(round(clock.now - NOW, 2))
-    assert len(due) > 10
-    assert max(due) <= 0.51
-
-
-def test_a_backend_that_came_back_is_ramped_up() -> None:
-    clock, list_ = Clock(), frontend(A, B, slowStart="100")
-    some = balancer(clock)
-    assert set(shares(some, Route(list_, {A: mark(NOW + 9)}), 10)) == {B}
-    returned = Route(list_)
-    seen = []
-    for clock.now in (NOW, NOW + 50, NOW + 100):
-        seen.append(shares(some, returned, 20_000)[A])
-    assert seen == pytest.approx([0.05 / 1.05, 0.5 / 1.5, 0.5], abs=0.02)
-
-
-def test_a_backend_that_was_never_marked_is_not_ramped() -> None:
-    assert shares(balancer(slow_start=100.0), route(A, B), 5000)[A] > 0.45
-
-
-# Panic
-
-
-def test_when_all_are_dead_the_one_marked_longest_ago_is_tried() -> None:
-    marks = {A: mark(NOW + 9, NOW - 1), B: mark(NOW + 9, NOW - 3), C: mark(NOW + 9, NOW - 2)}
-    clock = Clock()
-    some, where = balancer(clock), route(A, B, C, marks=marks)
-    turns = []
-    for clock.now in (NOW, NOW + 1, NOW + 2, NOW + 3):
-        turns.append(one_pick(some, where))
-    assert turns == [B, C, A, B]
-
-
-def test_a_request_in_panic_tries_each_of_them() -> None:
-    some, where = balancer(), route(A, B, marks={A: mark(NOW + 9, NOW - 3), B: mark(NOW + 9)})
-    assert one_pick(some, where, NOBODY, B) == A
-    assert one_pick(some, where, NOBODY, A) == B
-
-
-def test_without_panic_it_is_hipaches_502() -> None:
-    where = route(A, B, marks={A: mark(NOW + 9), B: mark(NOW + 9)})
-    with pytest.raises(NoLiveBackend, match="Cannot find a valid backend"):
-        balancer(panic=False).pick(where, NOBODY)
-
-
-# Sticky clients
-
-
-def visit(some: Balancer, where: Route, cookie: bytes = b"") -> tuple[str, bytes]:
-    """One request of a browser: who served it, and the cookie it holds afterwards."""
-    facts = RequestFacts("192.0.2.1", [(b"cookie", cookie)])
-    backend = some.pick(where, facts)
-    some.started(where, backend)
-    some.finished(where, backend)
-    field = some.cookie(where, backend, facts, secure=False)
-    return backend.url, field.partition(b";")[0] if field else cookie
-
-
-def test_a_sticky_client_stays_across_workers_and_edits_of_the_list() -> None:
-    home, cookie = visit(balancer(sticky="sid"), route(A, B, C))
-    other = balancer(seed=5, sticky="sid")
-    for list_ in ([A, B, C], [C, B, A], [A, "http://new", B, C]):
-        assert {visit(other, route(*list_), cookie)[0] for _ in range(20)} == {home}
-
-
-def test_a_sticky_client_falls_over_together_and_comes_back() -> None:
-    some = balancer(sticky="sid")
-    home, cookie = visit(some, route(A, B, C))
-    dead = route(A, B, C, marks={home: mark(NOW + 9)})
-    refuges = {visit(some, dead, cookie) for _ in range(20)}
-    assert len(refuges) == 1
-    refuge, kept = refuges.pop()
-    assert refuge != home
-    assert visit(some, route(A, B, C), kept) == (home, cookie)
-
-
-def test_a_sticky_client_of_a_removed_backend_gets_a_new_home() -> None:
-    some = balancer(sticky="sid")
-    home, cookie = visit(some, route(A, B, C))
-    rest = [url for url in (A, B, C) if url != home]
-    new_home, new_cookie = visit(some, route(*rest), cookie)
-    assert new_cookie != cookie
-    assert {visit(some, route(*rest), new_cookie)[0] for _ in range(20)} == {new_home}
-
-
-def test_a_sticky_client_stays_while_its_backend_drains() -> None:
-    some = balancer(sticky="sid")
-    home, cookie = visit(some, route(A, B, C))
-    draining = route(A, B, C, **{f"drain:{home}": "on"})
-    assert {visit(some, draining, cookie)[0] for _ in range(20)} == {home}
-    assert home not in {visit(some, draining)[0] for _ in range(50)}
-
-
-def test_a_sticky_client_retries_elsewhere() -> None:
-    some = balancer(sticky="sid")
-    home, cookie = visit(some, route(A, B, C))
-    facts = RequestFacts("192.0.2.1", [(b"cookie", cookie)])
-    assert one_pick(some, route(A, B, C), facts, home) != home
-
-
-def test_the_trial_is_not_held_by_a_sticky_client_of_somebody_else() -> None:
-    some, home = balancer(sticky="sid"), B
-    _, cookie = next(v for v in (visit(some, route(A, B)) for _ in range(99)) if v[0] == home)
-    lapsed = route(A, B, marks={A: mark(NOW - 9)})
-    assert visit(some, lapsed, cookie)[0] == B
-    assert visit(some, lapsed)[0] == A
-
-
-def test_a_forged_cookie_is_replaced() -> None:
-    one, other = balancer(sticky="sid"), balancer(sticky="sid")
-    other._setting = Balancer(random=Random(1).random, clock=Clock(), secret=b"x")._setting
-    _, forged = visit(other, route(A, B, C))
-    assert visit(one, route(A, B, C), forged)[1] != forged
-
-
-def test_the_cookie_tells_nothing_and_is_not_for_scripts() -> None:
-    some, where = balancer(), route(A, sticky="on")
-    field = some.cookie(where, some.pick(where, NOBODY), NOBODY, secure=True)
-    assert field is not None
-    value, attributes = field.split(b";", 1)
-    assert attributes == b" Path=/; HttpOnly; SameSite=Lax; Secure"
-    assert b"10.0.0.1" not in value
-    assert len(value) == len("hipache=") + 24
 
 
 # What is remembered

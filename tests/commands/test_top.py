@@ -11,7 +11,8 @@ import pytest
 
 from app.commands import throughput
 from app.commands.throughput import quantile, rates
-from tests.admin.test_admin import REQUESTS, AdminClient
+from tests.admin.serving import REQUESTS
+from tests.admin_client import AdminClient
 from tests.backends import answer, answering, refusing, silent
 from tests.processes import ROOT, Service, command, write_config
 from tests.redis_servers import RedisServer, free_port

@@ -17,7 +17,7 @@ from app.cli import main
 from app.doctor.findings import Commands
 from app.doctor.redis_server import of_clock, of_ping, of_server
 from tests.redis_servers import RedisServer, free_port
-from tests.tls.test_tls import DEFAULT, EXACT, chain, private
+from tests.tls.authority import DEFAULT, EXACT, chain, private
 
 A, B = "http://10.0.0.1:80", "http://10.0.0.2:80"
 Redis = redis_py.Redis

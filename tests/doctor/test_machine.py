@@ -26,7 +26,7 @@ from app.doctor.findings import Finding
 from app.workers import privileges
 from tests.doctor.test_doctor import Doctor
 from tests.processes import ROOT, command, serve
-from tests.tls.test_tls import DEFAULT, EXACT, write
+from tests.tls.authority import DEFAULT, EXACT, write
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give up")
 

@@ -20,7 +20,7 @@ from app.server.proxy_header import SIGNATURE, Claim, Incomplete, parse
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import Service, command, write_config
 from tests.redis_servers import RedisServer
-from tests.tls.test_tls import DEFAULT, write
+from tests.tls.authority import DEFAULT, write
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 8080\r\n"
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -9,9 +10,12 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+import trustme
 
 from app.tls.store_certificates import LONGEST_WAIT, NOTHING, StoreCertificates
 from tests.redis_servers import RedisServer
+from tests.tls.authority import EXACT, OTHER, WILD, chain, private
+from tests.tls.serving import secured
 
 PAIR = ("a certificate", "a key")
 
@@ -81,3 +85,29 @@ async def test_a_key_of_another_kind_is_named_and_keeps_nobody_else_from_theirs(
         assert found.pair("other.test") == NOTHING
         assert found._pause_until == 0
     assert "certificate not read name=a.wild.test cause=WRONGTYPE" in caplog.text
+
+
+async def test_certificates_come_from_the_store(tmp_path: Path, valkey: RedisServer) -> None:
+    async with secured(tmp_path, valkey) as here, valkey.client as client:
+
+        async def put(name: str, cert: trustme.LeafCert) -> None:
+            pair = {"certificate": chain(cert), "key": private(cert)}
+            await client.hset(f"tls:{name}", mapping=pair)
+
+        async def shows(name: str, shown: str) -> None:
+            async with asyncio.timeout(10):
+                while await here.certificate(name) != shown:
+                    pass
+
+        await put("*.wild.test", WILD)
+        await put("a.test", EXACT)
+        await shows("a.test", "a.test")
+        await shows("b.wild.test", "*.wild.test")
+        assert await here.certificate("unknown.test") == "default.test"
+        await put("a.test", OTHER)
+        await shows("a.test", "changed.test")
+        await client.hset("tls:a.test", "key", private(EXACT))
+        told = asyncio.create_task(here.service.saw("refused.*tls:a.test: the key does not fit"))
+        while not told.done():
+            assert await here.certificate("a.test") == "changed.test"
+        await told

@@ -12,7 +12,7 @@ import pytest
 
 from tests.processes import command, write_config
 from tests.redis_servers import RedisServer
-from tests.tls.test_tls import Secured, write_tls_config
+from tests.tls.serving import Secured, write_tls_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give up")
 
