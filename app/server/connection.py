@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
-from ..tls.listener import subject
+from ..tls.client_subject import subject
 from .half_close import HalfClose
 from .refusal import plain_response
 

@@ -21,7 +21,7 @@ from ..config.structs import ServerConfig
 from ..fields.headers import RawHeaders, field
 from ..server.refusal import Refusal, plain_response, status_line
 from ..server.request_head import RequestHead
-from ..tls.listener import subject
+from ..tls.client_subject import subject
 from .frames import ABNORMAL
 from .messages import MessageProtocol, logger
 from .read_budget import Turns

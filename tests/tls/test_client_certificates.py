@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.tls.listener import subject
 from tests.redis_servers import RedisServer
 from tests.tls.authority import AUTHORITY, listener, shake, shown_to, trusting
 from tests.tls.serving import secured
@@ -42,8 +41,3 @@ async def test_a_client_certificate_is_verified_and_its_subject_passed_on(
         with suppress(ssl.SSLError, ConnectionError):  # or a FIN
             assert await here.get(context=stranger) == b""
         assert len(here.backend.requests) == 2
-
-
-def test_a_subject_can_not_end_its_field() -> None:
-    certificate: dict[str, object] = {"subject": ((("commonName", "a\r\nX: ü"),),)}
-    assert subject(certificate) == b"CN=a\\0d\\0aX: \\c3\\bc"
