@@ -18,8 +18,8 @@ from ..server.exchange import Exchange
 from ..server.request_head import RequestHead
 from ..upstream.answer import Answer
 from ..upstream.client import UpstreamClient
-from ..upstream.connection import Connection
-from ..upstream.pool import Place
+from ..upstream.connection import BackendConnection
+from ..upstream.pool import Waiter
 from ..upstream.transport import request_head
 from .attempts import Attempt
 from .gateway import Gateway
@@ -95,7 +95,7 @@ class Express:
         request: Request,
         attempt: Attempt[Any],
         head: bytes,
-        place: Place | None = None,
+        place: Waiter | None = None,
     ) -> bool:
         """Send it, if there is a connection at once; its Journey begins."""
         return self.client.send_now(
@@ -129,7 +129,7 @@ class Waiting:
         attempt: Attempt[Any],
         head: bytes,
         *,
-        place: Place,
+        place: Waiter,
     ) -> None:
         self._express = express
         self._exchange = exchange
@@ -140,7 +140,7 @@ class Waiting:
         exchange.direct = self
         place.add_done_callback(self._turn)
 
-    def _turn(self, place: Place) -> None:
+    def _turn(self, place: Waiter) -> None:
         """A connection is free, or waiting was of no use."""
         if self._exchange.direct is not self:
             return  # it has left, or somebody else waits
@@ -159,7 +159,7 @@ class Waiting:
 
     def leave(self) -> None:
         """The client has gone."""
-        self._express.client.leave_queue(self._attempt.backend, self._place)
+        self._express.client.dequeue(self._attempt.backend, self._place)
         self._express.left(self._request, self._attempt)
 
     def hand_over(self) -> None:
@@ -179,7 +179,7 @@ class Journey(Answer):
         exchange: Exchange,
         request: Request,
         attempt: Attempt[Any],
-        connection: Connection,
+        connection: BackendConnection,
     ) -> None:
         super().__init__(connection)
         self._express = express

@@ -19,7 +19,7 @@ from ..fields.headers import RawHeaders, field, has_body, request_headers, respo
 from ..routing import Backend, Route
 from ..upstream.answer import Answer
 from ..upstream.client import AnyAnswer, UpstreamClient
-from ..upstream.pool import Place
+from ..upstream.pool import Waiter
 from .attempts import Attempt
 from .client_watch import ClientWatch
 from .gateway import Gateway
@@ -42,7 +42,7 @@ class SoFar:
     """The first one has begun."""
     answer: Answer | None = None
     """What `attempt` waits for, if its request was sent."""
-    place: Place | None = None
+    place: Waiter | None = None
     """Where it waits for a connection, if it was not."""
     failure: Exception | None = None
     """It has failed already."""
@@ -154,7 +154,7 @@ class HttpProxy:
             place, so_far.place = so_far.place, None
             if answer is not None:
                 return client.answered(backend, answer)
-            return client.open(backend, method, target, request.fields, content, place=place)
+            return client.open(backend, method, target, request.fields, content, waiter=place)
 
         return self._gateway.attempts.first_answer(
             request, route, open_answer,

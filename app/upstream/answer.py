@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 
 from ..errors import RequestBodyMismatch
-from .connection import Connection
-from .framing import RawHeaders
+from ..fields.headers import RawHeaders
+from .connection import BackendConnection
 
 HIGH_WATER = 65536
 """Bytes of an answer that wait for a slow client before reading stops."""
@@ -33,8 +33,8 @@ class Answer:
     trailers: RawHeaders
     """Of a chunked body, once it has been read to its end."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, connection: BackendConnection) -> None:
+        self._connection: BackendConnection | None = connection
         self._upload: asyncio.Task[None] | None = None
         self._ended = False
         self._error: BaseException | None = None
@@ -156,7 +156,7 @@ class Answer:
             self._upload.cancel()
 
 
-async def _send_chunks(connection: Connection, body: AsyncIterable[bytes]) -> None:
+async def _send_chunks(connection: BackendConnection, body: AsyncIterable[bytes]) -> None:
     async for data in body:
         if data:  # an empty chunk would end the body
             connection.write([b"%x\r\n" % len(data), data, b"\r\n"])
@@ -164,7 +164,9 @@ async def _send_chunks(connection: Connection, body: AsyncIterable[bytes]) -> No
     connection.write([b"0\r\n\r\n"])
 
 
-async def _send_counted(connection: Connection, body: AsyncIterable[bytes], length: int) -> None:
+async def _send_counted(
+    connection: BackendConnection, body: AsyncIterable[bytes], length: int
+) -> None:
     """Raises RequestBodyMismatch rather than send a byte too many."""
     async for data in body:
         length -= len(data)

@@ -11,15 +11,15 @@ import httpx
 from .. import errors
 from ..config.deny_list import parse_deny_list
 from ..config.structs import Config, ServerConfig
+from ..fields.headers import RawHeaders
 from ..routing import Backend
 from .answer import Answer
 from .backend_tls import context_source
-from .connection import NEVER, Connection
+from .connection import NEVER, BackendConnection
 from .destinations import Bound, Destinations
 from .dialling import connect
-from .framing import RawHeaders
-from .pool import Limits, Place
-from .transport import Body, Request, Response, Transport
+from .pool import PoolLimits, Waiter
+from .transport import Body, Transport, UpstreamRequest, UpstreamResponse
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -66,17 +66,17 @@ class UpstreamClient(httpx.AsyncClient):
         headers: RawHeaders,
         body: Body,
         *,
-        place: Place | None = None,
+        waiter: Waiter | None = None,
     ) -> AnyAnswer:
         """Send a request; returns when the final head of its answer is there.
 
-        `place` is what `queue` gave for it.
+        `waiter` is what `queue` gave for it.
 
         `headers` go out as they are, so they must frame `body`: with
         Content-Length, or Transfer-Encoding for one of unknown length.
         Raises errors.UpstreamError, and whatever iterating `body` raises.
         """
-        request = Request(backend, method, target, headers, body, self._timeouts, place)
+        request = UpstreamRequest(backend, method, target, headers, body, self._timeouts, waiter)
         transport = self._transport_for_url(ANYWHERE)
         try:
             response = await transport.handle_async_request(request)
@@ -84,7 +84,7 @@ class UpstreamClient(httpx.AsyncClient):
             if request.failure is not None:
                 raise request.failure from None
             raise _translated(exc) from exc
-        if isinstance(response, Response):
+        if isinstance(response, UpstreamResponse):
             return response.answer
         return ForeignAnswer(response)
 
@@ -93,24 +93,24 @@ class UpstreamClient(httpx.AsyncClient):
         backend: Backend,
         method: bytes,
         head: bytes,
-        answer_on: Callable[[Connection], Answer],
-        place: Place | None = None,
+        answer_on: Callable[[BackendConnection], Answer],
+        waiter: Waiter | None = None,
     ) -> bool:
         """Send a request without a body, if that needs no waiting any more; else `open` will do it.
 
         `head` is what `request_head` made; the Answer is what `answer_on` makes for the
-        connection; `place` is what `queue` gave, and its time has come.
+        connection; `waiter` is what `queue` gave, and its time has come.
         """
         transport = self._transport_for_url(ANYWHERE)
         if not isinstance(transport, Transport):
             return False
-        return transport.send_now(backend, method, head, answer_on, place)
+        return transport.send_now(backend, method, head, answer_on, waiter)
 
-    def queue(self, backend: Backend) -> Place | None:
+    def queue(self, backend: Backend) -> Waiter | None:
         """A place in the queue for a connection, where waiting for one is all that is left.
 
         `send_now` and, where that sends nothing, `open` must follow when it is done,
-        or `leave_queue` at any time.
+        or `dequeue` at any time.
         """
         pool = self.pools.find(backend.origin) if self.pools is not None else None
         try:
@@ -118,11 +118,11 @@ class UpstreamClient(httpx.AsyncClient):
         except errors.UpstreamBusy:
             return None  # `open` will say so
 
-    def leave_queue(self, backend: Backend, place: Place) -> None:
-        """Give `place` up."""
+    def dequeue(self, backend: Backend, waiter: Waiter) -> None:
+        """Give `waiter` up."""
         pool = self.pools.find(backend.origin) if self.pools is not None else None
         if pool is not None:  # else everybody has been sent away
-            pool.leave(place)
+            pool.dequeue(waiter)
 
     async def answered(self, backend: Backend, answer: Answer) -> Answer:
         """`answer`, which `send_now` began, once its head is there. Raises UpstreamError."""
@@ -200,9 +200,9 @@ def _translated(exc: Exception) -> errors.UpstreamError:
     return ours(str(exc) or None)
 
 
-def _limits(server: ServerConfig) -> Limits:
+def _limits(server: ServerConfig) -> PoolLimits:
     """Zero switches a limit off."""
-    return Limits(
+    return PoolLimits(
         max_sockets=server.max_sockets,
         connect=server.connect_timeout or NEVER,
         response=(

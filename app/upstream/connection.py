@@ -19,8 +19,8 @@ from ..errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
+from ..fields.headers import RawHeaders
 from . import kernel
-from .framing import RawHeaders
 from .parsing import COMPLETE, HEAD, AnswerParser
 
 NEVER = float("inf")
@@ -56,14 +56,14 @@ class Owner(Protocol):
     response_timeout: float
     """Seconds from the request's last byte to the end of the answer's head."""
 
-    def on_free(self, connection: Connection) -> None:
+    def on_free(self, connection: BackendConnection) -> None:
         """The answer is complete and another request may follow on this connection."""
 
-    def on_closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: BackendConnection) -> None:
         """The socket is gone. Called once."""
 
 
-class Connection(asyncio.Protocol):
+class BackendConnection(asyncio.Protocol):
     """A connection that carries one request at a time.
 
     `deadline` (loop time) is for the owner's sweep, which calls `expire` when

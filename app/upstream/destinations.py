@@ -13,7 +13,7 @@ from ..errors import BackendForbidden, BackendIsUs
 
 logger = logging.getLogger(__name__)
 
-Address = tuple[int, tuple[object, ...]]  # family, and what connect() wants
+SocketAddress = tuple[int, tuple[object, ...]]  # family, and what connect() wants
 Bound = tuple[int, object]  # family, and what getsockname() gives
 
 MAX_TOLD = 1000
@@ -46,7 +46,7 @@ class Destinations:
             if family == socket.AF_UNIX and os.path.realpath(os.fsdecode(str(name))) == real:
                 raise BackendIsUs
 
-    def permitted(self, host: str, addresses: list[Address]) -> list[Address]:
+    def permitted(self, host: str, addresses: list[SocketAddress]) -> list[SocketAddress]:
         """Those of a name's addresses that may be connected to.
 
         Raises BackendForbidden and BackendIsUs where none is left.
@@ -65,7 +65,7 @@ class Destinations:
             logger.warning("backend refused host=%s cause=server.denyBackends", what)
         return BackendForbidden()
 
-    def _is_ours(self, address: Address) -> bool:
+    def _is_ours(self, address: SocketAddress) -> bool:
         family, where = address
         return any(
             ours != socket.AF_UNIX

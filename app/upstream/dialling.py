@@ -20,7 +20,7 @@ from ..errors import (
     UpstreamUnreachable,
     UpstreamUnresolved,
 )
-from .destinations import Address, Destinations
+from .destinations import Destinations, SocketAddress
 
 Origin = tuple[str, str, int]
 
@@ -76,7 +76,7 @@ async def connect(
 
 async def _dial(
     origin: Origin,
-    addresses: list[Address],
+    addresses: list[SocketAddress],
     factory: Callable[[], P],
     tls: Callable[[], ssl.SSLContext],
 ) -> P:
@@ -101,7 +101,7 @@ async def _dial(
         raise
 
 
-async def _resolve(host: str, port: int, due: float | None) -> list[Address]:
+async def _resolve(host: str, port: int, due: float | None) -> list[SocketAddress]:
     """The addresses of `host`, by `due` (loop time). Raises UpstreamUnresolved, socket.gaierror."""
     kind = socket.SOCK_STREAM
     try:  # an address needs no resolver, and no thread for it
@@ -116,11 +116,11 @@ async def _resolve(host: str, port: int, due: float | None) -> list[Address]:
             if exc.errno in NO_ANSWER:
                 raise UpstreamUnresolved(f"{UpstreamUnresolved.message}: {exc.strerror}") from exc
             raise
-    addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
+    addresses: list[SocketAddress] = [(family, address) for family, _, _, _, address in found]
     return _alternate(addresses)
 
 
-def _alternate(addresses: list[Address]) -> list[Address]:
+def _alternate(addresses: list[SocketAddress]) -> list[SocketAddress]:
     """The resolver's order, but each second one of the other family.
 
     >>> _alternate([(10, ("a",)), (10, ("b",)), (2, ("c",))])
@@ -131,7 +131,7 @@ def _alternate(addresses: list[Address]) -> list[Address]:
     return [address for address in chain(*zip_longest(first, others)) if address is not None]
 
 
-async def first_to_connect(addresses: list[Address]) -> socket.socket:
+async def first_to_connect(addresses: list[SocketAddress]) -> socket.socket:
     """The first socket that connects; an address that fails or takes long starts the next."""
     if len(addresses) == 1:
         return await _connect(addresses[0])
@@ -170,7 +170,7 @@ async def _call_off(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
             result.close()
 
 
-async def _connect(address: Address) -> socket.socket:
+async def _connect(address: SocketAddress) -> socket.socket:
     family, where = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)

@@ -30,9 +30,7 @@ import re
 from http import HTTPStatus
 
 from ..errors import UpstreamBadAnswer
-from ..fields.headers import plain_length
-
-RawHeaders = list[tuple[bytes, bytes]]
+from ..fields.headers import RawHeaders, plain_length
 
 MAX_HEAD = 65536
 """Bytes of one head, of all trailers, and between two pieces of a chunked body."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import httptools
 
 from ..errors import UpstreamBadAnswer
+from ..fields.headers import RawHeaders
 from . import framing
-from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START, RawHeaders
+from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START
 
 # Where in an answer we are. Up to HEAD nothing of it is known for sure.
 START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from ..errors import UpstreamBusy, UpstreamUnreachable
-from .connection import NEVER, Connection
+from .connection import NEVER, BackendConnection
 from .destinations import Destinations
 from .dialling import Origin, connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PoolLimits:
     """Per origin and worker. Times are seconds, NEVER where there is no limit."""
 
     max_sockets: int = 100
@@ -35,11 +35,11 @@ class Limits:
         return min(max(min(self.response, self.tcp, self.queue, self.idle) / 8, 0.01), 1.0)
 
 
-class Place(asyncio.Future["Connection | None"]):
-    """Somebody's place in the queue, taken at `since` and given up at `due` (loop time).
+class Waiter(asyncio.Future["BackendConnection | None"]):
+    """A request that waits in the queue since `since`; the pool gives it up at `due` (loop time).
 
     Its result is a free connection, or None for the permission to make one.
-    `Pool.wait` or `Pool.leave` must follow, whatever becomes of it.
+    `Pool.wait` or `Pool.dequeue` must follow, whatever becomes of it.
     """
 
     def __init__(self, since: float, due: float) -> None:
@@ -59,7 +59,7 @@ class Pool:
     def __init__(
         self,
         origin: Origin,
-        limits: Limits,
+        limits: PoolLimits,
         tls: Callable[[], ssl.SSLContext],
         on_unused: Callable[[Origin], None],
         destinations: Destinations | None = None,
@@ -76,11 +76,11 @@ class Pool:
         self.on_waited: Callable[[float], None] = lambda seconds: None
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._idle: deque[Connection] = deque()  # the last one used is the last
-        self._open: set[Connection] = set()
+        self._idle: deque[BackendConnection] = deque()  # the last one used is the last
+        self._open: set[BackendConnection] = set()
         self._connecting = 0
-        self._promised = 0  # connections given to a place whose asker has not come yet
-        self._queue: deque[Place] = deque()
+        self._promised = 0  # connections given to a waiter whose asker has not come yet
+        self._queue: deque[Waiter] = deque()
 
     @property
     def queued(self) -> int:
@@ -92,7 +92,7 @@ class Pool:
         """How many are open or being made."""
         return len(self._open) + self._connecting
 
-    def take(self, *, checked: bool) -> Connection | None:
+    def take(self, *, checked: bool) -> BackendConnection | None:
         """A kept connection, the last one used first, or None.
 
         With `checked` the kernel is asked too whether the backend has closed it.
@@ -104,7 +104,7 @@ class Pool:
             connection.abort()
         return None
 
-    def queue(self) -> Place | None:
+    def queue(self) -> Waiter | None:
         """A place in the queue, where nothing is left but to wait.
 
         Raises UpstreamBusy where `limits.queued` wait already.
@@ -114,43 +114,43 @@ class Pool:
         if 0 < self.limits.queued <= len(self._queue):
             raise UpstreamBusy("too many wait for the backend")
         now = self._clock()
-        place = Place(now, now + self.limits.queue)
-        self._queue.append(place)
-        return place
+        waiter = Waiter(now, now + self.limits.queue)
+        self._queue.append(waiter)
+        return waiter
 
-    def came_to(self, place: Place, *, checked: bool) -> Connection | None:
-        """The connection that `place` was given, if it was one that can be used; else `wait`."""
-        connection = place.result() if place.exception() is None else None
+    def claim(self, waiter: Waiter, *, checked: bool) -> BackendConnection | None:
+        """The connection that `waiter` was given, if it was one that can be used; else `wait`."""
+        connection = waiter.result() if waiter.exception() is None else None
         if connection is None or not _fit(connection, checked):
             return None
         self._promised -= 1
-        self._waited(place)
+        self._waited(waiter)
         return connection
 
-    async def wait(self, place: Place | None, *, checked: bool) -> Connection:
-        """A new connection, or the next one that becomes free; `place` is the asker's, if any.
+    async def wait(self, waiter: Waiter | None, *, checked: bool) -> BackendConnection:
+        """A new connection, or the next one that becomes free; `waiter` is the asker's, if any.
 
         Raises UpstreamUnreachable, and UpstreamBusy after `limits.queue` seconds or, where
         `limits.queued` wait already, at once.
         """
-        place = place or self.queue()
-        if place is None:
+        waiter = waiter or self.queue()
+        if waiter is None:
             self._connecting += 1
             return await self._connect()
         try:
-            connection = await self._served(place, checked)
+            connection = await self._served(waiter, checked)
         finally:
-            self._waited(place)
+            self._waited(waiter)
         return connection or await self._connect()
 
-    def leave(self, place: Place) -> None:
-        """Give `place` up; what it was given meanwhile goes to the next."""
-        place.cancel()
-        if place.cancelled():
-            if place in self._queue:  # else its turn came just now, and went to the next
-                self._queue.remove(place)
-        elif place.exception() is None:
-            connection = place.result()
+    def dequeue(self, waiter: Waiter) -> None:
+        """Give `waiter` up; what it was given meanwhile goes to the next."""
+        waiter.cancel()
+        if waiter.cancelled():
+            if waiter in self._queue:  # else its turn came just now, and went to the next
+                self._queue.remove(waiter)
+        elif waiter.exception() is None:
+            connection = waiter.result()
             if connection is None:
                 self._connecting -= 1
             else:
@@ -172,22 +172,22 @@ class Pool:
             if connection.deadline <= now:
                 connection.expire(now)
         while self._queue and self._queue[0].due <= now:
-            place = self._queue.popleft()
-            if not place.done():
-                place.set_exception(UpstreamBusy())
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_exception(UpstreamBusy())
 
     def close(self) -> None:
         """Close every connection, send everybody away who waits."""
         for connection in tuple(self._open):
             connection.abort()
-        for place in self._queue:
-            if not place.done():
-                place.set_exception(UpstreamUnreachable("the proxy is stopping"))
+        for waiter in self._queue:
+            if not waiter.done():
+                waiter.set_exception(UpstreamUnreachable("the proxy is stopping"))
         self._queue.clear()
 
     # -- connection.Owner
 
-    def on_free(self, connection: Connection) -> None:
+    def on_free(self, connection: BackendConnection) -> None:
         now = self._clock()
         if now - connection.born >= self._age:
             connection.abort()
@@ -198,7 +198,7 @@ class Pool:
         else:
             self._idle.append(connection)
 
-    def on_closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: BackendConnection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -209,29 +209,29 @@ class Pool:
     def _full(self) -> bool:
         return self.connections >= self.limits.max_sockets
 
-    def _offer(self, connection: Connection) -> None:
+    def _offer(self, connection: BackendConnection) -> None:
         """To the first in the queue, else keep it."""
         while self._queue:
-            place = self._queue.popleft()
-            if not place.done():
+            waiter = self._queue.popleft()
+            if not waiter.done():
                 self._promised += 1
-                place.set_result(connection)
+                waiter.set_result(connection)
                 return
         self._idle.append(connection)
 
     def _make_room(self) -> None:
         """A place has become free: the first in the queue may connect."""
         while self._queue and not self._full():
-            place = self._queue.popleft()
-            if not place.done():
+            waiter = self._queue.popleft()
+            if not waiter.done():
                 self._connecting += 1
-                place.set_result(None)
+                waiter.set_result(None)
         if not (self._open or self._connecting or self._queue or self._promised):
             self._on_unused(self.origin)
 
-    async def _served(self, place: Place, checked: bool) -> Connection | None:
+    async def _served(self, waiter: Waiter, checked: bool) -> BackendConnection | None:
         """A connection that can be used, or None: may connect, and is counted already."""
-        while (connection := await self._turn(place)) is not None:
+        while (connection := await self._turn(waiter)) is not None:
             self._promised -= 1
             if _fit(connection, checked):
                 break
@@ -240,22 +240,22 @@ class Pool:
             if not self._full():
                 self._connecting += 1
                 return None
-            place = Place(place.since, place.due)
-            self._queue.appendleft(place)
+            waiter = Waiter(waiter.since, waiter.due)
+            self._queue.appendleft(waiter)
         return connection
 
-    async def _turn(self, place: Place) -> Connection | None:
+    async def _turn(self, waiter: Waiter) -> BackendConnection | None:
         """A free connection, or None: may connect, and is counted already."""
         try:
-            return await place
+            return await waiter
         except asyncio.CancelledError:
-            self.leave(place)
+            self.dequeue(waiter)
             raise
 
-    def _waited(self, place: Place) -> None:
-        self.on_waited(self._clock() - place.since)
+    def _waited(self, waiter: Waiter) -> None:
+        self.on_waited(self._clock() - waiter.since)
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> BackendConnection:
         """Connect; the caller has counted this one in `_connecting`."""
         started = perf_counter()
         try:
@@ -272,10 +272,10 @@ class Pool:
             self._connecting -= 1
             self._make_room()
 
-    def _new_connection(self) -> Connection:
-        return Connection(self, self._loop)
+    def _new_connection(self) -> BackendConnection:
+        return BackendConnection(self, self._loop)
 
 
-def _fit(connection: Connection, checked: bool) -> bool:
+def _fit(connection: BackendConnection, checked: bool) -> bool:
     """Whether a request may be written to it; with `checked` the kernel is asked too."""
     return connection.usable and not (checked and connection.hung_up())

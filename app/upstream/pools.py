@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from .destinations import Destinations
 from .dialling import Origin
-from .pool import Limits, Pool
+from .pool import Pool, PoolLimits
 
 
 class Pools:
@@ -16,7 +16,7 @@ class Pools:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: PoolLimits,
         tls: Callable[[], ssl.SSLContext],
         destinations: Destinations | None = None,
     ) -> None:

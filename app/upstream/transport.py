@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 
 from ..errors import RequestBodyMismatch, UpstreamError, UpstreamStale
+from ..fields.headers import RawHeaders
 from ..health import IDEMPOTENT
 from ..routing import DEFAULT_PORTS, Backend
 from .answer import Answer
-from .connection import Connection
+from .connection import BackendConnection
 from .destinations import Destinations
-from .framing import RawHeaders
-from .pool import Limits, Place, Pool
+from .pool import Pool, PoolLimits, Waiter
 from .pools import Pools
 
 LF = 10
@@ -38,7 +38,7 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
 class Upload(httpx.AsyncByteStream):
     """A request's body as httpx wants it."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: UpstreamRequest) -> None:
         self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -54,7 +54,7 @@ class Upload(httpx.AsyncByteStream):
                 raise
 
 
-class Request(httpx.Request):
+class UpstreamRequest(httpx.Request):
     """What to send, as bytes. The httpx attributes are made when somebody reads them.
 
     Making `httpx.URL` and `httpx.Headers` for each request costs several times
@@ -72,16 +72,16 @@ class Request(httpx.Request):
         headers: RawHeaders,
         body: Body,
         timeouts: dict[str, float | None],
-        place: Place | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
-        """`place`: where it waits already for a connection."""
+        """`waiter`: where it waits already for a connection."""
         # Not super().__init__: it would make all of the below.
         self.backend = backend
         self.raw_method = method
         self.target = target
         self.raw_headers = headers
         self.body = body
-        self.place = place
+        self.waiter = waiter
         self._timeouts = timeouts
 
     def head(self) -> bytes:
@@ -126,7 +126,7 @@ class Download(httpx.AsyncByteStream):
         await self._answer.aclose()
 
 
-class Response(httpx.Response):
+class UpstreamResponse(httpx.Response):
     """An Answer in the clothes of httpx, which it puts on when looked at."""
 
     def __init__(self, answer: Answer) -> None:
@@ -152,7 +152,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        limits: Limits,
+        limits: PoolLimits,
         tls: Callable[[], ssl.SSLContext],
         destinations: Destinations | None = None,
     ) -> None:
@@ -160,7 +160,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
-        if not isinstance(request, Request):
+        if not isinstance(request, UpstreamRequest):
             request = _from_httpx(request)
         data, body = request.head(), request.body
         upload: AsyncIterable[bytes] | None = None
@@ -174,9 +174,9 @@ class Transport(httpx.AsyncBaseTransport):
         method = request.raw_method
         pool = self.pools.of(request.backend.origin)
         checked = _looked_at_twice(method)
-        connection = pool.take(checked=checked) if request.place is None else None
+        connection = pool.take(checked=checked) if request.waiter is None else None
         if connection is None:
-            connection = await pool.wait(request.place, checked=checked)
+            connection = await pool.wait(request.waiter, checked=checked)
         answer = Answer(connection)
         connection.begin(answer, data, to_head=method == b"HEAD", upload=upload is not None)
         if upload is not None:
@@ -188,27 +188,27 @@ class Transport(httpx.AsyncBaseTransport):
         except Exception as failure:
             request.failure = failure
             raise
-        return Response(answer)
+        return UpstreamResponse(answer)
 
     def send_now(
         self,
         backend: Backend,
         method: bytes,
         head: bytes,
-        answer_on: Callable[[Connection], Answer],
-        place: Place | None = None,
+        answer_on: Callable[[BackendConnection], Answer],
+        waiter: Waiter | None = None,
     ) -> bool:
-        """Send a request without a body, if a kept connection is free, or `place` was given one.
+        """Send a request without a body, if a kept connection is free, or `waiter` was given one.
 
         Its Answer is the one that `answer_on` makes.
         """
         pool, checked = self.pools.find(backend.origin), _looked_at_twice(method)
         if pool is None:
             return False
-        if place is None:
+        if waiter is None:
             connection = pool.take(checked=checked)
         else:
-            connection = pool.came_to(place, checked=checked)
+            connection = pool.claim(waiter, checked=checked)
         if connection is None:
             return False
         connection.begin(answer_on(connection), head, to_head=method == b"HEAD", upload=False)
@@ -261,12 +261,12 @@ def _framed(body: bytes, length: int | None) -> bytes:
     return body
 
 
-def _from_httpx(request: httpx.Request) -> Request:
+def _from_httpx(request: httpx.Request) -> UpstreamRequest:
     """A request of httpx's own making, such as `client.get(url)` gives."""
     url = request.url
     port = url.port or DEFAULT_PORTS[url.scheme]
     framed = "content-length" in request.headers or "transfer-encoding" in request.headers
-    return Request(
+    return UpstreamRequest(
         Backend(str(url), 0, url.scheme, url.host, port),
         request.method.encode("ascii"),
         request.extensions.get("target") or url.raw_path,

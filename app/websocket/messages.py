@@ -13,7 +13,7 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN
 
 from .frames import HIGH_WATER, MESSAGE_COST
-from .read_budget import FairReader, Turns
+from .read_budget import FairReader, ReadBudget
 from .server_frames import ServerFrames
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
     """The stock class with bounded memory, fewer writes, and no traceback for a client's fault."""
 
-    def __init__(self, *args: Any, turns: Turns, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, budget: ReadBudget, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.turns = turns
+        self.budget = budget
         self.logger = logger
         self.flushing = False
         self.waiting = 0  # what the unread messages count for

@@ -24,7 +24,7 @@ from ..server.request_head import RequestHead
 from ..tls.client_subject import subject
 from .frames import ABNORMAL
 from .messages import MessageProtocol, logger
-from .read_budget import Turns
+from .read_budget import ReadBudget
 from .server_frames import FramesOnly, ServerFrames
 from .tcp_keep_alive import keep_alive
 from .tunnel import Tunnel
@@ -46,7 +46,7 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     """Have a uvicorn server, not yet listening, use this class as `config` says."""
     # uvicorn wants a class and only ever calls it.
     server.ws_protocol_class = partial(  # type: ignore[assignment]
-        WebSocketProtocol, close_timeout=config.web_socket_close_timeout, turns=Turns()
+        WebSocketProtocol, close_timeout=config.web_socket_close_timeout, budget=ReadBudget()
     )
     server.ws_max_size = config.web_socket_max_message
     server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping

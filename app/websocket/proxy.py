@@ -25,21 +25,18 @@ from ..fields.headers import RawHeaders, request_headers, response_headers
 from ..proxy.attempts import Attempt
 from ..proxy.gateway import Gateway
 from ..proxy.request import Request
+from ..proxy.request_body import ClientLeft
 from .frames import LAST_WORDS, SERVICE_RESTART
 from .handshake import Dial, Refusal, Switched, switch
 from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
 from .protocol import TUNNEL
-from .read_budget import Turns
+from .read_budget import ReadBudget
 from .relay import Relay
 from .relay_leg import RelayLeg
 from .tunnel import Tunnel
 
 Answer = Switched | Refusal
 Session = Tunnel | Relay
-
-
-class ClientLeft(Exception):
-    """The client went away before its handshake was answered."""
 
 
 class WebSocketProxy:
@@ -50,7 +47,7 @@ class WebSocketProxy:
         self._dial = dial
         self._config = config
         self._live: set[Session] = set()
-        self._turns = Turns()
+        self._budget = ReadBudget()
 
     @property
     def live(self) -> int:
@@ -135,7 +132,7 @@ class WebSocketProxy:
                 session = await self._tunnel(backend, headers, send)
             else:
                 exact = TUNNEL in request.extensions
-                leg = RelayLeg(offer, self._config, self._turns)
+                leg = RelayLeg(offer, self._config, self._budget)
                 idle = self._config.web_socket_idle_timeout
                 relay = Relay(client, receive, send, leg, idle_timeout=idle, exact=exact)
                 session = await self._relay(backend, relay, headers, send)

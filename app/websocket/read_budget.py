@@ -19,7 +19,7 @@ SLICE = 16384
 """Bytes parsed at once: of the smallest frames 8,192, which take a tenth of a second."""
 
 
-class Turns:
+class ReadBudget:
     """What may not be done in this turn of the loop any more is done in the next ones, in order."""
 
     __slots__ = ("_end", "_running", "_waiting")
@@ -29,14 +29,14 @@ class Turns:
         self._running = False
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def spent(self) -> bool:
+    def is_spent(self) -> bool:
         """Whether this turn has had its share."""
         if self._running:
             return monotonic() > self._end
         self._begin()
         return False
 
-    def later(self, work: Callable[[], None]) -> None:
+    def defer(self, work: Callable[[], None]) -> None:
         """Do `work` when it is its turn."""
         self._waiting.append(work)
         if not self._running:
@@ -63,7 +63,7 @@ class FairReader:
     """
 
     transport: asyncio.Transport
-    turns: Turns
+    budget: ReadBudget
     late: bytes = b""
     """Received, not yet taken."""
 
@@ -76,9 +76,9 @@ class FairReader:
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
-        if self.late or len(data) > SLICE or self.turns.spent():
+        if self.late or len(data) > SLICE or self.budget.is_spent():
             if not self.late:
-                self.turns.later(self._take_late)
+                self.budget.defer(self._take_late)
             self.late += data
             self.transport.pause_reading()
         else:
@@ -99,6 +99,6 @@ class FairReader:
             elif not self.late:
                 if not self.is_full():
                     self.transport.resume_reading()
-            elif self.turns.spent():
-                self.turns.later(self._take_late)
+            elif self.budget.is_spent():
+                self.budget.defer(self._take_late)
                 return

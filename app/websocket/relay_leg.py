@@ -12,7 +12,7 @@ from websockets.protocol import OPEN
 
 from ..config.structs import ServerConfig
 from .frames import ABNORMAL, BAD_GATEWAY, HIGH_WATER, MESSAGE_COST, NO_CODE, sendable
-from .read_budget import FairReader, Turns
+from .read_budget import FairReader, ReadBudget
 from .tcp_keep_alive import keep_alive
 
 
@@ -25,8 +25,8 @@ class RelayLeg(FairReader, asyncio.Protocol):
     `webSocketCloseTimeout` to answer and to close the connection.
     """
 
-    def __init__(self, frames: ClientProtocol, config: ServerConfig, turns: Turns) -> None:
-        self.turns = turns
+    def __init__(self, frames: ClientProtocol, config: ServerConfig, budget: ReadBudget) -> None:
+        self.budget = budget
         self._loop = asyncio.get_running_loop()
         self._frames = frames
         self._ping = config.web_socket_ping

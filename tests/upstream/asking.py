@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from app.fields.headers import RawHeaders
 from app.routing import parse_backend
 from app.upstream.answer import Answer
 from app.upstream.client import UpstreamClient
-from app.upstream.framing import RawHeaders
 from app.upstream.transport import Body
 
 

@@ -137,11 +137,11 @@ async def test_a_connection_lost_on_its_way_to_who_waits_holds_nobody_up(client,
         if comes:
             async with asyncio.timeout(2):  # well below the patience of the queue
                 head = [(b"Host", b"x.org")]
-                got = await client.open(origin, b"GET", b"/", head, None, place=place)
+                got = await client.open(origin, b"GET", b"/", head, None, waiter=place)
             assert (await read(got)).body == b"1"
             assert pools(client) == [pool]
         else:
-            client.leave_queue(origin, place)
+            client.dequeue(origin, place)
             assert pools(client) == []
 
 

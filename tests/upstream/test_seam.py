@@ -17,7 +17,7 @@ from app.config.structs import Config
 from app.main import create_app
 from app.routing import parse_backend
 from app.upstream.client import ForeignAnswer, UpstreamClient
-from app.upstream.pool import Limits
+from app.upstream.pool import PoolLimits
 from app.upstream.transport import Transport
 from tests.backends import answer, answering, refusing
 from tests.redis_servers import RedisServer
@@ -156,7 +156,7 @@ async def test_what_the_body_raises_is_not_the_other_transports_fault():
 
 async def test_our_transport_serves_any_httpx_client():
     async with answering(answer(b"hello", b"X-A: b")) as backend:
-        transport = Transport(Limits(), lambda: pytest.fail("no TLS here"))
+        transport = Transport(PoolLimits(), lambda: pytest.fail("no TLS here"))
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
             response = await client.post(f"{backend.url}/x", content=b"body")
             assert (response.status_code, response.text) == (200, "hello")
