@@ -30,7 +30,7 @@ from .config.driver import parse_driver
 from .config.file import load
 from .config.structs import Config
 from .errors import ConfigError
-from .fields.headers import ForwardedFields
+from .fields.forwarded import ForwardedFields
 from .fields.via import hop_name
 from .frontends.options import default_options
 from .logs.proxy_log import OURS, set_up

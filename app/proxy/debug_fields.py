@@ -12,7 +12,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
 
-from ..fields.headers import ForwardedFields, RawHeaders, field
+from ..fields.forwarded import ForwardedFields
+from ..fields.headers import RawHeaders, field
 from ..fields.networks import Networks
 from ..routing import Backend, Route, normalise_host
 

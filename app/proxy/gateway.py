@@ -12,7 +12,8 @@ from starlette.types import Scope
 from ..balancing.balancer import Balancer, RequestFacts
 from ..config.structs import ServerConfig
 from ..errors import BadHost, PassedOn, ProxyError
-from ..fields.headers import ForwardedFields, RawHeaders, field
+from ..fields.forwarded import ForwardedFields
+from ..fields.headers import RawHeaders, field
 from ..fields.via import VIA
 from ..logs.access_log import AccessRecord
 from ..metrics.counters import Counters

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from ..fields.headers import RawHeaders
 from .refusal import Refusal
-
-RawHeaders = list[tuple[bytes, bytes]]
 
 ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TOKEN = ALPHANUMERIC + b"!#$%&'*+-.^_`|~"

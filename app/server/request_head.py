@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..fields.headers import plain_length
+from ..fields.headers import RawHeaders, plain_length
 from .refusal import Refusal
-from .request_fields import REMEMBERED, TOKEN, RawHeaders, parse_fields
+from .request_fields import REMEMBERED, TOKEN, parse_fields
 from .request_target import HOST, TARGET, reduce_target
 
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})

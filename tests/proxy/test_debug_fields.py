@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.config.structs import parse, render
-from app.fields.headers import ForwardedFields
+from app.fields.forwarded import ForwardedFields
 from app.fields.networks import Networks
 from app.main import create_app
 from app.proxy.debug_fields import DebugFields, DebugTickets
