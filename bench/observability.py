@@ -24,6 +24,7 @@ import httpx
 from app.admin.application import admin_application
 from app.admin.state import Sources
 from app.config.structs import Config, parse
+from app.logs.record import AccessRecord
 from app.main import create_app
 from app.metrics.counters import Counters
 from app.metrics.folder import Folder
@@ -129,11 +130,10 @@ async def scrape(folder: Path) -> None:
             route = await routes.find(f"{n}.example.com")
             for status in (200, 304, 404, 502):
                 for backend in route.frontend.backends:
-                    request = Request(b"GET", b"/", HEADERS, None, "http", "1.1", None)
-                    request.route, request.backend = route, backend
-                    request.record = record = _record(status)
+                    record = AccessRecord(0.0, status=status, bytes_out=100)
                     record.head_time, record.total_time = 0.001 * n, 0.002 * n
-                    counters.ended(request)
+                    key, url = route.frontend.key, backend.url
+                    counters.ended(record, key, url, b"GET", b"www.example.com")
     sources = Sources(config, routes, routes.served, workers[0], pages, lambda: None)
     transport = httpx.ASGITransport(admin_application(sources))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -152,12 +152,6 @@ async def scrape(folder: Path) -> None:
         f"CPU {statistics.median(times) * 1e3:.1f} ms (worst {max(times) * 1e3:.1f}), others wait "
         f"{statistics.median(waits) * 1e3:.1f} ms at most (worst {max(waits) * 1e3:.1f})"
     )
-
-
-def _record(status: int) -> Any:
-    from app.logs.access_log import AccessRecord
-
-    return AccessRecord(0.0, status=status, bytes_out=100)
 
 
 async def longest_wait(stop: asyncio.Event) -> float:

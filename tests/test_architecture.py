@@ -29,6 +29,7 @@ CORE = {
     "health",
     "logs.access_fields",
     "logs.access_log",
+    "logs.record",
     "logs.syslog",
     "policies",
     "proxy.debug_fields",

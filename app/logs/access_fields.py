@@ -7,10 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as json_string
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .access_log import AccessRecord
+from .record import AccessRecord
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
 # FUNCTIONS. Python's own calls are what a line costs, so the frequent ones are written out here.

@@ -1,9 +1,9 @@
-"""One request, one line: the record and its formats. Pure.
+"""The formats of the access log: one request, one line. Pure.
 
 The default format is Hipache's, field by field (lib/accesslogger.js, 0.4),
 with its faults mended: every request has a line, the address is the client's
-true one, the year is UTC's, what a client sent can not break a line, and the
-bytes are this answer's and not the connection's.
+true one, the year is UTC's, nothing a client sends can break a line, and the
+bytes are this answer's, not the connection's.
 
 A format is compiled once, into one function of one expression, because it
 runs for every request.
@@ -12,74 +12,13 @@ runs for every request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from string import Formatter
 
 from .access_fields import FUNCTIONS, NUMBER, WRITTEN
+from .record import AccessRecord
 
-Format = Callable[["AccessRecord"], str]
-
-
-@dataclass(slots=True)
-class AccessRecord:
-    """What one request came to. Durations are seconds; None or empty means there was none.
-
-    Begin with `AccessRecord(start)` and set the rest as it becomes known: that
-    costs a third of what fifteen keyword arguments cost.
-    """
-
-    start: float
-    """Unix seconds."""
-    client: str = ""
-    """The client's address, by the rule of the trusted proxies."""
-    method: str = ""
-    target: bytes = b""
-    """Path and query as they came."""
-    http_version: str = "1.1"
-    host: str = ""
-    referer: bytes = b""
-    user_agent: bytes = b""
-    scheme: str = "http"
-    tls: str = ""
-    """The version, `TLSv1.3`."""
-    request_id: str = ""
-    worker: int = 0
-
-    frontend: str = ""
-    """The key that matched."""
-    identifier: str = ""
-    """Its first row, Hipache's virtual host."""
-    backend: str = ""
-    """The URL of the last attempt's backend."""
-    attempts: int = 0
-    retried_from: tuple[str, ...] = ()
-    """The URLs of the backends that failed before."""
-
-    status: int = 0
-    bytes_in: int = 0
-    """Of the request's body."""
-    bytes_out: int = 0
-    """Of the answer's body, as far as it was sent."""
-    connect_time: float | None = None
-    """None when the connection was there already."""
-    head_time: float | None = None
-    """Until the backend's head."""
-    total_time: float = 0.0
-    error: str = ""
-    """Why it failed, or was cut."""
-
-    messages_in: int | None = None
-    """A WebSocket's messages from the client; None if this was none."""
-    messages_out: int | None = None
-    close_code: int | None = None
-    closed_by: str = ""
-    """`client`, `backend` or `proxy`."""
-
-    def broke_off(self, status: int, cause: str) -> None:
-        """It ended before its end: what is not known better is `status`, because of `cause`."""
-        self.status = self.status or status
-        self.error = self.error or cause
+Format = Callable[[AccessRecord], str]
 
 
 FIELDS = tuple(name for name, (_, as_json) in WRITTEN.items() if as_json)

@@ -1,4 +1,4 @@
-"""The access log's writer: lines are gathered in the event loop and written by a thread."""
+"""The access log's writer: the event loop gathers lines, a thread writes them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from ..config.structs import ServerConfig
-from .access_log import AccessRecord, compile_format
+from .access_log import compile_format
+from .record import AccessRecord
 from .sinks import Sink, open_sink
 
 logger = logging.getLogger(__name__)
@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 FLUSH_BYTES = 64 * 2**10
 FLUSH_SECONDS = 1.0
 MAX_PENDING = 16 * 2**20
-"""Bytes that wait for a slow disk; what comes on top is lost, and counted."""
+"""Bytes that may wait for a slow disk; lines beyond that are lost and counted."""
 REPORT_SECONDS = 60.0
 
 
 class LineWriter:
     """Hands lines to a sink, in order, at most a second or 64 KiB late; never blocks its caller.
 
-    `write` and `reopen` are for one thread, the event loop's. Nothing here
-    raises: a line that can not be written is lost, counted in `lost`, and
-    reported at once and then once a minute.
+    Only the event loop's thread calls `write` and `reopen`. Nothing here raises: a
+    line that cannot be written is lost, counted in `lost`, and reported at once and
+    then once a minute.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LineWriter:
         self._name = name
         self._flush_seconds = flush_seconds
         self._lines: deque[str] = deque()
-        # Each of these has one writing thread, so that no count needs a lock.
+        # One thread writes each of these, so no count needs a lock.
         self._queued = self._dropped = 0  # bytes and lines, the caller's
         self._taken = self._failed = 0  # the thread's
         self._wake = threading.Event()
@@ -56,7 +56,7 @@ class LineWriter:
         return self._dropped + self._failed
 
     def start(self) -> None:
-        """Start the thread; to be called in the process that writes."""
+        """Start the thread. Call this in the process that writes: a fork has no threads."""
         self._thread.start()
 
     def write(self, line: str) -> None:
@@ -73,13 +73,13 @@ class LineWriter:
             self._due.set()
 
     def reopen(self) -> None:
-        """Write what waits and then open the file anew, soon and in the background."""
+        """Write the waiting lines, then reopen the file, soon and in the background."""
         self._reopen = True
         self._due.set()
         self._wake.set()
 
     async def aclose(self, timeout: float = 5.0) -> None:
-        """Write what waits, for at most `timeout` seconds, and close."""
+        """Write the waiting lines, for at most `timeout` seconds, and close."""
         await asyncio.to_thread(self.close, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -89,17 +89,17 @@ class LineWriter:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        self._dropped += len(self._lines)  # what a disk that hangs left behind
+        self._dropped += len(self._lines)  # a disk that hangs leaves some
 
     def _run(self) -> None:
         self._sink.reopen()
         if self._sink.fault:
-            logger.warning(f"{self._name} can not be opened cause=%s", self._sink.fault)
+            logger.warning(f"{self._name} cannot be opened cause=%s", self._sink.fault)
         closing = False
         while not closing:
             self._wake.wait()
             self._due.wait(self._flush_seconds)
-            # Read and cleared before the lines are taken: what comes later wakes us again.
+            # Read and clear before taking the lines: later ones wake us again.
             closing = self._closing
             self._wake.clear()
             self._due.clear()
@@ -133,13 +133,15 @@ class LineWriter:
 
 
 class AccessLog:
-    """The access log as the configuration wants it."""
+    """The access log of one worker."""
 
-    def __init__(self, config: ServerConfig) -> None:
-        self.enabled = config.access_log is not None
-        """Without a log nobody needs to fill a record."""
-        self._format = compile_format(config.access_log_format)
-        self._writer = LineWriter(open_sink(config.access_log)) if config.access_log else None
+    def __init__(self, target: str | None, line_format: str) -> None:
+        """`target` is `server.accessLog`, None for no log; `line_format` is a format's name or
+        a template (`compile_format`)."""
+        self.enabled = target is not None
+        """Without a log nothing needs to fill in the whole record."""
+        self._format = compile_format(line_format)
+        self._writer = LineWriter(open_sink(target)) if target is not None else None
 
     @property
     def lost(self) -> int:
@@ -165,9 +167,9 @@ class AccessLog:
 
 
 @asynccontextmanager
-async def access_log(config: ServerConfig) -> AsyncIterator[AccessLog]:
-    """The access log while the application runs; SIGUSR1 opens its file anew."""
-    log = AccessLog(config)
+async def access_log(target: str | None, line_format: str) -> AsyncIterator[AccessLog]:
+    """The access log while the application runs; SIGUSR1 reopens its file."""
+    log = AccessLog(target, line_format)
     log.start()
     in_main_thread = threading.current_thread() is threading.main_thread()
     loop = asyncio.get_running_loop()

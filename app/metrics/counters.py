@@ -1,14 +1,14 @@
-"""What one worker counts. The one place where a request is counted is `Counters.ended`.
+"""What one worker counts. `Counters.ended` is the one place that counts a request.
 
-To count something of your own:
+To count something new:
 
 - an event: `counters.count("limited", "rate")` adds one to the family `limited` with the label
-  `rate`. Name the family in `families.COUNTERS`, with its labels and what it means, and it is
-  shown as `hipache_limited_total{reason="rate"}`. Costs 0.3 us; labels must come from a short
+  `rate`. Add the family to `families.COUNTERS`, with its labels and its meaning: /metrics then
+  shows `hipache_limited_total{reason="rate"}`. It costs 0.3 us; labels must come from a short
   list of our own, never from a client;
 - a state (connections, bytes of memory): set it once a second in `collector.Collector`;
-- an adapter that should know nothing of metrics keeps a plain integer, and the collector
-  brings it here by `counters.total("pushes", value)`.
+- a module that must not know of metrics keeps a plain integer; the collector copies it here
+  with `counters.total("pushes", value)`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from ..logs.record import AccessRecord
 from .families import (
     BACKEND,
     BAD,
@@ -34,16 +34,13 @@ from .families import (
 )
 from .pages import Cells, Page
 
-if TYPE_CHECKING:
-    from ..proxy.request import Request
-
 MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
-"""That a worker counts by name; a page has room for so many."""
+"""As many as a worker counts by name: a page has room for so many."""
 
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _FAILED = 500
 _CLASSES = [status // 100 * 2 if status < 600 else 0 for status in range(1000)]
-"""Status -> the cell of its class. What is in no class counts with the first."""
+"""Status -> the cell of its class. A status without a class counts with the first."""
 
 
 class _Frontend:
@@ -75,21 +72,24 @@ class Counters:
 
     # A request
 
-    def ended(self, request: Request) -> None:
-        """Everything that its record says. The record is complete."""
-        record, route = request.record, request.route
-        key = "" if route is None else route.frontend.key
+    def ended(
+        self, record: AccessRecord, key: str, url: str | None, method: bytes, host: bytes
+    ) -> None:
+        """Count a request by its complete record.
+
+        `key` is the frontend's, empty if none matched; `url` the last backend's, None if no
+        attempt was made; `host` the `Host` field.
+        """
         frontend = self._frontends.get(key) or self._frontend(key)
         cells, status = frontend.cells, record.status
-        cells[_CLASSES[status] + (request.method not in SAFE)] += 1
+        cells[_CLASSES[status] + (method not in SAFE)] += 1
         cells[BYTES_OUT] += record.bytes_out
         if record.bytes_in:
             cells[BYTES_IN] += record.bytes_in
         total = record.total_time
         cells[DURATION] += total
         cells[DURATION + 1 + bisect_left(self._bounds, total)] += 1
-        if record.head_time is not None and request.backend is not None:
-            url = request.backend.url
+        if record.head_time is not None and url is not None:
             cells = frontend.backends.get(url) or self._backend(key, frontend, url)
             cells[HEAD] += record.head_time
             cells[HEAD + 1 + bisect_left(self._bounds, record.head_time)] += 1
@@ -100,7 +100,7 @@ class Counters:
             self.count("web_socket_messages", "backend", by=record.messages_out or 0)
             self.count("web_socket_closes", record.closed_by or "none")
         if record.error:
-            self._failed(request, key)
+            self._failed(record, key, url, host)
         if self._statuses:
             self.count("statuses", str(status))
 
@@ -111,15 +111,13 @@ class Counters:
         cells[BAD if answered else UNANSWERED] += 1
         self.count("attempt_failures", reason)
 
-    def _failed(self, request: Request, key: str) -> None:
-        record = request.record
+    def _failed(self, record: AccessRecord, key: str, url: str | None, host: bytes) -> None:
         if record.status < _FAILED:
-            return  # a client that left, or asked for what is not there
-        backend = request.backend.url if request.backend is not None else None
-        self.page.tell(
+            return  # the client left, or asked for what does not exist
+        self.page.add_text(
             json.dumps({
-                "time": record.start, "frontend": key[:100], "host": _short(request.host),
-                "backend": backend and backend[:120], "status": record.status,
+                "time": record.start, "frontend": key[:100], "host": _short(host),
+                "backend": url and url[:120], "status": record.status,
                 "reason": record.error[:100], "attempts": record.attempts,
                 "request_id": record.request_id[:40],
             })
@@ -136,7 +134,7 @@ class Counters:
         cells[0] += by
 
     def total(self, family: str, value: float, *labels: str) -> None:
-        """Set a counter to what somebody else has counted since this worker began."""
+        """Set a counter to what another module has counted since this worker began."""
         self.count(family, *labels, by=0)
         self._counts[family, *labels][0] = value
 
@@ -150,7 +148,7 @@ class Counters:
         cells[1 + bisect_left(self._bounds, seconds)] += 1
 
     def gauge(self, family: str, value: float, *labels: str) -> None:
-        """Say what is so now."""
+        """Set a state's value as it is now."""
         name = (GAUGE, family, *labels)
         cells = self._counts.get(name)
         if cells is None:
@@ -160,7 +158,7 @@ class Counters:
     # Room
 
     def _frontend(self, key: str) -> _Frontend:
-        # A frontend that is called like our own word can not be told apart from it.
+        # A frontend whose key is OTHER cannot be told from all the others.
         if key == OTHER or len(self._frontends) >= MAX_FRONTENDS:
             return self._other
         size = DURATION + self._histogram
@@ -171,7 +169,7 @@ class Counters:
         return frontend
 
     def _backend(self, key: str, frontend: _Frontend, url: str) -> Cells:
-        """That of `url`; beyond what there is room for one for all others of its frontend."""
+        """The cells of `url`; once the page is full, one block for all others of its frontend."""
         name = OTHER if frontend is self._other else key
         if self._backends_left <= 0 or frontend is self._other:
             url = ""
@@ -183,7 +181,7 @@ class Counters:
         return cells
 
     def _cells(self, *name: str, size: int) -> Cells:
-        """Room in the page, or, where that is full, cells that nobody will read."""
+        """Room in the page; once that is full, cells that nobody reads."""
         cells = self.page.block("\0".join(name), size)
         return memoryview(bytearray(8 * size)).cast("d") if cells is None else cells
 

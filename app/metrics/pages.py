@@ -1,7 +1,7 @@
-"""A worker's numbers in shared memory: one process writes them, all may read, a kill loses none.
+"""A worker's numbers in shared memory: one process writes, all may read, a kill loses nothing.
 
-A page is a file that is mapped into memory. It holds named blocks of doubles and a ring of
-short texts. The writer holds a lock on its file, so the kernel tells when it is gone.
+A page is a file mapped into memory. It holds named blocks of doubles and a ring of short
+texts. The writer holds a lock on the file, so the kernel tells when the writer is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CELLS = 1 << 17
 NAMES = 1 << 19
 """Bytes for their names."""
 RING, ENTRY = 64, 512
-"""Texts that are kept, the latest, and bytes of one."""
+"""How many texts are kept (the latest), and the bytes of one."""
 
 _HEADER = struct.Struct("<8sIII")  # magic, cells in use, bytes of names in use, texts written
 _NAME = struct.Struct("<IHH")  # first cell, cells, bytes of the name behind it
@@ -40,16 +40,16 @@ Cells: TypeAlias = "memoryview[float]"
 
 
 class Page:
-    """One worker's page. Without `path` it is private memory: nobody else is to know."""
+    """One worker's page. Without `path` it is private memory, which nobody else can read."""
 
     def __init__(self, info: dict[str, Any], path: Path | None = None) -> None:
-        """`info` says whose page it is. Raises OSError where there is no room for the file."""
+        """`info` says whose page it is. Raises OSError if there is no room for the file."""
         self._file = -1 if path is None else _new_file(path)
         self.path = path
         self._memory = mmap.mmap(self._file, _SIZE)
         self._view = memoryview(self._memory)
         self._cells = self._view[_CELLS_AT:_NAMES_AT].cast("d")
-        self._used = self._named = self._told = 0
+        self._used = self._named = self._written = 0
         self._write_header()
         self.block(json.dumps(info), 0)
         if path is not None:
@@ -70,25 +70,25 @@ class Page:
         self._write_header()
         return cells
 
-    def tell(self, text: str) -> None:
-        """Put `text` into the ring. What does not fit into an entry is left out."""
+    def add_text(self, text: str) -> None:
+        """Put `text` into the ring, unless it is too long for an entry."""
         data = text.encode("utf-8", "surrogateescape")
         if len(data) > ENTRY - 2:
             return
-        at = _RING_AT + self._told % RING * ENTRY
+        at = _RING_AT + self._written % RING * ENTRY
         self._view[at : at + 2 + len(data)] = struct.pack("<H", len(data)) + data
-        self._told += 1
+        self._written += 1
         self._write_header()
 
     def _write_header(self) -> None:
-        _HEADER.pack_into(self._view, 0, _MAGIC, self._used, self._named, self._told)
+        _HEADER.pack_into(self._view, 0, _MAGIC, self._used, self._named, self._written)
 
     def read(self) -> Content:
-        """What stands in it now."""
+        """Its present content."""
         return _parsed(self._view)
 
     def close(self) -> None:
-        """Let go of it; what was counted stays in the file for those who read it."""
+        """Release the page; its file keeps the counts for its readers."""
         if self._file >= 0:
             fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapping holds the file open
             os.close(self._file)
@@ -98,7 +98,7 @@ class Page:
 def _new_file(path: Path) -> int:
     file = os.open(path.with_suffix(".new"), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        # Not a hole: a page that could not be had later would end us with SIGBUS.
+        # Not a hole: if memory ran out later, SIGBUS would end us.
         os.posix_fallocate(file, 0, _SIZE)
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
@@ -119,7 +119,7 @@ class Content:
 
 
 def read_file(path: Path) -> tuple[Content, bool] | None:
-    """The page in this file and whether its writer lives; None if it is no page (any more)."""
+    """The page in this file and whether its writer lives; None if the file holds no page."""
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:
@@ -135,7 +135,7 @@ def read_file(path: Path) -> tuple[Content, bool] | None:
 
 
 def _parsed(view: memoryview) -> Content:
-    magic, used, named, told = _HEADER.unpack_from(view)
+    magic, used, named, written = _HEADER.unpack_from(view)
     if magic != _MAGIC:
         raise ValueError("no page")
     cells = array("d", bytes(view[_CELLS_AT : _CELLS_AT + 8 * used]))
@@ -143,7 +143,7 @@ def _parsed(view: memoryview) -> Content:
     blocks = dict(_blocks(names, cells))
     info = json.loads(next(iter(blocks)))
     del blocks[next(iter(blocks))]
-    return Content(info, blocks, list(_texts(view, told)))
+    return Content(info, blocks, list(_texts(view, written)))
 
 
 def _blocks(names: bytes, cells: array[float]) -> Iterator[tuple[str, array[float]]]:
@@ -157,9 +157,9 @@ def _blocks(names: bytes, cells: array[float]) -> Iterator[tuple[str, array[floa
         )
 
 
-def _texts(view: memoryview, told: int) -> Iterator[str]:
-    """Oldest first. One that is being written just now may be torn: the reader parses it anyway."""
-    for number in range(max(0, told - RING), told):
+def _texts(view: memoryview, written: int) -> Iterator[str]:
+    """Oldest first. A text that is being written may be torn; the reader must check it anyway."""
+    for number in range(max(0, written - RING), written):
         at = _RING_AT + number % RING * ENTRY
         length = int.from_bytes(view[at : at + 2], "little")
         yield bytes(view[at + 2 : at + 2 + length]).decode("utf-8", "replace")

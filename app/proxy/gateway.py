@@ -15,7 +15,7 @@ from ..errors import BadHost, PassedOn, ProxyError
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
 from ..fields.via import VIA
-from ..logs.access_log import AccessRecord
+from ..logs.record import AccessRecord
 from ..metrics.counters import Counters
 from ..routing import Route, normalise_host
 from ..server.refusal import Refusal
@@ -155,9 +155,11 @@ class Gateway:
         record = request.record
         record.total_time = perf_counter() - request.started
         if request.client_left:
-            record.broke_off(CLIENT_LEFT, "client left")
+            record.set_failure(CLIENT_LEFT, "client left")
         if self._counters is not None:
-            self._counters.ended(request)
+            key = request.route.frontend.key if request.route is not None else ""
+            url = request.backend.url if request.backend is not None else None
+            self._counters.ended(record, key, url, request.method, request.host)
         if self._log is not None:
             self._describe(request)
             self._log(record)

@@ -75,15 +75,15 @@ class HttpProxy:
             request.client_left = True
         except asyncio.CancelledError:
             if not request.client_left:
-                request.record.broke_off(503, "the proxy stopped")
+                request.record.set_failure(503, "the proxy stopped")
                 raise
         except Exception as exc:  # a defect of ours: the server answers it and shows where
             if not request.client_left:
-                request.record.broke_off(500, f"{type(exc).__name__}: {exc}")
+                request.record.set_failure(500, f"{type(exc).__name__}: {exc}")
             raise
         finally:
             if request.connection is not None and request.connection.refused is not None:
-                request.record.broke_off(*request.connection.refused)
+                request.record.set_failure(*request.connection.refused)
             self._gateway.end(request)
 
     async def _serve(self, request: Request, so_far: SoFar, receive: Receive, send: Send) -> None:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from ..balancing.balancer import RequestFacts
 from ..fields.headers import RawHeaders, field
-from ..logs.access_log import AccessRecord
+from ..logs.record import AccessRecord
 from ..routing import Backend, Route
 from .client_watch import Connection
 

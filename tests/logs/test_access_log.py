@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.logs.access_log import COMBINED, FIELDS, HIPACHE, AccessRecord, compile_format
+from app.logs.access_log import COMBINED, FIELDS, HIPACHE, compile_format
+from app.logs.record import AccessRecord
 
 HOSTILE = [
     pytest.param(b'" 200 0 "forged', r"\x22 200 0 \x22forged", id="quotes"),

@@ -7,29 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from app.balancing.balancer import RequestFacts
-from app.logs.access_log import AccessRecord
+from app.logs.record import AccessRecord
 from app.metrics import counters as module
 from app.metrics.counters import Counters
 from app.metrics.families import BYTES_OUT, DURATION, HEAD, OTHER
 from app.metrics.pages import ENTRY, RING, Page, read_file
-from app.proxy.request import Request
-from app.routing import Backend, Frontend, Route
 
 BOUNDS = (0.1, 1.0)
 
 
-def request(key: str | None, status: int = 200, method: str = "GET", **record: object) -> Request:
-    """One that has ended, at frontend `key`."""
-    ended = Request.__new__(Request)
-    ended.method, ended.host = method.encode(), b"h"
-    ended.facts = RequestFacts("", [])
-    ended.record = AccessRecord(1.0, status=status, **record)  # type: ignore[arg-type]
-    ended.route = ended.backend = None
-    if key is not None:
-        ended.backend = Backend("http://10.0.0.1", 0, "http", "10.0.0.1", 80)
-        ended.route = Route(Frontend(key, "id", (ended.backend,)))
-    return ended
+URL = "http://10.0.0.1"
+Ended = tuple[AccessRecord, str, str | None, bytes, bytes]
+
+
+def request(key: str | None, status: int = 200, method: str = "GET", **record: object) -> Ended:
+    """What `Counters.ended` is told of a request at frontend `key`."""
+    ended = AccessRecord(1.0, status=status, **record)  # type: ignore[arg-type]
+    return ended, key or "", None if key is None else URL, method.encode(), b"h"
 
 
 @pytest.fixture
@@ -39,8 +33,8 @@ def page() -> Page:
 
 def test_a_request_counts_once_in_every_table(page):
     counters = Counters(page, BOUNDS)
-    counters.ended(request("a.test", bytes_out=10, total_time=0.5, head_time=0.05))
-    counters.ended(request("a.test", 404, "POST", bytes_out=5, total_time=2.0, head_time=0.3))
+    counters.ended(*request("a.test", bytes_out=10, total_time=0.5, head_time=0.05))
+    counters.ended(*request("a.test", 404, "POST", bytes_out=5, total_time=2.0, head_time=0.3))
     blocks = page.read().blocks
     cells = blocks["f\0a.test"].tolist()
     assert [i for i, n in enumerate(cells[:BYTES_OUT]) if n] == [4, 9]
@@ -51,7 +45,7 @@ def test_a_request_counts_once_in_every_table(page):
 def test_a_status_of_no_class_stays_in_its_cells(page):
     counters = Counters(page, BOUNDS)
     for status in (0, 99, 600, 999):
-        counters.ended(request("a.test", status))
+        counters.ended(*request("a.test", status))
     assert page.read().blocks["f\0a.test"].tolist()[:BYTES_OUT] == [4.0] + 12 * [0.0]
 
 
@@ -60,7 +54,7 @@ def test_who_comes_late_counts_with_the_others(page, monkeypatch):
     monkeypatch.setattr(module, "MAX_BACKENDS", 1)
     counters = Counters(page, BOUNDS)
     for key in ("a.test", "b.test", OTHER, "c.test"):
-        counters.ended(request(key, head_time=0.0))
+        counters.ended(*request(key, head_time=0.0))
     blocks = page.read().blocks
     assert sum(blocks["f\0a.test"][DURATION:]) == 1
     assert sum(blocks["f\0other"][DURATION:]) == 3
@@ -75,7 +69,7 @@ def test_a_full_page_is_no_failure(page):
     while page.block("y" * 1000, 0) is not None:
         pass
     for number in range(100):
-        counters.ended(request(f"{number}.test", head_time=0.1))
+        counters.ended(*request(f"{number}.test", head_time=0.1))
     cells = page.read().blocks
     assert sum(sum(c[DURATION + 1 :]) for n, c in cells.items() if n.startswith("f\0")) == 100
 
@@ -83,15 +77,15 @@ def test_a_full_page_is_no_failure(page):
 def test_the_latest_failures_are_told(page):
     counters = Counters(page, BOUNDS)
     for number in range(RING + 3):
-        counters.ended(request("a.test", 502, error=f"refused {number}"))
-    counters.ended(request("a.test", 499, error="client left"))
+        counters.ended(*request("a.test", 502, error=f"refused {number}"))
+    counters.ended(*request("a.test", 499, error="client left"))
     told = [json.loads(text) for text in page.read().texts]
     assert [entry["reason"] for entry in told] == [f"refused {n + 3}" for n in range(RING)]
 
 
 def test_a_hostile_failure_fits_or_is_left_out(page):
     counters = Counters(page, BOUNDS)
-    counters.ended(request("a.test", 502, error="\0" * 1000))
+    counters.ended(*request("a.test", 502, error="\0" * 1000))
     for text in page.read().texts:
         assert len(text) < ENTRY
         json.loads(text)

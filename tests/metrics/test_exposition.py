@@ -27,8 +27,8 @@ def counted() -> Sum:
     page = Page({"pid": 1, "worker": 1})
     counters = Counters(page, BOUNDS, statuses=True)
     for key in HOSTILE:
-        counters.ended(request(key, bytes_out=3, head_time=0.05, total_time=0.5, connect_time=0.2))
-        counters.ended(request(key, 502, "POST", bytes_in=2, total_time=5.0))
+        counters.ended(*request(key, bytes_out=3, head_time=0.05, total_time=0.5, connect_time=0.2))
+        counters.ended(*request(key, 502, "POST", bytes_in=2, total_time=5.0))
     for family, each in COUNTERS.items():
         counters.count(family, *(HOSTILE[0] for _ in each.labels))
     for family in HISTOGRAMS:

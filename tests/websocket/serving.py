@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 
 from app.config.structs import Config, parse
 from app.errors import FrontendNotFound
-from app.logs.access_log import AccessRecord
+from app.logs.record import AccessRecord
 from app.main import create_app
 from app.routing import Backend, Frontend, Mark, Marks, Route, parse_frontend
 from app.server.edge import Edge

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-from app.logs.access_log import COMBINED, HIPACHE, AccessRecord, Format, compile_format
+from app.logs.access_log import COMBINED, HIPACHE, Format, compile_format
+from app.logs.record import AccessRecord
 from tests.fuzz.world import Finding
 
 SEEDS = [
