@@ -26,7 +26,7 @@ from ..errors import StoreUnavailable
 from ..metrics import exposition
 from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
 from ..metrics.families import Family
-from ..metrics.folder import Turns
+from ..metrics.folder import YieldBudget
 from ..metrics.shown import shown
 from ..tls.listener import expiries
 from ..tls.store_certificates import stored_expiries
@@ -153,12 +153,12 @@ class Admin:
         self, chosen: Iterable[str]
     ) -> tuple[Family, list[tuple[str, float]]]:
         """Of the frontends that are shown, as far as this worker has their routes in memory."""
-        counts, turns = Counter({"live": 0, "dead": 0}), Turns()
+        counts, budget = Counter({"live": 0, "dead": 0}), YieldBudget()
         for key in chosen:
             route = self._sources.served(key)
             if route is not None:
                 counts.update(state.backend_states(route, self._sources.config))
-            await turns.give()
+            await budget.spend()
         family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
         return family, [(f'state="{name}"', count) for name, count in sorted(counts.items())]
 
@@ -204,12 +204,12 @@ class Admin:
 
 async def _in_turns(parts: Iterable[Iterable[str]]) -> AsyncIterator[bytes]:
     """The text in chunks of a moment's work each."""
-    turns, pieces = Turns(), []
+    budget, pieces = YieldBudget(), []
     for part in parts:
         for piece in part:
             pieces.append(piece)
-            if turns.over:
+            if budget.spent:
                 yield "".join(pieces).encode()
                 pieces.clear()
-                await turns.give()
+                await budget.spend()
     yield "".join(pieces).encode()

@@ -29,7 +29,7 @@ from ..metrics.families import (
     STATUS_CLASSES,
     UNANSWERED,
 )
-from ..metrics.folder import Folder, Sum, Turns
+from ..metrics.folder import Folder, Sum, YieldBudget
 from ..metrics.pages import Page
 from ..metrics.shown import requests as requests_of
 from ..routing import Route
@@ -118,7 +118,7 @@ def histogram(cells: array[float], bounds: Sequence[float]) -> Json:
 
 async def backends(total: Sum, sources: Sources, only: str | None = None) -> list[Json]:
     """Every backend of the frontends that had requests, with its state; `only` of one frontend."""
-    turns, found = Turns(), []
+    budget, found = YieldBudget(), []
     for key in dict.fromkeys(_keys(total)) if only is None else [only]:
         route = await _route(sources, key)
         states = {} if route is None else states_of(route, sources.config)
@@ -138,7 +138,7 @@ async def backends(total: Sum, sources: Sources, only: str | None = None) -> lis
                     **states.get(url, {"state": UNKNOWN}),
                 }
             )
-            await turns.give()
+            await budget.spend()
     return found
 
 

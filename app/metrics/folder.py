@@ -1,7 +1,7 @@
-"""The pages of all workers of one proxy, added up; those of dead ones are kept in one sum.
+"""The sum of the pages of all workers of one proxy; one file holds the sum of dead workers.
 
 The folder is in memory (/dev/shm), named for the process that all workers have in common.
-Nobody owns it: whoever reads it adds up, and folds what dead workers left.
+No process owns it: each reader adds the pages up, and folds those of dead workers into the sum.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from .pages import RING, Content, Page, read_file
 
 logger = logging.getLogger(__name__)
 
-TURN = 0.0005
-"""Seconds of work, after which requests have their turn."""
+BUDGET = 0.0005
+"""Seconds of work between two yields to the event loop."""
 _REMEMBERED = 1000  # names of folded pages, for readers that have seen them before they went
 _DRAINED = "\0".join((COUNTER, "exits", "drained"))
 _DIED = "\0".join((COUNTER, "exits", "died"))
@@ -40,7 +40,7 @@ _DIED = "\0".join((COUNTER, "exits", "died"))
 
 @dataclass(slots=True)
 class Sum:
-    """What all workers have counted, and what each that lives says of itself."""
+    """What all workers have counted, and the page of each live worker."""
 
     blocks: dict[str, array[float]] = field(default_factory=dict)
     workers: list[Content] = field(default_factory=list)
@@ -52,27 +52,27 @@ class Sum:
 
 
 class _Kept(msgspec.Struct):
-    """What stays of the pages of dead workers."""
+    """What is kept of the pages of dead workers."""
 
     folded: list[str] = []
     blocks: dict[str, bytes] = {}
     texts: list[str] = []
 
 
-class Turns:
-    """Lets other tasks run whenever a bit of work is done."""
+class YieldBudget:
+    """How long a long calculation may run before it lets other tasks run."""
 
     def __init__(self) -> None:
         self._began = perf_counter()
 
     @property
-    def over(self) -> bool:
-        """Is it somebody else's turn?"""
-        return perf_counter() - self._began > TURN
+    def spent(self) -> bool:
+        """Whether other tasks should run now."""
+        return perf_counter() - self._began > BUDGET
 
-    async def give(self) -> None:
-        """Let them, if it is."""
-        if self.over:
+    async def spend(self) -> None:
+        """Yield to other tasks if the budget is spent. Call this after each piece of work."""
+        if self.spent:
             await asyncio.sleep(0)
             self._began = perf_counter()
 
@@ -85,7 +85,7 @@ class Folder:
 
     @classmethod
     def of(cls, pid: int) -> Folder:
-        """That of the workers of process `pid`, made if need be. Raises OSError."""
+        """The folder of the workers of process `pid`; makes it if necessary. Raises OSError."""
         base = memory_folder()
         name = f"hipache-{os.geteuid()}-{pid}-{_started(pid)}"
         path = base / name
@@ -94,7 +94,7 @@ class Folder:
             _remove_stale(base)
         status = path.lstat()
         if status.st_uid != os.geteuid() or path.is_symlink():
-            raise PermissionError(13, "somebody else has made this folder", str(path))
+            raise PermissionError(13, "another user made this folder", str(path))
         return cls(path)
 
     def new_page(self, info: dict[str, Any]) -> Page:
@@ -102,20 +102,20 @@ class Folder:
         return Page(info, self.path / f"{os.getpid()}-{secrets.token_hex(4)}.page")
 
     def remove(self) -> None:
-        """When the last worker has gone."""
+        """Remove the folder. Call this when the last worker has ended."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     async def sum(self) -> Sum:
         """Everything that was ever counted here, exactly once."""
-        turns = Turns()
+        budget = YieldBudget()
         pages: dict[str, Content] = {}
         dead: dict[str, Content] = {}
         for path in sorted(self.path.glob("*.page")):
             found = read_file(path)
             if found is not None:
                 (pages if found[1] else dead)[path.name] = found[0]
-            await turns.give()
-        # Read last: what was folded since is in it, and those pages do not count again.
+            await budget.spend()
+        # Read this last: it has what was folded since, and those pages must not count twice.
         kept = self._kept()
         folded = set(kept.folded)
         total = Sum(texts=list(kept.texts))
@@ -123,12 +123,12 @@ class Folder:
             total.add(name, array("d", data))
         for name, content in dead.items():
             if name not in folded:
-                await _add(total, content, turns, alive=False)
+                await _add(total, content, budget, alive=False)
         if dead.keys() - folded:
             self._keep(total, [*kept.folded, *dead], kept)
         for content in pages.values():
             total.workers.append(content)
-            await _add(total, content, turns, alive=True)
+            await _add(total, content, budget, alive=True)
         return total
 
     def _kept(self) -> _Kept:
@@ -138,7 +138,7 @@ class Folder:
             return _Kept()
 
     def _keep(self, total: Sum, folded: list[str], before: _Kept) -> None:
-        """Replace the pages of dead workers by their sum, unless another does so just now."""
+        """Replace the pages of dead workers by their sum, unless another process is doing so."""
         with self.locked() as mine:
             if not mine or self._kept().folded != before.folded:
                 return
@@ -155,17 +155,17 @@ class Folder:
         new.rename(self.path / name)
 
     def note(self, name: str) -> None:
-        """Say that something is so, for as long as the folder lives."""
-        with contextlib.suppress(OSError):  # no room: then nobody is told
+        """Leave a note that lives as long as the folder."""
+        with contextlib.suppress(OSError):  # no room: then there is no note
             (self.path / name).touch()
 
     def has(self, name: str) -> bool:
-        """Whether somebody said so."""
+        """Whether such a note was left."""
         return (self.path / name).exists()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
-        """True while nobody else changes a file; False if somebody does now."""
+        """True, with the lock held; False if another process is changing a file."""
         file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,13 +176,13 @@ class Folder:
             os.close(file)
 
 
-async def _add(total: Sum, content: Content, turns: Turns, *, alive: bool) -> None:
-    """Add a page. Of a dead worker's states nothing is left, but that it has ended is counted."""
+async def _add(total: Sum, content: Content, budget: YieldBudget, *, alive: bool) -> None:
+    """Add a page. A dead worker's states do not count, but its end does."""
     drained = f"{GAUGE}\0ended" in content.blocks
     for name, cells in content.blocks.items():
         if alive or not name.startswith(GAUGE):
             total.add(name, cells)
-        await turns.give()
+        await budget.spend()
     total.texts += content.texts
     if not alive:
         total.add(_DRAINED if drained else _DIED, array("d", [1]))
@@ -193,7 +193,7 @@ def _started(pid: int) -> int:
 
 
 def _remove_stale(base: Path) -> None:
-    """Folders of ours whose process is no more."""
+    """Remove folders of ours whose process has ended."""
     for path in base.glob(f"hipache-{os.geteuid()}-*"):
         named = re.fullmatch(r"hipache-\d+-(\d+)-(\d+)", path.name)
         if named is None:

@@ -1,8 +1,8 @@
 """Which frontends are shown by name: the busiest, with counters that never go back.
 
-A frontend that is shown keeps its place until another has twice its requests. What was counted
-before a frontend was shown stays with the others, and so does everything of one that is shown
-no more: the sum over all labels is always the number of requests.
+A frontend that is shown keeps its place until another has twice its requests. Requests from
+before a frontend was shown count with the others, and so do all requests of a frontend that is
+no longer shown: the sum over all labels is always the number of requests.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from operator import add, sub
 import msgspec
 
 from .families import BACKEND, BYTES_IN, FRONTEND, OTHER
-from .folder import Folder, Sum, Turns
+from .folder import Folder, Sum, YieldBudget
 
 LIMIT = 500
 
 
-class Places(msgspec.Struct):
-    """Who is shown, and what it had before: empty for nothing."""
+class ShownFrontends(msgspec.Struct):
+    """The frontends that are shown by name."""
 
     bases: dict[str, bytes] = {}
+    """Key -> the cells it had when it was first shown; empty for none."""
 
 
 async def per_frontend(total: Sum) -> dict[str, array[float]]:
     """The cells of every frontend, and behind them the sum of its backends' cells."""
-    turns = Turns()
+    budget = YieldBudget()
     found: dict[str, array[float]] = {}
     heads: dict[str, array[float]] = {}
     for name, cells in total.blocks.items():
@@ -38,7 +39,7 @@ async def per_frontend(total: Sum) -> dict[str, array[float]]:
             key = key.partition("\0")[0]
             before = heads.get(key)
             heads[key] = cells if before is None else array("d", map(add, before, cells))
-        await turns.give()
+        await budget.spend()
     size = len(next(iter(heads.values()), ()))
     return {
         key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()
@@ -50,10 +51,10 @@ def requests(cells: array[float]) -> float:
 
 
 def choose(
-    every: Mapping[str, array[float]], places: Places, limit: int = LIMIT
+    every: Mapping[str, array[float]], chosen: ShownFrontends, limit: int = LIMIT
 ) -> dict[str, array[float]]:
-    """What to show for whom; `places` is changed where somebody comes or goes."""
-    bases = places.bases
+    """The cells to show, by frontend; changes `chosen` where a frontend comes or goes."""
+    bases = chosen.bases
     waiting = [key for key in every if key != OTHER and key not in bases]
     waiting.sort(key=lambda key: requests(every[key]), reverse=True)
     for key in waiting[: max(0, limit - len(bases))]:
@@ -94,18 +95,18 @@ def _arranged(
 
 
 async def shown(total: Sum, folder: Folder | None, limit: int = LIMIT) -> dict[str, array[float]]:
-    """The same, with the places that all workers share."""
+    """As `choose`, with the choice that all workers share."""
     every = await per_frontend(total)
     if folder is None:
-        return choose(every, Places(), limit)
+        return choose(every, ShownFrontends(), limit)
     with folder.locked() as mine:
         try:
             data = (folder.path / "places").read_bytes()
-            places = msgspec.msgpack.decode(data, type=Places)
+            chosen = msgspec.msgpack.decode(data, type=ShownFrontends)
         except FileNotFoundError:
-            places = Places()
-        before = set(places.bases)
-        found = choose(every, places, limit)
-        if mine and before != set(places.bases):
-            folder.write("places", places)
+            chosen = ShownFrontends()
+        before = set(chosen.bases)
+        found = choose(every, chosen, limit)
+        if mine and before != set(chosen.bases):
+            folder.write("places", chosen)
         return found

@@ -11,7 +11,7 @@ from app.metrics.counters import Counters
 from app.metrics.families import OTHER
 from app.metrics.folder import Folder
 from app.metrics.pages import Page
-from app.metrics.shown import Places, choose, requests
+from app.metrics.shown import ShownFrontends, choose, requests
 
 
 @pytest.fixture
@@ -126,24 +126,24 @@ def total(shown: dict[str, array[float]]) -> float:
 
 
 def test_all_are_shown_while_there_is_room():
-    shown = choose({"a": cells(1), "b": cells(2)}, Places(), limit=2)
+    shown = choose({"a": cells(1), "b": cells(2)}, ShownFrontends(), limit=2)
     assert {key: requests(values) for key, values in shown.items() if values} == {"a": 1, "b": 2}
 
 
 def test_the_busiest_are_shown_and_the_rest_is_other():
     every = {key: cells(n) for n, key in enumerate("abcdef", start=1)} | {OTHER: cells(7)}
-    shown = choose(every, Places(), limit=2)
+    shown = choose(every, ShownFrontends(), limit=2)
     assert {key: requests(values) for key, values in shown.items()} == {"e": 5, "f": 6, OTHER: 17}
 
 
 def test_no_counter_goes_back_and_the_sum_stays_right():
-    places = Places()
+    chosen = ShownFrontends()
     every = {"quiet": cells(10), "busy": cells(1)}
-    before = choose(every, places, limit=1)
+    before = choose(every, chosen, limit=1)
     assert requests(before["quiet"]) == 10
     for count in (15, 21, 50, 60):
         every = {"quiet": cells(10), "busy": cells(count)}
-        now = choose(every, places, limit=1)
+        now = choose(every, chosen, limit=1)
         assert total(now) == 10 + count
         for key in before.keys() & now.keys():
             assert requests(now[key]) >= requests(before[key]), key
@@ -152,7 +152,7 @@ def test_no_counter_goes_back_and_the_sum_stays_right():
 
 
 def test_a_frontend_keeps_its_place_against_one_that_is_hardly_busier():
-    places = Places()
-    choose({"a": cells(10)}, places, limit=1)
-    shown = choose({"a": cells(10), "b": cells(20)}, places, limit=1)
+    chosen = ShownFrontends()
+    choose({"a": cells(10)}, chosen, limit=1)
+    shown = choose({"a": cells(10), "b": cells(20)}, chosen, limit=1)
     assert set(shown) == {"a", OTHER}
