@@ -30,6 +30,9 @@ from .routing import Frontend, Mark
 STRIKES = 5
 """Failures in a row that only count, after which a backend is dead for this worker."""
 
+REPLACEMENTS = 3
+"""Kept connections that one request may find closed; each is replaced without counting a retry."""
+
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 §9.2.2; a method that we do not know is not among them."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,20 +9,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..balancing.balancer import Balancer
 from ..errors import UpstreamError, UpstreamStale
 from ..fields.headers import RawHeaders
-from ..health import RetryBudget, may_retry, outcome_of
+from ..health import REPLACEMENTS, may_retry, outcome_of
 from ..metrics.counters import Counters
 from ..routing import Backend, Route
 from .debug_fields import DebugFields
 from .health_reports import HealthReports
 from .request import Request
+from .retry_queue import RetryQueue
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 T = TypeVar("T")
-
-REPLACEMENTS = 3
-"""Kept connections that one request may find closed, each replaced without a word."""
 
 
 class Attempt(Generic[T]):
@@ -70,7 +66,7 @@ class Attempts:
         self._debug = debug
         self._counters = counters
         self._id_field = id_field
-        self._places = RetryPlaces(queue_timeout, in_flight)
+        self._retry_queue = RetryQueue(queue_timeout, in_flight)
 
     async def first_answer(
         self,
@@ -105,7 +101,7 @@ class Attempts:
                     if stale:
                         replaced += 1
                         continue
-                    in_budget = in_budget or await self._places.enter()
+                    in_budget = in_budget or await self._retry_queue.enter()
                     if not in_budget:
                         raise
                     tried = request.record.retried_from = (*tried, attempt.backend.url)
@@ -119,7 +115,7 @@ class Attempts:
                     return attempt
         finally:
             if in_budget:
-                self._places.leave()
+                self._retry_queue.leave()
 
     # The steps of one attempt.
 
@@ -167,46 +163,3 @@ class Attempts:
         self._balancer.finished(
             attempt.route, attempt.backend, seconds_to_head=attempt.seconds_to_head
         )
-
-
-class RetryPlaces:
-    """The retry budget, with a queue: what is over it waits for its turn instead of failing.
-
-    When one of three backends dies, a third of the requests in flight fail in
-    the same moment. All have somewhere to go, only not all at once.
-    """
-
-    def __init__(self, patience: float, in_flight: Callable[[], int]) -> None:
-        """`patience`: seconds that a retry waits at most, 0: as long as it takes."""
-        self._patience = patience or None
-        self._in_flight = in_flight
-        self._budget = RetryBudget()
-        self._queue: deque[asyncio.Future[None]] = deque()
-
-    async def enter(self) -> bool:
-        """Take a place, or wait for one; False if none became free in time."""
-        if self._budget.take(self._in_flight()):
-            return True
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(place)
-        try:
-            async with asyncio.timeout(self._patience):
-                await place
-        except TimeoutError:
-            if not place.done() or place.cancelled():
-                return False
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave()  # it was given to us in the moment that we were cancelled
-            raise
-        return True
-
-    def leave(self) -> None:
-        """Give the place to whoever has waited longest."""
-        self._budget.give_back()
-        while self._queue and self._budget.take(self._in_flight()):
-            place = self._queue.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-            self._budget.give_back()

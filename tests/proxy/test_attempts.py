@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.proxy.attempts import RetryPlaces
 from tests.backends import Conversation, answer, answering, resetting, scripted
 from tests.proxy.test_http_failures import closed_port
 from tests.redis_servers import RedisServer
@@ -152,38 +151,3 @@ async def test_a_body_too_large_to_hold_is_not_sent_again(valkey: RedisServer) -
         client.send(CHUNKED + b"4\r\nhalf\r\n")
         assert (await client.response())[0] == 502
         assert one.accepted + two.accepted == 1
-
-
-async def test_retries_over_the_budget_wait_in_order() -> None:
-    places = RetryPlaces(5.0, lambda: 0)
-    assert all([await places.enter() for _ in range(3)])
-    order: list[int] = []
-
-    async def wait(number: int) -> None:
-        assert await places.enter()
-        order.append(number)
-        places.leave()
-
-    waiting = [asyncio.create_task(wait(number)) for number in range(3)]
-    await asyncio.sleep(0)
-    assert order == []
-    places.leave()
-    await asyncio.gather(*waiting)
-    assert order == [0, 1, 2]
-
-
-async def test_a_retry_does_not_wait_for_ever() -> None:
-    places = RetryPlaces(0.01, lambda: 0)
-    assert all([await places.enter() for _ in range(3)])
-    assert not await places.enter()
-
-
-async def test_a_client_that_leaves_the_queue_takes_no_place_along() -> None:
-    places = RetryPlaces(5.0, lambda: 0)
-    assert all([await places.enter() for _ in range(3)])
-    leaving = asyncio.create_task(places.enter())
-    await asyncio.sleep(0)
-    places.leave()
-    leaving.cancel()  # in the same turn in which its place became free
-    await asyncio.gather(leaving, return_exceptions=True)
-    assert await places.enter()

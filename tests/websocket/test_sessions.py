@@ -31,9 +31,9 @@ async def test_an_open_session_lets_nobody_else_retry_more(mode: str) -> None:
         async with proxy.connect() as client:
             await client.send("open")
             await client.recv()
-            assert (gateway.in_flight, gateway.attempts._places._in_flight()) == (1, 0)
+            assert (gateway.in_flight, gateway.attempts._retry_queue._in_flight()) == (1, 0)
         await proxy.records.get()
-        assert (gateway.in_flight, gateway.attempts._places._in_flight()) == (0, 0)
+        assert (gateway.in_flight, gateway.attempts._retry_queue._in_flight()) == (0, 0)
 
 
 async def test_a_session_outlives_the_listener(mode: str) -> None:

@@ -7,8 +7,8 @@ import asyncio
 from ...errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
 from ...fields.headers import RawHeaders, request_headers, response_headers
 from ...frontends.protection import ForwardAuth, Protection
+from ...health import REPLACEMENTS
 from ...upstream.client import AnyAnswer, UpstreamClient
-from ..attempts import REPLACEMENTS
 from ..request import Request
 
 MAX_BODY = 65536
