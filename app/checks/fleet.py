@@ -1,7 +1,7 @@
-"""Active checks: one worker of the whole fleet asks every backend how it is.
+"""Active checks: one worker of the whole fleet checks every backend.
 
-Which worker that is, a lease in the store decides; it moves within 5 s when
-its holder dies. What it finds becomes marks, as everybody's failures do.
+A lease in the store decides which worker that is; it moves within 5 s when its
+holder dies. The results become marks, like the failures that requests meet.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from .rounds import Rounds
 logger = logging.getLogger(__name__)
 
 LEASE = 2.5
-"""Seconds for which the lease is taken; every BEAT it is renewed, and asked for by the others."""
+"""Seconds that the lease lasts. Its holder renews it every BEAT, and the others ask for it."""
 BEAT = 0.8
 CONNECT_SHARE = 0.9
-"""Of a check's time, for a connection at most."""
+"""The share of a check's time that its connection may take."""
 LISTEN_EVERY = 5.0
 """Seconds between two looks for the pings of active checkers, in every worker."""
 
@@ -77,21 +77,21 @@ async def checking(
 
 
 def _for_checks(config: Config, wanted: HealthCheck) -> Config:
-    # A check over a kept connection would not notice that no new one can be made. And before its
-    # time is over it must be known what it waits for: a silent resolver is nobody's illness.
+    # A check over a kept connection would not notice that no new one can be made. And the check
+    # must know in time what it waits for: a silent resolver says nothing about a backend.
     connect = min(config.server.connect_timeout or inf, CONNECT_SHARE * wanted.timeout)
     server = msgspec.structs.replace(config.server, http_keep_alive=False, connect_timeout=connect)
     return msgspec.structs.replace(config, server=server)
 
 
 class _Rights:
-    """Says once what the store does not allow. That it is away others say."""
+    """Says once what the store does not allow. An outage is reported elsewhere."""
 
     def __init__(self) -> None:
         self._missed: set[str] = set()
 
     def miss(self, what: str, exc: StoreUnavailable) -> None:
-        """`what` could not be done; perhaps for ever."""
+        """`what` could not be done; log it if the store forbids it."""
         if isinstance(exc.__cause__, NoPermissionError) and what not in self._missed:
             self._missed.add(what)
             logger.warning("%s not allowed cause=%s", what, exc)
@@ -109,7 +109,7 @@ async def _look(config: Config, routes: CachedStore, checkers: Checkers, rights:
         pings = await routes.store.checks.pings()
         checkers.foreign, checkers.ours = pings.foreign, pings.ours and every
     except StoreUnavailable as exc:
-        # Whoever may be there can not reach us either: our own marks are all there is.
+        # Other checkers cannot reach the store either: our own marks are all there is.
         rights.miss("to notice other checkers", exc)
         checkers.foreign = checkers.ours = False
 
@@ -117,7 +117,7 @@ async def _look(config: Config, routes: CachedStore, checkers: Checkers, rights:
 async def _check_in_turn(
     records: CheckRecords, rounds: Callable[[], Rounds], name: str, rights: _Rights
 ) -> None:
-    """Ask for the lease for ever, and check while it is ours."""
+    """Keep asking for the lease, and check while this worker holds it."""
     work: asyncio.Task[None] | None = None
     ours = False
     try:
@@ -152,7 +152,7 @@ def _start(work: Coroutine[object, object, None], name: str) -> asyncio.Task[Non
 
 
 async def _end(work: asyncio.Task[None]) -> None:
-    """Cancel and wait; what it died of is logged, unless the store was away."""
+    """Cancel and wait; log the error that ended it, unless the store was away."""
     work.cancel()
     await asyncio.wait({work})
     error = None if work.cancelled() else work.exception()

@@ -1,4 +1,4 @@
-"""What active checks find, turned into marks. The list is read again before every write."""
+"""Turns the results of active checks into marks. Reads the list again before every write."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..proxy.health_reports import Checkers
 from ..routing import Backend, Frontend, Mark
 from ..stores import CachedStore
 from ..stores.redis.marks import FOREIGN
-from .verdicts import Patient
+from .verdicts import Target
 
 logger = logging.getLogger(__name__)
 
 
 class CheckReports:
-    """Marks the ill and clears the marks of the well."""
+    """Marks unhealthy backends dead, and clears the marks of healthy ones."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class CheckReports:
         self._name = name
         self._ttl = ttl
 
-    async def ill(self, patient: Patient, problem: str) -> None:
-        """Mark it unless a mark stands long enough. Raises StoreUnavailable."""
-        frontend, backend, known = await self._as_it_is(patient)
+    async def unhealthy(self, target: Target, problem: str) -> None:
+        """Mark it, unless its mark still stands for long enough. Raises StoreUnavailable."""
+        frontend, backend, known = await self._as_it_is(target)
         now = time.time()
         if backend is None or not can_lose_one(frontend):
             return
@@ -59,16 +59,16 @@ class CheckReports:
                 frontend.key, backend.url, mark.reason, self._ttl,
             )  # fmt: skip
 
-    async def well(self, patient: Patient) -> None:
-        """Clear its mark if it has been well for long enough since. Raises StoreUnavailable."""
-        frontend, backend, known = await self._as_it_is(patient)
+    async def healthy(self, target: Target) -> None:
+        """Clear its mark if it has been healthy for long enough since. Raises StoreUnavailable."""
+        frontend, backend, known = await self._as_it_is(target)
         if backend is None or known is None:
             return
         foreign = known.by == FOREIGN
         if foreign and self._checkers.foreign:
             return
-        # Nobody knows since when a bare index stands there.
-        if patient.well_since(0.0 if foreign else known.since):
+        # An old Hipache writes a bare index: it does not say since when the mark stands.
+        if target.healthy_since(0.0 if foreign else known.since):
             self._routes.clear_mark(frontend, backend)
             if self._counters is not None:
                 self._counters.count("marks_cleared")
@@ -77,10 +77,10 @@ class CheckReports:
                 frontend.key, backend.url, time.time() - known.since,
             )  # fmt: skip
 
-    async def _as_it_is(self, patient: Patient) -> tuple[Frontend, Backend | None, Mark | None]:
-        found = await self._routes.store.lookup(patient.frontend.key)
-        if found is None or found.frontend.key != patient.frontend.key:
-            return patient.frontend, None, None
-        frontend, url = found.frontend, patient.backend.url
+    async def _as_it_is(self, target: Target) -> tuple[Frontend, Backend | None, Mark | None]:
+        found = await self._routes.store.lookup(target.frontend.key)
+        if found is None or found.frontend.key != target.frontend.key:
+            return target.frontend, None, None
+        frontend, url = found.frontend, target.backend.url
         backend = next((b for b in frontend.backends if b.url == url), None)
         return frontend, backend, (await self._routes.read_marks(frontend)).get(url)

@@ -1,4 +1,4 @@
-"""Asks every backend that is to be checked, spread in time, as long as it is let."""
+"""Checks every backend that is due, spread in time, until it is cancelled."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords
 from ..upstream.client import UpstreamClient
 from .reports import CheckReports
-from .verdicts import MAX_BODY, Patient, question_of, what_is_wrong
+from .verdicts import MAX_BODY, Target, parse_probe, problem_with
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 100
+MAX_CONCURRENT = 100
 LIST_EVERY = 2.0
 """Seconds between two looks at which frontends are to be checked, if a look is quick."""
 LIST_SHARE = 0.02
-"""Looking takes at most this share of the time, however many keys the store has."""
+"""The share of the time that listing may take, however many keys the store has."""
 PING_EVERY = 10.0  # as hchecker
 TICK = 0.1
 """Seconds by which a check may be late."""
 
 
 class Rounds:
-    """The backends under check and when each is due. Made anew whenever the lease is taken."""
+    """The backends under check and when each is due. Each holder of the lease makes a new one."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Rounds:
         self._records = records
         self._client = client
         self._reports = reports
-        self._patients: dict[tuple[str, str], Patient] = {}
-        self._due: list[tuple[float, int, Patient]] = []
-        self._numbers = count()  # so that the heap never compares patients
+        self._targets: dict[tuple[str, str], Target] = {}
+        self._due: list[tuple[float, int, Target]] = []
+        self._numbers = count()  # so that the heap never compares targets
         self._marked: set[str] = set()
 
     async def run(self) -> None:
@@ -56,56 +56,56 @@ class Rounds:
             tasks.create_task(self._list_for_ever(), name="checks: list")
             tasks.create_task(self._look_for_marks(), name="checks: marks")
             tasks.create_task(self._ping_for_ever(), name="checks: ping")
-            tasks.create_task(self._ask_around(tasks), name="checks: schedule")
+            tasks.create_task(self._run_due(tasks), name="checks: schedule")
 
     async def _list_for_ever(self) -> None:
         while True:
             started = time.monotonic()
-            self._take_on(await self._records.listed(every=self._config.path is not None))
+            self._update_targets(await self._records.listed(every=self._config.path is not None))
             took = time.monotonic() - started
             await asyncio.sleep(max(LIST_EVERY, took / LIST_SHARE))
 
     async def _ping_for_ever(self) -> None:
         while True:
-            if self._patients:
+            if self._targets:
                 await self._records.ping()
-            await asyncio.sleep(PING_EVERY if self._patients else TICK)
+            await asyncio.sleep(PING_EVERY if self._targets else TICK)
 
     async def _look_for_marks(self) -> None:
         while True:
-            self._marked = await self._records.marked([*{key for key, _ in self._patients}])
-            await asyncio.sleep(self._config.interval / 2 if self._patients else TICK)
+            self._marked = await self._records.marked([*{key for key, _ in self._targets}])
+            await asyncio.sleep(self._config.interval / 2 if self._targets else TICK)
 
-    def _take_on(self, listed: list[Checked]) -> None:
-        """Check these and no others; who stays keeps its history."""
-        before, self._patients = self._patients, {}
+    def _update_targets(self, listed: list[Checked]) -> None:
+        """Check these and no others; a target that stays keeps its history."""
+        before, self._targets = self._targets, {}
         for frontend, raw in listed:
             if not can_lose_one(frontend):
                 continue
-            question, problems = question_of(raw, self._config)
+            probe, problems = parse_probe(raw, self._config)
             for problem in problems:
                 logger.warning("healthcheck unusable frontend=%s cause=%s", frontend.key, problem)
             for backend in frontend.backends:
                 key = frontend.key, backend.url
-                patient = before.get(key)
-                if patient is None or patient.question != question:
+                target = before.get(key)
+                if target is None or target.probe != probe:
                     rise, fall = self._config.rise, self._config.fall
-                    patient = Patient(frontend, backend, question, rise=rise, fall=fall)
-                    self._call_up(patient, random.random() * self._config.interval)
-                patient.frontend, patient.backend = frontend, backend
-                self._patients[key] = patient
+                    target = Target(frontend, backend, probe, rise=rise, fall=fall)
+                    self._schedule(target, random.random() * self._config.interval)
+                target.frontend, target.backend = frontend, backend
+                self._targets[key] = target
 
-    def _call_up(self, patient: Patient, delay: float) -> None:
-        heapq.heappush(self._due, (time.monotonic() + delay, next(self._numbers), patient))
+    def _schedule(self, target: Target, delay: float) -> None:
+        heapq.heappush(self._due, (time.monotonic() + delay, next(self._numbers), target))
 
-    async def _ask_around(self, tasks: asyncio.TaskGroup) -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
+    async def _run_due(self, tasks: asyncio.TaskGroup) -> None:
+        slots = asyncio.Semaphore(MAX_CONCURRENT)
 
-        async def ask(patient: Patient) -> None:
+        async def ask(target: Target) -> None:
             try:
-                await self._check(patient)
+                await self._check(target)
             finally:
-                patient.busy = False
+                target.busy = False
                 slots.release()
 
         while True:
@@ -113,53 +113,57 @@ class Rounds:
             if delay > 0:
                 await asyncio.sleep(min(delay, TICK))
                 continue
-            patient = heapq.heappop(self._due)[2]
-            if self._patients.get((patient.frontend.key, patient.backend.url)) is not patient:
-                continue  # removed meanwhile, or asked another question now
-            self._call_up(patient, self._config.interval)
-            if not patient.busy:
+            target = heapq.heappop(self._due)[2]
+            if self._targets.get((target.frontend.key, target.backend.url)) is not target:
+                continue  # removed since, or checked by another probe now
+            self._schedule(target, self._config.interval)
+            if not target.busy:
                 await slots.acquire()
-                patient.busy = True
-                tasks.create_task(ask(patient), name=f"check {patient.backend.url}")
+                target.busy = True
+                tasks.create_task(ask(target), name=f"check {target.backend.url}")
 
-    async def _check(self, patient: Patient) -> None:
+    async def _check(self, target: Target) -> None:
         asked = time.time()
         try:
             async with asyncio.timeout(self._config.timeout):
-                problem = await self._ask(patient)
+                problem = await self._send(target)
         except TimeoutError:
             problem = f"no answer in {self._config.timeout:g} s"
-        except (UpstreamBusy, UpstreamExhausted, UpstreamUnresolved):  # our want, not its
+        except (
+            UpstreamBusy,
+            UpstreamExhausted,
+            UpstreamUnresolved,
+        ):  # our lack
             return
         except UpstreamError as exc:
             problem = str(exc)
         if problem is None:
-            patient.answered_well(asked)
-            if patient.frontend.key in self._marked:
-                await self._reports.well(patient)
+            target.passed(asked)
+            if target.frontend.key in self._marked:
+                await self._reports.healthy(target)
             return
-        patient.answered_badly()
-        if patient.ill:
-            self._marked.add(patient.frontend.key)
-            await self._reports.ill(patient, problem)
+        target.failed()
+        if target.unhealthy:
+            self._marked.add(target.frontend.key)
+            await self._reports.unhealthy(target, problem)
 
-    async def _ask(self, patient: Patient) -> str | None:
-        question, backend = patient.question, patient.backend
+    async def _send(self, target: Target) -> str | None:
+        probe, backend = target.probe, target.backend
         headers: RawHeaders = [
-            (b"host", _host(patient.frontend, backend)),
+            (b"host", _host(target.frontend, backend)),
             (b"user-agent", b"hipache-health-check"),
             (b"accept", b"*/*"),
             (b"connection", b"close"),
         ]
-        answer = await self._client.open(backend, question.method, question.path, headers, None)
+        answer = await self._client.open(backend, probe.method, probe.path, headers, None)
         try:
             body = b""
-            if question.body:
+            if probe.body:
                 async for chunk in answer:
                     body += chunk
                     if len(body) >= MAX_BODY:
                         break
-            return what_is_wrong(question, answer.status, body[:MAX_BODY])
+            return problem_with(probe, answer.status, body[:MAX_BODY])
         finally:
             await answer.aclose()
 

@@ -1,4 +1,4 @@
-"""Active checks: what is asked of a backend, and what its answers come to. Pure."""
+"""Active checks: the probe that a backend gets, and what its answers mean. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MAX_BODY = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is asked of every backend of a frontend."""
+class Probe:
+    """The request that every backend of a frontend gets, and the answer that it must give."""
 
     method: bytes = b"GET"
     path: bytes = b"/"
@@ -28,7 +28,7 @@ class Question:
     """A text that the answer must contain."""
 
 
-def question_of(raw: Mapping[str, str], config: HealthCheck) -> tuple[Question, tuple[str, ...]]:
+def parse_probe(raw: Mapping[str, str], config: HealthCheck) -> tuple[Probe, tuple[str, ...]]:
     """The hash `healthcheck:<host>` over the configuration, and one sentence per mistake in it.
 
     The fields are planb's and tsuru's: `path`, `status` ("0" or empty: any), `body`.
@@ -36,7 +36,7 @@ def question_of(raw: Mapping[str, str], config: HealthCheck) -> tuple[Question, 
     problems: list[str] = []
     path = raw.get("path") or config.path or "/"
     if not path.isascii() or not path.isprintable() or " " in path:
-        problems.append(f"path {path!r} can not be sent")
+        problems.append(f"path {path!r} cannot be sent")
         path = config.path or "/"
     status = config.status
     if text := raw.get("status"):
@@ -45,39 +45,39 @@ def question_of(raw: Mapping[str, str], config: HealthCheck) -> tuple[Question, 
         else:
             problems.append(f"status {text!r} is no status")
     body = raw.get("body", config.body or "")
-    question = Question(
+    probe = Probe(
         method=b"GET" if body else config.method.encode(),
         path=(path if path.startswith("/") else f"/{path}").encode(),
         status=status,
         body=body.encode(),
     )
-    return question, tuple(problems)
+    return probe, tuple(problems)
 
 
-def what_is_wrong(question: Question, status: int, body: bytes) -> str | None:
+def problem_with(probe: Probe, status: int, body: bytes) -> str | None:
     """Why this answer is not the expected one; None if it is."""
-    if question.status:
-        if status != question.status:
-            return f"status {status}, expected {question.status}"
+    if probe.status:
+        if status != probe.status:
+            return f"status {status}, expected {probe.status}"
     elif status >= 500:
         return f"status {status}"
-    if question.body not in body:
-        return f"the answer lacks {question.body.decode()!r}"
+    if probe.body not in body:
+        return f"the answer lacks {probe.body.decode()!r}"
     return None
 
 
-class Patient:
+class Target:
     """One backend of one frontend under check."""
 
-    __slots__ = ("_fall", "_good", "backend", "bad", "busy", "frontend", "question")
+    __slots__ = ("_fall", "_good", "backend", "bad", "busy", "frontend", "probe")
 
     def __init__(
-        self, frontend: Frontend, backend: Backend, question: Question, *, rise: int, fall: int
+        self, frontend: Frontend, backend: Backend, probe: Probe, *, rise: int, fall: int
     ) -> None:
-        """`rise` good answers in a row make it well, `fall` bad ones ill."""
+        """`rise` good answers in a row make it healthy, `fall` bad ones unhealthy."""
         self.frontend = frontend
         self.backend = backend
-        self.question = question
+        self.probe = probe
         self.busy = False
         """A check is running or waits for its turn."""
         self.bad = 0
@@ -85,21 +85,21 @@ class Patient:
         self._fall = fall
         self._good: deque[float] = deque(maxlen=rise)
 
-    def answered_well(self, now: float) -> None:
-        """A good answer to a question asked at `now`."""
+    def passed(self, now: float) -> None:
+        """A good answer to a probe sent at `now`."""
         self.bad = 0
         self._good.append(now)
 
-    def answered_badly(self) -> None:
-        """Any other, or none."""
+    def failed(self) -> None:
+        """Any other answer, or none."""
         self.bad += 1
         self._good.clear()
 
     @property
-    def ill(self) -> bool:
+    def unhealthy(self) -> bool:
         """Enough bad answers in a row to be dead."""
         return self.bad >= self._fall
 
-    def well_since(self, since: float) -> bool:
+    def healthy_since(self, since: float) -> bool:
         """Enough good answers in a row, all after the Unix time `since`."""
         return len(self._good) == self._good.maxlen and self._good[0] > since

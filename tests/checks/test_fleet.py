@@ -199,7 +199,7 @@ def test_the_checks_of_many_are_spread_over_the_interval():
     urls = [f"http://127.0.0.1:{n}" for n in range(1, 1001)]
     config = HealthCheck(path="/", interval=1000)
     rounds = Rounds(config, None, None, None)
-    rounds._take_on([Checked(parse_frontend(HOST, ["id", *urls]), {})])
+    rounds._update_targets([Checked(parse_frontend(HOST, ["id", *urls]), {})])
     now = time.monotonic()
     tenths = Counter(int((due - now) // 100) for due, _, _ in rounds._due)
     assert set(tenths) <= set(range(-1, 10))
