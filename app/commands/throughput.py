@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Report = dict[str, Any]
+AdminReport = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Throughput:
     """One frontend or backend over an interval."""
 
-    now: Report
+    now: AdminReport
     """What the later report says of it."""
     per_second: float
     errors_per_second: float
@@ -23,11 +23,15 @@ class Rate:
 
 
 def rates(
-    before: Sequence[Report], after: Sequence[Report], name: str, histogram: str, seconds: float
-) -> list[Rate]:
+    before: Sequence[AdminReport],
+    after: Sequence[AdminReport],
+    name: str,
+    histogram: str,
+    seconds: float,
+) -> list[Throughput]:
     """The busiest first. `name` and `histogram` are the keys of a report's entry."""
 
-    def identity(each: Report) -> tuple[object, ...]:
+    def identity(each: AdminReport) -> tuple[object, ...]:
         return each["frontend"], each[name]
 
     then = {identity(each): each for each in before}
@@ -39,15 +43,15 @@ def rates(
         buckets = [max(0, new - old) for new, old in zip(counts, earlier, strict=False)]
         errors = max(0, _errors(each) - _errors(old))
         bounds = (each[histogram] or {}).get("bounds", [])
-        found.append(Rate(each, sum(buckets) / seconds, errors / seconds, buckets, bounds))
+        found.append(Throughput(each, sum(buckets) / seconds, errors / seconds, buckets, bounds))
     return sorted(found, key=lambda rate: -rate.per_second)
 
 
-def _counts(report: Report, histogram: str) -> list[int]:
+def _counts(report: AdminReport, histogram: str) -> list[int]:
     return list((report.get(histogram) or {}).get("counts", []))
 
 
-def _errors(report: Report) -> int:
+def _errors(report: AdminReport) -> int:
     by_class: dict[str, int] = report.get("requests", {})
     failed = sum(count for name, count in by_class.items() if name.startswith("5xx"))
     return failed + int(report.get("unanswered", 0)) + int(report.get("bad", 0))

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console, Group
@@ -19,7 +18,7 @@ from ..admin.client import AdminClient
 from ..config.file import load
 from ..errors import ConfigError, HipacheError
 from .open_store import EX_CONFIG, config_option
-from .throughput import Rate, latencies, rates
+from .throughput import AdminReport, Throughput, latencies, rates
 
 MIB = 1 << 20
 
@@ -56,9 +55,6 @@ def top(path: str | None, interval: float, *, once: bool) -> None:
         sys.exit(1)
 
 
-Report = dict[str, Any]
-
-
 def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
     """One for each interval, without end."""
     before, then = _report(admin), time.monotonic()
@@ -69,11 +65,11 @@ def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
         before, then = after, now
 
 
-def _report(admin: AdminClient) -> Report:
+def _report(admin: AdminClient) -> AdminReport:
     return {part: admin.ask(f"/api/{part}") for part in ("workers", "frontends", "backends")}
 
 
-def screen(before: Report, after: Report, seconds: float, now: float) -> Group:
+def screen(before: AdminReport, after: AdminReport, seconds: float, now: float) -> Group:
     """Two reports as three tables; `seconds` lie between them, `now` is in Unix time."""
     frontends = rates(before["frontends"], after["frontends"], "frontend", "duration", seconds)
     backends = rates(before["backends"], after["backends"], "backend", "time_to_head", seconds)
@@ -105,7 +101,9 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _workers(before: list[Report], after: list[Report], seconds: float, now: float) -> Table:
+def _workers(
+    before: list[AdminReport], after: list[AdminReport], seconds: float, now: float
+) -> Table:
     table = _table(
         "WORKER", "pid", "state", "age", "memory", "req/s", "flying", "conns",
         "ws", "lag",
@@ -122,7 +120,7 @@ def _workers(before: list[Report], after: list[Report], seconds: float, now: flo
     return table
 
 
-def _frontends(found: list[Rate]) -> Table:
+def _frontends(found: list[Throughput]) -> Table:
     table = _table("FRONTEND", "req/s", "p50", "p99", "err/s", "in", "out")
     for rate in found[:20]:
         told = rate.now
@@ -135,7 +133,7 @@ def _frontends(found: list[Rate]) -> Table:
     return table
 
 
-def _backends(found: list[Rate]) -> Table:
+def _backends(found: list[Throughput]) -> Table:
     table = _table("FRONTEND", "backend", "state", "ans/s", "p50", "p99", "err/s", "flying", "why")
     found.sort(key=lambda rate: (rate.now["state"] != "dead", -rate.per_second))
     for rate in found[:30]:
