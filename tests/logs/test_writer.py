@@ -88,7 +88,7 @@ def test_a_log_that_can_not_be_opened_is_told_at_the_start(tmp_path, caplog):
     writer.start()
     writer.close()
     told = [record.getMessage() for record in caplog.records if record.name == "app.logs.writer"]
-    assert told == ["access log can not be opened cause=Is a directory"]
+    assert told == ["access log cannot be opened cause=Is a directory"]
 
 
 def test_lines_before_a_reopen_go_to_the_file_before_it(tmp_path):
