@@ -31,11 +31,13 @@ from app.metrics.folder import Folder
 from app.proxy.gateway import Gateway
 from app.proxy.request import Request
 from app.routing import Backend, Frontend, Route
+from app.server.peer import Peer
 from app.stores import open_store
 from app.system.garbage import rare_collections
 
 ROUNDS, REQUESTS, TURN = 11, 20_000, 200
 FRONTENDS, WORKERS, SCRAPES = 500, 4, 20
+PEER = Peer(("10.1.2.3", 4), ("10.0.0.9", 80), "10.1.2.3")
 HEADERS = [
     (b"host", b"www.example.com"),
     (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
@@ -79,8 +81,8 @@ async def cost(gateway: Gateway, route: Route) -> float:
     began = process_time()
     for _ in range(REQUESTS // TURN):
         for _ in range(TURN):
-            request = Request(b"GET", b"/a?b=c", HEADERS, ("10.1.2.3", 4), "http", "1.1", None)
-            gateway.begin(request, ("10.0.0.9", 80), None)
+            request = Request(b"GET", b"/a?b=c", HEADERS, PEER, "1.1", None)
+            gateway.begin(request)
             request.route, request.backend = route, backend
             record = request.record
             record.status, record.bytes_out, record.head_time = 200, 1234, 0.0012

@@ -26,6 +26,22 @@ def hop_name(*parts: str) -> bytes:
     return b"hipache-" + blake2b("\0".join(parts).encode(), digest_size=5).hexdigest().encode()
 
 
+class ViaFields(dict[str, tuple[bytes, bytes]]):
+    """What a proxy called `hop` adds to a request, by the version in which it came.
+
+    >>> ViaFields(b"a")["1.1"], ViaFields(b"a")["2"]
+    ((b'via', b'1.1 a'), (b'via', b'2 a'))
+    """
+
+    def __init__(self, hop: bytes) -> None:
+        super().__init__()
+        self._hop = hop
+
+    def __missing__(self, version: str) -> tuple[bytes, bytes]:
+        field = self[version] = VIA, b"%b %b" % (version.encode("ascii"), self._hop)
+        return field
+
+
 def refuse_loop(
     headers: Iterable[tuple[bytes, bytes]], ours: Sequence[tuple[bytes, bytes]]
 ) -> None:

@@ -136,7 +136,7 @@ class Attempts:
         """Judge the backend by its head, keep the client at it if asked to."""
         route, backend = attempt.route, attempt.backend
         self._reports.answered(route, backend, status, headers)
-        secure = request.scheme in ("https", "wss")
+        secure = request.peer.scheme == "https"
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
         if cookie is not None:
             headers.append((b"set-cookie", cookie))

@@ -49,15 +49,14 @@ class Express:
 
         An Exchange that was taken has a task, or a Waiting or Journey in `direct`.
         """
-        protocol = exchange.protocol
         request = Request(
-            head.method, head.target, head.headers, protocol.client, protocol.scheme,
-            "1.1" if head.http11 else "1.0", exchange,
+            head.method, head.target, head.headers, exchange.protocol.peer, head.http_version,
+            exchange,
         )  # fmt: skip
         if request.host in STATES:
             return False
         self._count()
-        self.gateway.begin(request, protocol.server, protocol.client_subject)
+        self.gateway.begin(request)
         try:
             so_far = self._set_off(exchange, request)
         except Exception as failure:  # whoever answers requests that fail is the other way

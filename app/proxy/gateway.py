@@ -14,10 +14,11 @@ from ..config.structs import ServerConfig
 from ..errors import BadHost, PassedOn, ProxyError
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
-from ..fields.via import VIA
+from ..fields.via import ViaFields
 from ..logs.record import AccessRecord
 from ..metrics.counters import Counters
 from ..routing import Route, normalise_host
+from ..server.peer import Peer
 from ..server.refusal import Refusal
 from ..server.request_head import parse_request_line
 from ..stores.base import Routes
@@ -32,9 +33,6 @@ from .request_ids import RequestIds
 
 CLIENT_LEFT = 499
 """What the log says of a request whose client did not wait for an answer (nginx's word for it)."""
-
-# A WebSocket is asked for over HTTP, and that is what backends expect in X-Forwarded-Proto.
-_AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 MAX_NAMES = 8192
 _HOST_LINE = re.compile(rb"\n[Hh]ost:[ \t]*([^\r\n]{1,255})")
@@ -77,7 +75,7 @@ class Gateway:
     ) -> None:
         """`hop` is this proxy's name in `Via`, `worker` this one's number, for the log;
         `counters` get every request; `attempts` makes Attempts, or what does more."""
-        self._via = {version: (VIA, version.encode() + b" " + hop) for version in ("1.1", "1.0")}
+        self._via = ViaFields(hop)
         self.https = https
         self.in_flight = 0
         self.lasting = 0
@@ -117,26 +115,20 @@ class Gateway:
 
     def begin_scope(self, scope: Scope) -> Request:
         """The request in an ASGI scope, begun."""
-        subject = (scope.get("extensions") or {}).get("hipache.client_subject")
-        return self.begin(Request.of(scope), scope["server"], subject)
+        return self.begin(Request.of(scope))
 
-    def begin(
-        self, request: Request, server: tuple[str, int | None] | None, subject: bytes | None
-    ) -> Request:
-        """Count the request in, give it our fields and a log record. `end` it.
-
-        `server` is the address that the client connected to, `subject` that of
-        the certificate that it has shown.
-        """
-        headers, client = request.headers, request.client
-        scheme = _AS_HTTP[request.scheme]
-        port = (server[1] if server else 0) or 0
+    def begin(self, request: Request) -> Request:
+        """Count the request in, give it our fields and a log record. `end` it."""
+        headers, client, peer = request.headers, request.client, request.peer
+        port = peer.server[1] if peer.server else 0
         request_id = self._request_id(headers, client)
-        ours = request.ours = self._forwarded.build(headers, client, scheme, port, request.host)
+        ours = request.ours = self._forwarded.build(
+            headers, client, peer.scheme, port, request.host
+        )
         ours.append(self._via[request.http_version])
         ours.append((b"x-request-id", request_id.encode("latin-1")))
-        if subject is not None:
-            ours.append((b"x-client-cert-subject", subject))
+        if peer.subject is not None:
+            ours.append((b"x-client-cert-subject", peer.subject))
         request.facts = RequestFacts(client, headers)
         request.record = record = AccessRecord(time())
         record.request_id = request_id
@@ -172,7 +164,7 @@ class Gateway:
         record.method = request.method.decode("ascii")
         record.target = request.target
         record.http_version = request.http_version
-        record.scheme = request.scheme
+        record.scheme, record.tls = request.peer.scheme, request.peer.tls
         record.host = request.host.decode("latin-1")
         for name, value in request.headers:
             if name == b"user-agent":
@@ -185,7 +177,7 @@ class Gateway:
         if request.backend is not None:
             record.backend = request.backend.url
 
-    def refused(self, client: str, scheme: str, head: bytes, refusal: Refusal) -> None:
+    def refused(self, peer: Peer, head: bytes, refusal: Refusal) -> None:
         """Count and log what our own server refused before it was a request; `head` as far as it
         came."""
         if self._counters is not None:
@@ -193,12 +185,13 @@ class Gateway:
         if self._log is None:
             return
         record = AccessRecord(time())
-        record.client, record.scheme, record.worker = client, scheme, self._worker
+        record.client, record.scheme, record.tls = peer.address, peer.scheme, peer.tls
+        record.worker = self._worker
         record.request_id = self._ids.new()
         with suppress(Refusal):  # without a request line there is none to tell
-            method, record.target, http11 = parse_request_line(head.partition(b"\r\n")[0])
+            line = head.partition(b"\r\n")[0]
+            method, record.target, record.http_version = parse_request_line(line)
             record.method = method.decode("ascii")
-            record.http_version = "1.1" if http11 else "1.0"
         if found := _HOST_LINE.search(head):
             record.host = found[1].decode("latin-1")
         record.status, record.error = refusal.status, refusal.reason

@@ -13,6 +13,7 @@ from ..balancing.balancer import RequestFacts
 from ..fields.headers import RawHeaders, field
 from ..logs.record import AccessRecord
 from ..routing import Backend, Route
+from ..server.peer import Peer, peer_in
 from .client_watch import Connection
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ class Request:
 
     __slots__ = (
         "backend", "client", "client_left", "connection", "debug", "extensions", "facts",
-        "fields", "headers", "host", "http_version", "method", "ours", "place", "record", "route",
-        "scheme", "span", "started", "target", "task",
+        "fields", "headers", "host", "http_version", "method", "ours", "peer", "place", "record",
+        "route", "span", "started", "target", "task",
     )  # fmt: skip
 
     method: bytes
     target: bytes
     """Byte for byte; ASGI itself loses the difference of `/a` and `/a?`."""
     headers: RawHeaders
-    scheme: str
-    """ASGI's: `http`, `https`, `ws` or `wss`."""
+    peer: Peer
+    """The ends of the client's connection."""
     http_version: str
+    """`1.1`, `1.0`, `2`."""
     host: bytes
     """The `Host` field as it came; empty if there was none."""
     client: str
@@ -79,18 +81,17 @@ class Request:
         method: bytes,
         target: bytes,
         headers: RawHeaders,
-        peer: tuple[str, int] | None,
-        scheme: str,
+        peer: Peer,
         http_version: str,
         connection: Connection | None,
     ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
-        self.scheme = scheme
+        self.peer = peer
         self.http_version = http_version
         self.host = field(headers, b"host") or b""
-        self.client = peer[0] if peer else ""
+        self.client = peer.address
         self.client_left = self.debug = False
         self.route = self.backend = self.task = self.place = None
         self.connection = connection
@@ -105,8 +106,7 @@ class Request:
             scope.get("method", "GET").encode("ascii"),
             extensions.get("hipache.target") or _target(scope),
             scope["headers"],
-            scope["client"],
-            scope["scheme"],
+            peer_in(scope),
             scope["http_version"],
             connection,
         )

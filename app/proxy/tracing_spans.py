@@ -58,10 +58,8 @@ class TracedGateway(Gateway):
         super().__init__(attempts=partial(TracedAttempts, tracer), **parts)
         self._tracer = tracer
 
-    def begin(
-        self, request: Request, server: tuple[str, int | None] | None, subject: bytes | None
-    ) -> Request:
-        super().begin(request, server, subject)
+    def begin(self, request: Request) -> Request:
+        super().begin(request)
         came = extracted(request.headers)
         theirs = get_current_span(came).get_span_context()
         followed = theirs.is_valid and self._forwarded.trusts(request.client)
@@ -100,7 +98,7 @@ class TracedGateway(Gateway):
         path, mark, query = request.target.decode("latin-1").partition("?")
         found = _of_request(request) | {
             "url.path": path,
-            "url.scheme": "https" if request.scheme in ("https", "wss") else "http",
+            "url.scheme": request.peer.scheme,
             "client.address": self._forwarded.true_client(request.headers, request.client),
             "network.protocol.version": request.http_version,
             "hipache.request_id": request.record.request_id,

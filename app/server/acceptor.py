@@ -83,9 +83,9 @@ class TLSAcceptor:
                 self._pause = self._loop.call_later(PAUSE, self.start)
                 return
             sock.setblocking(False)
-            self._take(sock, str(name[0]) if isinstance(name, tuple) else None)
+            self._take(sock, str(name[0]) if isinstance(name, tuple) else "")
 
-    def _take(self, sock: socket.socket, address: str | None) -> None:
+    def _take(self, sock: socket.socket, address: str) -> None:
         protocol = self._make()
         if self._edge.admit(protocol, address, self._loop) is not None:
             self._edge.release(protocol, address)
@@ -95,7 +95,7 @@ class TLSAcceptor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _shake(self, protocol: Connection, sock: socket.socket, address: str | None) -> None:
+    async def _shake(self, protocol: Connection, sock: socket.socket, address: str) -> None:
         try:
             await self._loop.connect_accepted_socket(
                 lambda: protocol, sock, ssl=self._context,

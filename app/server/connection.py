@@ -7,8 +7,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
-from ..tls.client_subject import subject
 from .half_close import HalfClose
+from .peer import Endpoint, Peer, peer_of
 from .refusal import plain_response
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_address",
         "_buffer",
         "_eof",
         "_half_close",
@@ -45,17 +44,14 @@ class Connection(asyncio.Protocol):
         "_unsent",
         "app",
         "app_state",
-        "client",
-        "client_subject",
         "config",
         "deadline",
         "edge",
         "exchange",
         "loop",
         "origin",
+        "peer",
         "read_paused",
-        "scheme",
-        "server",
         "server_state",
         "tasks",
         "transport",
@@ -63,6 +59,7 @@ class Connection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    peer: Peer
 
     def __init__(
         self,
@@ -88,26 +85,17 @@ class Connection(asyncio.Protocol):
         self._eof = False
         self._half_close: HalfClose | None = None
         self._unsent = 0  # in the transport's buffer at the last look
-        self._address: str | None = None
-        self.origin: tuple[tuple[str, int], tuple[str, int]] | None = None
+        self.origin: tuple[Endpoint, Endpoint] | None = None
         """Client and server as a trusted balancer tells them, before `connection_made`."""
-        self.client_subject: bytes | None = None
-        """Of the certificate that the client has shown, if it has."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
         self.transport = cast(asyncio.Transport, transport)
-        self.client, self.server = self.origin or (
-            _address(transport.get_extra_info("peername")),
-            _address(transport.get_extra_info("sockname")),
-        )
-        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        if self.scheme == "https":
+        self.peer = peer_of(transport, self.origin)
+        if self.peer.tls:
             self.edge.handshakes += 1
-            self.client_subject = subject(transport.get_extra_info("peercert"))
-        self._address = self.client[0] if self.client else None
         self.server_state.connections.add(self)  # type: ignore[arg-type]
-        over = self.edge.admit(self, self._address, self.loop)
+        over = self.edge.admit(self, self.peer.address, self.loop)
         self.deadline = self.edge.after(self.edge.limits.header_timeout)
         if over is not None:
             self._turn_away(over)
@@ -132,7 +120,7 @@ class Connection(asyncio.Protocol):
         if self._half_close is not None:
             self._half_close.stop()
         self.server_state.connections.discard(self)
-        self.edge.release(self, self._address)
+        self.edge.release(self, self.peer.address)
         if self.exchange is not None:
             self.exchange.disconnect()
             self.exchange = None
@@ -143,7 +131,7 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return False
-        if self._state != WAIT or self.scheme != "http":  # TLS has no half-close in asyncio
+        if self._state != WAIT or self.peer.tls:  # TLS has no half-close in asyncio
             exchange.disconnect()
             return False
         self._half_close = HalfClose(
@@ -265,9 +253,3 @@ class Connection(asyncio.Protocol):
     def _close_idle(self) -> None:
         if self._state == HEAD and not self._buffer:
             self._close()
-
-
-def _address(name: object) -> tuple[str, int] | None:
-    if isinstance(name, tuple):
-        return str(name[0]), int(name[1])
-    return None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..config.structs import ServerConfig
     from .exchange import Exchange
+    from .peer import Peer
     from .refusal import Refusal
     from .request_head import RequestHead
 
@@ -31,8 +32,8 @@ FILES_KEPT = 64
 
 NOBODY = Networks()
 
-OnRefusal = Callable[[str, str, bytes, "Refusal"], object]
-"""The client's address, `http` or `https`, what came of the head, and why it was refused."""
+OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
+"""Whose request it was, what came of its head, and why it was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class Edge:
         """Takes a request without a body over, if the application is one that can do that."""
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the server ends; a stock one does not tell a connection that just comes in."""
-        self.on_refusal: OnRefusal = lambda client, scheme, head, refusal: None
+        self.on_refusal: OnRefusal = lambda peer, head, refusal: None
         """Told of each request that is refused before the application sees it."""
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
@@ -141,9 +142,7 @@ class Edge:
 
     # Connections.
 
-    def admit(
-        self, connection: Swept, address: str | None, loop: asyncio.AbstractEventLoop
-    ) -> str | None:
+    def admit(self, connection: Swept, address: str, loop: asyncio.AbstractEventLoop) -> str | None:
         """Count a new connection in. A text tells which limit it exceeds.
 
         One that was counted when its TLS handshake began is counted no second time.
@@ -164,7 +163,7 @@ class Edge:
             return self._warn("too many connections from one address", most)
         return None
 
-    def release(self, connection: Swept, address: str | None) -> None:
+    def release(self, connection: Swept, address: str) -> None:
         """Count a connection out."""
         if connection not in self.connections:
             return
@@ -177,9 +176,10 @@ class Edge:
             else:
                 del self.by_address[client]
 
-    def _client_of(self, address: str | None) -> str | None:
-        """What the connections of one address are counted under, if they are."""
-        if address is None or self.limits.forwarders.match(address):
+    def _client_of(self, address: str) -> str | None:
+        """What the connections of one address are counted under, if they are; of a unix socket
+        it is empty."""
+        if not address or self.limits.forwarders.match(address):
             return None
         return one_client(address)
 

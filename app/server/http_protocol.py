@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from .connection import BODY, CLOSED, DISCARD, HEAD, HIGH_WATER, LINGER, NEVER, WAIT, Connection
 from .exchange import Exchange
+from .peer import PEER
 from .refusal import Refusal
 from .request_body import ChunkedBody, LengthBody
 from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
@@ -72,7 +73,7 @@ class HttpProtocol(Connection):
             if end > limits.request_line or end > limits.head:
                 check_size(data, end, limits.request_line, limits.head)
             request = parse_head(
-                data[:end], max_headers=limits.headers, secure=self.scheme == "https"
+                data[:end], max_headers=limits.headers, secure=self.peer.scheme == "https"
             )
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
@@ -114,7 +115,7 @@ class HttpProtocol(Connection):
                 self._take_body(rest)
                 if self.exchange is None:  # refused, before the application heard of it
                     why = Refusal(*(exchange.refused or (400, "refused")))
-                    self.edge.on_refusal(self._address or "", self.scheme, request.beginning, why)
+                    self.edge.on_refusal(self.peer, request.beginning, why)
                     return
         exchange.start(self.app, self._scope(request, exchange))
 
@@ -124,17 +125,16 @@ class HttpProtocol(Connection):
         path = raw_path.decode("ascii")
         extensions: dict[str, Any] = {
             "hipache.connection": exchange,
+            PEER: self.peer,
             "hipache.target": request.target,
         }
-        if self.client_subject is not None:
-            extensions["hipache.client_subject"] = self.client_subject
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1" if request.http11 else "1.0",
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
+            "http_version": request.http_version,
+            "server": self.peer.server,
+            "client": self.peer.client,
+            "scheme": self.peer.scheme,
             "root_path": self.config.root_path,
             "method": request.method.decode("ascii"),
             "path": unquote(path) if "%" in path else path,
@@ -148,8 +148,8 @@ class HttpProtocol(Connection):
     def _upgrade(self, request: RequestHead, rest: bytes) -> bool:
         """Hand the connection to the WebSocket class; False where the server has none.
 
-        A class with `handle_upgrade(request, rest, release)` gets the parsed request, the bytes
-        behind it and what to call at the end; any other reads the head again, as uvicorn's do.
+        A class with `handle_upgrade` gets the parsed request, the bytes behind it, the
+        peer, and what to call at the end; any other reads the head again, as uvicorn's do.
         """
         ws_class: Any = self.config.ws_protocol_class
         if ws_class is None:
@@ -162,11 +162,11 @@ class HttpProtocol(Connection):
         )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        protocol.client, protocol.server = self.client, self.server
+        protocol.client, protocol.server = self.peer.client, self.peer.server
         if hasattr(protocol, "handle_upgrade"):
-            refusal = protocol.handle_upgrade(request, rest, self._release)
+            refusal = protocol.handle_upgrade(request, rest, self.peer, self._release)
             if refusal:
-                self.edge.on_refusal(self._address or "", self.scheme, request.beginning, refusal)
+                self.edge.on_refusal(self.peer, request.beginning, refusal)
         else:
             self._release()
             lines = [b"GET %b HTTP/1.1" % request.target, *map(b": ".join, request.headers)]
@@ -174,7 +174,7 @@ class HttpProtocol(Connection):
         return True
 
     def _release(self) -> None:
-        self.edge.release(self, self._address)
+        self.edge.release(self, self.peer.address)
 
     # Bodies.
 
@@ -258,10 +258,10 @@ class HttpProtocol(Connection):
 
     def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
         """Answer what is no legal request, or cut the answer that runs; either way the last."""
-        logger.debug("refused client=%s status=%d %s", self._address, refusal.status, refusal)
+        logger.debug("refused client=%s status=%d %s", self.peer.address, refusal.status, refusal)
         exchange = self.exchange
         if exchange is None:
-            self.edge.on_refusal(self._address or "", self.scheme, head, refusal)
+            self.edge.on_refusal(self.peer, head, refusal)
         if exchange is None or not exchange.started:
             fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
             to_head = exchange.to_head if exchange is not None else head.startswith(b"HEAD ")

@@ -17,6 +17,7 @@ from typing import cast
 
 from ..fields.networks import Networks
 from .connection import Connection
+from .peer import Endpoint
 
 logger = logging.getLogger("hipache.server")
 
@@ -29,8 +30,7 @@ PATIENCE = 10.0
 """Seconds for the header to arrive."""
 LOCAL, PROXY = 0x20, 0x21
 
-Address = tuple[str, int]
-Claim = tuple[Address, Address] | None
+Claim = tuple[Endpoint, Endpoint] | None
 """Client and server, or None where the balancer speaks for itself (a health check)."""
 
 

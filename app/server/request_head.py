@@ -33,7 +33,8 @@ class RequestHead:
     method: bytes
     target: bytes
     """Exact bytes, origin-form or `*`: an empty query keeps its `?`."""
-    http11: bool
+    http_version: str
+    """`1.1` or `1.0`."""
     headers: RawHeaders
     """Names lower-case, values without the white space around them; order and repeats kept."""
     keep_alive: bool
@@ -54,12 +55,12 @@ class RequestHead:
     def beginning(self) -> bytes:
         """Its request line and `Host`, for the log of what is refused later."""
         host = dict(self.headers).get(b"host", b"")
-        version = 1 if self.http11 else 0
-        return b"%b %b HTTP/1.%d\r\nHost: %b\r\n" % (self.method, self.target, version, host)
+        version = self.http_version.encode()
+        return b"%b %b HTTP/%b\r\nHost: %b\r\n" % (self.method, self.target, version, host)
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
-    """Method, target and whether the version is 1.1 (RFC 9112 §3).
+def parse_request_line(line: bytes) -> tuple[bytes, bytes, str]:
+    """Method, target and version, `1.1` or `1.0` (RFC 9112 §3).
 
     Raises Refusal: 400 for what is no request line, 505 for another version.
     """
@@ -70,16 +71,16 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     if not method or method.translate(None, TOKEN):
         raise Refusal(400, "malformed method")
     if version == b"HTTP/1.1":
-        http11 = True
+        http_version = "1.1"
     elif version == b"HTTP/1.0":
-        http11 = False
+        http_version = "1.0"
     elif _VERSION.match(version):
         raise Refusal(505, "this server speaks HTTP/1.1 and HTTP/1.0")
     else:
         raise Refusal(400, "malformed HTTP version")
     if not target or target.translate(None, TARGET):
         raise Refusal(400, "malformed request target")
-    return method, target, http11
+    return method, target, http_version
 
 
 _remembered_line = lru_cache(maxsize=1024)(parse_request_line)
@@ -114,12 +115,13 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
     if len(lines) > max_headers:
         raise Refusal(431, "too many header fields")
     parse_line = _remembered_line if len(line) <= REMEMBERED else parse_request_line
-    method, target, http11 = parse_line(line)
+    method, target, version = parse_line(line)
     headers = parse_fields(lines)
     fields = dict(headers)
     if len(fields) != len(headers):
         _join_repeated(headers, fields)
     host = fields.get(b"host")
+    http11 = version == "1.1"
     if host is None:
         if http11:
             raise Refusal(400, "no host header")
@@ -130,7 +132,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
         if authority is not None:
             headers = [field for field in headers if field[0] != b"host"]
             headers.insert(0, (b"host", authority))
-    request = RequestHead(method, target, http11, headers, http11)
+    request = RequestHead(method, target, version, headers, http11)
     if host is None or len(fields) > 1:  # a lone Host has nothing to say on what follows
         _read_framing(request, fields)
         _read_connection(request, fields)
@@ -160,7 +162,7 @@ def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
     if coding is not None:
         if length is not None:
             raise Refusal(400, "Content-Length together with Transfer-Encoding")
-        if not request.http11:
+        if request.http_version == "1.0":
             raise Refusal(400, "Transfer-Encoding in HTTP/1.0")
         _check_coding(coding.lower())
         request.length = -1
@@ -188,18 +190,19 @@ def _check_coding(coding: bytes) -> None:
 def _read_connection(request: RequestHead, fields: dict[bytes, bytes]) -> None:
     """Persistence (RFC 9112 §9.3), Upgrade (RFC 9110 §7.8), Expect (RFC 9110 §10.1.1)."""
     connection = fields.get(b"connection")
-    if connection is not None and not (connection == b"keep-alive" and request.http11):
+    http11 = request.http_version == "1.1"
+    if connection is not None and not (connection == b"keep-alive" and http11):
         options = {option.strip(b" \t") for option in connection.lower().split(b",")}
         if b"close" in options:
             request.keep_alive = False
         elif b"keep-alive" in options:
             request.keep_alive = True
-        if b"upgrade" in options and request.http11:
+        if b"upgrade" in options and http11:
             request.upgrade = fields.get(b"upgrade", b"").lower()
             if request.upgrade == b"websocket" and (request.method != b"GET" or request.length):
                 raise Refusal(400, "a WebSocket begins with a GET that has no body")
     expectation = fields.get(b"expect")
-    if expectation is not None and request.http11:
+    if expectation is not None and http11:
         if expectation.lower() != b"100-continue":
             raise Refusal(417, "the only expectation met here is 100-continue")
         request.expects_continue = request.length != 0

@@ -48,7 +48,7 @@ class Response:
     def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
         self.protocol = protocol
         self.transport = protocol.transport
-        self.http11 = request.http11
+        self.http11 = request.http_version == "1.1"
         self.keep_alive = request.keep_alive
         self.last_by_request = not request.keep_alive
         self.started = False

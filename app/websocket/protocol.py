@@ -19,9 +19,9 @@ from websockets.http11 import Request
 
 from ..config.structs import ServerConfig
 from ..fields.headers import RawHeaders, field
+from ..server.peer import PEER, Peer
 from ..server.refusal import Refusal, plain_response, status_line
 from ..server.request_head import RequestHead
-from ..tls.client_subject import subject
 from .frames import ABNORMAL
 from .messages import MessageProtocol, logger
 from .read_budget import ReadBudget
@@ -71,13 +71,14 @@ class WebSocketProtocol(MessageProtocol):
         self.close_timeout = close_timeout or NEVER
         self.conn = self.frames_of(ServerFrames)
         self.early = b""
+        self.peer: Peer | None = None
         self.release: Callable[[], None] | None = None
         self.refusing: int | None = None  # status of the refusal under way
         self.refused: Refusal | None = None  # for a handshake that is none
         self.chunked = False
 
     def handle_upgrade(
-        self, request: RequestHead, rest: bytes, release: Callable[[], None]
+        self, request: RequestHead, rest: bytes, peer: Peer, release: Callable[[], None]
     ) -> Refusal | None:
         """Take over a GET with `Upgrade: websocket` that the HTTP side has parsed and checked.
 
@@ -86,6 +87,7 @@ class WebSocketProtocol(MessageProtocol):
         was refused, if the application will not hear of it.
         """
         self.early = rest
+        self.peer = peer
         self.release = release
         self.conn = self.frames_of(FramesOnly)
         fields = Headers(
@@ -107,8 +109,7 @@ class WebSocketProtocol(MessageProtocol):
             extensions = cast(dict[str, object], self.scope["extensions"])
             extensions[TUNNEL] = {}
             extensions["hipache.target"] = event.path.encode("ascii")
-            if (name := subject(self.transport.get_extra_info("peercert"))) is not None:
-                extensions["hipache.client_subject"] = name
+            extensions[PEER] = self.peer
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_complete:

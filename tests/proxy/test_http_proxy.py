@@ -1,12 +1,15 @@
 """What passes through the proxy unchanged, and what it changes: real sockets at both ends."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.main import create_app
 from tests.backends import Conversation, answer, answering, scripted
 from tests.redis_servers import RedisServer
-from tests.serving import Proxy, proxying
+from tests.serving import Proxy, config_of, proxying, serving
 
 pytestmark = pytest.mark.usefixtures("either_way")
 
@@ -177,3 +180,30 @@ async def test_a_new_route_serves_the_next_request(proxy: Proxy) -> None:
         assert b" 400 " in await proxy.get()
         await proxy.route("a.test", backend)
         assert b" 200 " in await proxy.get()
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_request_of_a_later_http_is_served(
+    valkey: RedisServer, tmp_path: Path, version: str
+) -> None:
+    """As another ASGI server hands it over, one without extensions of ours."""
+
+    class Later:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                scope = {**scope, "http_version": version, "extensions": {}}
+            await self.app(scope, receive, send)
+
+    log = tmp_path / "log"
+    config = config_of(valkey, accessLog=str(log), accessLogFormat="{http_version} {status}")
+    app = create_app(config)
+    app.add_middleware(Later)
+    async with answering(answer(b"hello")) as backend, serving(app) as port:
+        proxy = Proxy(port, valkey)
+        await proxy.route("a.test", backend)
+        assert (await proxy.get()).endswith(b"hello")
+    assert (backend.requests[0].get(b"via") or b"").startswith(version.encode() + b" hipache-")
+    assert log.read_text() == f"{version} 200\n"

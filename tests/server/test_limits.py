@@ -62,7 +62,7 @@ async def test_more_than_allowed_is_refused(
     app = Recorder()
     told: list[int] = []
     async with serving(app, limits(**keys)) as served:
-        served.edge.on_refusal = lambda client, scheme, head, refusal: told.append(refusal.status)
+        served.edge.on_refusal = lambda peer, head, refusal: told.append(refusal.status)
         got = await served.talk(request_bytes)
     assert got.startswith(b"HTTP/1.1 %d " % status), got
     assert b"\r\nconnection: close\r\n" in got

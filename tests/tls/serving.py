@@ -33,17 +33,22 @@ class Secured:
         writer.transport.abort()
         return shown
 
-    async def get(self, target: bytes = b"/", context: ssl.SSLContext | None = None) -> bytes:
+    async def talk(self, data: bytes, context: ssl.SSLContext | None = None) -> bytes:
+        """Send on a connection of its own, and read up to the close."""
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.port, ssl=context or trusting(), server_hostname="a.test"
         )
-        writer.write(
-            b"GET %b HTTP/1.1\r\nHost: a.test\r\nX-Client-Cert-Subject: CN=forged\r\n"
-            b"Connection: close\r\n\r\n" % target
-        )
+        writer.write(data)
         reply = await reader.read()
         writer.transport.abort()
         return reply
+
+    async def get(self, target: bytes = b"/", context: ssl.SSLContext | None = None) -> bytes:
+        return await self.talk(
+            b"GET %b HTTP/1.1\r\nHost: a.test\r\nX-Client-Cert-Subject: CN=forged\r\n"
+            b"Connection: close\r\n\r\n" % target,
+            context,
+        )
 
 
 def write_tls_config(

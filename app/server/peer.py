@@ -1,0 +1,66 @@
+"""Who is at the other end of a client's connection: the same for all of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..tls.client_subject import subject
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
+
+Endpoint = tuple[str, int]
+"""An IP address and a port."""
+PEER = "hipache.peer"
+"""The scope extension that holds a Peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The two ends of a connection, and what its TLS has found out."""
+
+    client: Endpoint | None
+    """None over a unix socket."""
+    server: Endpoint | None
+    """What the client has connected to."""
+    address: str = ""
+    """The client's IP address, empty over a unix socket."""
+    scheme: str = "http"
+    """`http` or `https`, for WebSockets too."""
+    tls: str = ""
+    """The version, `TLSv1.3`; empty without TLS."""
+    subject: bytes | None = None
+    """Of the certificate that the client has shown, if it has (RFC 4514)."""
+
+
+def peer_of(transport: BaseTransport, told: tuple[Endpoint, Endpoint] | None = None) -> Peer:
+    """The peer of a connection that is made, TLS handshake included.
+
+    `told`: client and server as a trusted balancer names them.
+    """
+    of = transport.get_extra_info
+    client, server = told or (_endpoint(of("peername")), _endpoint(of("sockname")))
+    address = client[0] if client else ""
+    if not of("sslcontext"):
+        return Peer(client, server, address)
+    tls = of("ssl_object").version() or ""
+    return Peer(client, server, address, "https", tls, subject(of("peercert")))
+
+
+def peer_in(scope: MutableMapping[str, Any]) -> Peer:
+    """The peer in an ASGI scope: our own server's, else what any server tells."""
+    ours: Peer | None = (scope.get("extensions") or {}).get(PEER)
+    if ours is not None:
+        return ours
+    client, server = _endpoint(scope.get("client")), _endpoint(scope.get("server"))
+    secure = scope["scheme"] in ("https", "wss")
+    return Peer(client, server, client[0] if client else "", "https" if secure else "http")
+
+
+def _endpoint(name: object) -> Endpoint | None:
+    """A unix socket's name is no such thing."""
+    if isinstance(name, tuple | list) and isinstance(name[1], int):
+        return str(name[0]), name[1]
+    return None
