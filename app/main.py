@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from multiprocessing import parent_process
@@ -26,13 +25,13 @@ from .application import Application, Endpoint
 from .balancing.balancer import Balancer
 from .balancing.sticky import secret_of
 from .checks.fleet import checking
+from .config.defaults import default_options
 from .config.driver import parse_driver
 from .config.file import load
 from .config.structs import Config
 from .errors import ConfigError
 from .fields.forwarded import ForwardedFields
 from .fields.via import hop_name
-from .frontends.options import default_options
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .metrics.counters import Counters
@@ -178,11 +177,7 @@ def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
 ) -> Gateway:
     server, https = config.server, config.https.binds
     balancer = Balancer(
-        replace(
-            default_options(config.balance),
-            redirect=config.https.redirect,
-            hsts=config.https.hsts,
-        ),
+        default_options(config),
         random=random.random,
         clock=time.time,
         secret=secret_of(config.balance.secret, config.driver),

@@ -10,59 +10,34 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from sys import intern
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
-from .errors import BadHost, HipacheError
-from .masking import masked_url
+from .errors import BadHost
+from .frontends.backends import Backend, BadEntry, InvalidBackendURL, parse_backend
+from .frontends.options import NO_OPTIONS, NO_SETTINGS, Settings, settings_of
+
+__all__ = [
+    "NO_MARKS",
+    "NO_OPTIONS",
+    "Backend",
+    "BadEntry",
+    "Frontend",
+    "InvalidBackendURL",
+    "Mark",
+    "Marks",
+    "Route",
+    "lookup_keys",
+    "normalise_host",
+    "parse_backend",
+    "parse_frontend",
+]
 
 MAX_WILDCARD_LABELS = 5
 """`*.` and five labels is the longest wildcard that is ever looked up."""
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-
 # RFC 3986 §3.2.2 reg-name without percent-encoding; "_" occurs in practice.
 _REG_NAME = re.compile(r"[a-z0-9_~!$&'()+,;=-]+(\.[a-z0-9_~!$&'()+,;=-]+)*\Z")
 _PORT = re.compile(r"[0-9]{0,5}\Z")
-
-
-class InvalidBackendURL(HipacheError):
-    """A list element that is not the URL of a backend; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """One URL of a frontend's list."""
-
-    url: str
-    """Exactly as it stands in the list: its identity in marks and publications."""
-    index: int
-    """Position among the backends, from 0: Hipache's backend id."""
-    scheme: str
-    """`http`, `https` or `unix`."""
-    host: str
-    """Name or address without brackets; for `unix` the path of the socket."""
-    port: int
-    """0 for `unix`."""
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What a connection may be shared by: equal origins share a pool."""
-        return (self.scheme, self.host, self.port)
-
-
-@dataclass(frozen=True, slots=True)
-class BadEntry:
-    """A list element that can not be used, kept for the log and for `doctor`."""
-
-    text: str
-    index: int
-    reason: str
-
-
-# One for all: fewer objects to keep, and fewer that a request has to bring into the processor.
-NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,8 +50,13 @@ class Frontend:
     """The first row: only a name for the log and the debug fields."""
     backends: tuple[Backend, ...]
     bad_entries: tuple[BadEntry, ...] = ()
-    options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
-    """The raw `options:<key>` hash (or the file store's `options`)."""
+    settings: Settings = NO_SETTINGS
+    """What the `options:<key>` hash (or the file store's `options`) says, parsed."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The same as the store has it."""
+        return self.settings.raw
 
     @property
     def size(self) -> int:
@@ -173,44 +153,10 @@ def lookup_keys(host: str) -> list[str]:
     return [host, *("*." + ".".join(labels[i:]) for i in range(1, len(labels))), "*"]
 
 
-def parse_backend(text: str, index: int) -> Backend:
-    """One list element as a Backend.
-
-    `host:port` without a scheme means http, as planb reads it; Hipache took the
-    host for the scheme (hipache.md 1.10, point 16). A path or query in the URL
-    is ignored, as in Hipache. `unix:/path/to/socket` names a socket.
-
-    Raises InvalidBackendURL, whose text says what is wrong.
-    """
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path.startswith("/") or "\0" in path:
-            raise InvalidBackendURL(f"{text!r}: a unix socket needs an absolute path")
-        return Backend(text, index, "unix", path, 0)
-    shown = masked_url(text)  # somebody may have written a password into it
-    if any(c <= " " or c == "\x7f" for c in text):
-        raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
-    try:
-        url = urlsplit(text if "://" in text else f"http://{text}")
-        port = url.port
-    except ValueError as exc:
-        raise InvalidBackendURL(f"{shown!r}: {exc if shown == text else 'no URL'}") from None
-    if url.scheme not in DEFAULT_PORTS:
-        raise InvalidBackendURL(f"{shown!r}: scheme is not http, https or unix")
-    if not url.hostname:
-        raise InvalidBackendURL(f"{shown!r}: no host")
-    if url.username is not None:
-        raise InvalidBackendURL(f"{shown!r}: user and password are not supported")
-    if port == 0:
-        raise InvalidBackendURL(f"{shown!r}: port 0")
-    scheme, host = intern(url.scheme), intern(url.hostname)  # lists name the same machines
-    return Backend(text, index, scheme, host, port or DEFAULT_PORTS[scheme])
-
-
 def parse_frontend(
     key: str, rows: Sequence[str], options: Mapping[str, str] | None = None
 ) -> Frontend:
-    """A store's list as a Frontend. What can not be used is kept as a BadEntry.
+    """A store's list as a Frontend. A row that cannot be used is kept as a BadEntry.
 
     >>> parse_frontend("x.org", ["mysite", "http://10.0.0.1:80"]).backends[0].host
     '10.0.0.1'
@@ -222,7 +168,5 @@ def parse_frontend(
             backends.append(parse_backend(text, index))
         except InvalidBackendURL as exc:
             bad.append(BadEntry(text, index, str(exc)))
-    return Frontend(
-        key, rows[0] if rows else "", tuple(backends), tuple(bad),
-        MappingProxyType(options) if options else NO_OPTIONS,
-    )  # fmt: skip
+    identifier = rows[0] if rows else ""
+    return Frontend(key, identifier, tuple(backends), tuple(bad), settings_of(options))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..balancing.explain import explain
+from ..config.defaults import default_options
 from ..config.structs import Config
 from ..errors import ProxyError
-from ..frontends.options import default_options
 from ..metrics.families import (
     BACKEND,
     BAD,
@@ -177,7 +177,7 @@ def states_of(route: Route, config: Config) -> dict[str, Json]:
         [route.frontend.key],
         route.frontend,
         route.marks,
-        default_options(config.balance),
+        default_options(config),
         now=time.time(),
     )
     return {

@@ -19,7 +19,7 @@ from math import inf
 from weakref import WeakValueDictionary, ref
 
 from ..errors import InvalidBackend, NoLiveBackend
-from ..frontends.options import Options, parse_options
+from ..frontends.options import NO_SETTINGS, Options
 from ..routing import Backend, Frontend, Route
 from .choosers import Load, RequestFacts, make_chooser
 from .plans import Plan, Rotation, Setting
@@ -42,8 +42,8 @@ class Balancer:
     """Picks backends, and counts what is in flight. One for each worker.
 
     `random` gives floats in [0, 1), `clock` Unix seconds: marks are compared
-    with it. `report` gets one sentence per problem in a frontend's options,
-    whenever these were read anew.
+    with it. `report` gets one sentence for each problem in a frontend's options,
+    once for each Frontend that the store makes.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Balancer:
 
     def options(self, route: Route) -> Options:
         """What holds for this frontend."""
-        if not route.frontend.options:
+        if route.frontend.settings is NO_SETTINGS:
             return self._defaults
         plan = self._plans.get(id(route)) or self._renew(route)
         return plan.options
@@ -255,12 +255,10 @@ class Balancer:
         return load
 
     def _options(self, frontend: Frontend) -> Options:
-        if not frontend.options:
-            return self._defaults
-        options, problems = parse_options(frontend.options, self._defaults)
-        for problem in problems:
+        settings = frontend.settings
+        for problem in settings.problems:
             self._report(frontend, problem)
-        return options
+        return settings.over(self._defaults)
 
     def _prune(self) -> None:
         """Forget frontends that no Route names any more; in amortised constant time."""

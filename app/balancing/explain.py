@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from ..errors import AccessUnreadable
-from ..frontends.options import Options, Policy, parse_options
+from ..frontends.options import Options, Policy
 from ..frontends.protection import SHUT, Protection
 from ..masking import masked_url
 from ..routing import Backend, Frontend, Mark
@@ -71,7 +71,7 @@ def explain(
     in_flight: Mapping[str, int] | None = None,
 ) -> Explanation:
     """What `frontend` and its marks come to, for a client without a cookie."""
-    options, problems = parse_options(frontend.options, defaults)
+    options = frontend.settings.over(defaults)
     states = tuple(_states(frontend, marks, options, now, in_flight))
     choice, why = _choice(states, options, marks)
     protection = options.protection
@@ -88,7 +88,7 @@ def explain(
         sticky=options.sticky,
         remarks=tuple(
             f"option {'unusable' if problem.endswith(SHUT) else 'passed over'}: {problem}"
-            for problem in problems
+            for problem in frontend.settings.problems
         ),
         guards=tuple(_guards(protection)) if protection is not None else (),
         backends=states,

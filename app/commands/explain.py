@@ -16,10 +16,10 @@ from ..balancing.balancer import Balancer, RequestFacts
 from ..balancing.explain import Explanation, as_text, decided, not_found, refused
 from ..balancing.explain import explain as explained
 from ..balancing.sticky import secret_of
+from ..config.defaults import default_options
 from ..config.deny_list import DenyList, parse_deny_list
 from ..config.structs import Config
 from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
-from ..frontends.options import default_options
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
 from ..routing import Route, lookup_keys, normalise_host
@@ -53,7 +53,7 @@ def explain(
         except FrontendNotFound:
             found = not_found(host, keys)
         else:
-            defaults = default_options(config.balance)
+            defaults = default_options(config)
             in_flight = await asyncio.to_thread(_in_flight, config, route.frontend.key)
             found = explained(
                 host, keys, route.frontend, route.marks, defaults,
@@ -98,7 +98,7 @@ def _for_client(
 ) -> Explanation:
     """What a worker would do, where that does not depend on chance or on its load."""
     secret = secret_of(config.balance.secret, config.driver)
-    defaults = default_options(config.balance)
+    defaults = default_options(config)
     balancer = Balancer(defaults, random=lambda: 0.0, clock=time.time, secret=secret)
     protection = balancer.options(route).protection
     if protection is not None and (why := _refusal(protection, facts)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ..errors import BadHost
-from ..frontends.options import parse_options
+from ..frontends.options import settings_of
 from ..frontends.protection import SHUT, decides_who_enters, parse_protection
 from ..routing import Frontend, Mark, normalise_host, parse_frontend
 from ..stores.table import TableError, check_key
@@ -77,7 +77,7 @@ def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Ite
             advice="Set the option right. To take it away would open the site to everybody.",
         )  # fmt: skip
     for name, value in options.items() - access.items():
-        for problem in parse_options({name: value})[1]:
+        for problem in settings_of({name: value}).problems:
             yield Finding(
                 WARNING, "bad-option", key, problem,
                 "It is passed over: what the configuration says for all frontends holds.",

@@ -10,35 +10,36 @@ Every field of the hash is a string. Fields for all backends:
     redirect     on | off, from http to https
     hsts         seconds
 
-those of app.frontends.protection, and fields for one backend, named by its URL
+those of frontends/protection.py, and fields for one backend, named by its URL
 exactly as it stands in the list, so that they survive an edit of the list:
 
     weight:URL   a number from 0 to 1000000; 0 is drained
     drain:URL    on | off
     backup:URL   on | off
 
-Old tools never read this hash; what is wrong in it costs a log line, never
-the traffic.
+Old tools never read this hash. A mistake in it costs a log line, never the
+traffic. To add a field, add an attribute to Options and a line to its table.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from .protection import Protection, field_of, parse_protection
-
-if TYPE_CHECKING:
-    from ..config.structs import Balance  # which asks this module what a value may be
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0
 MAX_SLOW_START = 86_400.0
 MAX_HSTS = 10 * 365 * 86_400.0
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+_EQUAL_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 §5.6.2
 _YES = frozenset({"on", "yes", "true", "1"})
@@ -57,7 +58,10 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HashKey:
-    """What policy `hash` looks at. A request without it is placed by client address."""
+    """The part of a request that policy `hash` looks at.
+
+    A request without it is placed by its client's address.
+    """
 
     source: Literal["client", "header", "cookie"] = "client"
     name: bytes = b""
@@ -69,7 +73,7 @@ class HashKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What one frontend wants. Backends are named by their URL in the list."""
+    """What holds for one frontend. Backends are named by their URL in the list."""
 
     policy: Policy = Policy.RANDOM
     hash_key: HashKey = HashKey()
@@ -83,96 +87,86 @@ class Options:
     """Send clients that come without TLS to https."""
     hsts: float = 0.0
     """Seconds for which browsers shall insist on https; 0 says nothing."""
-    weights: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    weights: Mapping[str, float] = field(default_factory=lambda: _EQUAL_WEIGHTS)
     """1 for those that are not in it."""
     drained: frozenset[str] = frozenset()
     """Get no new clients; sticky ones stay."""
     backups: frozenset[str] = frozenset()
-    """Serve only when nobody else is left."""
+    """Serve only while no other backend can."""
     protection: Protection | None = None
-    """What a request has to pass before a backend sees it; None where nothing stands there."""
+    """What a request has to pass before it reaches a backend; None if there is nothing."""
 
 
-def default_options(balance: Balance) -> Options:
-    """What the configuration says for every frontend."""
-    return Options(
-        policy=Policy(balance.policy),
-        hash_key=parse_hash_key(balance.hash),
-        sticky=parse_sticky(balance.sticky or "off"),
-        slow_start=balance.slow_start,
-        panic=balance.panic,
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Settings:
+    """What a frontend says of itself, parsed once. The defaults fill in the rest."""
+
+    raw: Mapping[str, str]
+    """The hash as the store has it."""
+    values: Mapping[str, Any]
+    """By attribute of Options; only those that the hash sets."""
+    problems: tuple[str, ...] = ()
+    """One sentence for every field that cannot be used."""
+
+    def over(self, defaults: Options) -> Options:
+        """What holds for this frontend, if `defaults` hold for all.
+
+        >>> settings_of({"panic": "off"}).over(Options(sticky="sid")).sticky
+        'sid'
+        """
+        return replace(defaults, **self.values)
 
 
-class _Wrong(ValueError):
-    """A value that can not be used; the text says what would be right."""
+NO_SETTINGS = Settings(NO_OPTIONS, MappingProxyType({}))
+"""Of every frontend without options: one object for all of them."""
 
 
-def parse_options(
-    raw: Mapping[str, str], defaults: Options = Options()
-) -> tuple[Options, tuple[str, ...]]:
-    """The hash over the defaults, and one sentence for every field that was passed over.
+def settings_of(raw: Mapping[str, str] | None) -> Settings:
+    """The hash, parsed. Frontends with equal hashes share one object.
 
-    >>> parse_options({"policy": "least_conn"})[0].policy.value
-    'least_conn'
-    >>> parse_options({"policy": "fastest"})[1]
+    >>> settings_of({"policy": "fastest"}).problems
     ("policy 'fastest' is none of random, round_robin, least_conn, least_time, hash",)
     """
-    options = defaults
+    return _parse(tuple(sorted(raw.items()))) if raw else NO_SETTINGS
+
+
+@lru_cache(maxsize=1024)
+def _parse(fields: tuple[tuple[str, str], ...]) -> Settings:
+    raw = MappingProxyType(dict(fields))
+    values: dict[str, Any] = {}
     protection, told = parse_protection(raw)
+    if protection is not None:
+        values["protection"] = protection
     problems = list(told)
-    weights = dict(defaults.weights)
-    sets = {"drain": set(defaults.drained), "backup": set(defaults.backups)}
-    for name, value in sorted(raw.items()):
+    for name, value in fields:
         kind, _, url = name.partition(":")
         if field_of(kind) is not None:
             continue
+        known = _OF_ONE.get(kind) if url else _OF_ALL.get(name)
+        if known is None:
+            problems.append(f"{name!r} is no option")
+            continue
+        attribute, parse = known
         try:
-            if not url:
-                options = _with_field(options, name, value)
-            elif kind == "weight":
-                weights[url] = _number(name, value, MAX_WEIGHT)
-            elif kind in sets:
-                (sets[kind].add if _switch(name, value) else sets[kind].discard)(url)
-            else:
-                raise _Wrong(f"{name!r} is no option")
-        except _Wrong as exc:
-            problems.append(str(exc))
-    options = replace(
-        options,
-        weights=MappingProxyType(weights),
-        drained=frozenset(sets["drain"]),
-        backups=frozenset(sets["backup"]),
-        protection=protection,
-    )
-    return options, tuple(problems)
+            parsed = parse(value)
+        except ValueError as exc:
+            problems.append(f"{name} {exc}")
+            continue
+        if url:
+            values.setdefault(attribute, {})[url] = parsed
+        else:
+            values[attribute] = parsed
+    for attribute in {"drained", "backups"} & values.keys():
+        values[attribute] = frozenset(url for url, on in values[attribute].items() if on)
+    return Settings(raw, MappingProxyType(values), tuple(problems))
 
 
-def _with_field(options: Options, name: str, value: str) -> Options:
-    match name:
-        case "policy":
-            return replace(options, policy=_policy(value))
-        case "hash":
-            return replace(options, hash_key=parse_hash_key(value))
-        case "sticky":
-            return replace(options, sticky=parse_sticky(value))
-        case "slowStart":
-            return replace(options, slow_start=_number(name, value, MAX_SLOW_START))
-        case "redirect":
-            return replace(options, redirect=_switch(name, value))
-        case "hsts":
-            return replace(options, hsts=_number(name, value, MAX_HSTS))
-        case "panic":
-            return replace(options, panic=_switch(name, value))
-        case _:
-            raise _Wrong(f"{name!r} is no option")
-
-
-def _policy(value: str) -> Policy:
+def parse_policy(value: str) -> Policy:
+    """The policy of that name. Raises ValueError that names them all."""
     try:
         return Policy(value)
     except ValueError:
-        raise _Wrong(f"policy {value!r} is none of {', '.join(Policy)}") from None
+        raise ValueError(f"{value!r} is none of {', '.join(Policy)}") from None
 
 
 def parse_hash_key(value: str) -> HashKey:
@@ -188,33 +182,55 @@ def parse_hash_key(value: str) -> HashKey:
         return HashKey("header", name.lower().encode())
     if source == "cookie" and _TOKEN.match(name):
         return HashKey("cookie", name.encode())
-    raise _Wrong(f"hash {value!r} is none of client, header:NAME, cookie:NAME")
+    raise ValueError(f"{value!r} is none of client, header:NAME, cookie:NAME")
 
 
 def parse_sticky(value: str) -> str | None:
-    """The cookie's name, None for off. Raises ValueError for what can not be a name."""
+    """The cookie's name, None for off. Raises ValueError for what cannot be a name."""
     if value.lower() in _NO:
         return None
     if value.lower() in _YES:
         return DEFAULT_COOKIE
     if not _TOKEN.match(value):
-        raise _Wrong(f"sticky {value!r} is none of on, off, the NAME of a cookie")
+        raise ValueError(f"{value!r} is none of on, off, the NAME of a cookie")
     return value
 
 
-def _switch(name: str, value: str) -> bool:
+def _switch(value: str) -> bool:
     if value.lower() in _YES:
         return True
     if value.lower() in _NO:
         return False
-    raise _Wrong(f"{name} {value!r} is none of on, off")
+    raise ValueError(f"{value!r} is none of on, off")
 
 
-def _number(name: str, value: str, maximum: float) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= maximum:  # false for nan, too
-        raise _Wrong(f"{name} {value!r} is no number from 0 to {maximum:.0f}")
-    return number
+def _number_up_to(maximum: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= maximum:  # false for nan, too
+            raise ValueError(f"{value!r} is no number from 0 to {maximum:.0f}")
+        return number
+
+    return parse
+
+
+_Field = tuple[str, Callable[[str], Any]]
+"""The attribute of Options, and how a value of the hash is parsed."""
+
+_OF_ALL: Mapping[str, _Field] = {
+    "policy": ("policy", parse_policy),
+    "hash": ("hash_key", parse_hash_key),
+    "sticky": ("sticky", parse_sticky),
+    "slowStart": ("slow_start", _number_up_to(MAX_SLOW_START)),
+    "panic": ("panic", _switch),
+    "redirect": ("redirect", _switch),
+    "hsts": ("hsts", _number_up_to(MAX_HSTS)),
+}
+_OF_ONE: Mapping[str, _Field] = {
+    "weight": ("weights", _number_up_to(MAX_WEIGHT)),
+    "drain": ("drained", _switch),
+    "backup": ("backups", _switch),
+}

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ..fields.networks import Networks
-from ..routing import Backend, InvalidBackendURL, parse_backend
+from .backends import Backend, InvalidBackendURL, parse_backend
 from .passwords import PasswordHash, parse_hash
 from .rates import Rate, parse_rate
 

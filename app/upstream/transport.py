@@ -12,8 +12,9 @@ import httpx
 
 from ..errors import RequestBodyMismatch, UpstreamError, UpstreamStale
 from ..fields.headers import RawHeaders
+from ..frontends.backends import WEB_PORTS
 from ..health import IDEMPOTENT
-from ..routing import DEFAULT_PORTS, Backend
+from ..routing import Backend
 from .answer import Answer
 from .connection import BackendConnection
 from .destinations import Destinations
@@ -264,7 +265,7 @@ def _framed(body: bytes, length: int | None) -> bytes:
 def _from_httpx(request: httpx.Request) -> UpstreamRequest:
     """A request of httpx's own making, such as `client.get(url)` gives."""
     url = request.url
-    port = url.port or DEFAULT_PORTS[url.scheme]
+    port = url.port or WEB_PORTS[url.scheme]
     framed = "content-length" in request.headers or "transfer-encoding" in request.headers
     return UpstreamRequest(
         Backend(str(url), 0, url.scheme, url.host, port),

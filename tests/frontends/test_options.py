@@ -4,19 +4,47 @@ import doctest
 
 import pytest
 
-from app.config.structs import Balance, parse
-from app.errors import ConfigError
-from app.frontends import options
-from app.frontends.options import HashKey, Options, Policy, default_options, parse_options
+from app.frontends import options as module
+from app.frontends.options import (
+    NO_SETTINGS,
+    HashKey,
+    Options,
+    Policy,
+    settings_of,
+)
+from app.routing import Frontend, parse_frontend
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(options).failed == 0
+    assert doctest.testmod(module).failed == 0
+
+
+DEFAULTS = Options()
+
+
+def parsed(raw: dict[str, str], defaults: Options = DEFAULTS) -> tuple[Options, tuple[str, ...]]:
+    """What holds for a frontend with this hash, and the problems in it."""
+    settings = settings_of(raw)
+    return settings.over(defaults), settings.problems
 
 
 def test_an_empty_hash_means_the_defaults() -> None:
     defaults = Options(policy=Policy.LEAST_CONN, sticky="sid")
-    assert parse_options({}, defaults) == (defaults, ())
+    assert parsed({}, defaults) == (defaults, ())
+
+
+def test_frontends_with_equal_options_share_one_object() -> None:
+    def frontend(key: str, **options: str) -> Frontend:
+        return parse_frontend(key, ["id", "http://10.0.0.1:80"], options)
+
+    assert frontend("a").settings is frontend("b").settings is NO_SETTINGS
+    one, other = (
+        frontend("a", policy="hash", sticky="on"),
+        frontend("b", sticky="on", policy="hash"),
+    )
+    assert one.settings is other.settings
+    assert one.settings is not frontend("a", policy="hash").settings
+    assert dict(one.options) == {"policy": "hash", "sticky": "on"}
 
 
 @pytest.mark.parametrize(
@@ -31,19 +59,21 @@ def test_an_empty_hash_means_the_defaults() -> None:
         ({"sticky": "off"}, Options()),
         ({"slowStart": "7.5"}, Options(slow_start=7.5)),
         ({"panic": "off"}, Options(panic=False)),
+        ({"redirect": "on"}, Options(redirect=True)),
+        ({"hsts": "60"}, Options(hsts=60.0)),
         ({"weight:http://a:80": "3"}, Options(weights={"http://a:80": 3.0})),
         ({"drain:http://a:80": "1", "drain:b": "0"}, Options(drained=frozenset({"http://a:80"}))),
         ({"backup:http://a:80": "on"}, Options(backups=frozenset({"http://a:80"}))),
     ],
 )
 def test_every_field_has_its_effect(raw: dict[str, str], expected: Options) -> None:
-    assert parse_options(raw) == (expected, ())
+    assert parsed(raw) == (expected, ())
 
 
 def test_a_frontend_may_switch_off_what_the_configuration_switched_on() -> None:
     defaults = Options(sticky="sid", slow_start=9, panic=True, drained=frozenset({"a"}))
     raw = {"sticky": "off", "slowStart": "0", "panic": "off", "drain:a": "off"}
-    assert parse_options(raw, defaults) == (Options(panic=False), ())
+    assert parsed(raw, defaults) == (Options(panic=False), ())
 
 
 @pytest.mark.parametrize(
@@ -57,32 +87,6 @@ def test_a_frontend_may_switch_off_what_the_configuration_switched_on() -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_passed_over(field: tuple[str, str]) -> None:
     name, value = field
-    parsed, problems = parse_options(
-        {name: value, "slowStart:": "1", "backup:b": "1"} | dict([field])
-    )
-    assert parsed == Options(backups=frozenset({"b"}))
+    options, problems = parsed({name: value, "slowStart:": "1", "backup:b": "1"} | dict([field]))
+    assert options == Options(backups=frozenset({"b"}))
     assert any(name.partition(":")[0] in problem for problem in problems)
-
-
-def test_the_configuration_gives_the_defaults_of_all() -> None:
-    balance = parse(
-        '{"balance": {"policy": "hash", "hash": "cookie:sid", "sticky": "on", "slowStart": 5,'
-        ' "panic": false, "secret": "s"}}'
-    ).balance
-    assert default_options(balance) == Options(
-        policy=Policy.HASH,
-        hash_key=HashKey("cookie", b"sid"),
-        sticky="hipache",
-        slow_start=5,
-        panic=False,
-    )
-    assert balance.secret == "s"
-    assert default_options(Balance()) == Options()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"), [("policy", "fastest"), ("hash", "header"), ("sticky", "a b")]
-)
-def test_a_wrong_value_in_the_configuration_stops_the_start(key: str, value: str) -> None:
-    with pytest.raises(ConfigError, match=rf"balance\.{key}.*"):
-        parse(f'{{"balance": {{"{key}": "{value}"}}}}')

@@ -8,7 +8,7 @@ import pytest
 
 from app.fields.networks import Networks
 from app.frontends import passwords, protection, rates
-from app.frontends.options import parse_options
+from app.frontends.options import Options, settings_of
 from app.frontends.passwords import credentials, make_hash, parse_hash
 from app.frontends.protection import ACCESS, ForwardAuth, Protection, parse_protection
 from app.frontends.rates import Rate, one_client, parse_rate, take
@@ -52,14 +52,14 @@ def test_the_examples_in_the_docstrings_hold(module) -> None:
 )
 def test_every_option_has_its_effect(raw: dict[str, str], expected: Protection) -> None:
     assert parse_protection(raw) == (expected, ())
-    assert parse_options(raw)[0].protection == expected
+    assert settings_of(raw).over(Options()).protection == expected
 
 
 @pytest.mark.parametrize(
     "raw", [{}, {"rateLimit": "off"}, {"maxInFlight": "0"}, {"policy": "random"}]
 )
 def test_nothing_to_guard_is_nothing_to_look_at(raw: dict[str, str]) -> None:
-    assert parse_options(raw)[0].protection is None
+    assert settings_of(raw).over(Options()).protection is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,8 @@ def test_nothing_to_guard_is_nothing_to_look_at(raw: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_in_who_may_enter_lets_nobody_in(name: str, value: str) -> None:
-    options, problems = parse_options({name: value, "policy": "hash"})
+    settings = settings_of({name: value, "policy": "hash"})
+    options, problems = settings.over(Options()), settings.problems
     assert options.protection is not None
     assert options.protection.unreadable
     assert options.policy == "hash"
@@ -103,7 +104,8 @@ def test_a_mistake_in_who_may_enter_lets_nobody_in(name: str, value: str) -> Non
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_limit_only_takes_the_limit_away(name: str, value: str) -> None:
-    options, problems = parse_options({name: value, "allow": "::1"})
+    settings = settings_of({name: value, "allow": "::1"})
+    options, problems = settings.over(Options()), settings.problems
     assert options.protection == Protection(allow=Networks.parse(["::1"]))
     assert len(problems) == 1
 

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from ...config.driver import Driver
 from ...errors import StoreUnavailable
+from ...frontends.options import settings_of
 from ...routing import Backend, Frontend, Mark, Marks, lookup_keys
 from ..base import Found, Listener
 from . import marks as marks_format
@@ -91,7 +92,7 @@ class RedisStore:
         frontend = frontend_of(key, rows, [])
         host_marks = marks_of(frontend, details)
         options, marks = await self._details(frontend)
-        return Found(replace(frontend, options=options), marks, host_marks)
+        return Found(replace(frontend, settings=settings_of(options)), marks, host_marks)
 
     async def marks(self, frontend: Frontend) -> Marks:
         """One round trip."""

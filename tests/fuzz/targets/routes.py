@@ -6,7 +6,7 @@ import random
 
 from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import BadHost, HipacheError
-from app.frontends.options import parse_options
+from app.frontends.options import Options
 from app.routing import Route, lookup_keys, normalise_host, parse_frontend
 from app.stores.redis.marks import decode_mark
 from app.stores.table import check_key
@@ -45,9 +45,10 @@ def check(data: bytes) -> None:
     frontend = parse_frontend("a.test", texts[1:], options)
     if len(frontend.backends) + len(frontend.bad_entries) != max(0, len(texts) - 2):
         raise Finding(f"{texts}: {frontend}")
-    found, problems = parse_options(options)
-    if not all(isinstance(problem, str) for problem in problems):
-        raise Finding(str(problems))
+    settings = frontend.settings
+    found = settings.over(Options())
+    if not all(isinstance(problem, str) for problem in settings.problems):
+        raise Finding(str(settings.problems))
     if any(not 0 <= weight <= 1e6 for weight in found.weights.values()):
         raise Finding(str(found))
     pick(Route(frontend))
