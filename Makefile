@@ -33,7 +33,7 @@ lint: .venv/test.installed
 	$(BIN)/mypy
 
 bench: .venv/bench.installed
-	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(BIN)/python -m bench.compare $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(PROXIES),--proxies $(PROXIES))
 
 compare-conformance: .venv/test.installed

@@ -1,1 +1,4 @@
-"""What a request costs in Hipache and in the proxies people would pick instead."""
+"""What a request costs, and what holds under load.
+
+This folder has what its three parts share: programs and their CPU time, and a WebSocket backend.
+"""

@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
+CHECKOUT = Path(__file__).parents[1]
+"""What programs that are started get as PYTHONPATH."""
+
 Environment = Mapping[str, str | None]
 """Variables to add to ours; None takes one away."""
 NOTHING: Environment = MappingProxyType({})

@@ -51,10 +51,25 @@ def test_the_readmes_defaults_are_those_of_the_full_table() -> None:
             assert full[key.strip("`")] == default.strip("`")
 
 
-@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=str)
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_every_measurement_can_be_found() -> None:
+    """What a page says to run exists, and bench/README.md names all that can be run."""
+    for page in PAGES:
+        for module in re.findall(r"python -m (bench\.[a-z_.]*[a-z])", page.read_text("utf-8")):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+    readme = (ROOT / "bench/README.md").read_text("utf-8")
+    for question in ROOT.glob("bench/questions/*.py"):
+        if '"__main__"' in question.read_text("utf-8"):
+            assert re.search(rf"(`|bench\.questions\.){question.stem}\b", readme), question.stem
 
 
 def test_the_picture_of_the_house_is_of_this_house() -> None:

@@ -26,9 +26,9 @@ from typing import Any
 
 import psutil
 
+from bench.processes import CHECKOUT
 from bench.soak.watched import SOCKET
 
-CHECKOUT = Path(__file__).parent.parent.parent
 MIB = 1 << 20
 GROWTH = 10 * MIB
 ADMIN = "admin.sock"

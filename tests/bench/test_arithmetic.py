@@ -14,15 +14,17 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from bench import echo, plot, procfs, profile, report, results, targets
-from bench.__main__ import main
-from bench.load import Outcome, command, parse
-from bench.needs import missing
+from bench import echo, procfs
+from bench.compare import plot, report, results, targets
+from bench.compare.__main__ import main
+from bench.compare.load import Outcome, command, parse
+from bench.compare.needs import missing
+from bench.compare.results import Sample, cpu_difference, cpu_ratio
+from bench.compare.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
+from bench.compare.sites import CONFIGS, fill_in
+from bench.compare.ws_load import KEY, Load, frame, run
 from bench.processes import BenchError
-from bench.results import Sample, cpu_difference, cpu_ratio
-from bench.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
-from bench.sites import CONFIGS, fill_in
-from bench.ws_load import KEY, Load, frame, run
+from bench.questions import profile
 from tests import processes
 from tests.redis_servers import until
 
@@ -237,7 +239,7 @@ def test_an_unknown_scenario_is_refused_by_name(capsys: pytest.CaptureFixture[st
 
 async def test_a_comparison_that_is_told_to_end_takes_its_servers_along(tmp_path: Path) -> None:
     long = ("--smoke", "--seconds", "60", "--results", str(tmp_path))
-    async with processes.command("bench", *long, cwd=processes.ROOT) as comparing:
+    async with processes.command("bench.compare", *long, cwd=processes.ROOT) as comparing:
         family = psutil.Process(comparing.pid)
         await until(lambda: len(family.children()) >= 4, seconds=30)  # echo, two of it, the load
         servers = family.children(recursive=True)

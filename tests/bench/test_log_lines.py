@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.log_lines import check
+from bench.questions.log_lines import check
 
 LINE = '127.0.0.1 [16/Feb/2014:00:43:10 +0000] "GET /small?%d HTTP/1.1" 200 5 0.01 1 end\n'
 

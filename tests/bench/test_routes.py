@@ -1,4 +1,4 @@
-"""Short forms of bench/routes and bench/checks."""
+"""Short forms of bench/questions/routes and bench/questions/checks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ from tests.processes import ROOT
 )
 def test_what_routes_and_checks_cost_can_be_measured(what: str) -> None:
     module, *words = what.split(" ")
-    run = [sys.executable, "-m", f"bench.{module}", *words]
+    run = [sys.executable, "-m", f"bench.questions.{module}", *words]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

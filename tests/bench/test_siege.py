@@ -1,4 +1,4 @@
-"""The short form of bench/siege: nobody's request fails beside slow clients and a flood."""
+"""The short form of the siege: no request fails beside slow clients and a flood."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ LENIENT = 50
 
 
 def test_normal_requests_go_on_in_a_siege() -> None:
-    run = [sys.executable, "-m", "bench.siege", "--slow", "60", "--flood", "200", "--seconds", "1"]
+    run = [
+        sys.executable,
+        "-m",
+        "bench.questions.siege",
+        "--slow",
+        "60",
+        "--flood",
+        "200",
+        "--seconds",
+        "1",
+    ]
     run += ["--times", f"{LENIENT}"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

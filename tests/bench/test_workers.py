@@ -1,4 +1,4 @@
-"""What bench/workers.py measures, in short and with --long in full: nobody notices."""
+"""What bench/questions/workers.py measures, in short and with --long in full: nobody notices."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ LONG = [pytest.mark.long, pytest.mark.timeout(900)]
     ],
 )
 def test_nobody_notices_that_workers_come_and_go(what: str) -> None:
-    run = [sys.executable, "-m", "bench.workers", *what.split(" ")]
+    run = [sys.executable, "-m", "bench.questions.workers", *what.split(" ")]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from bench.results import Row, Sample, names, row
-from bench.scenarios import BY_NAME
+from bench.compare.results import Row, Sample, names, row
+from bench.compare.scenarios import BY_NAME
 
 PANEL_WIDTH, BAR_HEIGHT, GAP, TITLE_HEIGHT, COLUMNS = 440, 20, 6, 34, 2
 NAME_WIDTH, VALUE_WIDTH = 118, 70

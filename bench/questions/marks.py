@@ -1,6 +1,6 @@
 """How soon every worker knows of a mark: milliseconds from the failure to each worker's memory.
 
-    python -m bench.marks [ROUNDS]
+    python -m bench.questions.marks [ROUNDS]
 
 Four processes stand for the workers of two proxies: each has the store that a
 worker has, on one Valkey. In turns one of them marks a backend dead; the others

@@ -1,6 +1,6 @@
 """The floor under any ASGI application: uvicorn says hello, without proxying anything.
 
-`python -m bench.floor` measures it beside nginx (which proxies), in one run.
+`python -m bench.questions.floor` measures it beside nginx (which proxies), in one run.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from bench.__main__ import main
-from bench.proxies import CHECKOUT, Nginx, Proxy, serve
-from bench.sites import SMALL_BODY, Site
+from bench.compare.__main__ import main
+from bench.compare.proxies import Nginx, Proxy, serve
+from bench.compare.sites import SMALL_BODY, Site
+from bench.processes import CHECKOUT
 
 Message = MutableMapping[str, Any]
 
@@ -42,9 +43,10 @@ class UvicornHello(Proxy):
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
         argv = [
-            sys.executable, "-m", "uvicorn", "bench.floor:hello", "--port", str(site.port),
-            "--loop", "uvloop", "--http", "httptools", "--lifespan", "off", "--no-access-log",
-            "--no-proxy-headers", "--no-server-header", "--no-date-header",
+            sys.executable, "-m", "uvicorn", "bench.questions.floor:hello",
+            "--port", str(site.port), "--loop", "uvloop", "--http", "httptools", "--lifespan",
+            "off", "--no-access-log", "--no-proxy-headers", "--no-server-header",
+            "--no-date-header",
         ]  # fmt: skip
         return [serve(argv, site, stack, {"PYTHONPATH": str(CHECKOUT)})]
 

@@ -1,6 +1,6 @@
 """What active checks of many backends cost the traffic of the worker that does them.
 
-    python -m bench.checks [--backends 1000] [--seconds 15] [--rounds 3]
+    python -m bench.questions.checks [--backends 1000] [--seconds 15] [--rounds 3]
 
 In turns a worker serves LOAD requests a second without checks and with them, at the
 default interval, of backends in a process of their own. Told are the worker's CPU
@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 import redis.asyncio
 import uvloop
 
-from bench.routes import BUSY_CLIENTS, LOAD, Client, answer, site
+from bench.questions.route_site import BUSY_CLIENTS, LOAD, Client, answer, site
 
 HOST = "busy.example"
 SETTLE = 3.0

@@ -1,6 +1,6 @@
 """Instructions per small GET: the figure that a busy machine does not disturb.
 
-`python -m bench.instructions` runs Hipache under a bare uvicorn (as it is, through
+`python -m bench.questions.instructions` runs Hipache under a bare uvicorn (as it is, through
 ASGI, and without Starlette) and uvicorn's own hello below valgrind, and counts what
 each executes in user space per request. The kernel's share is missing, so this
 compares two versions of one program, not two proxies: the same code gives the same
@@ -16,13 +16,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from bench import needs
-from bench.asgi_overhead import BELOW_ASGI, ON_STARLETTE, RAW
-from bench.floor import UvicornHello
-from bench.proxies import Proxy
-from bench.rig import Running, rig
-from bench.scenarios import BY_NAME
-from bench.sites import HOSTS, SMALL_BODY
+from bench.compare import needs
+from bench.compare.proxies import Proxy
+from bench.compare.rig import Running, rig
+from bench.compare.scenarios import BY_NAME
+from bench.compare.sites import HOSTS, SMALL_BODY
+from bench.questions.asgi_overhead import BELOW_ASGI, ON_STARLETTE, RAW
+from bench.questions.floor import UvicornHello
 
 CLIENTS = 64
 REQUEST = b"GET /small HTTP/1.1\r\nHost: %s\r\n\r\n" % HOSTS[0].encode()
@@ -72,7 +72,9 @@ def _control(proxy: Running, order: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints one line for each program."""
-    options = argparse.ArgumentParser(prog="python -m bench.instructions", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m bench.questions.instructions", description=__doc__
+    )
     options.add_argument("--requests", type=int, default=3000)
     requests = options.parse_args(argv).requests
     proxies: tuple[Proxy, ...] = (BELOW_ASGI, ON_STARLETTE, RAW, UvicornHello())

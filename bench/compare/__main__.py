@@ -1,4 +1,4 @@
-"""The comparison: `python -m bench`, or `make bench`."""
+"""The comparison: `python -m bench.compare`, or `make bench`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench import needs, procfs, report
+from bench import procfs
+from bench.compare import needs, report
+from bench.compare.proxies import Direct, NodeHttpProxy, Proxy, known
+from bench.compare.results import Sample
+from bench.compare.rig import rig
+from bench.compare.scenarios import BY_NAME, HttpScenario, Scenario
 from bench.processes import BenchError
-from bench.proxies import Direct, NodeHttpProxy, Proxy, known
-from bench.results import Sample
-from bench.rig import rig
-from bench.scenarios import BY_NAME, HttpScenario, Scenario
 
 SMOKE_SCENARIO = "echo_small"
 SMOKE_PROXIES = (Direct("direct-a"), Direct("direct-b"))
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None, proxies: Sequence[Proxy] = ()) -> in
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    result = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     result.add_argument("--rounds", type=int, default=5)
     result.add_argument("--seconds", type=float, default=3.0, help="of load per measurement")
     result.add_argument("--only", default="", help="scenarios, separated by commas")

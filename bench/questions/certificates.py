@@ -1,4 +1,4 @@
-"""What a folder of certificates costs: `python -m bench.certificates` (needs trustme).
+"""What a folder of certificates costs: `python -m bench.questions.certificates` (needs trustme).
 
 Start-up until the first handshake with one certificate and with 1,000 in
 `https.certs`, and the worker's growth when each of them has been asked for.
@@ -21,8 +21,8 @@ from time import monotonic
 import psutil
 import trustme
 
-from bench.processes import free_ports
-from bench.tls import ROOT, running, shake
+from bench.processes import CHECKOUT, free_ports
+from bench.questions.tls import running, shake
 
 KB = 1024
 
@@ -46,7 +46,7 @@ def serving(certs: Path, workdir: Path) -> Iterator[tuple[psutil.Process, int, f
     values = {"server": server, "https": https, "http": {"port": plain}, "user": None}
     (workdir / "routes.toml").write_text("")
     (workdir / "config.json").write_text(json.dumps(values | {"driver": "file:routes.toml"}))
-    serve = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from app.cli import main; main()"
+    serve = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from app.cli import main; main()"
     core = max(os.sched_getaffinity(0))
     began = monotonic()
     with running([sys.executable, "-c", serve, "serve"], workdir, port, core) as process:

@@ -1,6 +1,6 @@
 """CPU per request of our HTTP protocol against uvicorn's, answering "hello" themselves.
 
-    python -m bench.edge_hello [rounds]
+    python -m bench.questions.edge_hello [rounds]
 
 Each server runs in its own process; rounds are interleaved, and the figure is the
 process's own CPU time, so that a busy machine weighs on both alike. Needs wrk.
@@ -22,7 +22,7 @@ from typing import Any
 
 import uvicorn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.server.edge import Edge
 from app.server.running import uvicorn_config

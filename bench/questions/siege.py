@@ -1,4 +1,4 @@
-"""Slow senders, slow readers and a flood at once: `python -m bench.siege [--slow 2000]`.
+"""Slow senders, slow readers and a flood at once: `python -m bench.questions.siege [--slow 2000]`.
 
 One worker of `hipache serve`. Normal clients on the side are measured twice, alone and
 during the siege; their p99 may grow to three times, and none of their requests may fail.
@@ -26,8 +26,8 @@ import psutil
 import uvloop
 
 from bench import procfs
-from bench.processes import pinned
-from bench.soak.__main__ import CHECKOUT, until
+from bench.processes import CHECKOUT, pinned
+from bench.soak.__main__ import until
 
 CLIENTS = 8
 PAUSE = 0.02
@@ -216,7 +216,15 @@ async def _measure(port: int, supervisor: int, folder: Path, args: argparse.Name
     load = Load(port)
     await load.run(min(1.0, seconds))
     quiet = await load.run(seconds)
-    argv = "bench.siege", "--attack", f"{port}", "--slow", f"{slow}", "--flood", f"{flood}"
+    argv = (
+        "bench.questions.siege",
+        "--attack",
+        f"{port}",
+        "--slow",
+        f"{slow}",
+        "--flood",
+        f"{flood}",
+    )
     where = {"cwd": folder, "log": folder / "attack.log"}
     async with started(procfs.cores()[1], *argv, **where) as attack:
         assert attack.stdout is not None
@@ -242,7 +250,7 @@ async def _measure(port: int, supervisor: int, folder: Path, args: argparse.Name
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.siege", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.questions.siege", description=__doc__)
     parser.add_argument("--slow", type=int, default=2000, help="senders, and as many readers")
     parser.add_argument("--flood", type=int, default=1000, help="new connections a second")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")

@@ -12,16 +12,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import redis
 
-from bench import needs
-from bench.processes import NOTHING, Environment, free_ports, serving
-from bench.sites import CONFIGS, ECHO_HOST, HOSTS, Site
-
-CHECKOUT = Path(__file__).parent.parent
+from bench.compare import needs
+from bench.compare.sites import CONFIGS, ECHO_HOST, HOSTS, Site
+from bench.processes import CHECKOUT, NOTHING, Environment, free_ports, serving
 
 UNSET = dict.fromkeys(("REDIS_URL", "PORT", "WEB_CONCURRENCY", "SETTINGS_FLAVOR"))
 """What else in the environment would win over the configuration."""
@@ -116,7 +113,7 @@ class NodeHttpProxy(Proxy):
 
     def absent(self) -> str | None:
         if needs.node_http_proxy_version() is None:
-            return "node-http-proxy is not in bench/node_modules"
+            return "node-http-proxy is not in bench/compare/node_modules"
         return super().absent()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.sites import HOSTS, LARGE_BYTES
+from bench.compare.sites import HOSTS, LARGE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What access log, metrics and request id cost together, and how long /metrics takes.
 
-`python -m bench.observability` runs the beginning and the end of requests, which is where
+`python -m bench.questions.observability` runs the beginning and the end of requests, which is where
 all three are made, in one process: all off and all on in turns, in CPU time with the
 log's writing thread included. Then it fills the pages of four workers with 500 frontends
 of two backends each and asks for /metrics, while another task of the same event loop

@@ -12,12 +12,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import load, procfs
-from bench.processes import STARTUP_SECONDS, BenchError, free_ports, serving, tail
-from bench.proxies import CHECKOUT, Proxy
-from bench.results import Sample
-from bench.scenarios import EchoScenario, HttpScenario, Scenario
-from bench.sites import HOSTS, LARGE_BYTES, SMALL_BODY, Site, fill_in
+from bench import procfs
+from bench.compare import load
+from bench.compare.proxies import Proxy
+from bench.compare.results import Sample
+from bench.compare.scenarios import EchoScenario, HttpScenario, Scenario
+from bench.compare.sites import HOSTS, LARGE_BYTES, SMALL_BODY, Site, fill_in
+from bench.processes import CHECKOUT, STARTUP_SECONDS, BenchError, free_ports, serving, tail
 
 WARM_UP_SECONDS = 2.0
 """Load before a proxy's first measurement in a scenario, for its compiler, caches and pools."""

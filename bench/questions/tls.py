@@ -1,4 +1,4 @@
-"""What TLS costs beside nginx, with the same key: `python -m bench.tls --help`.
+"""What TLS costs beside nginx, with the same key: `python -m bench.questions.tls --help`.
 
 CPU time of the proxy for each full handshake (alone, and with one small
 request), and for each MiB of a download, in turns, so that both have the same
@@ -28,10 +28,9 @@ from pathlib import Path
 import psutil
 import trustme
 
-from bench.processes import ending_in_order, free_ports
+from bench.processes import CHECKOUT, ending_in_order, free_ports
 from bench.procfs import cores
 
-ROOT = Path(__file__).parent.parent
 MIB = 1 << 20
 PER_HANDSHAKE, PER_MIB = 1.5, 2.0
 """How many times nginx's CPU we may cost."""
@@ -188,7 +187,8 @@ def both(key: trustme.KeyType, python: str) -> Iterator[Pair]:
         server = {"workers": 1, "accessLog": None, "snapshot": None}
         config = {"server": server, "https": https, "http": {"port": plain}, "user": None}
         (folder / "config.json").write_text(json.dumps(config | {"driver": "file:routes.toml"}))
-        back = f"import asyncio; from bench.tls import backend; asyncio.run(backend({behind}))"
+        asked = f"asyncio.run(backend({behind}))"
+        back = f"import asyncio; from bench.questions.tls import backend; {asked}"
         serve = "from app.cli import main; main()"
         with (
             running(ours_first(sys.executable, back), folder, behind, others),
@@ -201,7 +201,7 @@ def both(key: trustme.KeyType, python: str) -> Iterator[Pair]:
 
 def ours_first(python: str, code: str) -> list[str]:
     """How to run `code` on this checkout."""
-    return [python, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
+    return [python, "-c", f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); {code}"]
 
 
 def measure(python: str, handshakes: int, mebibytes: int, rounds: int) -> bool:

@@ -1,6 +1,6 @@
 """Bodies larger than memory should be: how much a worker holds while they pass through it.
 
-`python -m bench.large_bodies [--mib 2048]` sends one download and one upload of
+`python -m bench.questions.large_bodies [--mib 2048]` sends one download and one upload of
 that size through `hipache serve` with one worker, and prints the resident memory
 of its processes (supervisor, worker, Redis) before, at the peak (looked at every
 20 ms), and after.
@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import procfs
+from bench.compare.proxies import Hipache
+from bench.compare.rig import Running, rig
+from bench.compare.sites import HOSTS
 from bench.processes import BenchError
-from bench.proxies import Hipache
-from bench.rig import Running, rig
-from bench.sites import HOSTS
 
 MIB = 1 << 20
 PIECE = bytes(MIB // 4)
@@ -111,7 +111,7 @@ def watched(proxy: Running, method: str, size: int) -> float:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bench.large_bodies", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench.questions.large_bodies", description=__doc__)
     parser.add_argument("--mib", type=int, default=2048, help="size of each body")
     parser.add_argument("--limit", type=float, default=30.0, help="MiB that a peak may add")
     options = parser.parse_args(argv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.results import Sample, cpu_difference, cpu_ratio, row
+from bench.compare.results import Sample, cpu_difference, cpu_ratio, row
 
 HIPACHE, NGINX, NODE = "hipache", "nginx", "node-http-proxy"
 

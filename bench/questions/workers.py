@@ -1,4 +1,4 @@
-"""Does anybody notice that workers come and go? Run `python -m bench.workers --help`.
+"""Does anybody notice that workers come and go? Run `python -m bench.questions.workers --help`.
 
 replace   keep-alive clients while every worker is recycled and reloaded again and again
 leak      1 MB lost with every request: does memory stay near its limit?
@@ -28,10 +28,9 @@ from typing import Any
 import psutil
 
 from app.workers.status import ask
-from bench.keep_alive_load import Load
-from bench.processes import ending_in_order
+from bench.processes import CHECKOUT, ending_in_order
+from bench.questions.keep_alive_load import Load
 
-ROOT = Path(__file__).parent.parent
 CLIENTS = 32
 MIB = 1 << 20
 
@@ -130,7 +129,7 @@ async def serving(workers: int, **config: Any) -> AsyncIterator[Service]:
         started = monotonic()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PREPARED, cwd=folder, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
         )  # fmt: skip
         service = Service(process, folder, started)
         reading = asyncio.create_task(service.read_log())

@@ -1,4 +1,4 @@
-"""Is every request in the access log, once and whole? Run `python -m bench.log_lines --help`.
+"""Is every request in the access log, once and whole? `python -m bench.questions.log_lines`
 
 Several workers write one file under full load while it is rotated under them.
 Every request has a number of its own, so that the lines can be held against
@@ -27,11 +27,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import procfs
-from bench.needs import install
-from bench.processes import free_ports, serving
-from bench.sites import SMALL_BODY, fill_in
+from bench.compare.needs import install
+from bench.compare.sites import SMALL_BODY, fill_in
+from bench.processes import CHECKOUT, free_ports, serving
 
-ROOT = Path(__file__).parent.parent
 FORMAT = '{client} [{time}] "{request}" {status} {bytes_out} {total_time} {worker} end'
 LINE = re.compile(
     r'127\.0\.0\.1 \[[^]]{26}\] "GET /small\?(\d+) HTTP/1\.1" 200 (\d+) [0-9.]+ (\d+) end'
@@ -58,7 +57,8 @@ def proxy(
     (folder / "config.json").write_text(json.dumps(values))
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "serve"],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
     port = ready = 0

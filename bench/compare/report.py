@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from bench import plot
-from bench.results import Row, Sample, cpu_ratio, names, row
-from bench.scenarios import BY_NAME
-from bench.targets import verdicts
+from bench.compare import plot
+from bench.compare.results import Row, Sample, cpu_ratio, names, row
+from bench.compare.scenarios import BY_NAME
+from bench.compare.targets import verdicts
 
 RESULTS = Path(__file__).parent / "results"
 """Of the whole comparison."""

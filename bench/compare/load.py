@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import BenchError, pinned
-from bench.scenarios import EchoScenario, HttpScenario, Scenario
-from bench.sites import ECHO_HOST, HOST_PATTERN
+from bench.compare.scenarios import EchoScenario, HttpScenario, Scenario
+from bench.compare.sites import ECHO_HOST, HOST_PATTERN
+from bench.processes import CHECKOUT, BenchError, pinned
 
-HERE = Path(__file__).parent
+LUA = Path(__file__).with_name("load.lua")
 GRACE_SECONDS = 30
 
 
@@ -40,8 +40,8 @@ def run(scenario: Scenario, port: int, *, seconds: float, core: int) -> Outcome:
     """Put `scenario` on the proxy at `port` for `seconds` (wrk: whole ones, at least 1)."""
     done = subprocess.run(
         pinned(core, command(scenario, port, seconds)),
-        cwd=HERE.parent,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -58,12 +58,13 @@ def command(scenario: Scenario, port: int, seconds: float) -> list[str]:
         case HttpScenario():
             return [
                 "wrk", "-t1", f"-c{scenario.connections}", f"-d{max(1, round(seconds))}s",
-                "-s", str(HERE / "load.lua"), f"http://127.0.0.1:{port}{scenario.path}", "--",
+                "-s", str(LUA), f"http://127.0.0.1:{port}{scenario.path}", "--",
                 scenario.method, str(scenario.body), str(scenario.hosts), HOST_PATTERN,
                 "keep-alive" if scenario.keep_alive else "close",
             ]  # fmt: skip
         case EchoScenario():
             return [
-                sys.executable, "-m", "bench.ws_load", str(port), ECHO_HOST, str(scenario.size),
-                str(scenario.connections), str(scenario.in_flight), str(seconds),
+                sys.executable, "-m", "bench.compare.ws_load", str(port), ECHO_HOST,
+                str(scenario.size), str(scenario.connections), str(scenario.in_flight),
+                str(seconds),
             ]  # fmt: skip

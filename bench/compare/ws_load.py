@@ -1,7 +1,7 @@
 """The WebSocket load: CONNECTIONS clients with IN_FLIGHT messages each, and every echo compared.
 
-Run as `python -m bench.ws_load PORT HOST BYTES CONNECTIONS IN_FLIGHT SECONDS`; prints the same
-line of JSON as load.lua. It handles bytes, not messages (all frames are alike), so that the
+Run as `python -m bench.compare.ws_load PORT HOST BYTES CONNECTIONS IN_FLIGHT SECONDS`; prints the
+same line of JSON as load.lua. It handles bytes, not messages (all frames are alike), so that the
 generator is not what limits the proxy.
 """
 
@@ -19,8 +19,8 @@ from typing import cast
 
 import uvloop
 
+from bench.compare.results import percentile
 from bench.echo import accept_key
-from bench.results import percentile
 
 KEY = base64.b64encode(b"sixteen bytes it")  # must be (RFC 6455 §4.1)
 CLOSE_1000 = b"\x88\x82\0\0\0\0\x03\xe8"

@@ -43,7 +43,7 @@ def install(programs: set[str]) -> None:
 
 
 def install_node_http_proxy() -> None:
-    """node-http-proxy into `bench/node_modules`, at the version that package.json names."""
+    """node-http-proxy into `bench/compare/node_modules`, at the version that package.json names."""
     if node_http_proxy_version() is None and shutil.which("npm"):
         subprocess.run(
             ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"],

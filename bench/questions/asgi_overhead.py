@@ -1,6 +1,6 @@
 """What Starlette costs: the same proxy on it, and as a raw ASGI application beside it.
 
-`python -m bench.asgi_overhead` runs both under a bare uvicorn, in one run, and
+`python -m bench.questions.asgi_overhead` runs both under a bare uvicorn, in one run, and
 prints the difference in CPU per request (`targets.py` says how much it may be).
 Beside them it runs the application as it is served: below ASGI where it can be.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import create_app
-from bench.__main__ import main
-from bench.proxies import Hipache
-from bench.sites import Site
+from bench.compare.__main__ import main
+from bench.compare.proxies import Hipache
+from bench.compare.sites import Site
 
 
 def on_starlette() -> ASGIApp:
@@ -53,8 +53,8 @@ class UnderUvicorn(Hipache):
 
 
 BELOW_ASGI = UnderUvicorn("below-asgi")
-ON_STARLETTE = UnderUvicorn("on-starlette", factory="bench.asgi_overhead:on_starlette")
-RAW = UnderUvicorn("raw-asgi", factory="bench.asgi_overhead:raw")
+ON_STARLETTE = UnderUvicorn("on-starlette", factory="bench.questions.asgi_overhead:on_starlette")
+RAW = UnderUvicorn("raw-asgi", factory="bench.questions.asgi_overhead:raw")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the proxy spends its time: `python -m bench.profile [--scenario small_get]`.
+"""Where the proxy spends its time: `python -m bench.questions.profile [--scenario small_get]`.
 
 Puts a scenario's load on Hipache, records the worker with py-spy and prints the
 functions with the largest self time. With `--native` the C functions below Python
@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import load, needs, procfs
+from bench import procfs
+from bench.compare import load, needs
+from bench.compare.proxies import Hipache
+from bench.compare.report import table
+from bench.compare.rig import Rig, rig
+from bench.compare.scenarios import BY_NAME, Scenario
 from bench.processes import BenchError
-from bench.proxies import Hipache
-from bench.report import table
-from bench.rig import Rig, rig
-from bench.scenarios import BY_NAME, Scenario
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
 SAMPLES_PER_SECOND = 500
@@ -92,7 +93,7 @@ def summary(folded: str, top: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; the stacks can be kept for a flame graph."""
-    options = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
+    options = argparse.ArgumentParser(prog="python -m bench.questions.profile", description=__doc__)
     options.add_argument("--scenario", default="small_get", choices=BY_NAME)
     options.add_argument("--seconds", type=int, default=10)
     options.add_argument("--top", type=int, default=15)

@@ -1,4 +1,4 @@
-"""What many routes, and many hosts without one, cost a worker: see bench.routes."""
+"""What many routes, and many hosts without one, cost a worker: see `bench.questions.routes`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import redis.asyncio
 
 from bench.processes import BenchError, tail
-from bench.routes import MIB, Client, Site, site
+from bench.questions.route_site import MIB, Client, Site, site
 
 CLIENTS = 16
 

@@ -1,6 +1,6 @@
 """What picking a backend costs: CPU microseconds per pick, for every policy.
 
-    python -m bench.picking
+    python -m bench.questions.picking
 
 A pick as the proxy makes it: nothing tried before, no marks, default options
 but for the policy. The goal is 2 us for 3 backends and 20 us for 1,000. The

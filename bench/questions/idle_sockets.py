@@ -1,4 +1,4 @@
-"""What a WebSocket costs that says nothing: `python -m bench.idle_sockets [--sockets 5000]`.
+"""What an idle WebSocket costs: `python -m bench.questions.idle_sockets [--sockets 5000]`.
 
 Opens idle sockets through one worker of `hipache serve`, in a tunnel and in
 the relay, and prints the worker's growth in resident memory per socket. Then
@@ -26,10 +26,10 @@ from typing import ClassVar
 import psutil
 import uvloop
 
+from bench.compare.ws_load import KEY
 from bench.echo import accept_key
-from bench.ws_load import KEY
+from bench.processes import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent
 FRAME = b"\x82\x7e" + (1020).to_bytes(2, "big") + bytes(1020)
 BROADCAST = 16 * len(FRAME)
 FLOOD = 32 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""One module for each question about cost or behaviour: `python -m bench.questions.NAME`."""
