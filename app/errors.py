@@ -1,4 +1,4 @@
-"""The exception tree. A class exists where somebody acts differently on it.
+"""The exception tree. A class exists where some code treats it differently.
 
     HipacheError
     ├── ConfigError              exit status 78, one line
@@ -16,14 +16,14 @@
         ├── AccessUnreadable     500
         ├── AccessUnknown        503
         ├── LoopDetected         508
-        ├── PassedOn             somebody else's answer, as it is
+        ├── PassedOn             the answer of an authorization service, as it is
         └── UpstreamError        502, an attempt at a backend failed
             ├── UpstreamUnreachable      no connection was made: no byte was sent
             │   ├── BackendForbidden         502, where the proxy never connects
             │   │   └── BackendIsUs          508
             │   ├── UpstreamConnectTimeout   504
             │   ├── UpstreamTLSFailure       502
-            │   ├── UpstreamExhausted        503, no file or port is left on this machine
+            │   ├── UpstreamExhausted        503, this machine has no file or port left
             │   └── UpstreamUnresolved       503, this machine's resolver does not answer
             ├── UpstreamBusy             503, no free connection within queueTimeout
             ├── UpstreamStale            502, a kept connection was closed before an answer
@@ -46,7 +46,7 @@ class HipacheError(Exception):
 
 
 class ConfigError(HipacheError):
-    """The configuration can not be used; the text names file, key and remedy in one line."""
+    """The configuration cannot be used; the text names file, key and remedy in one line."""
 
 
 class ProxyError(HipacheError):
@@ -110,7 +110,7 @@ class Unauthorized(ProxyError):
     """No user and password, or wrong ones (RFC 9110 §11.6.1)."""
 
     status = 401
-    message = "a user and a password are needed here"
+    message = "authentication required"
 
     def __init__(self, realm: str) -> None:
         super().__init__()
@@ -120,14 +120,14 @@ class Unauthorized(ProxyError):
 
 
 class Forbidden(ProxyError):
-    """The client's address has no place here."""
+    """The frontend does not allow this client's address."""
 
     status = 403
-    message = "this address may not enter here"
+    message = "access from this address is not allowed"
 
 
 class TooManyRequests(ProxyError):
-    """The client comes more often than the frontend's `rateLimit` allows."""
+    """The client sends more requests than the frontend's `rateLimit` allows."""
 
     status = 429
     message = "too many requests"
@@ -138,37 +138,37 @@ class TooManyRequests(ProxyError):
 
 
 class Overloaded(ProxyError):
-    """More is under way than this frontend or this worker takes on."""
+    """This frontend or this worker has as many requests in flight as it accepts."""
 
     status = 503
-    message = "too much to do at the moment"
+    message = "the proxy is overloaded"
     retry_after = 1
 
 
 class AccessUnreadable(ProxyError):
-    """An option that says who may enter can not be understood: nobody does."""
+    """An access option of the frontend is invalid, so every request is refused."""
 
     status = 500
-    message = "the access options of this site can not be understood, so nobody may enter"
+    message = "this site's access rules are invalid; access is denied"
 
 
 class AccessUnknown(ProxyError):
-    """Whoever says whether a request may pass does not say."""
+    """The service that `forwardAuth` names gave no usable answer."""
 
     status = 503
-    message = "whether you may enter can not be found out at the moment"
+    message = "the authorization service is not available"
     retry_after = 5
 
 
 class LoopDetected(ProxyError):
-    """The request has come through this proxy before, more than once."""
+    """The request has passed through this proxy more than once before."""
 
     status = 508
-    message = "this request goes round in circles"
+    message = "request loop detected"
 
 
 class PassedOn(ProxyError):
-    """Somebody who was asked about the request has answered it."""
+    """The answer of the service that `forwardAuth` names, passed on to the client."""
 
     def __init__(
         self, status: int, fields: tuple[tuple[bytes, bytes], ...], body: bytes, message: str
@@ -212,7 +212,7 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class BackendForbidden(UpstreamUnreachable):
-    """Nobody may make the proxy connect there: nothing was tried."""
+    """The proxy must not connect to this address, and did not try to."""
 
     message = "the proxy does not connect to this backend"
 
@@ -238,18 +238,18 @@ class UpstreamTLSFailure(UpstreamUnreachable):
 
 
 class UpstreamExhausted(UpstreamUnreachable):
-    """This machine has no file, port or memory left for one more connection."""
+    """This machine has no file descriptor, port or memory left for another connection."""
 
     status = 503
-    message = "the proxy can open no more connections"
+    message = "the proxy cannot open another connection"
     retry_after = 1
 
 
 class UpstreamUnresolved(UpstreamUnreachable):
-    """The resolver does not say, for now or in time, where the backend's name leads to."""
+    """The resolver failed for now, or did not answer in time."""
 
     status = 503
-    message = "the backend's name can not be looked up"
+    message = "the backend's name could not be resolved"
     retry_after = 1
 
 

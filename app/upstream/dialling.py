@@ -70,7 +70,7 @@ async def connect(
         code = exc.errno or 0
         why = os.strerror(code) if code > 0 else exc.strerror or str(exc)
         if code in OURS:
-            raise UpstreamExhausted(f"the proxy can open no more connections: {why}") from exc
+            raise UpstreamExhausted(f"the proxy cannot open another connection: {why}") from exc
         raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
 
 

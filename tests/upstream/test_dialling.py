@@ -228,7 +228,7 @@ async def test_no_file_left_is_our_want_and_not_the_backends(client):
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
         try:
-            with pytest.raises(UpstreamExhausted, match="no more connections: Too many open"):
+            with pytest.raises(UpstreamExhausted, match="another connection: Too many open"):
                 await opened(client, backend.url)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

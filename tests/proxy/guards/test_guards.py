@@ -97,7 +97,7 @@ async def test_what_is_unreadable_says_so_to_the_client_and_once_to_the_log(
         for _ in range(3):
             reply = await get(proxy, b"Accept: text/plain\r\n")
             assert status(reply) == 500
-            assert b"nobody may enter" in reply
+            assert b"access is denied" in reply
     assert backend.requests == []
     lines = [r.getMessage() for r in caplog.records if "unusable" in r.getMessage()]
     assert len(lines) == 1
