@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 
-from ..config.admin import admin_address
 from ..config.driver import parse_driver
 from ..config.structs import Config
 from ..errors import HipacheError
@@ -30,7 +29,7 @@ class AdminClient:
             raise NobodyTells("admin.bind is null, nobody can be asked")
         self._bind = admin.bind
         self._store = store_names(config)
-        host, port = admin_address(admin.bind)
+        host, port = admin.bind.value
         host = _ANY.get(host, host)
         uds = host if host.startswith("/") else None
         name = "localhost" if uds else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

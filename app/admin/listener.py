@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ..config.admin import admin_address
+from ..config.admin import AdminBind
 from ..errors import ConfigError
 from ..server.edge import Edge, Limits
 from ..server.listeners import Address, bind_all, close_all
@@ -26,9 +26,9 @@ RETRY = 1.0
 """Seconds between two attempts to bind: a sibling that has the port may end any time."""
 
 
-def bind_admin(bind: str) -> socket.socket:
+def bind_admin(bind: AdminBind) -> socket.socket:
     """The listening socket. Raises ConfigError."""
-    return bind_all([Address(*admin_address(bind))])[0]
+    return bind_all([Address(*bind.value)])[0]
 
 
 class AdminListener:
@@ -41,7 +41,7 @@ class AdminListener:
     def __init__(
         self,
         app: ASGIApp,
-        bind: str,
+        bind: AdminBind,
         shared: socket.socket | None,
         on_listening: Callable[[], None] = lambda: None,
     ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from ..config.admin import admin_address
+from ..config.admin import AdminBind
 from ..config.structs import Config
 from ..metrics.collector import Collector
 from ..metrics.counters import Counters
@@ -128,11 +128,11 @@ def metering(
         meter.close()
 
 
-def _addresses(bind: str | None) -> list[tuple[int, object]]:
+def _addresses(bind: AdminBind | None) -> list[tuple[int, object]]:
     """Where the configuration puts it; nowhere as long as the kernel is to choose the port."""
     if bind is None:
         return []
-    host, port = admin_address(bind)
+    host, port = bind.value
     if host.startswith("/"):
         return [(int(socket.AF_UNIX), host)]
     with contextlib.suppress(OSError):  # the listener says so

@@ -17,7 +17,7 @@ from ..balancing.explain import Explanation, as_text, decided, not_found, refuse
 from ..balancing.explain import explain as explained
 from ..balancing.sticky import secret_of
 from ..config.defaults import default_options
-from ..config.deny_list import DenyList, parse_deny_list
+from ..config.deny_list import DenyList
 from ..config.structs import Config
 from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
 from ..frontends.passwords import credentials
@@ -129,7 +129,7 @@ def _refusal(protection: Protection, facts: RequestFacts) -> str:
 
 def _with_denied(found: Explanation, route: Route, config: Config) -> Explanation:
     """Tell which backends are never connected to, as far as that shows without a resolver."""
-    deny = parse_deny_list(config.server.deny_backends)
+    deny = config.server.deny_backends.value
     remarks = [
         f"never connected to: {backend.url}"
         for backend in route.frontend.backends

@@ -1,4 +1,4 @@
-"""Values of the configuration that a type can not describe. Each check raises ConfigError."""
+"""Values of the configuration that a type cannot describe. Each check raises ConfigError."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from ipaddress import ip_address
 
 from ..errors import ConfigError
 from ..fields.headers import HOP_BY_HOP
-from ..frontends.options import parse_hash_key, parse_sticky
 from ..logs import syslog
 from ..logs.access_log import compile_format
 from ..masking import show
 from .binds import HttpsBind
-from .deny_list import parse_deny_list
 from .driver import parse_driver
-from .faults import fault
+from .messages import fault
 
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
@@ -46,18 +44,6 @@ def check_tls(bind: HttpsBind, source: str, path: str) -> None:
         raise fault(source, path, "expected a ca that signs the certificates of clients")
 
 
-def check_balance(hash_key: str, sticky: str | None, source: str) -> None:
-    """Raises ConfigError where a value is none that `options:<host>` could have either."""
-    for name, value, parse in (
-        ("hash", hash_key, parse_hash_key),
-        ("sticky", sticky or "off", parse_sticky),
-    ):
-        try:
-            parse(value)
-        except ValueError as exc:
-            raise fault(source, f"balance.{name}", str(exc)) from None
-
-
 def check_logs(target: str | None, template: str, source: str) -> None:
     """Raises ConfigError where the access log names no place, or its format is none."""
     if target is not None and not (target and target.isprintable()):
@@ -79,14 +65,6 @@ def check_id_field(name: str | None, source: str) -> None:
     if name is not None and (not FIELD_NAME.fullmatch(name) or name.lower() in framing):
         expected = "expected the name of a field of its own, such as X-Request-Id"
         raise fault(source, "server.requestIdHeader", f"{expected}, found {show(name)}")
-
-
-def check_deny_list(entries: tuple[str, ...], source: str) -> None:
-    """Raises ConfigError where an entry of server.denyBackends could never deny anything."""
-    try:
-        parse_deny_list(entries)
-    except ValueError as exc:
-        raise fault(source, "server.denyBackends", str(exc)) from None
 
 
 def check_health_check(path: str | None, source: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..frontends.options import Options, Policy, parse_hash_key, parse_sticky
+from ..frontends.options import Options
 from .structs import Config
 
 
@@ -10,9 +10,9 @@ def default_options(config: Config) -> Options:
     """What the sections `balance` and `https` say for all frontends."""
     balance, https = config.balance, config.https
     return Options(
-        policy=Policy(balance.policy),
-        hash_key=parse_hash_key(balance.hash),
-        sticky=parse_sticky(balance.sticky or "off"),
+        policy=balance.policy.value,
+        hash_key=balance.hash.value,
+        sticky=balance.sticky.value if balance.sticky else None,
         slow_start=balance.slow_start,
         panic=balance.panic,
         redirect=https.redirect,

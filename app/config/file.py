@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ConfigError
-from .structs import Config, modern, parse
+from .legacy import modern
+from .structs import Config, parse
 
 DEFAULT_NAME = "config.json"
 MAX_BYTES = 16 * 2**20

@@ -8,18 +8,27 @@ version documented. Where an old and a new name are both there, the new one wins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from ..masking import show
-from .faults import Origins, fault
+from .messages import Origins, fault, read_json
 
 Raw = dict[str, Any]
 
 # Hipache 0.2 and 0.3 listened on all addresses unless told otherwise; 0.4 on 127.0.0.1.
 ALL_IPV4 = "0.0.0.0"
 ALL_ADDRESSES = [ALL_IPV4, "::"]
+
+
+# Hipache knew these keys. Each that is set gets a warning, for it has no effect here.
+NOT_HONOURED = {
+    "secureProtocol": "TLS 1.2 and 1.3 are negotiated",
+    "secureOptions": "TLS 1.2 and 1.3 are negotiated",
+}
+"""Keys of `https` and of its `bind` entries."""
 
 
 def translate(raw: Raw, source: str) -> tuple[Raw, list[str], Origins]:
@@ -41,6 +50,35 @@ def translate(raw: Raw, source: str) -> tuple[Raw, list[str], Origins]:
             raw[section] = dict(raw[section])
     _redis(raw, source, warnings)
     return raw, warnings, origins
+
+
+def without_effect(raw: Raw, origins: Origins) -> Iterator[str]:
+    """What to tell about keys that are read for Hipache's sake."""
+    for path, values in _speaking_tls(raw):
+        for key, why in NOT_HONOURED.items():
+            if values.get(key):
+                yield f"{origins.of(path)}.{key} has no effect: {why}"
+
+
+def modern(text: str, source: str) -> str:
+    """The file `text` with today's names, and without what has no effect. Raises ConfigError."""
+    raw, _, _ = translate(read_json(text, source), source)
+    for _, values in _speaking_tls(raw):
+        for key in NOT_HONOURED:
+            values.pop(key, None)
+    return json.dumps(raw, indent=4, ensure_ascii=False) + "\n"
+
+
+def _speaking_tls(raw: Raw) -> Iterator[tuple[str, Raw]]:
+    """Path and object of `https` and of those of its `bind` entries that are objects."""
+    https = raw.get("https")
+    if not isinstance(https, dict):
+        return
+    yield "https", https
+    binds = https.get("bind")
+    for index, bind in enumerate(binds if isinstance(binds, list) else [binds]):
+        if isinstance(bind, dict):
+            yield f"https.bind[{index}]", bind
 
 
 def _renamed(old: str, new: str) -> str:

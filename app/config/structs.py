@@ -1,37 +1,36 @@
 """What `config.json` may say: the structs, their defaults and ranges, and `parse`. Opens no file.
 
 Attributes are snake_case, the names in the file are Hipache's camelCase. All
-times are seconds, and 0 switches a limit off. The names that older Hipaches
-gave to a key are translated in `legacy_config`, short forms in `config_forms`.
+times are seconds, and 0 switches a limit off. Keys of older Hipaches are
+translated in `legacy`, short forms are written out in `normalise`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from ..fields.networks import Networks
 from ..masking import masked, show
-from . import faults
+from . import messages
 from .admin import AdminConfig, check_admin
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import (
     check_address,
-    check_balance,
-    check_deny_list,
     check_driver,
     check_health_check,
     check_id_field,
     check_logs,
     check_tls,
 )
-from .faults import Origins
-from .forms import overlay, write_out
-from .legacy import OLD_NAMES, translate
+from .legacy import OLD_NAMES, translate, without_effect
+from .messages import Origins
+from .normalise import overlay, write_out
+from .parsed import BalancePolicy, DenyBackends, HashBy, StickyCookie, decode, encode
 from .types import Count, Seconds, Section
 
 
@@ -57,7 +56,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     response_timeout: Seconds | None = None  # until the answer's head; None means tcp_timeout
     queue_timeout: Seconds = 5.0  # waiting for one of max_sockets
     max_queue: Count = 1000  # requests that wait for one; more are answered 503
-    deny_backends: tuple[str, ...] = ()  # networks, names, unix:/paths: no connection goes there
+    deny_backends: DenyBackends = DenyBackends(())  # networks, names, unix:/paths
     http_keep_alive: bool = True  # Hipache's default was false
     backend_idle_timeout: Seconds = 60.0  # an unused connection is kept as long
     backend_max_age: Seconds = 0.0  # a connection is reused until this age
@@ -121,9 +120,9 @@ class MemoryConfig(Section, frozen=True, kw_only=True):
 class Balance(Section, frozen=True, kw_only=True):
     """The `balance` object: what holds where `options:<host>` says nothing else."""
 
-    policy: Literal["random", "round_robin", "least_conn", "least_time", "hash"] = "random"
-    hash: str = "client"  # or header:NAME or cookie:NAME, for the policy of that name
-    sticky: str | None = None  # on, or the name of the cookie that keeps a client at its backend
+    policy: BalancePolicy = BalancePolicy("random")
+    hash: HashBy = HashBy("client")  # or header:NAME or cookie:NAME, for the policy of that name
+    sticky: StickyCookie | None = None  # on, or the name of the cookie
     slow_start: Seconds = 0.0  # until a backend that came back has its full share
     panic: bool = True  # when all are dead, try the one marked longest ago before a 502
     secret: str | None = None  # of the sticky cookie; None derives it from driver
@@ -175,13 +174,6 @@ class Config(_File, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
 
 
-# Legal in Hipache and read by us, but without effect so far: said, never ignored in silence.
-NOT_HONOURED = {
-    "secureProtocol": "TLS 1.2 and 1.3 are negotiated",
-    "secureOptions": "TLS 1.2 and 1.3 are negotiated",
-}
-"""Keys of `https` and of its `bind` entries."""
-
 # What somebody may look for, wherever they put it: a near name would mislead.
 NOT_OFFERED = {"http2": "HTTP/2 is not offered, docs/tls.md says why"}
 
@@ -197,71 +189,32 @@ def parse(
 
     Raises ConfigError: one line with `source`, key, what was expected and found.
     """
-    raw, warnings, origins = translate(faults.read_json(text, source), source)
-    warnings += [
-        f"{origins.of(path)}.{key} has no effect: {why}"
-        for path, values in _speaking_tls(raw)
-        for key, why in NOT_HONOURED.items()
-        if values.get(key)
-    ]
+    raw, warnings, origins = translate(messages.read_json(text, source), source)
+    warnings += without_effect(raw, origins)
     overlay(raw, environ or {})
     write_out(raw)
-    file = faults.convert(
-        raw, _File, source=source, origins=origins, hook=_decode, old_names=OLD_NAMES,
+    file = messages.convert(
+        raw, _File, source=source, origins=origins, hook=decode, old_names=OLD_NAMES,
         not_offered=NOT_OFFERED,
     )  # fmt: skip
     _check(file, source, origins)
     return Config(**msgspec.structs.asdict(file), source=source, warnings=tuple(warnings))
 
 
-def modern(text: str, source: str) -> str:
-    """The file `text` with today's names, and without what has no effect. Raises ConfigError."""
-    raw, _, _ = translate(faults.read_json(text, source), source)
-    for _, values in _speaking_tls(raw):
-        for key in NOT_HONOURED:
-            values.pop(key, None)
-    return json.dumps(raw, indent=4, ensure_ascii=False) + "\n"
-
-
-def _speaking_tls(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Path and object of `https` and of those of its `bind` entries that are objects."""
-    https = raw.get("https")
-    if not isinstance(https, dict):
-        return
-    yield "https", https
-    binds = https.get("bind")
-    for index, bind in enumerate(binds if isinstance(binds, list) else [binds]):
-        if isinstance(bind, dict):
-            yield f"https.bind[{index}]", bind
-
-
-def _decode(kind: type, value: Any) -> Networks:
-    if kind is not Networks:
-        raise NotImplementedError(kind)
-    try:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return Networks.parse(value)
-    except ValueError:
-        pass
-    raise ValueError("Expected a list of networks such as 10.0.0.0/8")
-
-
 def _check(config: _File, source: str, origins: Origins) -> None:
     """What types and ranges can not say. Raises ConfigError."""
     redis = all(url.startswith(("redis", "unix")) for url in config.driver)
     if len(config.driver) not in ((1, 2) if redis else (1,)):
-        raise faults.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
+        raise messages.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
     check_logs(config.server.access_log, config.server.access_log_format, source)
     check_id_field(config.server.request_id_header, source)
     if config.server.log_format not in ("text", "json"):
         found = show(config.server.log_format)
-        raise faults.fault(source, "server.logFormat", f"expected text or json, found {found}")
+        raise messages.fault(source, "server.logFormat", f"expected text or json, found {found}")
     for url in config.driver:
         check_driver(url, source, "driver")
     if config.backend_tls.key and not config.backend_tls.cert:
-        raise faults.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
-    check_deny_list(config.server.deny_backends, source)
-    check_balance(config.balance.hash, config.balance.sticky, source)
+        raise messages.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
     check_admin(config.admin, source)
     if config.health_check is not None:
         check_health_check(config.health_check.path, source)
@@ -279,6 +232,6 @@ def _check(config: _File, source: str, origins: Origins) -> None:
 
 def render(config: Config) -> str:
     """The effective configuration as JSON, with passwords and passphrases masked."""
-    values = msgspec.to_builtins(config, enc_hook=str)
+    values = msgspec.to_builtins(config, enc_hook=encode)
     file = {name: values[name] for name in _File.__struct_encode_fields__}
     return json.dumps(masked(file), indent=4)

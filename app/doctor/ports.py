@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 
-from ..config.admin import admin_address
 from ..config.binds import Bind, HttpsBind
 from ..config.structs import Config
 from .findings import Finding, Severity
@@ -51,13 +50,14 @@ def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
 
 def of_admin(config: Config, pid: int | None) -> Iterator[Finding]:
     """Whether metrics and state could be told where the configuration says."""
-    if pid is not None or config.admin.bind is None or config.admin.bind.startswith("unix:"):
+    bind = config.admin.bind
+    if pid is not None or bind is None or str(bind).startswith("unix:"):
         return
-    host, port = admin_address(config.admin.bind)
+    host, port = bind.value
     fault = _bind_fault(host, port)
     if fault is not None:
         yield Finding(
-            WARNING, "admin-address", f"admin.bind = {config.admin.bind}",
+            WARNING, "admin-address", f"admin.bind = {bind}",
             f"nobody can listen there: {os.strerror(fault)}",
             "The proxy serves, but tells its metrics and its state nowhere.",
             f"sudo ss -ltnp 'sport = :{port}'" if fault == errno.EADDRINUSE else "",

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from .. import errors
-from ..config.deny_list import parse_deny_list
 from ..config.structs import Config, ServerConfig
 from ..fields.headers import RawHeaders
 from ..routing import Backend
@@ -44,7 +43,7 @@ class UpstreamClient(httpx.AsyncClient):
         listening: Callable[[], Iterable[Bound]] = lambda: (),
     ) -> None:
         server = config.server
-        self._destinations = Destinations(parse_deny_list(server.deny_backends), listening)
+        self._destinations = Destinations(server.deny_backends.value, listening)
         self._limits = _limits(server)
         self._tls = context_source(config.backend_tls)
         ours = None if transport else Transport(self._limits, self._tls, self._destinations)

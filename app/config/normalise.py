@@ -1,7 +1,7 @@
-"""Short forms of the configuration written out, and the environment laid over it. Pure.
+"""Writes out the short forms of a configuration, and lays the environment over it. Pure.
 
-Works on what JSON gave, before types are checked: what has the wrong type is
-left alone, so that the check names it as the file has it.
+This works on what JSON gave, before types are checked. A value of the wrong
+type stays as it is, so that the check names it as the file has it.
 """
 
 from __future__ import annotations

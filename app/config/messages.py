@@ -1,4 +1,4 @@
-"""How a bad configuration is told: one line with file, key, what was expected and what was found.
+"""What is wrong with a configuration, in one line: file, key, what was expected and found.
 
 Nothing here puts a password into a message, nor a line break.
 """
@@ -49,7 +49,7 @@ def fault(source: str, path: str, problem: str) -> ConfigError:
 
 
 def read_json(text: str, source: str) -> dict[str, Any]:
-    """The object that `text` holds. Raises ConfigError with line and column where it is no JSON."""
+    """The object that `text` holds. Raises ConfigError with line and column if it is no JSON."""
 
     def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
@@ -92,7 +92,7 @@ def convert(
 ) -> T:
     """`raw` as a `kind`. Raises ConfigError at the first key that does not fit.
 
-    `not_offered` says of names that are looked for in vain what there is to say.
+    `not_offered`: what to say of keys that somebody may look for in vain.
     """
     info = inspect.type_info(kind)
     for path in _unknown_paths(info, raw, ""):
@@ -123,6 +123,8 @@ def _problem(expected: str, raw: dict[str, Any], path: str) -> str:
     )
     if words == "Expected an object" and re.search(r"bind\[\d+\]\Z", path):
         words = "expected an address or an object"
+    if not words.lower().startswith("expected"):
+        return words  # it names what was found
     found = "a secret of another kind" if _is_secret(path) else show(look_up(raw, path))
     return f"{words[:1].lower()}{words[1:]}, found {found}"
 

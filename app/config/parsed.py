@@ -1,0 +1,102 @@
+"""Values that the file writes as text and the proxy uses parsed. Pure.
+
+Each is parsed once, when the file is read; a mistake in it stops the start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from ..fields.networks import Networks
+from ..frontends.options import HashKey, Policy, parse_hash_key, parse_policy, parse_sticky
+from .deny_list import DenyList, parse_deny_list
+
+T = TypeVar("T")
+
+
+class Parsed(Generic[T]):
+    """What the file says, as it is `written` there and as a `value`."""
+
+    __slots__ = ("value", "written")
+
+    def __init__(self, written: Any) -> None:
+        """Raises ValueError, whose text says what is wrong."""
+        self.written = written
+        self.value: T = self.parse(written)
+
+    def parse(self, written: Any) -> T:
+        """What it means. Raises ValueError."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.written == self.written
+
+    def __hash__(self) -> int:
+        return hash(self.written)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.written!r})"
+
+    def __str__(self) -> str:
+        return str(self.written)
+
+
+def text(written: Any) -> str:
+    """`written` itself, if it is a string. Raises ValueError."""
+    if isinstance(written, str):
+        return written
+    raise ValueError("Expected a string")
+
+
+class BalancePolicy(Parsed[Policy]):
+    """`balance.policy`."""
+
+    def parse(self, written: Any) -> Policy:
+        """The policy of that name."""
+        return parse_policy(text(written))
+
+
+class HashBy(Parsed[HashKey]):
+    """`balance.hash`."""
+
+    def parse(self, written: Any) -> HashKey:
+        """What policy `hash` looks at."""
+        return parse_hash_key(text(written))
+
+
+class StickyCookie(Parsed[str | None]):
+    """`balance.sticky`."""
+
+    def parse(self, written: Any) -> str | None:
+        """The cookie's name, None for off."""
+        return parse_sticky(text(written))
+
+
+class DenyBackends(Parsed[DenyList]):
+    """`server.denyBackends`."""
+
+    def parse(self, written: Any) -> DenyList:
+        """The list, and the addresses that are always on it."""
+        if not isinstance(written, list | tuple):
+            raise ValueError("Expected a list")
+        self.written = tuple(written)
+        return parse_deny_list(map(text, written))
+
+
+def decode(kind: type, value: Any) -> object:
+    """A value of a type that JSON does not have. Raises ValueError."""
+    if issubclass(kind, Parsed):
+        return kind(value)
+    if kind is not Networks:
+        raise NotImplementedError(kind)
+    try:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return Networks.parse(value)
+    except ValueError:
+        pass
+    raise ValueError("Expected a list of networks such as 10.0.0.0/8")
+
+
+def encode(value: object) -> object:
+    """The same as the file writes it."""
+    return value.written if isinstance(value, Parsed) else str(value)
