@@ -1,16 +1,4 @@
-"""Picks a backend for a request: the state of one worker, in one place. Pure.
-
-The order in which backends are considered:
-
-1. the one that the client's sticky cookie names;
-2. one whose mark has lapsed and that is due for its trial request;
-3. the live ones, by the frontend's policy; then the live `backup` ones;
-4. with `panic`: those on trial, those drained, and at last the dead one that
-   was marked (or chosen like this) longest ago.
-
-A backend that this request has tried is considered again only when no other
-is left.
-"""
+"""Picks a backend for a request, and keeps the state of one worker in one place. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +9,9 @@ from weakref import WeakValueDictionary, ref
 from ..errors import InvalidBackend, NoLiveBackend
 from ..frontends.options import NO_SETTINGS, Options
 from ..routing import Backend, Frontend, Route
-from .choosers import Load, RequestFacts, make_chooser
-from .plans import Plan, Rotation, Setting
+from .choosers import Load, RequestFacts
+from .order import consider
+from .plans import BalancerInputs, Plan, Rotation
 from .sticky import set_cookie, token_of
 
 __all__ = ["Balancer", "RequestFacts"]
@@ -39,7 +28,7 @@ _DEFAULTS = Options()
 
 
 class Balancer:
-    """Picks backends, and counts what is in flight. One for each worker.
+    """Picks backends, and counts the attempts in flight. One for each worker.
 
     `random` gives floats in [0, 1), `clock` Unix seconds: marks are compared
     with it. `report` gets one sentence for each problem in a frontend's options,
@@ -56,7 +45,7 @@ class Balancer:
         report: Callable[[Frontend, str], None] = lambda frontend, problem: None,
     ) -> None:
         self._defaults = defaults
-        self._setting = Setting(random, clock, secret, random() * TRIAL_SPREAD)
+        self._inputs = BalancerInputs(random, clock, secret, random() * TRIAL_SPREAD)
         self._clock = clock
         self._report = report
         # A plan lives as long as its Route, which the store's cache owns.
@@ -67,7 +56,7 @@ class Balancer:
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
     def pick(self, route: Route, facts: RequestFacts, tried: Collection[str] = ()) -> Backend:
-        """The backend for this attempt; `tried` has the URLs of the attempts before it.
+        """The backend for this attempt; `tried` has the URLs of the earlier attempts.
 
         Call `started` with it next, and `finished` in the end.
 
@@ -79,7 +68,7 @@ class Balancer:
             plan = self._renew(route)
         if plan.simple and not tried:
             return plan.choose(facts)  # type: ignore[misc]  # `simple` says that it is there
-        backend = self._consider(plan, facts, tried)
+        backend = consider(plan, facts, tried, self._inputs)
         if backend is None:
             frontend = route.frontend
             only_bad = frontend.bad_entries and not frontend.backends
@@ -95,7 +84,7 @@ class Balancer:
     def finished(
         self, route: Route, backend: Backend, *, seconds_to_head: float | None = None
     ) -> None:
-        """It is over: answered whole, failed, or left by the client.
+        """The attempt is over: it was answered whole, it failed, or the client left.
 
         `seconds_to_head` is given if an answer came.
         """
@@ -122,7 +111,7 @@ class Balancer:
         return load.in_flight if load else 0
 
     def loads(self) -> Iterator[tuple[str, int]]:
-        """The same of every backend that is known here, by URL."""
+        """Attempts in flight at each backend that is known here, by URL."""
         for url, load in self._loads.items():
             yield url, load.in_flight
 
@@ -138,8 +127,8 @@ class Balancer:
     ) -> bytes | None:
         """The `Set-Cookie` that keeps this client at `backend`, or None.
 
-        A client whose cookie names a backend of the list keeps it, even while
-        that one is dead: so it comes back when the backend does.
+        A client whose cookie names a backend of the list keeps that cookie, even
+        while the backend is dead, and so returns to it later.
         """
         plan = self._plans.get(id(route))
         if plan is None or plan.options.sticky is None:
@@ -147,70 +136,8 @@ class Balancer:
         name = plan.options.sticky
         if facts.cookie(name.encode()) in plan.tokens:
             return None
-        token = token_of(self._setting.secret, route.frontend.key, backend.url)
+        token = token_of(self._inputs.secret, route.frontend.key, backend.url)
         return set_cookie(name, token, secure=secure)
-
-    # choosing
-
-    def _consider(self, plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
-        backend = (
-            self._stuck(plan, facts, tried)
-            or self._trial(plan, tried)
-            or self._live(plan, facts, tried)
-            or self._last_resort(plan, tried)
-        )
-        if backend is None and tried:  # everyone was: now without regard to that
-            backend = self._live(plan, facts, ()) or self._last_resort(plan, ())
-        return backend
-
-    def _stuck(self, plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
-        if plan.options.sticky is None:
-            return None
-        token = facts.cookie(plan.options.sticky.encode())
-        backend = plan.tokens.get(token) if token is not None else None
-        if token is None or backend is None:
-            return None
-        if backend.url not in tried:
-            if backend.url in plan.usable:
-                return backend
-            if backend in plan.lapsed and backend.url not in plan.rotation.trials:
-                plan.rotation.trials.add(backend.url)
-                return backend
-        refuge = plan.refuge(token)
-        return refuge if refuge is not None and refuge.url not in tried else None
-
-    def _trial(self, plan: Plan, tried: Collection[str]) -> Backend | None:
-        trials = plan.rotation.trials
-        for backend in plan.lapsed:
-            if backend.url not in trials and backend.url not in tried:
-                trials.add(backend.url)
-                return backend
-        return None
-
-    def _live(self, plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
-        if not tried:
-            return plan.choose(facts) if plan.choose else None
-        for tier in plan.tiers:
-            fresh = [member for member in tier if member.backend.url not in tried]
-            if fresh:
-                setting = self._setting
-                return make_chooser(plan.options, fresh, setting.random, setting.clock)(facts)
-        return None
-
-    def _last_resort(self, plan: Plan, tried: Collection[str]) -> Backend | None:
-        if not plan.options.panic:
-            return None
-        for backend in (*plan.lapsed, *plan.drained):
-            if backend.url not in tried:
-                return backend
-        dead = [(mark, backend) for mark, backend in plan.dead if backend.url not in tried]
-        if not dead:
-            return None
-        panicked = plan.rotation.panicked
-        _, backend = min(dead, key=lambda d: max(d[0].since, panicked.get(d[1].url, 0.0)))
-        panicked[backend.url] = self._clock()
-        plan.rotation.trials.add(backend.url)
-        return backend
 
     # remembering
 
@@ -232,7 +159,7 @@ class Balancer:
                 oldest = next(iter(routes))
                 del routes[oldest]
                 plans.pop(oldest, None)
-        plan = self._plans[key] = Plan(route, self._rotation(route.frontend), self._setting)
+        plan = self._plans[key] = Plan(route, self._rotation(route.frontend), self._inputs)
         return plan
 
     def _rotation(self, frontend: Frontend) -> Rotation:
@@ -261,7 +188,7 @@ class Balancer:
         return settings.over(self._defaults)
 
     def _prune(self) -> None:
-        """Forget frontends that no Route names any more; in amortised constant time."""
+        """Forget frontends that no Route names any more, in amortised constant time."""
         if len(self._rotations) < 2 * len(self._plans) + _SPARE:
             return
         planned = {id(plan.rotation) for plan in self._plans.values()}

@@ -1,8 +1,8 @@
 """The balancing policies: each makes a chooser for a set of live backends. Pure.
 
-A chooser is made once for a set and called for every request, so whatever can
-be computed beforehand is. Weights are greater than 0; what must not be chosen
-is not in the set.
+A chooser is made once for a set and called for every request, so it computes
+all it can beforehand. Weights are greater than 0; a backend that must not be
+chosen is not in the set.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ MEMORY = 10.0
 """Seconds after which a measured time counts for about a third (1/e)."""
 
 NOISE = 0.8
-"""`least_time` prefers another backend only if it is faster by 20 %: less is noise,
-and following noise sends everybody to the same one."""
+"""`least_time` prefers another backend only if it is faster by 20 %. Smaller differences are
+noise, and following noise sends all clients to one backend."""
 
 
 class RequestFacts:
-    """What a policy may ask about a request; looked up only when one asks."""
+    """What a policy may ask about a request. Nothing is looked up before it asks."""
 
     __slots__ = ("_headers", "client")
 
     def __init__(self, client: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """`client` is the address of who asks, `headers` have lower-case names (ASGI)."""
+        """`client` is the client's address, `headers` have lower-case names (ASGI)."""
         self.client = client
         self._headers = headers
 
@@ -74,13 +74,13 @@ class Load:
         self.measured = now
 
     def expected(self, now: float) -> float:
-        """The average, fading while nothing is measured: a slow one is asked again."""
+        """The average. It fades while nothing is measured: a slow backend is tried again."""
         return self.seconds * exp((self.measured - now) / MEMORY)
 
 
 @dataclass(slots=True, eq=False)
-class Member:
-    """A backend as a candidate, with the weight it has now."""
+class Candidate:
+    """A backend that may be chosen, with the weight it has now."""
 
     backend: Backend
     weight: float = 1.0
@@ -92,116 +92,116 @@ Chooser = Callable[[RequestFacts], Backend]
 
 def make_chooser(
     options: Options,
-    members: Sequence[Member],
+    candidates: Sequence[Candidate],
     random: Callable[[], float],
     clock: Callable[[], float],
 ) -> Chooser:
-    """The chooser of `options.policy` for these members, of which there is at least one."""
-    if len(members) == 1:
-        only = members[0].backend
+    """The chooser of `options.policy` for these candidates, of which there is at least one."""
+    if len(candidates) == 1:
+        only = candidates[0].backend
         return lambda facts: only
     match options.policy:
         case Policy.RANDOM:
-            return _random(members, random)
+            return _random(candidates, random)
         case Policy.ROUND_ROBIN:
-            return _round_robin(members, random)
+            return _round_robin(candidates, random)
         case Policy.LEAST_CONN:
-            return _least_conn(members, random)
+            return _least_conn(candidates, random)
         case Policy.LEAST_TIME:
-            return _least_time(members, random, clock)
+            return _least_time(candidates, random, clock)
         case Policy.HASH:
-            return _hash(members, options.hash_key)
+            return _hash(candidates, options.hash_key)
 
 
-def _drawer(members: Sequence[Member], random: Callable[[], float]) -> Callable[[], int]:
+def _drawer(candidates: Sequence[Candidate], random: Callable[[], float]) -> Callable[[], int]:
     """Draws a position by weight."""
-    count = len(members)
-    if len({member.weight for member in members}) == 1:
+    count = len(candidates)
+    if len({candidate.weight for candidate in candidates}) == 1:
         return lambda: int(random() * count)
-    steps = list(accumulate(member.weight for member in members))
+    steps = list(accumulate(candidate.weight for candidate in candidates))
     total, last = steps[-1], count - 1
     # Rounding may carry a draw past the last step: hence `last`.
     return lambda: bisect(steps, random() * total, 0, last)
 
 
-def _random(members: Sequence[Member], random: Callable[[], float]) -> Chooser:
-    backends, count = [member.backend for member in members], len(members)
-    if len({member.weight for member in members}) == 1:
+def _random(candidates: Sequence[Candidate], random: Callable[[], float]) -> Chooser:
+    backends, count = [candidate.backend for candidate in candidates], len(candidates)
+    if len({candidate.weight for candidate in candidates}) == 1:
         return lambda facts: backends[int(random() * count)]
-    draw = _drawer(members, random)
+    draw = _drawer(candidates, random)
     return lambda facts: backends[draw()]
 
 
-def _round_robin(members: Sequence[Member], random: Callable[[], float]) -> Chooser:
-    """Each is due again after 1/weight; who is due first is next.
+def _round_robin(candidates: Sequence[Candidate], random: Callable[[], float]) -> Chooser:
+    """Each backend is due again after 1/weight; the one that is due first is next.
 
-    The turns start at random, so that workers do not march in step, and an
-    edit does not begin with the first one each time.
+    The turns start at random, so that workers are out of step with each other,
+    and an edit of the list does not always begin with its first backend.
     """
-    dues = [(random() / member.weight, i, 1 / member.weight) for i, member in enumerate(members)]
+    dues = [(random() / each.weight, i, 1 / each.weight) for i, each in enumerate(candidates)]
     heapify(dues)
 
     def choose(facts: RequestFacts) -> Backend:
         due, position, interval = dues[0]
         heapreplace(dues, (due + interval, position, interval))
-        return members[position].backend
+        return candidates[position].backend
 
     return choose
 
 
 def _two(
-    members: Sequence[Member], random: Callable[[], float]
-) -> Callable[[], tuple[Member, Member]]:
+    candidates: Sequence[Candidate], random: Callable[[], float]
+) -> Callable[[], tuple[Candidate, Candidate]]:
     """Draws two different ones by weight."""
-    draw, others = _drawer(members, random), len(members) - 1
+    draw, others = _drawer(candidates, random), len(candidates) - 1
 
-    def two() -> tuple[Member, Member]:
+    def two() -> tuple[Candidate, Candidate]:
         first = draw()
         second = draw()
-        if second == first:  # any other one will do: it is only taken if it is the better
+        if second == first:  # any other one will do: it is taken only if it is better
             second = (first + 1 + int(random() * others)) % (others + 1)
-        return members[first], members[second]
+        return candidates[first], candidates[second]
 
     return two
 
 
-def _less_busy(first: Member, second: Member) -> Member:
+def _less_busy(first: Candidate, second: Candidate) -> Candidate:
     """By requests in flight per weight; the first where they are equal."""
     if second.load.in_flight * first.weight < first.load.in_flight * second.weight:
         return second
     return first
 
 
-def _least_conn(members: Sequence[Member], random: Callable[[], float]) -> Chooser:
+def _least_conn(candidates: Sequence[Candidate], random: Callable[[], float]) -> Chooser:
     """The less busy of two (Mitzenmacher, "The power of two choices", 2001)."""
-    two = _two(members, random)
+    two = _two(candidates, random)
     return lambda facts: _less_busy(*two()).backend
 
 
 def _least_time(
-    members: Sequence[Member], random: Callable[[], float], clock: Callable[[], float]
+    candidates: Sequence[Candidate], random: Callable[[], float], clock: Callable[[], float]
 ) -> Chooser:
     """Of two, the one that is expected to answer sooner, its queue included."""
-    two = _two(members, random)
-    mean = sum(member.weight for member in members) / len(members)
+    two = _two(candidates, random)
+    mean = sum(candidate.weight for candidate in candidates) / len(candidates)
 
-    def cost(member: Member, now: float) -> float:
-        queue = member.load.in_flight * mean / member.weight
-        return member.load.expected(now) * (1.0 + queue)
+    def cost(candidate: Candidate, now: float) -> float:
+        queue = candidate.load.in_flight * mean / candidate.weight
+        return candidate.load.expected(now) * (1.0 + queue)
 
     def choose(facts: RequestFacts) -> Backend:
         first, second = two()
         if not (first.load.seconds and second.load.seconds):
-            return _less_busy(first, second).backend  # who never answered is not fast
+            return _less_busy(first, second).backend  # one that never answered is not fast
         now = clock()
         return (second if cost(second, now) < cost(first, now) * NOISE else first).backend
 
     return choose
 
 
-def _hash(members: Sequence[Member], key: HashKey) -> Chooser:
-    backends = [member.backend for member in members]
-    winner = Rendezvous([b.url for b in backends], [m.weight for m in members]).winner
+def _hash(candidates: Sequence[Candidate], key: HashKey) -> Chooser:
+    backends = [candidate.backend for candidate in candidates]
+    winner = Rendezvous([b.url for b in backends], [m.weight for m in candidates]).winner
     source, name = key.source, key.name
 
     def choose(facts: RequestFacts) -> Backend:

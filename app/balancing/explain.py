@@ -1,4 +1,4 @@
-"""What this proxy would do with a request, and why: the findings and their text. Pure."""
+"""What this proxy would do with a request, and why. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BackendState:
     """`live`, `dead`, `on trial`, `drained`, `backup` or `unusable`."""
     weight: float = 1.0
     in_flight: int | None = None
-    """Of all workers; None where no running worker told."""
+    """Of all workers; None if no running worker could be asked."""
     since: float | None = None
     until: float | None = None
     by: str = ""
@@ -54,7 +54,7 @@ class Explanation:
 
 
 def not_found(host: str, keys: Sequence[str]) -> Explanation:
-    """Nobody serves this host."""
+    """No frontend serves this host."""
     return Explanation(
         host=host, tried=tuple(keys), matched=None, why="400 frontend not found", shares={}
     )
@@ -104,12 +104,12 @@ def decided(found: Explanation, url: str, why: str) -> Explanation:
 
 
 def refused(found: Explanation, why: str) -> Explanation:
-    """The same, for a client that no backend sees."""
+    """The same, for a client that the proxy turns away."""
     return replace(found, choice=(), shares={}, why=why)
 
 
 def _guards(protection: Protection) -> Iterator[str]:
-    """Each of them in a few words, in their order, and without a secret."""
+    """Each guard in a few words, in their order, without a secret."""
     if protection.unreadable:
         yield f"nobody may enter: {protection.unreadable}"
     if protection.deny:
@@ -173,7 +173,7 @@ def _state(backend: Backend, mark: Mark | None, options: Options, now: float) ->
 def _choice(
     states: Sequence[BackendState], options: Options, marks: Mapping[str, Mark]
 ) -> tuple[tuple[str, ...], str]:
-    """Who may get a request, and why these."""
+    """The backends that may get a request, and why these."""
 
     def urls(*wanted: str) -> tuple[str, ...]:
         return tuple(state.url for state in states if state.state in wanted)
@@ -205,58 +205,3 @@ def _ways(options: Options) -> str:
         Policy.LEAST_TIME: "of two at random, the one expected to answer sooner",
         Policy.HASH: f"always the same one for the same {options.hash_key}",
     }[options.policy]
-
-
-def ago(seconds: float) -> str:
-    """A duration for people.
-
-    >>> ago(59.6), ago(3725)
-    ('60 s', '1 h 2 min')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def as_text(found: Explanation, *, now: float) -> Iterator[str]:
-    """One line for each step."""
-    yield f"host      {found.host}"
-    for key in found.tried:
-        yield f"          frontend:{key}  none"
-    if found.matched is None:
-        yield f"answer    {found.why}"
-        return
-    yield f"matched   frontend:{found.matched}  {found.identifier}"
-    yield f"policy    {found.policy}" + (
-        f", sticky by cookie {found.sticky}" if found.sticky else ""
-    )
-    for guard in found.guards:
-        yield f"guard     {guard}"
-    for remark in found.remarks:
-        yield f"remark    {remark}"
-    width = max((len(state.url) for state in found.backends), default=0)
-    for state in found.backends:
-        yield f"backend {state.index:<2}{state.url:{width}}  {_described(state, now)}"
-    yield f"choice    {', '.join(map(_share, found.choice, found.shares.values())) or 'none'}"
-    yield f"why       {found.why}"
-
-
-def _share(url: str, share: float) -> str:
-    return url if share == 1 else f"{url} {share:.1%}"
-
-
-def _described(state: BackendState, now: float) -> str:
-    parts = [state.state]
-    if state.state != "unusable":
-        parts.append(f"weight {state.weight:g}")
-        parts.append(f"in flight {'?' if state.in_flight is None else state.in_flight}")
-    if state.since is not None:
-        parts.append(f"since {ago(now - state.since)}")
-        if state.until is not None and state.until > now:
-            parts.append(f"for {ago(state.until - now)} more")
-        parts.append(f"failures {state.failures}")
-        parts.append(f"by {state.by}")
-    if state.reason:
-        parts.append(state.reason)
-    return ", ".join(parts)

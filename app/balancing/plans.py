@@ -1,4 +1,4 @@
-"""A frontend as one worker sees it: what is remembered of it, and one snapshot worked out. Pure."""
+"""A frontend as one worker sees it: its history, and a plan for one snapshot of it. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import inf
 
 from ..frontends.options import Options
 from ..routing import Backend, Frontend, Mark, Route
-from .choosers import Chooser, Load, Member, make_chooser
+from .choosers import Candidate, Chooser, Load, make_chooser
 from .rendezvous import Rendezvous
 from .sticky import tokens_of
 
@@ -33,11 +33,11 @@ class Rotation:
 
     @property
     def has_history(self) -> bool:
-        """Is there anything that a new one would not know?"""
+        """Whether a new one would know less."""
         return bool(self.trials or self.panicked or self.marked or self.came_back)
 
     def note_returns(self, route: Route, now: float) -> None:
-        """Begin the ramp of those that are marked no longer."""
+        """Begin the ramp of the backends that are no longer marked."""
         marked = frozenset(route.marks)
         for url in self.marked - marked:
             self.came_back[url] = now
@@ -46,8 +46,8 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What one worker plans with."""
+class BalancerInputs:
+    """What the balancer of one worker is given from outside."""
 
     random: Callable[[], float]
     clock: Callable[[], float]
@@ -57,53 +57,53 @@ class Setting:
 
 
 class Plan:
-    """One snapshot of a frontend, worked out as far as it can be before a request comes."""
+    """One snapshot of a frontend, with all that can be computed before a request comes."""
 
     __slots__ = (
-        "_refuges", "choose", "dead", "drained", "expires", "lapsed", "options", "rotation",
+        "_fallbacks", "choose", "dead", "drained", "expires", "lapsed", "options", "rotation",
         "simple", "tiers", "tokens", "usable",
     )  # fmt: skip
 
-    def __init__(self, route: Route, rotation: Rotation, setting: Setting) -> None:
-        now = setting.clock()
+    def __init__(self, route: Route, rotation: Rotation, inputs: BalancerInputs) -> None:
+        now = inputs.clock()
         self.rotation = rotation
         self.options = rotation.options
         self.expires = inf
         """When the next mark lapses or the next ramp goes up."""
         self.lapsed: list[Backend] = []
-        """Their marks ran out, and nobody has seen a success since."""
+        """Their marks ran out, and no request has succeeded there since."""
         self.dead: list[tuple[Mark, Backend]] = []
         self.drained: list[Backend] = []
         """Live, but not for new clients."""
         rotation.note_returns(route, now)
-        self.tiers = self._sort_out(route, setting, now)
+        self.tiers = self._sort_out(route, inputs, now)
         """The live ones: primary, then backup."""
         tier = self.tiers[0] or self.tiers[1]
         self.choose: Chooser | None = None
         if tier:
-            self.choose = make_chooser(self.options, tier, setting.random, setting.clock)
+            self.choose = make_chooser(self.options, tier, inputs.random, inputs.clock)
         self.tokens: dict[bytes, Backend] = {}
         self.usable: set[str] = set()
         """URLs that a sticky client may go to at once."""
         if self.options.sticky is not None:
-            self.tokens = tokens_of(setting.secret, route.frontend.key, route.frontend.backends)
-            self.usable = {member.backend.url for tier in self.tiers for member in tier}
+            self.tokens = tokens_of(inputs.secret, route.frontend.key, route.frontend.backends)
+            self.usable = {candidate.backend.url for tier in self.tiers for candidate in tier}
             self.usable.update(backend.url for backend in self.drained)
-        self._refuges: Rendezvous | None = None
+        self._fallbacks: Rendezvous | None = None
         self.simple = self.choose is not None and not self.lapsed and not self.tokens
-        """Nothing is to be considered but `choose`."""
+        """`choose` alone decides."""
 
     def _sort_out(
-        self, route: Route, setting: Setting, now: float
-    ) -> tuple[Sequence[Member], Sequence[Member]]:
+        self, route: Route, inputs: BalancerInputs, now: float
+    ) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
         options, loads = self.options, self.rotation.loads
-        primary: list[Member] = []
-        backup: list[Member] = []
+        primary: list[Candidate] = []
+        backup: list[Candidate] = []
         for backend in route.frontend.backends:
             url = backend.url
             mark = route.marks.get(url)
             weight = options.weights.get(url, 1.0)
-            if mark is not None and (until := mark.until + setting.stagger) > now:
+            if mark is not None and (until := mark.until + inputs.stagger) > now:
                 self.dead.append((mark, backend))
                 self.expires = min(self.expires, until)
             elif url in options.drained or not weight:
@@ -112,7 +112,7 @@ class Plan:
                 self.lapsed.append(backend)
             else:
                 tier = backup if url in options.backups else primary
-                tier.append(Member(backend, weight * self._ramp(url, now), loads[url]))
+                tier.append(Candidate(backend, weight * self._ramp(url, now), loads[url]))
         return primary, backup
 
     def _ramp(self, url: str, now: float) -> float:
@@ -127,11 +127,11 @@ class Plan:
         self.expires = min(self.expires, now + seconds / RAMP_STEPS)
         return max(elapsed / seconds, 1 / RAMP_STEPS)
 
-    def refuge(self, token: bytes) -> Backend | None:
-        """Where the sticky clients of a backend that is dead go: together, always the same way."""
+    def fallback(self, token: bytes) -> Backend | None:
+        """The backend for the sticky clients of a dead one: the same for all, every time."""
         tier = self.tiers[0] or self.tiers[1]
         if not tier:
             return None
-        if self._refuges is None:
-            self._refuges = Rendezvous([m.backend.url for m in tier], [m.weight for m in tier])
-        return tier[self._refuges.winner(token)].backend
+        if self._fallbacks is None:
+            self._fallbacks = Rendezvous([m.backend.url for m in tier], [m.weight for m in tier])
+        return tier[self._fallbacks.winner(token)].backend

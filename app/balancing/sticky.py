@@ -1,8 +1,8 @@
-"""Sticky sessions: a cookie that names a backend without telling which. Pure.
+"""Sticky sessions: a cookie that names a backend without showing its URL. Pure.
 
 Its value is a keyed hash of the frontend's key and the backend's URL. So it
-can not be forged without the secret, survives every edit of the list, and all
-workers of all proxies with the same secret agree on it without asking.
+cannot be forged without the secret, it survives every edit of the list, and
+all workers of all proxies with the same secret agree on it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TOKEN_BYTES = 12
 def secret_of(configured: str | None, drivers: Sequence[str]) -> bytes:
     """The key of the hash.
 
-    Without a configured one it is derived from the list of stores, which all
-    proxies of one fleet have in common, and which holds the store's password
-    where there is one. Who knows that list and a backend's URL can choose
-    this backend by a cookie; `balance.secret` prevents even that.
+    Without a configured one it is derived from the list of stores: all proxies
+    of one fleet share that list, and it holds the store's password, if there
+    is one. A client that knows the list and a backend's URL can choose that
+    backend by a cookie; `balance.secret` prevents even that.
     """
     text = configured if configured is not None else "\n".join(drivers)
     return blake2b(text.encode(), digest_size=32, person=b"hipache sticky").digest()

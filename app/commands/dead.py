@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 import click
 
-from ..balancing.explain import ago
+from ..balancing.explain_text import ago
 from ..config.structs import Config
 from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, normalise_host

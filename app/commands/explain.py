@@ -13,8 +13,9 @@ import click
 
 from ..admin.client import AdminClient, NobodyTells
 from ..balancing.balancer import Balancer, RequestFacts
-from ..balancing.explain import Explanation, as_text, decided, not_found, refused
+from ..balancing.explain import Explanation, decided, not_found, refused
 from ..balancing.explain import explain as explained
+from ..balancing.explain_text import as_text
 from ..balancing.sticky import secret_of
 from ..config.defaults import default_options
 from ..config.deny_list import DenyList

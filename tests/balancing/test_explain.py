@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app.balancing import explain as module
-from app.balancing.explain import Explanation, as_text, explain, not_found
+from app.balancing import explain_text as module
+from app.balancing.explain import Explanation, explain, not_found
+from app.balancing.explain_text import as_text
 from app.cli import main
 from app.frontends.options import Options
 from app.frontends.passwords import make_hash

@@ -30,10 +30,10 @@ def test_a_sticky_client_falls_over_together_and_comes_back() -> None:
     some = balancer(sticky="sid")
     home, cookie = visit(some, route(A, B, C))
     dead = route(A, B, C, marks={home: mark(NOW + 9)})
-    refuges = {visit(some, dead, cookie) for _ in range(20)}
-    assert len(refuges) == 1
-    refuge, kept = refuges.pop()
-    assert refuge != home
+    fallbacks = {visit(some, dead, cookie) for _ in range(20)}
+    assert len(fallbacks) == 1
+    fallback, kept = fallbacks.pop()
+    assert fallback != home
     assert visit(some, route(A, B, C), kept) == (home, cookie)
 
 
@@ -71,7 +71,7 @@ def test_the_trial_is_not_held_by_a_sticky_client_of_somebody_else() -> None:
 
 def test_a_forged_cookie_is_replaced() -> None:
     one, other = balancer(sticky="sid"), balancer(sticky="sid")
-    other._setting = Balancer(random=Random(1).random, clock=Clock(), secret=b"x")._setting
+    other._inputs = Balancer(random=Random(1).random, clock=Clock(), secret=b"x")._inputs
     _, forged = visit(other, route(A, B, C))
     assert visit(one, route(A, B, C), forged)[1] != forged
 
