@@ -71,9 +71,9 @@ _VERDICTS = {
     Outcome.REFUSED: Verdict.DEAD,
     Outcome.CONNECT_TIMEOUT: Verdict.DEAD,
     Outcome.TLS_FAILURE: Verdict.DEAD,
-    # It stopped responding: the case that Hipache's marks were invented for.
+    # It stopped responding: Hipache invented its marks for this case.
     Outcome.ANSWER_TIMEOUT: Verdict.DEAD,
-    # One request may be to blame, so only a row of them is believed.
+    # The request may be to blame, so only several in a row count.
     Outcome.RESET: Verdict.COUNTS,
     Outcome.BAD_ANSWER: Verdict.COUNTS,
     Outcome.CUT: Verdict.COUNTS,
@@ -82,7 +82,7 @@ _VERDICTS = {
     Outcome.STALE: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
     Outcome.EXHAUSTED: Verdict.NOTHING,
-    # Nor the whole fleet's business: the other machines have resolvers of their own.
+    # A mark would hold for the whole fleet, but other machines have resolvers of their own.
     Outcome.UNRESOLVED: Verdict.NOTHING,
     Outcome.FORBIDDEN: Verdict.NOTHING,
     Outcome.CLIENT_LEFT: Verdict.NOTHING,
@@ -108,8 +108,8 @@ _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
 def outcome_of(error: BaseException, *, answer_started: bool = False) -> Outcome:
     """The outcome that an exception of an attempt stands for.
 
-    What is no UpstreamError comes from the client's side (it left, its body
-    broke off, the request was cancelled) and never blames a backend.
+    Other errors than UpstreamError come from the client's side (it left, its
+    body broke off, the request was cancelled) and never blame a backend.
     `answer_started`: the head of the answer had come.
     """
     for kind, outcome in _OUTCOMES:
@@ -121,9 +121,9 @@ def outcome_of(error: BaseException, *, answer_started: bool = False) -> Outcome
 
 
 def cause_of(error: BaseException, outcome: Outcome) -> str:
-    """What to tell people: the error's own words, which know more than the outcome's.
+    """The cause for people: the error's own text, which says more than the outcome.
 
-    But it does not know that it came inside the body, where it has another outcome.
+    But an error does not know that it came inside the body; then the outcome says more.
     """
     own = isinstance(error, UpstreamError) and outcome is outcome_of(error)
     return str(error) if own else str(outcome)
@@ -157,7 +157,7 @@ def verdict(
 
 
 def can_lose_one(frontend: Frontend) -> bool:
-    """Only a frontend with more than one backend loses one: else nobody would be left."""
+    """Whether a backend may be marked dead: the only one of a frontend never is."""
     return len(frontend.backends) > 1
 
 
@@ -194,9 +194,9 @@ def may_retry(
     `answer_started`: a byte of an answer came. `retries`: how many were made
     so far, of `limit` (`server.retryOnError`).
 
-    With nothing sent the backend can not have acted, so any method may go on.
-    After that only a method that may be repeated anyway does (RFC 9110
-    §9.2.2). A busy backend is not left for another: its queue has an end.
+    If nothing was sent, the backend cannot have acted, so any method may be
+    retried; otherwise only an idempotent one (RFC 9110 §9.2.2). A request for a
+    busy backend does not move to another: its queue has an end.
     """
     if answer_started or retries >= limit or not body_intact or isinstance(error, UpstreamBusy):
         return False
@@ -222,5 +222,5 @@ class RetryBudget:
         return True
 
     def give_back(self) -> None:
-        """A retry that was begun is over."""
+        """End a retry."""
         self.running -= 1

@@ -42,7 +42,7 @@ _PORT = re.compile(r"[0-9]{0,5}\Z")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frontend:
-    """One list of the store: what `key` is served by."""
+    """One list of the store: the backends for the hosts that `key` matches."""
 
     key: str
     """The key that matched, without prefix: `a.example.com`, `*.example.com` or `*`."""
@@ -55,7 +55,7 @@ class Frontend:
 
     @property
     def options(self) -> Mapping[str, str]:
-        """The same as the store has it."""
+        """The hash as the store has it."""
         return self.settings.raw
 
     @property
@@ -72,7 +72,7 @@ class Mark:
     since: float
     reason: str
     by: str
-    """Who marked it: a proxy's name, or `foreign` for a bare index in `dead:<host>`."""
+    """The name of the proxy that marked it, or `foreign` for a bare index in `dead:<host>`."""
     failures: int = 1
     """Marks in a row without a success between them."""
 
@@ -87,9 +87,8 @@ NO_MARKS: Marks = MappingProxyType({})
 class Route:
     """The store's answer for one host: a frontend and the marks on its backends.
 
-    A route is a snapshot: a change in the store makes a new one. `marks` is
-    keyed by the backend's URL and may hold marks that have lapsed; whoever
-    reads them compares `until` with the clock.
+    A route is a snapshot: a change in the store makes a new one. `marks` may
+    hold marks that have lapsed: compare `until` with the clock.
     """
 
     frontend: Frontend
@@ -109,8 +108,8 @@ def normalise_host(value: bytes) -> str:
     >>> normalise_host(b"[2001:DB8::0:1]:80")
     '[2001:db8::1]'
 
-    Raises BadHost where the field names no host: empty, a wildcard, spaces,
-    control bytes, a port that is none.
+    Raises BadHost if the field names no host: it is empty or a wildcard, has
+    spaces or control bytes, or its port is none.
     """
     text = value.decode("latin-1").strip(" \t").lower()
     if not text:
@@ -141,8 +140,8 @@ def _malformed(value: bytes) -> str:
 def lookup_keys(host: str) -> list[str]:
     """Frontend keys to try for `host`, most specific first.
 
-    At most seven, however many labels a client sends: that bounds the reads
-    that one request costs.
+    There are at most seven, however many labels a client sends: that bounds the
+    reads that one request costs.
 
     >>> lookup_keys("a.example.com")
     ['a.example.com', '*.example.com', '*.com', '*']

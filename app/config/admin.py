@@ -1,4 +1,4 @@
-"""The section `admin`: where the proxy answers questions about itself, and to whom. Pure."""
+"""The section `admin`: the listener for metrics and state, and its token. Pure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Bind(Section, frozen=True, kw_only=True):
 
     address: str  # an IP address, a name, or unix:/path
     port: Port
-    proxy_protocol: bool = False  # a balancer in server.trustedProxies tells who its client is
+    proxy_protocol: bool = False  # a balancer in server.trustedProxies sends its client's address
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class TLSSettings(Section, frozen=True, kw_only=True):
 
     key: str | None = None  # path of a PEM file, as cert and ca
     cert: str | None = None  # for clients that name no host, or one without a certificate
-    ca: tuple[str, ...] = ()  # who may sign client certificates; also completes our own chain
+    ca: tuple[str, ...] = ()  # authorities for client certificates; also completes our own chain
     client_auth: Literal["none", "optional", "required"] = "none"
     passphrase: str | None = None  # of key
     ciphers: str | None = None  # an OpenSSL list, for TLS 1.2; None means our own

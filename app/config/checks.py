@@ -27,7 +27,7 @@ def check_driver(url: str, source: str, path: str = "") -> str:
 
 
 def check_address(address: str, source: str, path: str) -> None:
-    """Raises ConfigError where nobody could listen at `address`."""
+    """Raises ConfigError if `address` is none to listen at."""
     try:
         ip_address(address)
     except ValueError:
@@ -37,7 +37,7 @@ def check_address(address: str, source: str, path: str) -> None:
 
 
 def check_tls(bind: HttpsBind, source: str, path: str) -> None:
-    """Raises ConfigError where an https listener has no certificate, or nobody to trust."""
+    """Raises ConfigError for an https listener without a certificate, or without a ca it needs."""
     if bool(bind.key) != bool(bind.cert) or not (bind.cert or bind.certs):
         raise fault(source, path, "expected a key and a cert for TLS, or a folder as https.certs")
     if bind.client_auth != "none" and not bind.ca:
@@ -45,7 +45,7 @@ def check_tls(bind: HttpsBind, source: str, path: str) -> None:
 
 
 def check_logs(target: str | None, template: str, source: str) -> None:
-    """Raises ConfigError where the access log names no place, or its format is none."""
+    """Raises ConfigError for an access log without a place, or with an unknown format."""
     if target is not None and not (target and target.isprintable()):
         expected = "expected a path, stdout, syslog or null"
         raise fault(source, "server.accessLog", f"{expected}, found {show(target)}")
@@ -60,7 +60,7 @@ def check_logs(target: str | None, template: str, source: str) -> None:
 
 
 def check_id_field(name: str | None, source: str) -> None:
-    """Raises ConfigError where no answer could have such a field beside its own."""
+    """Raises ConfigError if answers cannot have a field of this name beside their own."""
     framing = {"content-length", "content-type", "set-cookie", *map(bytes.decode, HOP_BY_HOP)}
     if name is not None and (not FIELD_NAME.fullmatch(name) or name.lower() in framing):
         expected = "expected the name of a field of its own, such as X-Request-Id"
@@ -68,7 +68,7 @@ def check_id_field(name: str | None, source: str) -> None:
 
 
 def check_health_check(path: str | None, source: str) -> None:
-    """Raises ConfigError where a path could not be sent in a request."""
+    """Raises ConfigError for a path that cannot be sent in a request."""
     if path is not None and not re.fullmatch(r"/[!-~]*", path):
         raise fault(source, "healthCheck.path", f"expected a path like /health, found {show(path)}")
 

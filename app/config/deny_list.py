@@ -1,7 +1,7 @@
-"""Where the proxy never connects, whoever writes it into a route. Pure.
+"""Addresses that the proxy never connects to, whatever a route says. Pure.
 
-An address that a cloud gives its machines their credentials at is of use to
-nobody as a backend, but to somebody who may write routes and nothing else.
+Clouds give machines their credentials at well-known addresses. None of these is
+a backend, but somebody with write access to routes alone could read them there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DenyList:
         return self.networks.match(str(ip))
 
     def refuses_name(self, host: str) -> bool:
-        """Whether a name is refused before anybody resolves it."""
+        """Whether a name is refused, before it is resolved."""
         name = host.lower().removesuffix(".")
         return name in self.names or any(
             name.endswith(suffix) for suffix in self.names if suffix.startswith(".")

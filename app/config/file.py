@@ -1,4 +1,4 @@
-"""Which file the configuration is in, and what is in it."""
+"""Finds the configuration file, reads it and rewrites it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Conf
     """The configuration from `path`, else from `$HIPACHE_CONFIG`, else from `config.json` in `cwd`.
 
     With `$SETTINGS_FLAVOR` set to `x`, `config_x.json` in the same folder is
-    read in its place. Only a missing `config.json` that nobody asked for is no
-    error: the defaults apply.
+    read in its place. If none of these names a file and there is no
+    `config.json`, the defaults apply.
 
-    Raises ConfigError, in one line, for a file that can not be read or used.
+    Raises ConfigError, in one line, for a file that cannot be read or used.
     """
     name = _name(path, environ)
     unasked = not (path or environ.get("HIPACHE_CONFIG") or environ.get("SETTINGS_FLAVOR"))
@@ -31,7 +31,7 @@ def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Conf
 
 
 def modernise(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
-    """Rewrite the file that `load` would read with today's names; returns where the old one is.
+    """Rewrite the file that `load` would read with today's names; returns the old one's new path.
 
     Raises ConfigError, and then nothing was changed.
     """

@@ -92,7 +92,7 @@ def convert(
 ) -> T:
     """`raw` as a `kind`. Raises ConfigError at the first key that does not fit.
 
-    `not_offered`: what to say of keys that somebody may look for in vain.
+    `not_offered`: what to say of keys that exist elsewhere, but not here.
     """
     info = inspect.type_info(kind)
     for path in _unknown_paths(info, raw, ""):

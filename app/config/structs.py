@@ -35,7 +35,7 @@ from .types import Count, Seconds, Section
 
 
 class LruCache(Section, frozen=True, kw_only=True):
-    """How many hosts a worker remembers, and for how long where the store can not push."""
+    """How many hosts a worker remembers, and for how long if the store cannot push changes."""
 
     size: Count = 10_000  # hosts; 0 means no limit
     ttl: Seconds = 1.0  # used only without pushed invalidation; 0 means for ever
@@ -114,7 +114,7 @@ class MemoryConfig(Section, frozen=True, kw_only=True):
     check_interval: Seconds = 60.0  # and sooner, where the peak has risen past the limit
     graceful_wait: Seconds = 120.0  # from the replacement's start until what runs is cut
     trace: bool = False  # name the largest allocation sites; costs a third of the speed
-    exit_alone: bool = False  # drain and exit even where nobody starts another worker
+    exit_alone: bool = False  # drain and exit even if no supervisor starts another worker
 
 
 class Balance(Section, frozen=True, kw_only=True):
@@ -145,7 +145,7 @@ class HealthCheck(Section, frozen=True, kw_only=True):
 
 
 class BackendTLS(Section, frozen=True, kw_only=True):
-    """The `backendTLS` object: whom to trust behind `https://`, and who we are there."""
+    """The `backendTLS` object: the authorities for `https://` backends, and our own certificate."""
 
     ca: str | None = None  # path of a PEM file; None means the system's authorities
     cert: str | None = None  # path of our certificate chain (PEM), for backends that ask for one
@@ -163,7 +163,7 @@ class _File(Section, frozen=True, kw_only=True):
     admin: AdminConfig = AdminConfig()
     health_check: HealthCheck | None = None
     driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
-    user: str | int | None = "www-data"  # whom to become after binding, if root; None: nobody else
+    user: str | int | None = "www-data"  # to become after binding, if root; None stays root
     group: str | int | None = None  # None means the user's own
 
 
@@ -174,7 +174,7 @@ class Config(_File, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
 
 
-# What somebody may look for, wherever they put it: a near name would mislead.
+# Keys of other proxies. To suggest a near name for them would mislead.
 NOT_OFFERED = {"http2": "HTTP/2 is not offered, docs/tls.md says why"}
 
 
@@ -202,7 +202,7 @@ def parse(
 
 
 def _check(config: _File, source: str, origins: Origins) -> None:
-    """What types and ranges can not say. Raises ConfigError."""
+    """Check what types and ranges cannot express. Raises ConfigError."""
     redis = all(url.startswith(("redis", "unix")) for url in config.driver)
     if len(config.driver) not in ((1, 2) if redis else (1,)):
         raise messages.fault(source, "driver", "expected one URL, or [read, write] of a Redis")

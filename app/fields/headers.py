@@ -1,4 +1,4 @@
-"""Which fields go on, which stop here, which are ours. Bytes in, bytes out; no I/O.
+"""Which fields the proxy passes on, drops or sets. Bytes in, bytes out; no I/O.
 
 Names are lower-case throughout, as ASGI has them. Order and repeated fields
 survive: a proxy must not merge Set-Cookie.
@@ -55,8 +55,8 @@ def _spellings(name: bytes) -> set[bytes]:
 
 _NOT_PASSED_ON = HOP_BY_HOP.union({b"x-debug"}, *map(_spellings, FORWARDED))
 
-# Naming these in `Connection` would take the framing, the route or the
-# credentials out of a request on its way: such a request is passed on with them.
+# A client that names these in `Connection` would remove the framing, the route or the
+# credentials from the request. They are passed on all the same.
 _NEVER_NAMED = frozenset({
     b"authorization", b"content-length", b"content-type", b"cookie", b"host", b"expect",
 })  # fmt: skip
@@ -66,7 +66,7 @@ CHUNKED = (b"transfer-encoding", b"chunked")
 
 
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
-    """The fields that `Connection` takes with it (RFC 9110 §7.6.1); mostly none."""
+    """The fields that `Connection` marks as hop-by-hop (RFC 9110 §7.6.1); mostly none."""
     named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection" and value not in _PLAIN_CONNECTION:
@@ -78,7 +78,7 @@ def request_headers(headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]]) ->
     """The fields of the request to the backend: the client's end-to-end ones, then `ours`.
 
     A chunked body stays chunked; a body with a length keeps it.
-    Raises LoopDetected where the request has been here before.
+    Raises LoopDetected for a request that passed here too often.
     """
     drop = _NOT_PASSED_ON
     chunked = False
@@ -101,8 +101,8 @@ def request_headers(headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]]) ->
 def response_headers(headers: RawHeaders, status: int) -> RawHeaders:
     """The fields of the answer to the client: the backend's end-to-end ones.
 
-    The body's framing is the server's business, a length is kept where it may
-    be (RFC 9110 §8.6: never in a 204).
+    The server frames the body. A length is kept if it may be there (RFC 9110
+    §8.6: never in a 204).
     """
     drop = HOP_BY_HOP
     for name, value in headers:

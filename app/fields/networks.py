@@ -1,4 +1,4 @@
-"""Sets of addresses in CIDR notation: whom to trust, whom to show more."""
+"""Sets of addresses in CIDR notation. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Networks(tuple[IPv4Network | IPv6Network, ...]):
 
     @classmethod
     def parse(cls, ranges: Iterable[str]) -> Networks:
-        """Raises ValueError for what is no range, host bits set included."""
+        """Raises ValueError for text that is no range, or has host bits set."""
         return cls(ip_network(text) for text in ranges)
 
     def match(self, address: str) -> bool:

@@ -1,7 +1,7 @@
-"""Requests that go round in circles, and the `Via` field that tells (RFC 9110 §7.6.3). Pure.
+"""Request loops, and the `Via` field that shows them (RFC 9110 §7.6.3). Pure.
 
-A backend's URL may lead, over a balancer or another proxy, back to us. With the
-same Host it would be sent there again, for ever and more of it with each retry.
+A backend's URL may lead back to this proxy, over a balancer or another proxy. A
+request with the same Host would then go round for ever, and multiply with each retry.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ..errors import LoopDetected
 
 VIA = b"via"
 MAX_PASSES = 2
-"""So often may a request have come through here before. Once is a chain of two Hipaches on one
-machine, or a backend that asks another host here with the fields of its own request."""
+"""How often a request may have passed this proxy before. Once is normal for two Hipaches in a
+row on one machine, or for a backend that asks another host here with the fields it was sent."""
 
 
 def hop_name(*parts: str) -> bytes:
-    """What a proxy calls itself: the same for all its workers, and nobody can read it back.
+    """What a proxy calls itself: the same for all its workers, and a hash, so it reveals nothing.
 
     >>> hop_name("redis://10.0.0.5:6379", "edge-1")
     b'hipache-33a9bb7edb'
@@ -45,7 +45,7 @@ class ViaFields(dict[str, tuple[bytes, bytes]]):
 def refuse_loop(
     headers: Iterable[tuple[bytes, bytes]], ours: Sequence[tuple[bytes, bytes]]
 ) -> None:
-    """Raise LoopDetected where a request has been here often enough; `ours` has our own `Via`."""
+    """Raise LoopDetected for a request that passed here too often; `ours` has our own `Via`."""
     mine = next((value for name, value in ours if name == VIA), b"").rpartition(b" ")[2]
     passes = sum(value.count(mine) for name, value in headers if name == VIA) if mine else 0
     if passes >= MAX_PASSES:

@@ -61,7 +61,7 @@ def parse_backend(text: str, index: int) -> Backend:
         if not path.startswith("/") or "\0" in path:
             raise InvalidBackendURL(f"{text!r}: a unix socket needs an absolute path")
         return Backend(text, index, "unix", path, 0)
-    shown = masked_url(text)  # somebody may have written a password into it
+    shown = masked_url(text)  # a password may be in it
     if any(c <= " " or c == "\x7f" for c in text):
         raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
     try:

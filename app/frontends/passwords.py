@@ -1,7 +1,7 @@
-"""Passwords as scrypt hashes, and the `Authorization` field that brings them. Pure.
+"""Passwords as scrypt hashes, and the `Authorization` field that carries them. Pure.
 
-scrypt (RFC 7914) is what the standard library has that a graphics card does not
-break in passing. A hash is written as PHC strings are:
+Of the standard library's hashes, scrypt (RFC 7914) is the one that graphics
+cards do not break easily. A hash is written as PHC strings are:
 `$scrypt$ln=14,r=8,p=1$SALT$HASH`, both in base64 without padding.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 DIGEST_BYTES = 32
 MAX_MEMORY = 64 * 2**20
-"""Bytes that one check may take: who writes routes must not fill the proxy's memory."""
+"""Bytes that one check may take: a route must not fill the proxy's memory."""
 
 _PHC = re.compile(
     r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9])"
@@ -26,7 +26,7 @@ _PHC = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PasswordHash:
-    """What is kept of a password. Neither its `repr` nor any message shows it."""
+    """A hashed password. Neither its `repr` nor any message shows it."""
 
     ln: int
     """Binary logarithm of scrypt's cost."""
@@ -36,9 +36,10 @@ class PasswordHash:
     digest: bytes = field(repr=False)
 
     def matches(self, password: bytes) -> bool:
-        """Takes some 40 ms of CPU time and 16 MiB with our own parameters: not for an event loop.
+        """Whether this is the password.
 
-        hashlib lets other threads run meanwhile.
+        With our own parameters it takes some 40 ms of CPU time and 16 MiB: do not
+        call it in an event loop. hashlib lets other threads run meanwhile.
         """
         return hmac.compare_digest(_digest_of(password, self), self.digest)
 
@@ -47,7 +48,7 @@ class PasswordHash:
 
 
 def parse_hash(text: str) -> PasswordHash:
-    """Raises ValueError, without a word of `text`, for what is no such hash or costs too much."""
+    """Raises ValueError, which never quotes `text`, if it is no hash or costs too much."""
     match = _PHC.fullmatch(text)
     if match is None:
         raise ValueError("expected a hash as 'hipache password' prints it")
@@ -76,7 +77,7 @@ def _digest_of(password: bytes, kept: PasswordHash) -> bytes:
 
 
 def credentials(authorization: bytes | None) -> tuple[str, bytes] | None:
-    """User and password of a Basic `Authorization` (RFC 7617 §2); None where it has none.
+    """User and password of a Basic `Authorization` (RFC 7617 §2); None if it has none.
 
     >>> credentials(b"Basic YWxpY2U6b3BlbjpzZXNhbWU=")
     ('alice', b'open:sesame')

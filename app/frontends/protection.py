@@ -1,4 +1,4 @@
-"""What a frontend may say about who comes in: the guards' fields of `options:<host>`. Pure.
+"""What a frontend may say about access: the guards' fields of `options:<host>`. Pure.
 
     allow, deny          networks, as 10.0.0.0/8 192.0.2.7; deny wins
     basicAuth            USER:HASH, several with spaces between
@@ -8,9 +8,9 @@
     rateLimit            10/s, 600/m burst 20, off
     maxInFlight          requests at once, per worker; 0 is no limit
 
-The first five decide who may enter. Were a mistake in one of them passed over, as
-those of the balancing options are, the site would be open to everybody; so then
-nobody enters. A mistake in a limit only takes the limit away.
+All but the last two decide about access. If a mistake in one of them were ignored,
+as in a balancing option, the site would be open to all; so the proxy denies access.
+A mistake in a limit only removes the limit.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _NAMES = {name.lower(): name for name in (*ACCESS, *LIMITS, UNREADABLE)}
 
 @dataclass(frozen=True, slots=True)
 class ForwardAuth:
-    """Who is asked whether a request may pass."""
+    """The service that is asked whether a request may pass."""
 
     backend: Backend
     target: bytes
@@ -59,10 +59,10 @@ class ForwardAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """What stands before a frontend's backends."""
+    """What a request has to pass before it reaches a backend."""
 
     allow: Networks | None = None
-    """None: everybody who is not in `deny`."""
+    """None allows every address that is not in `deny`."""
     deny: Networks = NOWHERE
     users: Mapping[str, PasswordHash] = field(default_factory=lambda: MappingProxyType({}))
     forward_auth: ForwardAuth | None = None
@@ -73,10 +73,10 @@ class Protection:
     rate: Rate | None = None
     max_in_flight: int = 0
     unreadable: str = ""
-    """Why nobody may enter: the first access option that can not be understood."""
+    """Why access is denied: the first access option that cannot be understood."""
 
     def lets_in(self, address: str) -> bool:
-        """Whether the networks have a place for this client."""
+        """Whether the networks allow this address."""
         if self.deny.match(address):
             return False
         return self.allow is None or self.allow.match(address)
@@ -97,9 +97,9 @@ def decides_who_enters(name: str) -> bool:
 
 
 def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[str, ...]]:
-    """The guards' fields among `raw`, and one sentence for each that can not be used.
+    """The guards' fields among `raw`, and one sentence for each that cannot be used.
 
-    None where there is nothing to guard.
+    None if there is nothing to guard.
     """
     values: dict[str, str] = {}
     shut: list[str] = []
@@ -197,7 +197,7 @@ def _copied(value: str) -> tuple[bytes, ...]:
         raise ValueError("expected names of fields, as in X-User X-Groups")
     lower = tuple(name.lower().encode("ascii") for name in names)
     if _NEVER_COPIED & set(lower):
-        raise ValueError("a field that frames or routes the request can not be copied")
+        raise ValueError("a field that frames or routes the request cannot be copied")
     return lower
 
 

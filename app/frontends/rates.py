@@ -1,7 +1,7 @@
-"""How often a client may come: the generic cell rate algorithm. Pure.
+"""Rate limits by the generic cell rate algorithm. Pure.
 
-One number is kept of a client: the time at which, had it come evenly, its next
-request would be due. Who is early by more than the burst allows has to wait.
+For each client one number is kept: the time at which its next request would be
+due if its requests came evenly. A client that is too early for its burst waits.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ def parse_rate(text: str) -> Rate | None:
 
 
 def take(due: float, now: float, rate: Rate) -> tuple[float, float]:
-    """One request at `now` of a client whose next one was `due`: when the one after it is due,
-    and how many seconds too early this one is. 0 lets it pass; else nothing is taken.
+    """Count a request at `now` of a client whose next one was `due`.
+
+    Returns when the following one is due, and by how many seconds this one is
+    too early: it passes with 0, and is not counted otherwise.
 
     >>> take(0.0, 100.0, Rate(1.0, 2)), take(102.0, 100.0, Rate(1.0, 2))
     ((101.0, 0.0), (102.0, 1.0))
