@@ -198,10 +198,14 @@ def _choice(
 
 
 def _ways(options: Options) -> str:
-    return {
-        Policy.RANDOM: "at random, by weight",
-        Policy.ROUND_ROBIN: "in turns, by weight",
-        Policy.LEAST_CONN: "of two at random, the one with fewer requests in flight",
-        Policy.LEAST_TIME: "of two at random, the one expected to answer sooner",
-        Policy.HASH: f"always the same one for the same {options.hash_key}",
-    }[options.policy]
+    match options.policy:
+        case Policy.RANDOM:
+            return "at random, by weight"
+        case Policy.ROUND_ROBIN:
+            return "in turns, by weight"
+        case Policy.LEAST_CONN:
+            return "of two at random, the one with fewer requests in flight"
+        case Policy.LEAST_TIME:
+            return "of two at random, the one expected to answer sooner"
+        case Policy.HASH:
+            return f"always the same one for the same {options.hash_key}"
