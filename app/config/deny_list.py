@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from ..fields.networks import Networks
 
@@ -21,7 +21,21 @@ METADATA = Networks.parse([
     "168.63.129.16",  # Azure's host
     "192.0.0.192",  # Oracle
 ])  # fmt: skip
-_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
+_CARRIERS = (
+    (IPv6Network("::/96"), (0,)),  # IPv4-compatible (RFC 4291 §2.5.5.1)
+    (IPv6Network("::ffff:0:0:0/96"), (0,)),  # IPv4-translated (RFC 2765 §2.1)
+    (IPv6Network("64:ff9b::/96"), (0,)),  # NAT64 (RFC 6052 §2.1)
+    # NAT64 of one's own (RFC 8215), where the prefix may be of 96, 64, 56 or 48 bits: an address
+    # in bits 64 to 71 leaves that byte out (RFC 6052 §2.2).
+    (IPv6Network("64:ff9b:1::/48"), (0, 24, 32, 40)),
+    (IPv6Network("2002::/16"), (80,)),  # 6to4 (RFC 3056 §2)
+)
+"""IPv6 networks whose addresses lead to IPv4 ones, and how many bits follow such a one there.
+
+IPv4-mapped addresses are missing: `Networks.match` knows them.
+"""
+_U_BYTE = 56
+"""How many bits follow the byte that RFC 6052 keeps zero."""
 _NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 
 
@@ -41,9 +55,7 @@ class DenyList:
             ip = ip_address(address.partition("%")[0])
         except ValueError:
             return True
-        if isinstance(ip, IPv6Address) and ip in _NAT64:
-            ip = ip_address(int(ip) & 0xFFFFFFFF)
-        return self.networks.match(str(ip))
+        return any(self.networks.match(str(each)) for each in (ip, *_carried(ip)))
 
     def refuses_name(self, host: str) -> bool:
         """Whether a name is refused, before it is resolved."""
@@ -55,6 +67,26 @@ class DenyList:
     def refuses_socket(self, path: str) -> bool:
         """Whether a unix socket is refused; `path` has no links or dots left in it."""
         return any(path == p or path.startswith(p.rstrip("/") + "/") for p in self.sockets)
+
+
+def _carried(ip: IPv4Address | IPv6Address) -> list[IPv4Address]:
+    """The IPv4 addresses that an IPv6 address may lead to.
+
+    >>> _carried(IPv6Address("2002:a9fe:a9fe::1"))
+    [IPv4Address('169.254.169.254')]
+    """
+    if ip.version == 4 or ip.is_loopback or ip.is_unspecified:  # ::1 is not 0.0.0.1
+        return []
+    places = [place for network, places in _CARRIERS if ip in network for place in places]
+    return [IPv4Address(_bits(int(ip), place)) for place in places]
+
+
+def _bits(address: int, place: int) -> int:
+    """32 bits before the last `place` ones, the byte left out that RFC 6052 keeps zero."""
+    if place < _U_BYTE < place + 32:
+        head, tail = address >> (_U_BYTE + 8), address & ((1 << _U_BYTE) - 1)
+        address = head << _U_BYTE | tail
+    return address >> place & 0xFFFFFFFF
 
 
 def parse_deny_list(entries: Iterable[str]) -> DenyList:
