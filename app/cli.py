@@ -14,6 +14,7 @@ from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
+from .commands.options import config_option
 from .commands.password import password
 from .commands.redis import redis
 from .commands.route import route
@@ -22,20 +23,10 @@ from .commands.top import top
 from .config.file import load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
-from .errors import ConfigError
+from .errors import EX_CONFIG, ConfigError
 from .proxy.tracing import check_tracing
+from .stores.drivers import driver_of, shown
 from .workers.serve import serve as serve_forever
-
-EX_CONFIG = 78
-"""sysexits.h: the configuration is wrong; starting again will not help."""
-
-config_option = click.option(
-    "-c",
-    "--config",
-    "path",
-    metavar="PATH",
-    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
-)
 
 
 @click.group()
@@ -52,6 +43,7 @@ def read_config(path: str | None) -> Config:
     """The configuration that this command is about. Raises ConfigError."""
     config = load(path, os.environ, Path.cwd())
     check_tracing(config)
+    driver_of(config)
     return config
 
 
@@ -88,7 +80,7 @@ def check(path: str | None, *, modernise: bool) -> None:
         _fail(exc)
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(render(config))
+    click.echo(render(config, drivers=shown(config)))
 
 
 @main.command()

@@ -40,6 +40,9 @@ from __future__ import annotations
 
 from math import ceil
 
+EX_CONFIG = 78
+"""sysexits.h: the configuration is wrong; starting again will not help."""
+
 
 class HipacheError(Exception):
     """Everything this project raises on purpose."""

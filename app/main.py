@@ -26,10 +26,9 @@ from .balancing.balancer import Balancer
 from .balancing.sticky import secret_of
 from .checks.fleet import checking
 from .config.defaults import default_options
-from .config.driver import parse_driver
 from .config.file import load
 from .config.structs import Config
-from .errors import ConfigError
+from .errors import EX_CONFIG, ConfigError
 from .fields.forwarded import ForwardedFields
 from .fields.via import hop_name
 from .logs.proxy_log import OURS, set_up
@@ -49,8 +48,8 @@ from .proxy.tracing import check_tracing, tracing
 from .routing import Frontend
 from .server.edge import Edge, Limits
 from .server.running import Supervised, configure, listening, way_to_recycle
-from .stores import CachedStore, open_store
-from .stores.base import Routes
+from .stores import driver_of, open_store
+from .stores.routes import Routes
 from .system.garbage import rare_collections
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
@@ -61,8 +60,6 @@ from .websocket.proxy import WebSocketProxy
 
 logger = logging.getLogger("hipache")
 
-EX_CONFIG = 78
-"""sysexits.h: something in the configuration is wrong; starting again will not help."""
 UVICORN_GIVE_UP = 3
 """uvicorn's supervisor ends the service on this status, and starts the worker again on others."""
 
@@ -100,11 +97,10 @@ def create_app(
             checkers = await enter(
                 checking(config, routes, name=_name(), counters=counters, listening=own)
             )
-            shared = routes.store.rates if isinstance(routes, CachedStore) else None
             forwarded = ForwardedFields(config.server.trusted_proxies)
             overload = Overload(config.server.max_loop_lag, time.monotonic)
             stack.enter_context(LoopLag(tell=overload.look))
-            rates = RateLimits(time.monotonic, shared)
+            rates = RateLimits(time.monotonic, routes.rates)
             gate = Gate(forwarded.true_client, client, rates, overload)
             stack.callback(gate.close)
             make = await enter(tracing(config, _name(), _version()))
@@ -208,7 +204,7 @@ def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
         ),
         log=log.write if log.enabled else None,
         server=server,
-        hop=hop_name(*(parse_driver(url).name for url in config.driver), socket.gethostname()),
+        hop=hop_name(*driver_of(config).names, socket.gethostname()),
         counters=counters,
         worker=_number(),
         https=HttpsPolicy(balancer.options, port=https[0].port if https else 443),
@@ -241,6 +237,7 @@ def _configured() -> Config:
     try:
         config = load(None, os.environ, Path.cwd())
         check_tracing(config)
+        driver_of(config)
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)
         raise SystemExit(UVICORN_GIVE_UP if parent_process() else EX_CONFIG) from None

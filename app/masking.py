@@ -38,8 +38,6 @@ def masked_url(url: str) -> str:
     >>> masked_url("redis://:s3cret@10.0.0.1:6379/2#shop")
     'redis://***@10.0.0.1:6379/2#shop'
     """
-    if url.startswith(("embedded:", "file:")):
-        return url
     head, at, rest = url.rpartition("@")
     if at:
         scheme = re.match(r"[a-z]+:(//)?", head)

@@ -21,7 +21,7 @@ CORE = {
     "checks.verdicts",
     "commands.throughput",
     "config",
-    "config.driver",
+    "stores.redis.url",
     "doctor.findings",
     "errors",
     "fields",

@@ -93,7 +93,7 @@ class StoredCertificates:
     """When the certificates of the store end, as of a while ago: to ask means to read all keys."""
 
     def __init__(self, config: Config) -> None:
-        self._urls = config.driver if config.https.binds else ()
+        self._config = config
         self._ends: list[tuple[str, datetime]] = []
         self._read_at = -inf
         self._reading: asyncio.Task[None] | None = None
@@ -101,13 +101,13 @@ class StoredCertificates:
     def now(self) -> list[tuple[str, datetime]]:
         """Those that end first, as far as they are known; what is too old is read beside."""
         due = self._read_at + READ_EVERY <= monotonic()
-        if self._urls and due and (self._reading is None or self._reading.done()):
+        if self._config.https.binds and due and (self._reading is None or self._reading.done()):
             self._reading = asyncio.create_task(self._read(), name="stored certificates")
         return self._ends
 
     async def _read(self) -> None:
         with suppress(StoreUnavailable):  # which is told elsewhere
-            found = await stored_expiries(self._urls)
+            found = await stored_expiries(self._config)
             ends = [(name, end) for name, end in found if isinstance(end, datetime)]
             self._ends = nsmallest(MOST_STORED, ends, key=itemgetter(1))
             self._read_at = monotonic()
@@ -155,7 +155,7 @@ class Admin:
         """Of the frontends that are shown, as far as this worker has their routes in memory."""
         counts, budget = Counter({"live": 0, "dead": 0}), YieldBudget()
         for key in chosen:
-            route = self._sources.served(key)
+            route = self._sources.routes.in_memory(key)
             if route is not None:
                 counts.update(state.backend_states(route, self._sources.config))
             await budget.spend()

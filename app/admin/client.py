@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
-from ..config.driver import parse_driver
 from ..config.structs import Config
 from ..errors import HipacheError
+from ..stores import driver_of
 
 PATIENCE = 5.0
 """Seconds for one answer."""
@@ -65,4 +65,4 @@ class AdminClient:
 
 def store_names(config: Config) -> list[str]:
     """Whose routes a proxy serves, without secrets."""
-    return [parse_driver(url).name for url in config.driver]
+    return list(driver_of(config).names)

@@ -21,8 +21,7 @@ from ..metrics.counters import Counters
 from ..metrics.folder import Folder
 from ..metrics.pages import Page
 from ..server.listeners import close_all
-from ..stores import CachedStore
-from ..stores.base import Routes
+from ..stores.routes import Routes
 from ..system.loop_lag import LoopLag
 from .application import admin_application
 from .listener import AdminListener
@@ -94,10 +93,7 @@ class Metering:
             if bind is None or (self._supervision is not None and self._supervision.admin is None):
                 yield
                 return
-            served = routes.served if isinstance(routes, CachedStore) else routes.known
-            sources = Sources(
-                self._config, routes, served, self.page, self._folder, collector.collect
-            )
+            sources = Sources(self._config, routes, self.page, self._folder, collector.collect)
             shared = None if self._supervision is None else self._supervision.admin
             self.listener = AdminListener(
                 admin_application(sources), bind, shared, self._say_served

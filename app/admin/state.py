@@ -33,7 +33,7 @@ from ..metrics.folder import Folder, Sum, YieldBudget
 from ..metrics.pages import Page
 from ..metrics.shown import requests as requests_of
 from ..routing import Route
-from ..stores.base import Routes
+from ..stores.routes import Routes
 
 Json = dict[str, Any]
 UNKNOWN = "unknown"
@@ -47,8 +47,6 @@ class Sources:
 
     config: Config
     routes: Routes
-    served: Callable[[str], Route | None]
-    """What this worker has in its memory for a frontend's key."""
     page: Page
     folder: Folder | None
     """None where this worker is the only one that counts."""
@@ -156,14 +154,16 @@ def _urls(total: Sum, key: str) -> list[str]:
 
 async def _route(sources: Sources, key: str) -> Route | None:
     try:
-        return sources.served(key) or await sources.routes.find(key)
+        return sources.routes.in_memory(key) or await sources.routes.find(key)
     except ProxyError:
         return None
 
 
 async def learn(sources: Sources, keys: Iterable[str]) -> None:
     """Have the routes of these in memory; what takes longer than LEARN_WITHIN goes on by itself."""
-    unknown = [key for key in keys if key not in ("", OTHER) and sources.served(key) is None]
+    unknown = [
+        key for key in keys if key not in ("", OTHER) and sources.routes.in_memory(key) is None
+    ]
     if unknown:
         reads = asyncio.gather(*(_route(sources, key) for key in unknown))
         with suppress(TimeoutError):

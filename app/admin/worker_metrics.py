@@ -12,8 +12,7 @@ import uvicorn
 from ..logs.writer import AccessLog
 from ..proxy.gateway import Gateway
 from ..server.running import edge_of
-from ..stores import CachedStore
-from ..stores.base import Routes
+from ..stores.routes import Routes
 from ..system.loop_lag import LoopLag
 from ..upstream.client import UpstreamClient
 from ..websocket.proxy import WebSocketProxy
@@ -64,21 +63,21 @@ def states(parts: Parts) -> Figures:
         found["draining"] = lambda: server.should_exit
     if (pools := parts.client.pools) is not None:
         found["queued"] = lambda: sum(pool.queued for pool in pools)
-    if isinstance(parts.routes, CachedStore):
-        found["contact"] = parts.routes.contact_age
+    if (cache := parts.routes.numbers) is not None:
+        found["contact"] = cache.contact_age
     return found
 
 
 def totals(parts: Parts) -> Figures:
     """What others have counted since the worker began."""
-    routes, log = parts.routes, parts.log
+    log = parts.log
     found: Figures = {"log_lines_lost": lambda: log.lost}
     edge = edge_of(parts.server) if parts.server is not None else None
     if edge is not None:
         found["tls_handshakes"] = lambda: edge.handshakes
         found["refused_connections"] = lambda: edge.refused_connections
-    if isinstance(routes, CachedStore):
-        found["cache_hits"] = lambda: routes.hits
-        found["cache_misses"] = lambda: routes.misses
-        found["cache_pushes"] = lambda: routes.pushes
+    if (cache := parts.routes.numbers) is not None:
+        found["cache_hits"] = lambda: cache.hits
+        found["cache_misses"] = lambda: cache.misses
+        found["cache_pushes"] = lambda: cache.pushes
     return found

@@ -15,14 +15,13 @@ from functools import partial
 from math import inf
 
 import msgspec
-from redis.exceptions import NoPermissionError
 
 from ..config.structs import Config, HealthCheck
 from ..errors import StoreUnavailable
 from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
-from ..stores import CachedStore
-from ..stores.base import CheckRecords, Routes
+from ..stores.base import CheckRecords, StoreForbids
+from ..stores.routes import Routes
 from ..upstream.client import UpstreamClient
 from ..upstream.destinations import Bound
 from .reports import CheckReports
@@ -30,7 +29,7 @@ from .rounds import Rounds
 
 logger = logging.getLogger(__name__)
 
-LEASE = 2.5
+LEASE_LASTS = 2.5
 """Seconds that the lease lasts. Its holder renews it every BEAT, and the others ask for it."""
 BEAT = 0.8
 CONNECT_SHARE = 0.9
@@ -54,14 +53,14 @@ async def checking(
     checked. Routes without a store have no checkers.
     """
     checkers, rights = Checkers(), _Rights()
-    if not isinstance(routes, CachedStore):
+    if (records := routes.checks) is None:
         yield checkers
         return
     async with AsyncExitStack() as stack:
         if not routes.away:  # so that the first failure is already judged beside them
-            await _look(config, routes, checkers, rights)
+            await _look(config, records, checkers, rights)
         stack.push_async_callback(
-            _end, _start(_listen(config, routes, checkers, rights), "checkers' pings")
+            _end, _start(_listen(config, records, checkers, rights), "checkers' pings")
         )
         if (wanted := config.health_check) is not None:
             client = await stack.enter_async_context(
@@ -70,8 +69,8 @@ async def checking(
             # A mark stands until the next checks have had the chance to renew it.
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
             reports = CheckReports(routes, checkers, name=name, ttl=ttl, counters=counters)
-            rounds = partial(Rounds, wanted, routes.store.checks, client, reports)
-            work = _check_in_turn(routes.store.checks, rounds, name, rights)
+            rounds = partial(Rounds, wanted, records, client, reports)
+            work = _check_in_turn(records, rounds, name, rights)
             stack.push_async_callback(_end, _start(work, "active checks"))
         yield checkers
 
@@ -92,21 +91,23 @@ class _Rights:
 
     def miss(self, what: str, exc: StoreUnavailable) -> None:
         """`what` could not be done; log it if the store forbids it."""
-        if isinstance(exc.__cause__, NoPermissionError) and what not in self._missed:
+        if isinstance(exc, StoreForbids) and what not in self._missed:
             self._missed.add(what)
             logger.warning("%s not allowed cause=%s", what, exc)
 
 
-async def _listen(config: Config, routes: CachedStore, checkers: Checkers, rights: _Rights) -> None:
+async def _listen(
+    config: Config, records: CheckRecords, checkers: Checkers, rights: _Rights
+) -> None:
     while True:
         await asyncio.sleep(LISTEN_EVERY)
-        await _look(config, routes, checkers, rights)
+        await _look(config, records, checkers, rights)
 
 
-async def _look(config: Config, routes: CachedStore, checkers: Checkers, rights: _Rights) -> None:
+async def _look(config: Config, records: CheckRecords, checkers: Checkers, rights: _Rights) -> None:
     every = config.health_check is not None and config.health_check.path is not None
     try:
-        pings = await routes.store.checks.pings()
+        pings = await records.pings()
         checkers.foreign, checkers.ours = pings.foreign, pings.ours and every
     except StoreUnavailable as exc:
         # Other checkers cannot reach the store either: our own marks are all there is.
@@ -136,12 +137,12 @@ async def _check_in_turn(
         if work is not None:
             await _end(work)
             with contextlib.suppress(StoreUnavailable):  # then the lease expires by itself
-                await records.leave(name)
+                await records.release(name)
 
 
 async def _hold(records: CheckRecords, name: str, rights: _Rights) -> bool:
     try:
-        return await records.hold(name, LEASE)
+        return await records.hold(name, LEASE_LASTS)
     except StoreUnavailable as exc:
         rights.miss("active checks", exc)
         return False

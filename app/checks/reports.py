@@ -9,8 +9,8 @@ from ..health import can_lose_one
 from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
 from ..routing import Backend, Frontend, Mark
-from ..stores import CachedStore
-from ..stores.redis.marks import FOREIGN
+from ..stores.base import FOREIGN
+from ..stores.routes import Routes
 from .verdicts import Target
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class CheckReports:
 
     def __init__(
         self,
-        routes: CachedStore,
+        routes: Routes,
         checkers: Checkers,
         *,
         name: str,
@@ -78,7 +78,7 @@ class CheckReports:
             )  # fmt: skip
 
     async def _as_it_is(self, target: Target) -> tuple[Frontend, Backend | None, Mark | None]:
-        found = await self._routes.store.lookup(target.frontend.key)
+        found = await self._routes.lookup(target.frontend.key)
         if found is None or found.frontend.key != target.frontend.key:
             return target.frontend, None, None
         frontend, url = found.frontend, target.backend.url

@@ -16,8 +16,9 @@ from ..config.structs import Config
 from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
-from ..stores.base import Found
-from .open_store import CommandFailed, config_option, json_option, run
+from ..stores.base import FOREIGN, Found
+from .open_store import CommandFailed, run
+from .options import config_option, json_option
 
 
 @click.group()
@@ -94,7 +95,7 @@ def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str |
         lasts = seconds or config.server.dead_backend_ttl or 30.0
         by = f"{getpass.getuser()}@{socket.gethostname()}"
         new = Mark(now + lasts, known.since if known else now, reason, by)
-        last = max(new.until, *(m.until for m in found.marks.values() if m.by != "foreign"), 0.0)
+        last = max(new.until, *(m.until for m in found.marks.values() if m.by != FOREIGN), 0.0)
         await routes.store.write_mark(found.frontend, backend, new, shared_until=last)
         click.echo(f"{found.frontend.key}  {backend.url}  dead for {ago(lasts)}")
 

@@ -12,9 +12,9 @@ from secrets import token_urlsafe
 import click
 
 from ..config.file import load
-from ..errors import ConfigError
+from ..errors import EX_CONFIG, ConfigError
 from ..proxy.debug_fields import DebugTickets
-from .open_store import EX_CONFIG, config_option
+from .options import config_option
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST = 7 * 86_400

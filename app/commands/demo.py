@@ -17,7 +17,6 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import redis
 import uvicorn
 from msgspec.structs import replace
 from starlette.applications import Starlette
@@ -26,14 +25,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from ..config.driver import parse_driver
 from ..config.structs import Config
-from ..errors import ConfigError
-from ..main import EX_CONFIG
+from ..errors import EX_CONFIG, ConfigError
 from ..proxy.pages import templates_directory
 from ..server.listeners import Address
+from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent
-from ..stores.embedded.store import EmbeddedServer
+from ..stores.table import Entry
 from ..workers.serve import serve
 
 HOST = "demo.localhost"
@@ -47,8 +45,8 @@ def run(config: Config, path: str | None) -> int:
     ConfigError when it names no embedded store, since nobody wants the demo's
     routes in a store of their own, or no port to ask at.
     """
-    driver = parse_driver(config.driver[0])
-    if driver.scheme != "embedded":
+    driver = driver_of(config)
+    if not driver.private:
         raise ConfigError(f'driver: the demo needs "embedded:", found {driver.name!r}')
     address = tcp_address(config)
     proxy = get_context("fork").Process(target=run_proxy, args=(config,))
@@ -56,8 +54,8 @@ def run(config: Config, path: str | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # One way to stop; SIGINT, too, is not there yet when a script starts us behind a "&".
         signal.signal(number, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), backends() as ports, EmbeddedServer(driver.path) as store:
-        add_route(str(store.socket), [f"http://127.0.0.1:{port}" for port in ports])
+    with suppress(KeyboardInterrupt), backends() as ports, driver.hold():
+        asyncio.run(add_route(driver, [f"http://127.0.0.1:{port}" for port in ports]))
         if answers(proxy, address):
             print(what_to_type(address, path, ports), flush=True)
         proxy.join()
@@ -154,13 +152,15 @@ def create_backends(names: Mapping[int, str]) -> Starlette:
     )
 
 
-def add_route(store: str, urls: Sequence[str]) -> None:
+async def add_route(driver: StoreDriver, urls: Sequence[str]) -> None:
     """Write demo.localhost anew: the backends have other ports at each start."""
-    with redis.Redis(unix_socket_path=store) as client, client.pipeline() as change:
-        change.delete(f"frontend:{HOST}", f"dead:{HOST}", f"dead-info:{HOST}")
-        change.rpush(f"frontend:{HOST}", "demo", *urls)
-        change.hset(f"options:{HOST}", "policy", "round_robin")
-        change.execute()
+    table = driver.table()
+    try:
+        await table.change([HOST], lambda before: {})  # old marks go, too
+        entry = Entry("demo", tuple(urls), {"policy": "round_robin"})
+        await table.change([HOST], lambda before: {HOST: entry})
+    finally:
+        await table.aclose()
 
 
 def tcp_address(config: Config) -> Address:

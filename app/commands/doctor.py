@@ -15,16 +15,17 @@ from ..doctor import certificates, findings, machine, ports, settings, store
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from ..proxy.tracing import check_tracing
-from .open_store import config_option
+from ..stores import driver_of
+from .options import config_option, json_option
 
-PATIENCE = 5.0
+ANSWER_WITHIN = 5.0
 """Seconds for each answer of the store."""
 
 
 @click.command()
 @config_option
-@click.option("--json", "for_scripts", is_flag=True, help="For scripts.")
-def doctor(path: str | None, *, for_scripts: bool) -> None:
+@json_option
+def doctor(path: str | None, *, as_json: bool) -> None:
     """Look for what is wrong with the configuration, this machine and the store.
 
     Changes nothing. Tells what each finding means and which command mends it.
@@ -34,12 +35,13 @@ def doctor(path: str | None, *, for_scripts: bool) -> None:
     try:
         config = load(path, os.environ, Path.cwd())
         check_tracing(config)
+        driver_of(config)
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]
     else:
         found, looked_at = _look(config, commands)
     found = findings.in_order(found)
-    if for_scripts:
+    if as_json:
         click.echo(findings.as_json(found, looked_at))
     else:
         click.echo("\n".join(findings.as_text(found, looked_at)))
@@ -56,6 +58,6 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *ports.of_admin(config, pid),
         *certificates.look(config),
     ]
-    of_store, name = asyncio.run(store.look(config, commands, timeout=PATIENCE))
+    of_store, name = asyncio.run(store.look(config, commands, timeout=ANSWER_WITHIN))
     here = "this machine" if pid is None else f"the service that runs here (pid {pid})"
     return [*found, *of_store], [config.source, here, name]

@@ -14,24 +14,15 @@ import msgspec
 
 from ..config.file import load
 from ..config.structs import Config
-from ..errors import ConfigError, HipacheError
+from ..errors import EX_CONFIG, ConfigError, HipacheError
 from ..logs.proxy_log import OURS
 from ..stores import CachedStore, open_store
 
-EX_CONFIG = 78
-"""sysexits.h: the configuration is wrong."""
-
 Work = Callable[[CachedStore, Config], Awaitable[None]]
-
-config_option = click.option(
-    "-c", "--config", "path", metavar="PATH",
-    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
-)  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
 
 class CommandFailed(HipacheError):
-    """The command can not do what was asked; the text is all there is to say."""
+    """The command cannot do what was asked; the text is all there is to say."""
 
 
 def run(path: str | None, work: Work) -> None:
@@ -55,7 +46,7 @@ async def _on_store(config: Config, work: Work) -> None:
     await routes.start()
     try:
         if not routes.ready:
-            raise CommandFailed(f"{routes.store.name}: the store can not be reached")
+            raise CommandFailed(f"{routes.store.name}: the store cannot be reached")
         await work(routes, config)
     finally:
         await routes.aclose()

@@ -14,38 +14,32 @@ from typing import IO
 import click
 
 from ..config.file import load
-from ..errors import ConfigError, StoreUnavailable
+from ..errors import EX_CONFIG, ConfigError, HipacheError
 from ..routing import lookup_keys
+from ..stores import driver_of
 from ..stores.table import (
     Entry,
     Table,
     TableError,
-    as_json,
     by_domain,
     check_entry,
     check_key,
     difference,
     dump_table,
+    in_file_form,
     parse_table,
     same_tables,
     without_secrets,
 )
-from ..stores.tables import RouteTable, open_table
-
-EX_CONFIG = 78
-"""sysexits.h: the configuration is wrong."""
+from ..stores.tables import RouteTable
+from .options import config_option, json_option
 
 Work = Callable[[RouteTable], Awaitable[None]]
 
-config_option = click.option(
-    "-c", "--config", "path", metavar="PATH",
-    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
-)  # fmt: skip
 wait_option = click.option(
     "--wait", is_flag=False, flag_value=10.0, type=click.FloatRange(min=0), metavar="[SECONDS]",
     help="Return when every running worker has the change; fail after SECONDS (10).",
 )  # fmt: skip
-json_option = click.option("--json", "as_text", is_flag=True, help="For scripts.")
 
 
 @click.group()
@@ -60,13 +54,13 @@ def _run(path: str | None, work: Work, wait: float | None = None) -> None:
     except ConfigError as exc:
         click.echo(f"hipache: {exc}", err=True)
         sys.exit(EX_CONFIG)
-    except (TableError, StoreUnavailable) as exc:
+    except HipacheError as exc:
         click.echo(f"hipache: {exc}", err=True)
         sys.exit(1)
 
 
 async def _with_table(path: str | None, work: Work, wait: float | None) -> None:
-    table = open_table(load(path, os.environ, Path.cwd()))
+    table = driver_of(load(path, os.environ, Path.cwd())).table()
     try:
         if wait is not None:
             await table.wait(0)  # a user who may not ask the workers: say so before
@@ -86,12 +80,12 @@ async def _with_table(path: str | None, work: Work, wait: float | None) -> None:
 @route.command("list")
 @config_option
 @json_option
-def list_(path: str | None, as_text: bool) -> None:
+def list_(path: str | None, as_json: bool) -> None:
     """List all frontends."""
 
     async def work(table: RouteTable) -> None:
         routes = await table.read()
-        if as_text:
+        if as_json:
             click.echo(dump_table(routes), nl=False)
             return
         width = max((len(key) for key in routes), default=0)
@@ -106,7 +100,7 @@ def list_(path: str | None, as_text: bool) -> None:
 @click.argument("host")
 @config_option
 @json_option
-def show(host: str, path: str | None, as_text: bool) -> None:
+def show(host: str, path: str | None, as_json: bool) -> None:
     """Show the frontend that serves HOST, or the one of this very key."""
 
     async def work(table: RouteTable) -> None:
@@ -117,8 +111,8 @@ def show(host: str, path: str | None, as_text: bool) -> None:
         if match is None:
             raise TableError(f"no frontend for {key}; looked for {', '.join(candidates)}")
         entry = found[match]
-        if as_text:
-            click.echo(json.dumps({match: as_json(entry)}, indent=2))
+        if as_json:
+            click.echo(json.dumps({match: in_file_form(entry)}, indent=2))
             return
         click.echo(f"{match}  {entry.identifier}")
         for index, url in enumerate(entry.backends):

@@ -12,14 +12,12 @@ import click
 from ..config.file import load
 from ..errors import ConfigError
 from ..workers.status import as_table, ask
+from .options import config_option, json_option
 
 
 @click.command()
-@click.option(
-    "-c", "--config", "path", metavar="PATH",
-    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@config_option
+@json_option
 def status(path: str | None, as_json: bool) -> None:
     """Show the workers of the service that runs here: age, memory, requests, draining or not."""
     try:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from ..admin.client import AdminClient
 from ..config.file import load
-from ..errors import ConfigError, HipacheError
-from .open_store import EX_CONFIG, config_option
+from ..errors import EX_CONFIG, ConfigError, HipacheError
+from .options import config_option
 from .throughput import AdminReport, Throughput, latencies, rates
 
 MIB = 1 << 20

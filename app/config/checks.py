@@ -5,25 +5,14 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from ..errors import ConfigError
 from ..fields.headers import HOP_BY_HOP
 from ..logs import syslog
 from ..logs.access_log import compile_format
 from ..masking import show
 from .binds import HttpsBind
-from .driver import parse_driver
 from .messages import fault
 
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-
-
-def check_driver(url: str, source: str, path: str = "") -> str:
-    """`url` itself. Raises ConfigError where it names no store that there is."""
-    try:
-        parse_driver(url)
-    except ConfigError as exc:
-        raise fault(source, path, str(exc)) from None
-    return url
 
 
 def check_address(address: str, source: str, path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .checks import check_driver, whole_number
+from .checks import whole_number
 
 # What an entry of `https.bind` takes from `https`, as in Hipache 0.4.
 INHERITED = frozenset(
@@ -32,7 +32,7 @@ INHERITED = frozenset(
 def overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Put what the platform's environment says over what the file says."""
     if url := environ.get("REDIS_URL"):
-        raw["driver"] = [check_driver(url, "$REDIS_URL")]
+        raw["driver"] = [url]
     http, server = raw.setdefault("http", {}), raw.setdefault("server", {})
     if (text := environ.get("PORT")) and isinstance(http, dict):
         http["port"] = whole_number(text, "$PORT", low=0, high=65535)

@@ -8,7 +8,7 @@ translated in `legacy`, short forms are written out in `normalise`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,7 +21,6 @@ from .admin import AdminConfig, check_admin
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import (
     check_address,
-    check_driver,
     check_health_check,
     check_id_field,
     check_logs,
@@ -171,6 +170,7 @@ class Config(_File, frozen=True, kw_only=True):
     """All of `config.json`, with every default filled in, and what is to be said about it."""
 
     source: str = "defaults"  # the file's name, for messages
+    driver_from: str | None = None  # the variable that named the driver, for messages
     warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
 
 
@@ -187,6 +187,8 @@ def parse(
     (and listens on all IPv4 addresses if the file names none), and
     `$WEB_CONCURRENCY` over `server.workers`, as platforms that set them expect.
 
+    What a URL of `driver` means, and whether it can be used, `stores.driver_of` knows.
+
     Raises ConfigError: one line with `source`, key, what was expected and found.
     """
     raw, warnings, origins = translate(messages.read_json(text, source), source)
@@ -198,21 +200,19 @@ def parse(
         not_offered=NOT_OFFERED,
     )  # fmt: skip
     _check(file, source, origins)
-    return Config(**msgspec.structs.asdict(file), source=source, warnings=tuple(warnings))
+    return Config(
+        **msgspec.structs.asdict(file), source=source, warnings=tuple(warnings),
+        driver_from="$REDIS_URL" if (environ or {}).get("REDIS_URL") else None,
+    )  # fmt: skip
 
 
 def _check(config: _File, source: str, origins: Origins) -> None:
     """Check what types and ranges cannot express. Raises ConfigError."""
-    redis = all(url.startswith(("redis", "unix")) for url in config.driver)
-    if len(config.driver) not in ((1, 2) if redis else (1,)):
-        raise messages.fault(source, "driver", "expected one URL, or [read, write] of a Redis")
     check_logs(config.server.access_log, config.server.access_log_format, source)
     check_id_field(config.server.request_id_header, source)
     if config.server.log_format not in ("text", "json"):
         found = show(config.server.log_format)
         raise messages.fault(source, "server.logFormat", f"expected text or json, found {found}")
-    for url in config.driver:
-        check_driver(url, source, "driver")
     if config.backend_tls.key and not config.backend_tls.cert:
         raise messages.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
     check_admin(config.admin, source)
@@ -230,8 +230,12 @@ def _check(config: _File, source: str, origins: Origins) -> None:
                 check_tls(bind, source, path)
 
 
-def render(config: Config) -> str:
-    """The effective configuration as JSON, with passwords and passphrases masked."""
+def render(config: Config, *, drivers: Sequence[str] | None = None) -> str:
+    """The effective configuration as JSON, with passwords and passphrases masked.
+
+    `drivers`: the URLs of the store as its driver shows them.
+    """
     values = msgspec.to_builtins(config, enc_hook=encode)
     file = {name: values[name] for name in _File.__struct_encode_fields__}
-    return json.dumps(masked(file), indent=4)
+    shown = masked(file)
+    return json.dumps(shown if drivers is None else shown | {"driver": drivers}, indent=4)

@@ -57,6 +57,8 @@ class Commands:
     """What doctor was told with `--config`."""
     prefix: str = ""
     """Of the store's keys."""
+    can_mend_keys: bool = True
+    """The store answers `hipache redis`."""
 
     def hipache(self, *words: str) -> str:
         """
@@ -67,11 +69,13 @@ class Commands:
         return shlex.join(("hipache", *words, *options))
 
     def redis(self, *words: str) -> str:
-        """A command to the store itself.
+        """A command to the store itself; empty where it answers none.
 
         >>> Commands(prefix="p:").redis("del", "frontend:a.org")
         'hipache redis del p:frontend:a.org'
         """
+        if not self.can_mend_keys:
+            return ""
         options = ("--config", self.config) if self.config else ()
         command, *arguments = words
         named = (f"{self.prefix}{a}" if a.startswith(KINDS) else a for a in arguments)

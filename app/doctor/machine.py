@@ -9,10 +9,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config.driver import parse_driver
 from ..config.structs import Config
 from ..errors import ConfigError
 from ..logs import syslog
+from ..stores import driver_of
 from ..system.open_files import UNLIMITED, highest
 from ..workers import privileges
 from ..workers.status import ask
@@ -146,9 +146,8 @@ def _written(config: Config) -> Iterator[tuple[str, Path, str]]:
             "server.snapshot", Path(server.snapshot),
             "A worker that starts while the store is away knows no route.",
         )  # fmt: skip
-    driver = parse_driver(config.driver[0])
-    if driver.scheme == "embedded":
-        yield "driver", Path(driver.path) / "valkey.sock", "The embedded store can not start."
+    for path in driver_of(config).writes():
+        yield "driver", path, "The store cannot start."
 
 
 def _of_folder(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping
 from math import inf
 
 from ..errors import BadHost
 from ..frontends.options import settings_of
 from ..frontends.protection import SHUT, decides_who_enters, parse_protection
 from ..routing import Frontend, Mark, normalise_host, parse_frontend
+from ..stores.base import FOREIGN
+from ..stores.inspection import Listed, MarksFound
 from ..stores.table import TableError, check_key
 from .findings import Commands, Finding, Severity
 
@@ -18,28 +19,6 @@ ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 # `http://…` and `10.0.0.1:8080` are no names that anybody gives to a site.
 _LOOKS_LIKE_URL = re.compile(r"[a-z+]+://|unix:/|[A-Za-z0-9_.-]+:[0-9]{1,5}/?\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One list of the store, as it is."""
-
-    rows: Sequence[str]
-    options: Mapping[str, str] = field(default_factory=dict)
-    ttl: int | None = None
-    """Seconds until it disappears."""
-
-
-@dataclass(frozen=True, slots=True)
-class MarksFound:
-    """What stands under one key of marks."""
-
-    frontend: Frontend | None
-    """Which serves that key: its own, or a wildcard's."""
-    ids: Sequence[str]
-    """Of `dead:<key>`."""
-    marks: Mapping[str, Mark]
-    """What our workers make of it all."""
 
 
 def of_frontend(
@@ -169,7 +148,7 @@ def of_marks(key: str, found: MarksFound, now: float, commands: Commands) -> Ite
     live = {backend.url: backend for backend in frontend.backends}
     dead = {url: mark for url, mark in found.marks.items() if url in live and mark.until > now}
     for url, mark in dead.items():
-        if mark.by == "foreign":
+        if mark.by == FOREIGN:
             yield _foreign(key, url, mark, now, commands)
     if dead and len(dead) == len(live):
         reasons = "; ".join(sorted({mark.reason for mark in dead.values()}))

@@ -21,7 +21,7 @@ from ..routing import Route, normalise_host
 from ..server.peer import Peer
 from ..server.refusal import Refusal
 from ..server.request_head import parse_request_line
-from ..stores.base import Routes
+from ..stores.routes import Routes
 from .attempts import Attempts
 from .debug_fields import ASKED, DebugFields
 from .guards.gate import Gate

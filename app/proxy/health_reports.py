@@ -21,8 +21,8 @@ from ..health import (
 )
 from ..metrics.counters import Counters
 from ..routing import Backend, Route
-from ..stores.base import Routes
-from ..stores.redis.marks import FOREIGN
+from ..stores.base import FOREIGN
+from ..stores.routes import Routes
 
 logger = logging.getLogger(__name__)
 

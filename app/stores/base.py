@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from ..errors import StoreUnavailable
 from ..frontends.rates import Rate
-from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks, Route
+from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks
+
+FOREIGN = "foreign"
+"""Whom a mark is `by` that another program set."""
+HISTORY = 3600
+"""Seconds that a lapsed mark is kept: it tells how often in a row the backend failed."""
+
+
+class StoreForbids(StoreUnavailable):
+    """The store answers, but we may not send it such a command, perhaps never."""
 
 
 class Found(NamedTuple):
@@ -50,7 +60,7 @@ class CheckRecords(Protocol):
         False while another holder has it.
         """
 
-    async def leave(self, holder: str) -> None:
+    async def release(self, holder: str) -> None:
         """Give the lease back, if `holder` has it."""
 
     async def ping(self) -> None:
@@ -72,14 +82,14 @@ class SharedRates(Protocol):
         None where the store did not say in time. Never raises."""
 
 
-class Listener(Protocol):
-    """Told by `Store.watch` what happens to the store. No method waits or raises."""
+class StoreListener(Protocol):
+    """Hears from `Store.watch` what happens to the store. No method waits or raises."""
 
     def tracking(self) -> None:
-        """From now on every change is told; whatever was read before may be old."""
+        """From now on every change is reported; what was read before may be old."""
 
     def lost(self, reason: str) -> None:
-        """Changes are no longer told. The store may still answer reads."""
+        """Changes are no longer reported. The store may still answer reads."""
 
     def unreachable(self, reason: str) -> None:
         """The store does not answer."""
@@ -88,7 +98,7 @@ class Listener(Protocol):
         """The store gave a sign of life."""
 
     def refused(self, reason: str) -> None:
-        """The store answers, but never tells changes."""
+        """The store answers, but never reports changes."""
 
     def frontend_changed(self, key: str) -> None:
         """The list (or the options) of `key` was written, created or removed."""
@@ -114,8 +124,8 @@ class Store(Protocol):
         """None where every worker counts for itself."""
 
     @property
-    def checks(self) -> CheckRecords:
-        """For active checkers."""
+    def checks(self) -> CheckRecords | None:
+        """For active checkers; None where nothing is checked."""
 
     async def lookup(self, host: str) -> Found | None:
         """The frontend that serves `host`, or None when no candidate key exists."""
@@ -139,44 +149,8 @@ class Store(Protocol):
         """Keys that have marks, frontends' or requested hosts'. For an operator, not for a request:
         it may read the whole store."""
 
-    async def watch(self, listener: Listener) -> None:
-        """Tell `listener` until cancelled; connects and connects again by itself."""
+    async def watch(self, listener: StoreListener) -> None:
+        """Report to `listener` until cancelled; connects and connects again by itself."""
 
     async def aclose(self) -> None:
         """Release connections and files."""
-
-
-class Routes(Protocol):
-    """What the proxy sees of all this; `stores.cached.CachedStore` implements it."""
-
-    ready: bool
-    """A store was reached, or a snapshot loaded, at least once."""
-
-    def known(self, host: str) -> Route | None:
-        """The route from memory if it is known to be true now; None: ask `find`.
-
-        `host` is normalised (routing.normalise_host). Never waits.
-        """
-
-    async def find(self, host: str) -> Route:
-        """The route of `host`. Raises FrontendNotFound or StoreUnavailable."""
-
-    def mark_dead(
-        self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool = True
-    ) -> None:
-        """Mark in this worker at once; with `share` write and publish it in the background."""
-
-    def clear_mark(self, frontend: Frontend, backend: Backend) -> None:
-        """Forget the mark and its history, here at once and in the store in the background."""
-
-    def marks_of(self, frontend: Frontend) -> Marks:
-        """The marks of this frontend as this worker knows them now, whatever a Route says."""
-
-    def announce(self, frontend: Frontend, backend: Backend) -> None:
-        """Tell other programs, in the background, that a backend failed, without marking it."""
-
-    async def start(self) -> None:
-        """Begin to watch the store. A store that is away is no error."""
-
-    async def aclose(self) -> None:
-        """Stop, write what is still to be written, and release everything."""

@@ -182,10 +182,10 @@ def _find(text: str, word: str, start: int) -> int:
 
 def dump_table(table: Mapping[str, Entry]) -> str:
     """The table as JSON that `parse_table` reads, keys in order."""
-    return json.dumps({key: as_json(table[key]) for key in sorted(table)}, indent=2) + "\n"
+    return json.dumps({key: in_file_form(table[key]) for key in sorted(table)}, indent=2) + "\n"
 
 
-def as_json(entry: Entry) -> dict[str, Any]:
+def in_file_form(entry: Entry) -> dict[str, Any]:
     """One entry in the form of the file; what is empty is left out."""
     value: dict[str, Any] = {"id": entry.identifier, "backends": list(entry.backends)}
     if entry.options:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from ..config.driver import parse_driver
-from ..config.structs import Config
-from .embedded.store import EmbeddedServer
-from .file.table import FileTable
-from .redis.table import RedisTable
 from .table import Table
-
-TIMEOUT = 30.0
-"""Seconds for each answer: a whole table takes longer than the one read of a request."""
 
 Edit = Callable[[Table], Table]
 
@@ -37,18 +29,3 @@ class RouteTable(Protocol):
 
     async def aclose(self) -> None:
         """Release connections."""
-
-
-def open_table(config: Config) -> RouteTable:
-    """The table that `driver` names. May start the embedded server, so it may wait.
-
-    Raises ConfigError, StoreUnavailable.
-    """
-    drivers = [parse_driver(url) for url in config.driver]
-    if drivers[0].scheme == "file":
-        return FileTable(drivers[0].path)
-    if drivers[0].scheme != "embedded":
-        return RedisTable(drivers, timeout=TIMEOUT)
-    server = EmbeddedServer(drivers[0].path)
-    server.acquire()
-    return RedisTable([server.driver], timeout=TIMEOUT, release=server.release)

@@ -1,8 +1,8 @@
 """Certificates that live in the store, as planb and tsuru write them: hash `tls:<name>`.
 
 OpenSSL asks for a certificate in the middle of a handshake and can not await.
-So a thread with an event loop of its own asks the store, and tells by pushes
-what changed; the handshake waits for it, but not for long.
+So a thread with an event loop of its own asks the store and hears what
+changed; the handshake waits for it, but not for long.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ import asyncio
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 from datetime import datetime
 from operator import itemgetter
 from time import monotonic
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError, ResponseError
-
-from ..config.driver import Driver, parse_driver
+from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
-from ..stores.embedded.store import EmbeddedServer
-from ..stores.redis.connections import Connections
-from ..stores.redis.replies import text
-from ..stores.redis.tracking import Tracker
+from ..stores import StoreDriver, driver_of
+from ..stores.certificates import NO_PAIR, CertificateStore, Pair
 from .certificates import expiry, load_text, wildcard
 
 logger = logging.getLogger("hipache.tls")
@@ -34,75 +30,55 @@ LONGEST_WAIT = 0.05
 """Seconds that a handshake waits for the store; then it goes on with what is known."""
 PAUSE_AFTER_FAILURE = 1.0
 """Seconds in which a store that did not answer is not waited for again."""
-UNTOLD_FOR = 1.0
-"""Seconds that an answer is believed while the store tells no changes."""
+UNTRACKED_FOR = 1.0
+"""Seconds that an answer is believed while the store reports no changes."""
+ANSWER_WITHIN, LIST_ANSWER_WITHIN = 1.0, 5.0
+"""Seconds for one answer of the store: to a question of ours, and to the list of all."""
 MOST = 10_000
 """Names remembered, those without a certificate too."""
 
 T = TypeVar("T")
-Pair = tuple[str, str]
-NOTHING: Pair = ("", "")
 
 
 class StoreCertificates:
     """One worker's view of all `tls:*`. Starts its thread with the first question."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._prefix = f"{driver.prefix}tls:"
-        self._driver = driver
+    def __init__(self, store: Callable[[], CertificateStore]) -> None:
+        """`store` opens it, in the thread that will use it."""
+        self._open = store
         self._known: dict[str, tuple[Pair, float]] = {}  # name -> PEMs and when they were read
-        self._told = False
+        self._tracked = False
         self._changes = 0  # pushes so far
         self._pause_until = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connections: Connections | None = None
+        self._store: CertificateStore | None = None
         self._over = asyncio.Event()
 
     @classmethod
-    def of(cls, urls: tuple[str, ...]) -> StoreCertificates | None:
-        """For the store that is read from; None if it can hold no certificates."""
-        driver = parse_driver(urls[0])
-        if driver.scheme == "file":
+    def of(cls, driver: StoreDriver) -> StoreCertificates | None:
+        """None where that kind of store holds no certificates."""
+        # More patient than a handshake: what comes late is there for the next one.
+        if driver.certificates(timeout=ANSWER_WITHIN) is None:
             return None
-        if driver.scheme == "embedded":
-            driver = EmbeddedServer(driver.path).driver
-        return cls(driver)
-
-    async def expiries(self) -> list[tuple[str, datetime | str]]:
-        """As `stored_expiries`, which see."""
-        connections = Connections(self._driver, timeout=5.0)
-        found: list[tuple[str, datetime | str]] = []
-        try:
-            async for key in connections.client.scan_iter(match=f"{self._prefix}*", count=1000):
-                name = f"tls:{text(key).removeprefix(self._prefix)}"
-                try:
-                    pem = await connections.client.hget(key, "certificate")
-                    found.append((name, expiry(text(pem or b"").encode())))
-                except (ResponseError, ValueError, IndexError) as exc:
-                    found.append((name, str(exc)))
-        except (OSError, RedisError) as exc:
-            raise StoreUnavailable(f"certificates: {exc}") from exc
-        finally:
-            await connections.aclose()
-        return sorted(found, key=itemgetter(0))
+        return cls(lambda: _opened(driver, ANSWER_WITHIN))
 
     def source(self, new: Callable[[], ssl.SSLContext]) -> Callable[[str], ssl.SSLContext | None]:
         """Contexts made by `new` for what is in the store."""
         return StoreSource(self, new).context
 
     def pair(self, name: str) -> Pair:
-        """Certificate and key of exactly this name, NOTHING if there are none."""
+        """Certificate and key of exactly this name, NO_PAIR if there are none."""
         found, read_at = self._known.get(name, (None, 0.0))
         now = monotonic()
-        if found is not None and (self._told or now - read_at < UNTOLD_FOR):
+        if found is not None and (self._tracked or now - read_at < UNTRACKED_FOR):
             return found
         if now >= self._pause_until:
             try:
                 return self._ask(self._fetch(name))
-            except (NoAnswer, OSError, RedisError) as exc:
+            except (NoAnswer, StoreUnavailable) as exc:
                 self._pause_until = now + PAUSE_AFTER_FAILURE
                 logger.warning("certificate not read name=%s cause=%s", name, exc or "no answer")
-        return found or NOTHING
+        return found or NO_PAIR
 
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
@@ -120,31 +96,24 @@ class StoreCertificates:
             self._thread.join(1.0)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        # More patient than a handshake: what comes late is there for the next one.
-        self._connections = Connections(self._driver, timeout=1.0)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(self._follow(self._connections))
+            runner.run(self._follow())
 
-    async def _follow(self, connections: Connections) -> None:
-        tracker = Tracker(
-            connections, [self._prefix], on_keys=self._changed, listener=self,
-            prepare=_at_once, landmark=self._prefix, on_landmark=lambda value: None,
-        )  # fmt: skip
-        tracking = asyncio.create_task(tracker.run())
+    async def _follow(self) -> None:
+        store = self._store = self._open()
+        watching = asyncio.create_task(store.watch(self))
         await self._over.wait()
-        tracking.cancel()
-        await asyncio.wait({tracking})
-        await connections.aclose()
+        watching.cancel()
+        await asyncio.wait({watching})
+        await store.aclose()
 
     async def _fetch(self, name: str) -> Pair:
         """That of `name`. Its wildcard, asked for next, comes with it: one wait is enough."""
-        assert self._connections is not None
+        assert self._store is not None
         names = (name,) if name.startswith("*") else (name, wildcard(name))
         changes = self._changes
-        answers = await self._connections.ask(
-            [("HMGET", f"{self._prefix}{each}", "certificate", "key") for each in names]
-        )
-        pairs = [_pair(each, answer) for each, answer in zip(names, answers, strict=True)]
+        answers = await self._store.read(names)
+        pairs = [_readable(each, answer) for each, answer in zip(names, answers, strict=True)]
         if changes == self._changes:  # else this may be what was there before
             for each, pair in zip(names, pairs, strict=True):
                 if len(self._known) >= MOST:
@@ -152,54 +121,66 @@ class StoreCertificates:
                 self._known[each] = pair, monotonic()
         return pairs[0]
 
-    def _changed(self, keys: list[bytes] | None) -> None:
-        self._changes += 1
-        if keys is None:
-            self._known.clear()
-            return
-        for key in keys:
-            self._known.pop(text(key).removeprefix(self._prefix), None)
-
-    # From the tracker.
+    # From the store (stores.certificates.CertificateListener).
 
     def tracking(self) -> None:
-        """Every change will be told; what was read before may have changed untold."""
+        """Every change is reported; what was read before may have changed unseen."""
         self._known.clear()
-        self._told = True
+        self._tracked = True
 
     def lost(self, reason: str) -> None:
-        """No change is told."""
-        self._told = False
+        """No change is reported."""
+        self._tracked = False
 
-    unreachable = refused = lost
+    def changed(self, names: Sequence[str] | None) -> None:
+        """What is known of these is read again; with None all of it is."""
+        self._changes += 1
+        if names is None:
+            self._known.clear()
+            return
+        for name in names:
+            self._known.pop(name, None)
 
-    def heard(self) -> None:
-        """Nothing hangs on it."""
 
-
-def _pair(name: str, answer: list[bytes | None] | ResponseError) -> Pair:
-    if isinstance(answer, ResponseError):
+def _readable(name: str, answer: Pair | StoreUnavailable) -> Pair:
+    if isinstance(answer, StoreUnavailable):
         logger.warning("certificate not read name=%s cause=%s", name, answer)
-        return NOTHING
-    certificate, key = (text(value) if value else "" for value in answer)
-    return (certificate, key) if certificate and key else NOTHING
+        return NO_PAIR
+    return answer
 
 
-async def stored_expiries(
-    urls: tuple[str, ...],
-) -> list[tuple[str, datetime | str]]:
-    """Every `tls:<name>` of the store that is read from, and when its certificate ends or why
-    that is unknown; for `hipache doctor` and the metrics.
+def _opened(driver: StoreDriver, timeout: float) -> CertificateStore:
+    store = driver.certificates(timeout=timeout)
+    assert store is not None
+    return store
+
+
+async def stored_expiries(config: Config) -> list[tuple[str, datetime | str]]:
+    """Every `tls:<name>` of the store, and when its certificate ends or why that is unknown;
+    for the metrics.
 
     Reads all of them: for once in a while, not for each question. Raises
     StoreUnavailable; a store that can hold none has none.
     """
-    stored = StoreCertificates.of(urls)
-    return await stored.expiries() if stored is not None else []
+    store = driver_of(config).certificates(timeout=LIST_ANSWER_WITHIN)
+    if store is None:
+        return []
+    try:
+        listed = await store.listed()
+    except StoreUnavailable as exc:
+        raise StoreUnavailable(f"certificates: {exc}") from exc
+    finally:
+        await store.aclose()
+    return sorted(((f"tls:{name}", _end(pem)) for name, pem in listed), key=itemgetter(0))
 
 
-async def _at_once() -> None:
-    """Nothing has to be prepared before connecting."""
+def _end(pem: str | StoreUnavailable) -> datetime | str:
+    if isinstance(pem, StoreUnavailable):
+        return str(pem)
+    try:
+        return expiry(pem.encode())
+    except (ValueError, IndexError) as exc:
+        return str(exc)
 
 
 class StoreSource:
@@ -213,10 +194,10 @@ class StoreSource:
     def context(self, name: str) -> ssl.SSLContext | None:
         """That of exactly this name; a broken one is named once, and the old one stays."""
         pair = self._certificates.pair(name)
-        if pair is NOTHING or pair == NOTHING:
+        if pair == NO_PAIR:
             self._contexts.pop(name, None)
             return None
-        seen, context = self._contexts.get(name, (NOTHING, None))
+        seen, context = self._contexts.get(name, (NO_PAIR, None))
         if pair != seen:
             try:
                 context = load_text(self._new(), *pair, name=f"tls:{name}")

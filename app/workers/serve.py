@@ -19,7 +19,7 @@ from ..logs.sinks import hand_over, why_closed
 from ..main import create_app
 from ..server.listeners import Listener, close_all
 from ..server.running import uvicorn_config
-from ..stores import hold, open_store
+from ..stores import driver_of, open_store
 from ..system.open_files import raise_limit
 from ..tls.store_certificates import StoreCertificates
 from . import privileges, worker
@@ -68,9 +68,9 @@ def serve(read: ReadConfig, environ: Mapping[str, str]) -> int:
 
 @contextmanager
 def store_held(config: Config) -> Iterator[None]:
-    """Keep the embedded store running over all workers' lives. Raises ConfigError."""
+    """Keep a store of our own running over all workers' lives. Raises ConfigError."""
     try:
-        held = hold(config)
+        held = driver_of(config).hold()
         held.__enter__()
     except StoreUnavailable as exc:
         raise ConfigError(f"{config.source}: driver: {exc}") from exc
@@ -134,7 +134,7 @@ def run_worker(
     set_up_log(config, slot)
     secured = [listener.tls for listener in listeners if listener.tls is not None]
     with ExitStack() as stack:
-        if secured and (stored := StoreCertificates.of(config.driver)):
+        if secured and (stored := StoreCertificates.of(driver_of(config))):
             stack.callback(stored.close)
             for tls in secured:
                 tls.add_source(stored.source)

@@ -310,7 +310,7 @@ async def _holder(redis, name: str) -> bool:
 
 
 async def test_the_lease_of_a_dead_holder_moves_within_five_seconds(valkey, redis):
-    await redis.set("hipache-checker", "killed", px=int(checks.LEASE * 1000))
+    await redis.set("hipache-checker", "killed", px=int(checks.LEASE_LASTS * 1000))
     async with answering(answer()) as one, answering(answer()) as two:
         await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
         started = time.monotonic()

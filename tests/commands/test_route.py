@@ -13,10 +13,9 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.config.structs import Config
-from app.stores import open_store
-from app.stores.file.readers import Reader, wait_for_all
+from app.stores import driver_of, open_store
+from app.stores.file.presence import FilePresence, wait_for_all
 from app.stores.table import Entry
-from app.stores.tables import open_table
 from app.system.shared_folder import memory_folder
 from tests.backends import answer, answering
 from tests.processes import ROOT, command, serve
@@ -165,7 +164,7 @@ def test_a_broken_import_changes_nothing(run, tmp_path):
 
 
 async def test_a_change_is_one_step_for_everybody_else(valkey):
-    table = open_table(Config(driver=(valkey.url,)))
+    table = driver_of(Config(driver=(valkey.url,))).table()
     async with valkey.client as redis, redis.pipeline(transaction=False) as reader:
         await redis.rpush("frontend:a", "id", "http://a:0")
         writes = asyncio.ensure_future(_rewrite(table, 100))
@@ -185,7 +184,7 @@ async def _rewrite(table, times):
 
 
 async def test_two_who_change_the_same_frontend_lose_nothing(valkey):
-    tables = [open_table(Config(driver=(valkey.url,))) for _ in range(3)]
+    tables = [driver_of(Config(driver=(valkey.url,))).table() for _ in range(3)]
 
     def appended(url):
         return lambda now: {"a": Entry("id", (*(now["a"].backends if now else ()), url))}
@@ -209,7 +208,7 @@ def test_a_ttl_is_set_kept_by_add_and_dropped_by_set(run_redis):
 
 
 async def test_options_and_marks_go_with_their_frontend(valkey):
-    table = open_table(Config(driver=(valkey.url,)))
+    table = driver_of(Config(driver=(valkey.url,))).table()
     async with valkey.client as redis:
         await redis.rpush("frontend:a", "id", "http://a:0")
         await redis.hset("options:a", mapping={"policy": "hash"})
@@ -274,7 +273,7 @@ async def test_wait_returns_when_every_worker_has_the_change(driver):
     stores = [open_store(Config(driver=(driver,))) for _ in range(3)]
     for store in stores:
         await store.start()
-    table = open_table(Config(driver=(driver,)))
+    table = driver_of(Config(driver=(driver,))).table()
     async with asyncio.timeout(5):
         while (await table.wait(0))[0] < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -305,11 +304,11 @@ def test_wait_with_nobody_to_wait_for_returns_at_once(run):
     assert run("set", "a", "http://a", "--wait").output == "workers that have it: 0\n"
 
 
-READER = """
+WORKER = """
 from pathlib import Path
 from sys import argv, stdin
-from app.stores.file.readers import Reader, wait_for_all
-Reader(Path(argv[1])).show_up()
+from app.stores.file.presence import FilePresence
+FilePresence(Path(argv[1])).show_up()
 print("there", flush=True)
 stdin.read()
 """
@@ -318,7 +317,7 @@ stdin.read()
 def test_who_was_killed_is_not_waited_for_and_leaves_no_note(tmp_path):
     table = tmp_path / "routes.toml"
     run = runner(f"file:{table}", tmp_path)
-    command = [sys.executable, "-c", READER, str(table)]
+    command = [sys.executable, "-c", WORKER, str(table)]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:
@@ -330,27 +329,27 @@ def test_who_was_killed_is_not_waited_for_and_leaves_no_note(tmp_path):
     assert "workers that have it: 0" in run("set", "a", "http://b", "--wait").output
     notes = set(memory_folder().glob(f"hipache-routes-*-{worker.pid}-*"))
     assert len(notes) == 1
-    another = Reader(tmp_path / "another.toml")
+    another = FilePresence(tmp_path / "another.toml")
     another.show_up()
-    another.leave()
+    another.release()
     assert not any(note.exists() for note in notes)
 
 
 def test_what_others_put_beside_the_notes_holds_nobody_up(tmp_path):
     table = tmp_path / "routes.toml"
-    worker = Reader(table)
+    worker = FilePresence(table)
     worker.show_up()
     pipe = worker._path.with_name(f"{worker._name}-pipe")
     link = worker._path.with_name(f"{worker._name}-link")
     os.mkfifo(pipe)
     link.symlink_to(table)
     try:
-        another = Reader(table)
+        another = FilePresence(table)
         another.show_up()
-        another.leave()
+        another.release()
         assert asyncio.run(wait_for_all(table, 0)) == (1, [])
     finally:
-        worker.leave()
+        worker.release()
         for path in (pipe, link):
             path.unlink(missing_ok=True)
 

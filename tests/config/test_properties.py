@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.config.legacy import OLD_NAMES
 from app.config.structs import Config, parse, render
 from app.errors import ConfigError
+from app.stores.drivers import shown
 
 KEYS = sorted(
     {
@@ -78,9 +79,10 @@ def spoken(text: str, environ: Mapping[str, str] | None = None) -> str:
     """All that anybody gets to read about this configuration."""
     try:
         config = parse(text, environ=environ)
+        drivers = shown(config)
     except ConfigError as exc:
         said = str(exc)
     else:
-        return render(config) + "\n".join(config.warnings)
+        return "\n".join((render(config), render(config, drivers=drivers), *config.warnings))
     assert said.isprintable()
     return said

@@ -78,10 +78,6 @@ def test_an_https_bind_inherits_what_it_does_not_name():
         ('{"http": {"bind": "a b"}}', "http.bind[0]: expected an IP address, a host name"),
         ('{"https": {"bind": "::"}}', "https.bind[0]: expected a key and a cert"),
         ('{"server": {"trustedProxies": ["10.0.0.1/8"]}}', "expected a list of networks such as"),
-        ('{"driver": "etcd://h"}', 'driver: expected one of redis:, rediss:, unix:, embedded:'),
-        ('{"driver": []}', "driver: expected one URL, or [read, write] of a Redis"),
-        ('{"driver": ["file:a", "file:b"]}', "driver: expected one URL, or [read, write]"),
-        ('{"driver": "redis://h:99999"}', "driver: expected redis://[user]:password@host:port"),
         ('{"server": {"logFormat": "xml"}}', "server.logFormat: expected text or json, found"),
         (
             '{"server": {"accessLogFormat": "{clint}"}}',
@@ -110,8 +106,6 @@ def test_a_mistake_is_one_line_with_file_key_expectation_and_finding(text, line)
 @pytest.mark.parametrize(
     "text",
     [
-        '{"driver": "redis://:s3cret@h:99999"}',
-        '{"driver": "etcd://user:s3cret@h"}',
         '{"driver": 5, "redisPassword": "s3cret"}',
         '{"redisPassword": ["s3cret"]}',
         '{"https": {"passphrase": ["s3cret"]}}',
@@ -161,7 +155,6 @@ def test_the_platforms_environment_wins_over_the_file(environ, expected):
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({"REDIS_URL": "mysql://a:s3cret@b"}, "$REDIS_URL: expected one of redis:"),
         ({"PORT": "http"}, '$PORT: expected a whole number from 0 to 65535, found "http"'),
         ({"WEB_CONCURRENCY": "0"}, '$WEB_CONCURRENCY: expected a whole number from 1 to 1024'),
     ],

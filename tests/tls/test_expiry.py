@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config.structs import parse
+from app.config.structs import Config, parse
 from app.errors import StoreUnavailable
 from app.tls.certificates import expiry
 from app.tls.listener import expiries
@@ -44,10 +44,10 @@ async def test_the_end_of_certificates_in_the_store_is_known(valkey: RedisServer
         await client.hset("tls:a.test", mapping={"certificate": chain(EXACT), "key": "secret"})
         await client.hset("tls:*.wild.test", mapping={"certificate": "?", "key": "secret"})
         await client.set("tls:other", "of somebody else")
-    first, *others, last = await stored_expiries((valkey.url,))
+    first, *others, last = await stored_expiries(Config(driver=(valkey.url,)))
     assert first == ("tls:*.wild.test", "no certificate in it")
     assert others == [("tls:a.test", expiry(chain(EXACT)))]
     assert "WRONGTYPE" in str(last[1])
-    assert await stored_expiries(("file:routes.toml",)) == []
+    assert await stored_expiries(Config(driver=("file:routes.toml",))) == []
     with pytest.raises(StoreUnavailable):
-        await stored_expiries(("redis://127.0.0.1:1",))
+        await stored_expiries(Config(driver=("redis://127.0.0.1:1",)))

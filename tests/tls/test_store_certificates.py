@@ -12,7 +12,9 @@ from time import monotonic
 import pytest
 import trustme
 
-from app.tls.store_certificates import LONGEST_WAIT, NOTHING, StoreCertificates
+from app.stores import driver_for
+from app.stores.certificates import NO_PAIR
+from app.tls.store_certificates import LONGEST_WAIT, StoreCertificates
 from tests.redis_servers import RedisServer
 from tests.tls.authority import EXACT, OTHER, WILD, chain, private
 from tests.tls.serving import secured
@@ -34,10 +36,10 @@ async def store(tmp_path: Path) -> AsyncIterator[RedisServer]:
 @contextmanager
 def certificates(store: RedisServer) -> Iterator[StoreCertificates]:
     """Warmed up: connected, and told what changes."""
-    found = StoreCertificates.of((store.url,))
+    found = StoreCertificates.of(driver_for((store.url,)))
     assert found is not None
     try:
-        while not found._told:
+        while not found._tracked:
             found.pair("a")  # which starts it all
         while found.pair("*.wild.test") != PAIR:
             pass
@@ -58,17 +60,17 @@ async def test_a_store_that_hangs_holds_a_handshake_up_for_a_moment_and_only_onc
     with certificates(store) as found:
         store.pause()
         pair, took = timed(found, "a.test")
-        assert (pair, LONGEST_WAIT) == (NOTHING, 0.05)
+        assert (pair, LONGEST_WAIT) == (NO_PAIR, 0.05)
         assert LONGEST_WAIT <= took < 10 * LONGEST_WAIT  # the connection would wait a second
         pair, took = timed(found, "b.test")
-        assert pair == NOTHING
+        assert pair == NO_PAIR
         assert took < LONGEST_WAIT
         assert found.pair("*.wild.test") == PAIR
 
 
 async def test_the_wildcard_comes_with_the_answer_for_the_name(store: RedisServer) -> None:
     with certificates(store) as found:
-        assert found.pair("www.other.test") == NOTHING
+        assert found.pair("www.other.test") == NO_PAIR
         store.pause()
         pair, took = timed(found, "*.other.test")
         assert pair == PAIR
@@ -81,8 +83,8 @@ async def test_a_key_of_another_kind_is_named_and_keeps_nobody_else_from_theirs(
     async with store.client as client:
         await client.set("tls:a.wild.test", "of somebody else")
     with certificates(store) as found:
-        assert found.pair("a.wild.test") == NOTHING
-        assert found.pair("other.test") == NOTHING
+        assert found.pair("a.wild.test") == NO_PAIR
+        assert found.pair("other.test") == NO_PAIR
         assert found._pause_until == 0
     assert "certificate not read name=a.wild.test cause=WRONGTYPE" in caplog.text
 

@@ -20,6 +20,7 @@ from app.main import create_app
 from app.routing import Backend, Frontend, Mark, Marks, Route, parse_frontend
 from app.server.edge import Edge
 from app.server.running import uvicorn_config
+from app.stores.routes import Routes
 from app.websocket.protocol import install
 from app.websocket.proxy import WebSocketProxy
 from tests.websocket.peers import KEY, Wire
@@ -27,7 +28,7 @@ from tests.websocket.peers import KEY, Wire
 HOST = b"ws.test"
 
 
-class FixedRoutes:
+class FixedRoutes(Routes):
     """One frontend for HOST, in memory; remembers what is marked."""
 
     ready = True

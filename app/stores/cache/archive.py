@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
-from .memory import Memory
+from .route_cache import RouteCache
 from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -19,14 +19,16 @@ WRITE_EVERY = 5.0
 """Seconds between two writings of one worker, at least."""
 SHARE_OF_TIME = 0.02
 """Of its time a worker spends no more than this on writing."""
-AT_ONCE = 100
+RESTORED_PER_TURN = 100
 """Hosts that are restored before others get their turn."""
 
 
 class Archive:
     """One worker's share in the snapshot."""
 
-    def __init__(self, snapshot: Snapshot, memory: Memory, *, every: float = WRITE_EVERY) -> None:
+    def __init__(
+        self, snapshot: Snapshot, memory: RouteCache, *, every: float = WRITE_EVERY
+    ) -> None:
         """`every`: seconds between two writings."""
         self._snapshot = snapshot
         self._memory = memory
@@ -77,7 +79,7 @@ class Archive:
         hosts = await _in_turns(self._snapshot.parse(lines))
         for number, (host, frontend) in enumerate(hosts.items(), 1):
             self._memory.restore(host, frontend)
-            if number % AT_ONCE == 0:
+            if number % RESTORED_PER_TURN == 0:
                 await asyncio.sleep(0)
         if hosts:
             logger.info("snapshot read hosts=%d kept=%d", len(hosts), len(self._memory))

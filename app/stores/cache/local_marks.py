@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from ...errors import StoreUnavailable
 from ...routing import Backend, Frontend, Mark
-from ..base import Store
-from ..redis.marks import HISTORY
+from ..base import HISTORY, Store
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ class Outage:
         """`store`: its name for the log."""
         self.away = False
         self._store = store
-        self._since = self._told = self._probe_at = 0.0
+        self._since = self._said_at = self._probe_at = 0.0
         self._failures = 0
         self._noted = -inf
         self._contact = monotonic()
@@ -33,14 +33,14 @@ class Outage:
         self._probe_at = now + PROBE_EVERY
         if self.away:
             self._failures += 1
-            if now >= self._told + NOTE_EVERY:
-                self._told = now
+            if now >= self._said_at + NOTE_EVERY:
+                self._said_at = now
                 logger.error(
                     "store still away store=%s cause=%s for=%ds failures=%d",
                     self._store, reason, now - self._since, self._failures,
                 )  # fmt: skip
             return False
-        self.away, self._since, self._told, self._failures = True, now, now, 1
+        self.away, self._since, self._said_at, self._failures = True, now, now, 1
         logger.error("store away store=%s cause=%s kept_routes=%d", self._store, reason, routes)
         return True
 

@@ -1,7 +1,7 @@
 """Routes from memory: never stale, bounded, and there when the store is not.
 
-The store tells what changed, so a route leaves the fresh part of the memory when it is no longer
-known to be true; it is kept to be served if the store can not be asked.
+The store reports what changed, so a route leaves the fresh part of the memory when it is no longer
+known to be true; it is kept to be served while the store is away.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ import asyncio
 import logging
 
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
-from ...routing import Backend, Frontend, Mark, Marks, Route, lookup_keys
-from ..base import Found, Store
+from ...routing import Backend, Frontend, Mark, Marks, Route
+from ..base import CheckRecords, Found, SharedRates, Store
 from .archive import Archive
 from .background import Background
 from .local_marks import LocalMarks
-from .memory import Memory, complain
 from .outage import Outage
+from .reads import Reads
+from .route_cache import RouteCache
 from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
-CONCURRENT_READS = 16
 CLOSE_WITHIN = 2.0
 """Seconds that marks still to be written may hold up the end."""
 
-Outcome = Route | ProxyError
-
 
 class CachedStore:
-    """The worker's routes: base.Routes over any base.Store, and that store's base.Listener."""
+    """The worker's routes: stores.routes.Routes over any Store, and that store's StoreListener."""
 
     def __init__(
         self,
@@ -40,24 +38,20 @@ class CachedStore:
         snapshot: Snapshot | None = None,
     ) -> None:
         """Keep `size` hosts (0: all), and as many that do not exist. `ttl` (seconds, 0: for ever)
-        counts only where the store does not tell changes."""
+        counts only where the store does not report changes."""
         self.store = store
         self.ready = False
-        self._outage = Outage(store.name)
         self._ttl = ttl
-        self._told = False
-        self._never_told = False
+        self._outage = Outage(store.name)
         self._local = LocalMarks(store, self._mark_written)
-        self._memory = Memory(size, self._local.of)
-        self.known, self.served = self._memory.known, self._memory.route
-        self._reads: dict[str, asyncio.Task[Outcome]] = {}
-        self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
-        self._slots = asyncio.Semaphore(CONCURRENT_READS)
+        self._memory = RouteCache(size, self._local.of)
+        self.known, self.in_memory = self._memory.known, self._memory.route
         self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._background = Background(self.lost)
         self._spawn = self._background.spawn
-        self._heard = asyncio.Event()
-        self.misses = self.pushes = 0  # hosts that the store was asked for, changes that it told
+        self._reads = Reads(store, self._memory, self._outage, self, self._spawn, ttl=ttl)
+        self._first_word = asyncio.Event()
+        self.pushes = 0  # changes that the store reported
         self.heard, self.contact_age = self._outage.heard, self._outage.contact_age
 
     async def start(self) -> None:
@@ -66,7 +60,7 @@ class CachedStore:
         self._spawn(self._local.write_for_ever(), "store marks")
         if self._archive is not None:
             self._spawn(self._archive.write_for_ever(), "store snapshot")
-        await self._heard.wait()
+        await self._first_word.wait()
 
     async def aclose(self) -> None:
         """Write the marks that are still to be written, if the store is there, and stop."""
@@ -77,17 +71,37 @@ class CachedStore:
             await self._archive.aclose()
         await self.store.aclose()
 
+    # What the proxy asks (stores.routes.Routes; `known` and `in_memory` are the memory's own).
+
+    @property
+    def numbers(self) -> CachedStore:
+        """`hits`, `misses`, `pushes` and `contact_age`."""
+        return self
+
     @property
     def hits(self) -> int:
         """Hosts whose route was in memory."""
         return self._memory.hits
 
     @property
+    def misses(self) -> int:
+        """Hosts that the store was asked for."""
+        return self._reads.count
+
+    @property
     def away(self) -> bool:
         """The store did not answer when it was last asked."""
         return self._outage.away
 
-    # What the proxy asks (base.Routes; `known` is the memory's own method).
+    @property
+    def rates(self) -> SharedRates | None:
+        """The store's."""
+        return self.store.rates
+
+    @property
+    def checks(self) -> CheckRecords | None:
+        """The store's."""
+        return self.store.checks
 
     async def find(self, host: str) -> Route:
         """The route of `host`, read if need be. Raises FrontendNotFound, StoreUnavailable.
@@ -102,15 +116,19 @@ class CachedStore:
         if self.away:
             probe, route = self._outage.time_to_probe(), self._memory.last_known(host)
             if probe:
-                self._read_once(host, probe=True)
+                self._reads.route(host, probe=True)
             if route is not None:
                 return route
             if not probe:
                 raise StoreUnavailable
-        outcome = await asyncio.shield(self._read_once(host))
-        if isinstance(outcome, ProxyError):
-            raise type(outcome)(str(outcome))
-        return outcome
+        found = await asyncio.shield(self._reads.route(host))
+        if isinstance(found, ProxyError):
+            raise type(found)(str(found))
+        return found
+
+    async def lookup(self, host: str) -> Found | None:
+        """The frontend of `host` as the store has it now. Raises StoreUnavailable."""
+        return await self.store.lookup(host)
 
     def mark_dead(
         self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool = True
@@ -148,95 +166,41 @@ class CachedStore:
         try:
             await self.store.announce(frontend, backend)
         except StoreUnavailable as exc:
-            self._failed(str(exc))
+            self.failed(str(exc))
 
-    # Reading.
+    # What the reads report (reads.ReadListener).
 
-    def _read_once(self, host: str, *, probe: bool = False) -> asyncio.Task[Outcome]:
-        """The one read of `host` that all who ask now share."""
-        self.misses += 1
-        task = self._reads.get(host)
-        if task is None:
-            task = self._reads[host] = self._spawn(self._read(host, probe), f"store read {host}")
-        return task
+    def reached(self) -> None:
+        """The store answered."""
+        self.ready = True
+        self._outage.end()
+        self._first_word.set()
 
-    async def _read(self, host: str, probe: bool) -> Outcome:
-        task = asyncio.current_task()
-        try:
-            async with self._slots:
-                if self.away and not probe:  # found out while this one waited
-                    raise StoreUnavailable
-                found = await self.store.lookup(host)
-        except StoreUnavailable as exc:
-            self._failed(str(exc))
-            return self._memory.last_known(host) or exc
-        finally:
-            # Who was told of a change in the meantime took this read off the list: its answer may
-            # be older than the change. It serves those who asked before, and nobody else.
-            current = self._reads.get(host) is task
-            if current:
-                del self._reads[host]
-        self._reached()
-        if current:
-            return self._remember(host, found, fresh=self._told or self._never_told)
-        if host in self._reads or host in self._memory:
-            return FrontendNotFound() if found is None else Route(found.frontend, found.marks)
-        return self._remember(host, found, fresh=False)
-
-    def _remember(self, host: str, found: Found | None, *, fresh: bool) -> Outcome:
-        if fresh and self._never_told and self._ttl:
-            later = asyncio.get_running_loop().call_later
-            later(self._ttl, self._memory.suspect, host)
-        if found is not None:
-            known = self._memory.frontend(found.frontend.key)
-            route = self._memory.keep(host, found, fresh=fresh)
-            if route.frontend is not known:
-                complain(route.frontend)
-            return route
-        self._memory.forget(host)
-        if fresh:
-            self._memory.keep_absent(host)
-        return FrontendNotFound()
-
-    async def _read_marks(self, key: str) -> None:
-        while (frontend := self._memory.frontend(key)) is not None:
-            self._mark_reads[key] = False
-            try:
-                async with self._slots:
-                    marks = await self.store.marks(frontend)
-            except StoreUnavailable as exc:
-                self._failed(str(exc))
-                self._memory.suspect_frontend(key)
-                break
-            if not self._mark_reads[key]:
-                self._memory.set_marks(key, marks)
-                break
-        del self._mark_reads[key]
-
-    def _failed(self, reason: str) -> None:
+    def failed(self, reason: str) -> None:
+        """The store did not answer once."""
         # While the tracking connection lives, it decides: it asks for a sign of life each second,
         # and one slow answer, or a stop of our own loop, is no outage.
-        if self._told:
+        if self._reads.tracked:
             self._outage.note(reason)
         else:
             self.unreachable(reason)
 
-    # What the store tells (base.Listener).
+    # What the store reports (base.StoreListener; `heard` is the outage's own).
 
     def tracking(self) -> None:
-        """Every change is told from now on."""
-        self._suspect_everything()
-        self._told = True
-        self._reached()
+        """Every change is reported from now on."""
+        self.everything_changed()
+        self._reads.tracked = True
+        self.reached()
 
     def lost(self, reason: str) -> None:
         """Nothing counts as fresh until tracking is back."""
-        if self._told:
+        if self._reads.tracked:
             logger.info("store tracking lost store=%s cause=%s", self.store.name, reason)
-        self._told = False
-        self._suspect_everything()
+        self._reads.tracked = False
+        self.everything_changed()
         if not self.away:
-            self._heard.set()
+            self._first_word.set()
 
     def unreachable(self, reason: str) -> None:
         """Serve what is known, ask again now and then."""
@@ -244,11 +208,11 @@ class CachedStore:
         if news and self._archive is not None:
             self._spawn(self._restore(self._archive), "store restore")
         else:
-            self._heard.set()
+            self._first_word.set()
 
     async def _restore(self, archive: Archive) -> None:
         self.ready = await archive.restore() or self.ready
-        self._heard.set()
+        self._first_word.set()
 
     def refused(self, reason: str) -> None:
         """Fall back to a cache that forgets by time."""
@@ -256,44 +220,29 @@ class CachedStore:
             "store does not tell changes store=%s cause=%s: a change is seen after %g s",
             self.store.name, reason, self._ttl,
         )  # fmt: skip
-        self._never_told = True
-        self._reached()
+        self._reads.polled = True
+        self.reached()
 
     def frontend_changed(self, key: str) -> None:
         """A list or its options changed."""
         self.pushes += 1
-        self._memory.suspect_frontend(key)
-        self._disown_reads(key)
+        self._memory.invalidate_frontend(key)
+        self._reads.disown(key)
 
     def marks_changed(self, key: str) -> None:
         """Marks under a frontend's key are read again once for all its hosts."""
         self.pushes += 1
-        self._disown_reads(key)
+        self._reads.disown(key)
         if self._memory.frontend(key) is None:
-            self._memory.suspect(key)
-        elif key in self._mark_reads:
-            self._mark_reads[key] = True
-        elif not self.away:
-            self._mark_reads[key] = False
-            self._spawn(self._read_marks(key), f"store marks {key}")
+            self._memory.invalidate(key)
+        else:
+            self._reads.marks(key)
 
     def everything_changed(self) -> None:
-        """The store was emptied."""
-        self._suspect_everything()
-
-    def _suspect_everything(self) -> None:
-        self._memory.suspect_all()
-        self._reads.clear()
-
-    def _disown_reads(self, key: str) -> None:
-        for host in [host for host in self._reads if key in lookup_keys(host)]:
-            del self._reads[host]
+        """The store was emptied, or what was read before may be old."""
+        self._memory.invalidate_all()
+        self._reads.disown_all()
 
     def _mark_written(self, key: str, url: str, mark: Mark | None) -> None:
         self._memory.set_mark(key, url, mark)
         self.marks_changed(key)
-
-    def _reached(self) -> None:
-        self.ready = True
-        self._outage.end()
-        self._heard.set()

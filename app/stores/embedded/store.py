@@ -23,15 +23,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ...config.driver import Driver
 from ...errors import ConfigError, StoreUnavailable
 from ..redis.store import RedisStore
+from ..redis.url import RedisURL
 from . import keeper
 
 logger = logging.getLogger(__name__)
 
 START_WITHIN = 10.0
 """Seconds from the keeper's start to the server's first answer."""
+SOCKET = "valkey.sock"
 MAX_SOCKET_PATH = 100
 """sockaddr_un holds 108 bytes on Linux and 104 on macOS (unix(7))."""
 
@@ -47,9 +48,9 @@ class EmbeddedServer:
         self._users: IO[str] | None = None
 
     @property
-    def driver(self) -> Driver:
+    def url(self) -> RedisURL:
         """How to reach it."""
-        return Driver(scheme="unix", path=str(self.socket))
+        return RedisURL(scheme="unix", path=str(self.socket))
 
     def acquire(self) -> None:
         """Take a share; start the server if it does not run. May wait for START_WITHIN.
@@ -140,7 +141,7 @@ def find_server() -> str:
 
 
 def _socket_path(directory: Path) -> Path:
-    path = directory / "valkey.sock"
+    path = directory / SOCKET
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
@@ -151,11 +152,11 @@ def _socket_path(directory: Path) -> Path:
 class EmbeddedStore(RedisStore):
     """A RedisStore on the embedded server's socket, with a share in that server."""
 
-    def __init__(self, driver: Driver, *, timeout: float | None, rates_within: float = 0.1) -> None:
+    def __init__(self, directory: str, *, timeout: float | None, rates_within: float = 0.1) -> None:
         """Raises ConfigError when there is no server to start."""
-        self._server = EmbeddedServer(driver.path)
-        super().__init__([self._server.driver], timeout=timeout, rates_within=rates_within)
-        self.name = driver.name
+        self._server = EmbeddedServer(directory)
+        super().__init__([self._server.url], timeout=timeout, rates_within=rates_within)
+        self.name = f"embedded:{directory}"
 
     async def prepare(self) -> None:
         """Start the server, or join those who use it. Raises StoreUnavailable."""

@@ -15,14 +15,14 @@ from watchfiles import awatch
 from ...errors import StoreUnavailable
 from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
 from ...system.file_stamp import Stamp, stamp_of
-from ..base import Checked, Found, Listener
-from ..redis.check_records import FileCheckRecords
+from ..base import Checked, Found, StoreListener
 from ..table import Entry, TableError, parse_table
-from .readers import Reader
+from .check_records import FileCheckRecords
+from .presence import FilePresence
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 500
+READ_EVERY_MS = 500
 """Milliseconds after which the file is looked at even if no event came: network file systems and
 symbolic links into other folders send none."""
 QUIET = 0.05
@@ -42,7 +42,7 @@ class FileStore:
         self._frontends: dict[str, Frontend] | None = None
         self._entries: dict[str, Entry] = {}
         self._stamp: Stamp = None
-        self._reader = Reader(self._path)
+        self._presence = FilePresence(self._path)
         self._reason = "not read yet"
         self.checks = FileCheckRecords(self._checked)
 
@@ -78,30 +78,30 @@ class FileStore:
         """None: a file holds no marks."""
         return []
 
-    async def watch(self, listener: Listener) -> None:
+    async def watch(self, listener: StoreListener) -> None:
         """Read the file, and again whenever it changes."""
-        self._reader.show_up()
+        self._presence.show_up()
         try:
             await self._look_for_ever(listener)
         finally:
-            self._reader.leave()
+            self._presence.release()
 
-    async def _look_for_ever(self, listener: Listener) -> None:
+    async def _look_for_ever(self, listener: StoreListener) -> None:
         await self._look(listener)
         while True:
             try:
                 # The folder, not the file: editors write a new file and rename it.
                 async for _ in awatch(
-                    self._path.parent, debounce=200, step=20, rust_timeout=LOOK_EVERY,
+                    self._path.parent, debounce=200, step=20, rust_timeout=READ_EVERY_MS,
                     yield_on_timeout=True, recursive=False,
                 ):  # fmt: skip
                     await self._look(listener)
             except OSError as exc:
-                logger.error("file store can not be watched file=%s cause=%s", self._path, exc)
-                await asyncio.sleep(LOOK_EVERY / 1000)
+                logger.error("file store cannot be watched file=%s cause=%s", self._path, exc)
+                await asyncio.sleep(READ_EVERY_MS / 1000)
                 await self._look(listener)
 
-    async def _look(self, listener: Listener) -> None:
+    async def _look(self, listener: StoreListener) -> None:
         stamp = stamp_of(self._path)
         if stamp == self._stamp and self._stamp is not None:
             listener.heard()
@@ -115,7 +115,7 @@ class FileStore:
             self._stamp = stamp
             self._load(listener)
 
-    def _load(self, listener: Listener) -> None:
+    def _load(self, listener: StoreListener) -> None:
         try:
             text = self._path.read_text("utf-8")
             if not text.strip():
@@ -137,9 +137,9 @@ class FileStore:
             listener.tracking()
         for key in changed:
             listener.frontend_changed(key)
-        self._reader.has(self._stamp)
+        self._presence.serves(self._stamp)
 
-    def _refuse(self, reason: str, listener: Listener) -> None:
+    def _refuse(self, reason: str, listener: StoreListener) -> None:
         if self._frontends is None:
             if reason != self._reason:
                 listener.unreachable(reason)

@@ -14,8 +14,8 @@ from pathlib import Path
 import tomlkit
 
 from ...errors import StoreUnavailable
-from ..table import Entry, Table, TableError, as_json, check_key, parse_table
-from .readers import wait_for_all
+from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
+from .presence import wait_for_all
 
 
 class FileTable:
@@ -51,12 +51,12 @@ class FileTable:
             wanted = {key: entry for key, entry in before.items() if key not in keys} | after
             new = self._rewritten(old, before, wanted)
             if self._parse(new) != wanted:
-                raise TableError(f"{self._path} is written in a way that can not be edited here")
+                raise TableError(f"{self._path} is written in a way that cannot be edited here")
             self._replace(new)
 
     def _rewritten(self, old: str, before: Table, wanted: Table) -> str:
         if self._path.suffix == ".json":
-            table = {key: as_json(entry) for key, entry in wanted.items()}
+            table = {key: in_file_form(entry) for key, entry in wanted.items()}
             return json.dumps(table, indent=2) + "\n"
         document = tomlkit.parse(old)
         names = {check_key(name): name for name in document}
@@ -104,7 +104,7 @@ def _put(document: tomlkit.TOMLDocument, name: str, entry: Entry) -> None:
         document[name] = tomlkit.table()
     table = document[name]
     assert isinstance(table, dict)
-    for field, value in as_json(entry).items():
+    for field, value in in_file_form(entry).items():
         if table.get(field) != value:
             table[field] = value
     for field in ("options", "healthcheck"):

@@ -19,9 +19,9 @@ PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
 PING_LASTS = 30
 """Seconds after which a checker that does not ping counts as gone, as in Hipache 0.2.8."""
 
-LEASE = "hipache-checker"
+LEASE_KEY = "hipache-checker"
 _KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[1],ARGV[2]) or 0"
-_LEAVE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
+_RELEASE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
 
 _BATCH = 20  # keys in one round trip: half a millisecond of the loop
 
@@ -79,17 +79,17 @@ class RedisCheckRecords:
 
     async def hold(self, holder: str, seconds: float) -> bool:
         """A key that expires; only its holder renews it."""
-        lease, client = self._prefix + LEASE, self._writing
+        lease, client = self._prefix + LEASE_KEY, self._writing
         milliseconds = int(seconds * 1000)
         return bool(
             await self._bounded(lambda: client.eval(_KEEP, 1, lease, holder, milliseconds))
             or await self._bounded(lambda: client.set(lease, holder, nx=True, px=milliseconds))
         )
 
-    async def leave(self, holder: str) -> None:
+    async def release(self, holder: str) -> None:
         """So that another one can begin at once."""
-        lease, client = self._prefix + LEASE, self._writing
-        await self._bounded(lambda: client.eval(_LEAVE, 1, lease, holder))
+        lease, client = self._prefix + LEASE_KEY, self._writing
+        await self._bounded(lambda: client.eval(_RELEASE, 1, lease, holder))
 
     async def ping(self) -> None:
         """As hchecker writes it, and whose it is, in one MULTI."""
@@ -110,36 +110,6 @@ class RedisCheckRecords:
             return Pings()
         by_us = bool(ours) and text(ours) == written
         return Pings(foreign=not by_us, ours=by_us)
-
-
-class FileCheckRecords:
-    """base.CheckRecords of a file: each worker has its own marks, so each one checks for itself."""
-
-    def __init__(self, table: Callable[[], list[Checked]]) -> None:
-        """`table` gives all frontends there are now."""
-        self._table = table
-
-    async def listed(self, *, every: bool) -> list[Checked]:
-        """Those of the table that have a `healthcheck`, or all."""
-        return [checked for checked in self._table() if every or checked.raw]
-
-    async def marked(self, keys: Sequence[str]) -> set[str]:
-        """All: the worker knows its own marks, and asking it costs nothing."""
-        return set(keys)
-
-    async def hold(self, holder: str, seconds: float) -> bool:
-        """Always."""
-        return True
-
-    async def leave(self, holder: str) -> None:
-        """Nothing to give back."""
-
-    async def ping(self) -> None:
-        """Nobody listens."""
-
-    async def pings(self) -> Pings:
-        """Nobody can leave one."""
-        return Pings()
 
 
 async def scan(client: Any, start: str, bounded: Bounded) -> AsyncIterator[str]:

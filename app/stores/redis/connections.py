@@ -21,8 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ...config.driver import SENTINEL_SCHEMES, Driver
-from ...errors import ConfigError
+from .url import SENTINEL_SCHEMES, RedisURL
 
 MAX_CONNECTIONS = 64
 """Per worker and role; more than all its parts use at once, for redis-py fails beyond it."""
@@ -31,10 +30,10 @@ ASK_SENTINEL_EVERY = 0.5
 
 
 class Connections:
-    """The pool of one driver URL, and single connections outside it."""
+    """The pool of one URL, and single connections outside it."""
 
     def __init__(
-        self, driver: Driver, *, timeout: float | None, retries: int = 1, bounded: bool = False
+        self, url: RedisURL, *, timeout: float | None, retries: int = 1, bounded: bool = False
     ) -> None:
         """`timeout` in seconds (None: no limit), for connecting and for each answer. With
         `bounded` the caller sees to the answers: a third of a read's cost is redis-py's timers.
@@ -42,19 +41,19 @@ class Connections:
         A pooled connection that the server closed meanwhile is noticed only when it is used:
         `retries` covers that, but only for commands that may be sent twice.
         """
-        self._driver = driver
+        self._url = url
         self._timeout = timeout
-        self._sentinel = _sentinel(driver, timeout) if driver.scheme in SENTINEL_SCHEMES else None
+        self._sentinel = _sentinel(url, timeout) if url.scheme in SENTINEL_SCHEMES else None
         # RESP2: every server and every proxy in front of one speaks it.
         self._pool = self._make_pool(protocol=2, retries=retries, patient=bounded)
         self.client = Redis(connection_pool=self._pool)
 
     def _make_pool(self, *, protocol: int, retries: int, patient: bool = False) -> ConnectionPool:
-        driver = self._driver
+        url = self._url
         options: dict[str, Any] = {
-            "db": driver.database,
-            "username": driver.username,
-            "password": driver.password,
+            "db": url.database,
+            "username": url.username,
+            "password": url.password,
             "protocol": protocol,
             "socket_timeout": None if patient else self._timeout,
             "socket_connect_timeout": self._timeout,
@@ -63,17 +62,17 @@ class Connections:
             "driver_info": None,
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
-        if driver.scheme == "unix":
-            options |= {"path": driver.path, "connection_class": UnixDomainSocketConnection}
+        if url.scheme == "unix":
+            options |= {"path": url.path, "connection_class": UnixDomainSocketConnection}
             return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
-        secure = driver.scheme.startswith("rediss")
-        options |= {"socket_keepalive": True, **(_tls_options(driver) if secure else {})}
+        secure = url.scheme.startswith("rediss")
+        options |= {"socket_keepalive": True, **(_tls_options(url) if secure else {})}
         if self._sentinel is not None:
             kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
             return SentinelConnectionPool(  # type: ignore[no-untyped-call]
-                driver.service, self._sentinel, connection_class=kind, **options
+                url.service, self._sentinel, connection_class=kind, **options
             )
-        host, port = driver.addresses[0]
+        host, port = url.addresses[0]
         options |= {"host": host, "port": port}
         options |= {"connection_class": SSLConnection if secure else Connection}
         return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
@@ -143,30 +142,28 @@ def _packed(command: Sequence[str]) -> bytes:
     return b"".join(parts)
 
 
-def _sentinel(driver: Driver, timeout: float | None) -> Sentinel:
+def _sentinel(url: RedisURL, timeout: float | None) -> Sentinel:
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
     }
-    if driver.scheme == "rediss+sentinel":
-        options |= {"ssl": True} | _tls_options(driver)
+    if url.scheme == "rediss+sentinel":
+        options |= {"ssl": True} | _tls_options(url)
     return Sentinel(  # type: ignore[no-untyped-call]
-        list(driver.addresses), sentinel_kwargs=options
+        list(url.addresses), sentinel_kwargs=options
     )
 
 
-def _tls_options(driver: Driver) -> dict[str, Any]:
-    options = dict(driver.tls)
-    verify = options.get("verify", "true")
-    if verify not in ("true", "false"):
-        raise ConfigError(f"driver: verify={verify!r}: expected true or false")
+def _tls_options(url: RedisURL) -> dict[str, Any]:
+    options = dict(url.tls)
+    verify = options.get("verify", "true") == "true"
     return {
         "ssl_ca_certs": options.get("cafile"),
         "ssl_certfile": options.get("certfile"),
         "ssl_keyfile": options.get("keyfile"),
-        "ssl_cert_reqs": ssl.CERT_REQUIRED if verify == "true" else ssl.CERT_NONE,
-        "ssl_check_hostname": verify == "true",
+        "ssl_cert_reqs": ssl.CERT_REQUIRED if verify else ssl.CERT_NONE,
+        "ssl_check_hostname": verify,
         "ssl_min_version": ssl.TLSVersion.TLSv1_2,
     }

@@ -11,11 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from ...routing import Backend, Frontend, Mark
-
-HISTORY = 3600
-"""Seconds that a lapsed mark is kept: it tells how often in a row the backend failed."""
-
-FOREIGN = "foreign"
+from ..base import FOREIGN
 
 
 def encode_mark(mark: Mark, index: int) -> str:

@@ -1,8 +1,8 @@
-"""Who serves from this store, and what each of them has seen: how `--wait` knows when to return.
+"""The workers that serve from this store, and what each has seen: how `--wait` knows its end.
 
 Every worker keeps a key `hipache:worker:<id>` with an expiry. A command that changed routes counts
-`hipache:change` up afterwards; a worker that is told of that has been told of the routes before,
-since pushes come in order, and writes the number into its key.
+`hipache:change` up afterwards. Pushes come in order: a worker that hears of the number has heard of
+the routes before. It writes the number into its key.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ logger = logging.getLogger(__name__)
 CHANGE, WORKER = "hipache:change", "hipache:worker:"
 PRESENT_EVERY, PRESENT_FOR = 5.0, 15
 """Seconds: how often a worker shows up, and after how long it counts as gone."""
-LOOK_EVERY = 0.005
-LEAVE_WITHIN = 0.5
+COMPARE_EVERY = 0.005
+RELEASE_WITHIN = 0.5
 
 
 class Presence:
     """One worker's key."""
 
     def __init__(self, reading: Redis, writing: Redis, prefix: str, *, delay: float) -> None:
-        """`delay` (seconds): how old this worker's routes may be where nobody tells changes."""
+        """`delay` (seconds): how old this worker's routes may be where changes are not reported."""
         self._reading, self._writing = reading, writing
         self._change = prefix + CHANGE
         self._key = f"{prefix}{WORKER}{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._delay = delay
         self._seen: bytes | str = b"0"
-        self._told = False
+        self._tracked = False
         self._polls = False
         self._wake = asyncio.Event()
 
-    def told(self, number: bytes) -> None:
-        """All changes up to this number have been told."""
-        self._told, self._seen = True, number or b"0"
+    def reported(self, number: bytes) -> None:
+        """All changes up to this number have been reported."""
+        self._tracked, self._seen = True, number or b"0"
         self._wake.set()
 
-    def not_told(self) -> None:
-        """Changes are not told for now: nothing is served without asking."""
-        self._told = False
+    def not_tracked(self) -> None:
+        """Changes are not reported for now: nothing is served without asking."""
+        self._tracked = False
         self._wake.set()
 
     def polls(self) -> None:
-        """Changes are never told: routes are believed for `delay` seconds."""
+        """Changes are never reported: routes are believed for `delay` seconds."""
         self._polls = True
         self._wake.set()
 
@@ -69,11 +69,11 @@ class Presence:
             await self._wait(self._delay if self._polls else PRESENT_EVERY)
 
     async def _show_up(self) -> None:
-        if not self._told:
+        if not self._tracked:
             seen = await self._reading.get(self._change) or b"0"
             if self._polls:
                 await asyncio.sleep(self._delay)
-            if self._told:  # meanwhile; what we were told by then counts
+            if self._tracked:  # meanwhile; what was reported by then counts
                 return
             self._seen = seen
         await self._writing.set(self._key, self._seen, ex=PRESENT_FOR)
@@ -83,12 +83,12 @@ class Presence:
             async with asyncio.timeout(max(seconds, 0.1)):
                 await self._wake.wait()
 
-    async def leave(self) -> None:
+    async def release(self) -> None:
         """Nobody needs to wait for us any more."""
-        if not self._told:
+        if not self._tracked:
             return
         with suppress(RedisError, OSError):  # the key expires by itself
-            async with asyncio.timeout(LEAVE_WITHIN):
+            async with asyncio.timeout(RELEASE_WITHIN):
                 await self._writing.delete(self._key)
 
 
@@ -109,7 +109,7 @@ async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int,
         missing = [key for key, value in seen if value is not None and int(value) < number]
         if not missing or loop.time() > deadline:
             break
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(COMPARE_EVERY)
     return len(workers), [key.decode().removeprefix(prefix + WORKER) for key in missing]
 
 

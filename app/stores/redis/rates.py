@@ -1,8 +1,8 @@
 """One count of a client's requests for all proxies, by Redis's own clock.
 
-Who asks while a question is under way waits for the next one and shares it: at most
-one round trip runs at a time, and however many clients come, none waits for more
-than two. When Redis is slow or away, the callers go by their own counts.
+At most one round trip runs at a time. Requests that come meanwhile share the next
+one, so none waits for more than two. When Redis is slow or away, the callers go by
+their own counts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .connections import Connections
 logger = logging.getLogger(__name__)
 
 RATE = "hipache:rate:"
-AT_ONCE = 500
+PER_TRIP = 500
 """Clients that one round trip asks about."""
-PAUSE = 1.0
-"""Seconds in which nobody asks a store that gave no answer in time."""
-SAY_EVERY = 60.0
+PAUSE_AFTER_SILENCE = 1.0
+"""Seconds in which a store that gave no answer in time is not asked again."""
+WARN_EVERY = 60.0
 
 # app.frontends.rates.take once more, in a place where it happens at once.
 _TAKE = """
@@ -42,7 +42,7 @@ return '0'
 """
 _SHA = sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
-Question = tuple[str, Rate, "asyncio.Future[float | None]"]
+PendingCount = tuple[str, Rate, "asyncio.Future[float | None]"]
 
 
 class RedisRates:
@@ -53,8 +53,8 @@ class RedisRates:
         self._connections = connections
         self._prefix = prefix + RATE
         self._within = within
-        self._waiting: list[Question] = []
-        self._asked: list[Question] = []
+        self._waiting: list[PendingCount] = []
+        self._asked: list[PendingCount] = []
         self._asking: asyncio.Task[None] | None = None
         self._away_until = -inf
         self._said = -inf
@@ -75,7 +75,10 @@ class RedisRates:
     async def _ask_on(self) -> None:
         try:
             while self._waiting:
-                self._asked, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                self._asked, self._waiting = (
+                    self._waiting[:PER_TRIP],
+                    self._waiting[PER_TRIP:],
+                )
                 answers = await self._ask(self._asked)
                 for (_, _, answer), early in zip(self._asked, answers, strict=True):
                     if not answer.done():
@@ -86,14 +89,14 @@ class RedisRates:
             self._send_away()
 
     def _send_away(self) -> None:
-        """Nobody answers those who still wait."""
+        """Tell all who wait that no answer will come."""
         for _, _, answer in (*self._asked, *self._waiting):
             if not answer.done():
                 answer.set_result(None)
         self._asked, self._waiting = [], []
         self._asking = None
 
-    async def _ask(self, batch: Sequence[Question]) -> list[float | None]:
+    async def _ask(self, batch: Sequence[PendingCount]) -> list[float | None]:
         try:
             async with asyncio.timeout(self._within):
                 answers = await self._connections.ask([self._command("EVALSHA", q) for q in batch])
@@ -108,7 +111,7 @@ class RedisRates:
                 break
         return [_seconds(answer) for answer in answers]
 
-    def _command(self, how: str, question: Question) -> list[str]:
+    def _command(self, how: str, question: PendingCount) -> list[str]:
         name, rate, _ = question
         script = _SHA if how == "EVALSHA" else _TAKE
         numbers = [repr(rate.interval), repr(rate.tolerance)]
@@ -116,13 +119,13 @@ class RedisRates:
 
     def _failed(self, cause: object) -> None:
         now = asyncio.get_running_loop().time()
-        self._away_until = now + PAUSE
-        if now >= self._said + SAY_EVERY:
+        self._away_until = now + PAUSE_AFTER_SILENCE
+        if now >= self._said + WARN_EVERY:
             self._said = now
             logger.warning("rates counted by each worker alone cause=%s", cause)
 
     async def aclose(self) -> None:
-        """Leave nobody waiting."""
+        """Answer all who still wait."""
         if self._asking is not None:
             asking = self._asking
             asking.cancel()

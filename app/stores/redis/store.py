@@ -15,20 +15,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
-from ...config.driver import Driver
 from ...errors import StoreUnavailable
 from ...frontends.options import settings_of
 from ...routing import Backend, Frontend, Mark, Marks, lookup_keys
-from ..base import Found, Listener
+from ..base import HISTORY, Found, StoreForbids, StoreListener
 from . import marks as marks_format
 from .check_records import RedisCheckRecords, scan
 from .connections import Connections
+from .key_changes import KeyChanges
 from .presence import CHANGE, Presence
 from .rates import RedisRates
 from .replies import frontend_of, marks_of, options_of, text
 from .tracking import Tracker
+from .url import RedisURL
 
 logger = logging.getLogger(__name__)
 
@@ -52,23 +53,23 @@ class RedisStore:
 
     def __init__(
         self,
-        drivers: Sequence[Driver],
+        urls: Sequence[RedisURL],
         *,
         timeout: float | None,
         ttl: float = 1.0,
         rates_within: float = 0.1,
     ) -> None:
         """`timeout` (seconds, None for none) bounds every read and write as a whole.
-        `ttl` (seconds): how long routes are believed where changes are never told.
+        `ttl` (seconds): how long routes are believed where changes are never reported.
         `rates_within` (seconds): how long a request waits for the count of its client."""
         self._ttl = ttl
-        first, last = drivers[0], drivers[-1]
+        first, last = urls[0], urls[-1]
         self.name = first.name
         self.prefix = first.prefix
         self._timeout = timeout
         self._reading = Connections(first, timeout=timeout, bounded=True)
         self._writing = self._reading
-        if len(drivers) > 1:
+        if len(urls) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = Connections(primary, timeout=timeout, bounded=True)
         self.rates = RedisRates(self._writing, self.prefix, within=rates_within)
@@ -125,7 +126,7 @@ class RedisStore:
         pipe.sadd(dead, str(backend.index))
         pipe.expire(dead, seconds)
         pipe.hset(info, backend.url, marks_format.encode_mark(mark, backend.index))
-        pipe.expire(info, seconds + marks_format.HISTORY)
+        pipe.expire(info, seconds + HISTORY)
         pipe.publish(DEAD_CHANNEL, marks_format.announcement(frontend, backend))
         await self._bounded(pipe.execute)
 
@@ -163,30 +164,30 @@ class RedisStore:
         entry = marks_format.decode_mark(text(value)) if value else None
         return entry[1] if entry else None
 
-    async def watch(self, listener: Listener) -> None:
+    async def watch(self, listener: StoreListener) -> None:
         """Track the prefixes of our keys on a connection of its own, for ever."""
         presence = Presence(
             self._reading.client, self._writing.client, self.prefix, delay=self._ttl
         )
-        told = _Told(listener, presence, self.prefix)
+        changes = KeyChanges(listener, presence, self.prefix)
         prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO, CHANGE)]
         change = self.prefix + CHANGE
         tracker = Tracker(
-            self._reading, prefixes, on_keys=told.keys, listener=told, prepare=self.prepare,
-            landmark=change, on_landmark=presence.told,
+            self._reading, prefixes, on_keys=changes.keys, listener=changes, prepare=self.prepare,
+            landmark=change, on_landmark=presence.reported,
         )  # fmt: skip
-        told.look = tracker.look
+        changes.look = tracker.look
         showing_up = asyncio.create_task(presence.run(), name="store presence")
         try:
             await tracker.run()
             await showing_up
         finally:
             while not showing_up.done():
-                # redis-py may swallow one; and who waits for us may cancel us again meanwhile.
+                # redis-py may swallow one, and our own task may be cancelled again meanwhile.
                 showing_up.cancel()
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([showing_up], timeout=0.1)
-            await presence.leave()
+            await presence.release()
 
     async def prepare(self) -> None:
         """What must be done before every attempt to connect: nothing for a server of its own."""
@@ -210,45 +211,7 @@ class RedisStore:
             return answer
         except TimeoutError:
             raise StoreUnavailable(f"{self.name}: no answer in {self._timeout:g} s") from None
+        except NoPermissionError as exc:
+            raise StoreForbids(f"{self.name}: {exc}") from exc
         except (RedisError, OSError) as exc:
             raise StoreUnavailable(f"{self.name}: {exc}") from exc
-
-
-class _Told:
-    """What the tracking connection tells, sorted by whom it concerns."""
-
-    def __init__(self, listener: Listener, presence: Presence, prefix: str) -> None:
-        self._listener, self._presence, self._prefix = listener, presence, prefix
-        self.look: Callable[[], None] = lambda: None
-
-    def tracking(self) -> None:
-        self._listener.tracking()
-
-    def lost(self, reason: str) -> None:
-        self._listener.lost(reason)
-        self._presence.not_told()
-
-    def unreachable(self, reason: str) -> None:
-        self._listener.unreachable(reason)
-
-    def heard(self) -> None:
-        self._listener.heard()
-
-    def refused(self, reason: str) -> None:
-        self._listener.refused(reason)
-        self._presence.polls()
-
-    def keys(self, keys: list[bytes] | None) -> None:
-        """Keys of a push; None: the server was flushed."""
-        if keys is None:
-            self._listener.everything_changed()
-            self.look()
-            return
-        for raw in keys:
-            kind, _, key = text(raw).removeprefix(self._prefix).partition(":")
-            if kind in ("frontend", "options"):
-                self._listener.frontend_changed(key)
-            elif kind in ("dead", "dead-info"):
-                self._listener.marks_changed(key)
-            else:
-                self.look()

@@ -9,18 +9,18 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError, WatchError
 
-from ...config.driver import Driver
 from ...errors import StoreUnavailable
 from ..table import Entry, Table, TableError
 from .connections import Connections
 from .presence import escape, wait_for_all
 from .replies import mapping, text
 from .store import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
+from .url import RedisURL
 
 ATTEMPTS = 20
 """Times that a change is tried while others write the same frontends."""
 HASHES = (OPTIONS, HEALTHCHECK)
-AT_ONCE = 1000
+FRONTENDS_PER_TRIP = 1000
 """Frontends read in one round trip."""
 
 
@@ -29,13 +29,13 @@ class RedisTable:
 
     def __init__(
         self,
-        drivers: Sequence[Driver],
+        urls: Sequence[RedisURL],
         *,
         timeout: float | None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         """`timeout`: seconds for each answer. `release` is called at the end."""
-        first, last = drivers[0], drivers[-1]
+        first, last = urls[0], urls[-1]
         self._name = last.name
         self._prefix = first.prefix
         primary = replace(last, database=first.database, prefix=first.prefix)
@@ -57,8 +57,8 @@ class RedisTable:
 
     async def _read(self, pipe: Any, keys: Sequence[str]) -> Table:
         table: Table = {}
-        for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
+        for start in range(0, len(keys), FRONTENDS_PER_TRIP):
+            some = keys[start : start + FRONTENDS_PER_TRIP]
             for key in some:
                 pipe.lrange(self._prefix + FRONTEND + key, 0, -1)
                 pipe.hgetall(self._prefix + OPTIONS + key)
@@ -109,7 +109,7 @@ class RedisTable:
                     pipe.hset(self._prefix + kind + key, mapping=dict(settings))
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
-        """Wait for all workers: how many there are, and who had not the change in time."""
+        """Wait for all workers: how many there are, and which did not have the change in time."""
         with self._translated():
             return await wait_for_all(self._client, self._prefix, seconds)
 

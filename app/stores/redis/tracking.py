@@ -1,4 +1,4 @@
-"""One connection on which Redis tells what changed (CLIENT TRACKING, broadcast by prefix).
+"""One connection on which Redis reports what changed (CLIENT TRACKING, broadcast by prefix).
 
 redis-py's asyncio client has no client-side caching; this is the part of it that we need. The
 protocol: https://redis.io/docs/latest/develop/reference/client-side-caching/
@@ -34,14 +34,14 @@ class Refused(Exception):
     """The server answers, but does not offer tracking."""
 
 
-class Listener(Protocol):
-    """Told about the connection itself; the part of base.Listener that a tracker needs."""
+class TrackingListener(Protocol):
+    """Hears about the connection itself: the part of StoreListener that a tracker needs."""
 
     def tracking(self) -> None:
-        """Every change will be told."""
+        """Every change is reported from now on."""
 
     def lost(self, reason: str) -> None:
-        """No change is told."""
+        """No change is reported."""
 
     def unreachable(self, reason: str) -> None:
         """The server does not answer."""
@@ -50,7 +50,7 @@ class Listener(Protocol):
         """The server gave a sign of life."""
 
     def refused(self, reason: str) -> None:
-        """The server will never tell."""
+        """The server never reports changes."""
 
 
 class Tracker:
@@ -62,7 +62,7 @@ class Tracker:
         prefixes: Sequence[str],
         *,
         on_keys: Callable[[list[bytes] | None], None],
-        listener: Listener,
+        listener: TrackingListener,
         prepare: Callable[[], Awaitable[None]],
         landmark: str,
         on_landmark: Callable[[bytes], None],
@@ -72,7 +72,7 @@ class Tracker:
 
         `on_landmark` gets the value of the key `landmark` at first and whenever `look` was called.
         It is read on the tracking connection, so that all that was changed before it has been
-        told: an answer from another connection could be ahead of the pushes.
+        reported: an answer from another connection could be ahead of the pushes.
         """
         self._prepare = prepare
         self._landmark, self._on_landmark = landmark, on_landmark

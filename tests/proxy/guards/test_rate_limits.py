@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config.driver import parse_driver
 from app.frontends.rates import Rate
 from app.stores.redis.connections import Connections
 from app.stores.redis.rates import RATE, RedisRates
+from app.stores.redis.url import parse_url
 from tests.backends import answer, answering
 from tests.redis_servers import REDIS, VALKEY, RedisServer
 from tests.serving import Proxy, proxying
@@ -25,7 +25,7 @@ HOURLY = Rate(1200.0, 3)
 async def rates_of(
     server: RedisServer, *, within: float = 10.0, prefix: str = ""
 ) -> AsyncIterator[RedisRates]:
-    connections = Connections(parse_driver(server.url), timeout=10.0, bounded=True)
+    connections = Connections(parse_url(server.url), timeout=10.0, bounded=True)
     rates = RedisRates(connections, prefix, within=within)
     yield rates
     await rates.aclose()

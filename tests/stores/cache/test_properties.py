@@ -11,8 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from app.config.structs import Config, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.routing import lookup_keys
-from app.stores import open_store
-from app.stores.tables import open_table
+from app.stores import driver_of, open_store
 from tests.redis_servers import RedisServer
 
 T = TypeVar("T")
@@ -39,7 +38,7 @@ class CacheAndServer(RuleBasedStateMachine):
             driver=(self.server.url,),
             server=ServerConfig(snapshot=None, lru_cache=LruCache(size=SIZE)),
         )
-        self.store, self.table = open_store(config), open_table(config)
+        self.store, self.table = open_store(config), driver_of(config).table()
         self.redis = self.server.client
         self.run(self.redis.flushall())
         self.run(self.store.start())

@@ -7,8 +7,8 @@ import pytest
 
 from app.errors import FrontendNotFound, StoreUnavailable
 from app.routing import NO_MARKS, Mark, parse_frontend
-from app.stores.base import Found, Listener
-from app.stores.cache.memory import Memory
+from app.stores.base import Found, StoreListener
+from app.stores.cache.route_cache import RouteCache
 from app.stores.cache.routes import CachedStore
 
 
@@ -27,7 +27,7 @@ class ScriptedStore:
         self.open.set()
         self.asked = asyncio.Event()
         self.away = False
-        self.listener: Listener | None = None
+        self.listener: StoreListener | None = None
 
     async def lookup(self, host: str) -> Found | None:
         self.reads += 1
@@ -197,7 +197,7 @@ async def test_the_least_recently_used_host_goes_first(store):
 
 def test_hosts_of_one_wildcard_are_bounded_too():
     """They share what is remembered of their use, and the oldest of them still go."""
-    memory = Memory(3, lambda key: {})
+    memory = RouteCache(3, lambda key: {})
     found = Found(parse_frontend("*.example", ["id", "http://x:1"]))
     for number in range(20):
         memory.keep(f"h{number}.example", found, fresh=True)

@@ -12,7 +12,7 @@ from app.routing import Frontend, parse_frontend
 from app.stores import open_store
 from app.stores.base import Found
 from app.stores.cache.archive import Archive
-from app.stores.cache.memory import Memory
+from app.stores.cache.route_cache import RouteCache
 from app.stores.cache.snapshot import Snapshot, rows_of
 from tests.redis_servers import RedisServer, free_port
 
@@ -110,7 +110,7 @@ def test_only_its_owner_may_read_it(tmp_path):
 
 async def test_a_folder_that_can_not_be_written_is_said_once(tmp_path, caplog):
     (tmp_path / "file").touch()
-    memory = Memory(10, lambda key: {})
+    memory = RouteCache(10, lambda key: {})
     archive = Archive(snapshot(tmp_path / "file"), memory, every=0)
     for host in ("a", "b"):
         memory.keep(host, Found(frontend(host)), fresh=True)

@@ -15,7 +15,7 @@ import redis
 
 from app.config.structs import Config
 from app.errors import ConfigError, StoreUnavailable
-from app.stores import hold, open_store
+from app.stores import driver_of, open_store
 from app.stores.embedded import keeper
 from app.stores.embedded import store as embedded
 from app.stores.embedded.store import EmbeddedServer
@@ -97,8 +97,8 @@ async def test_a_killed_server_or_keeper_comes_back(folder, victim):
     await store.start()
     try:
         os.kill(dict(servers(folder))[victim], signal.SIGKILL)
-        await until(lambda: store.away or not store._told)
-        await until(lambda: store._told and len(servers(folder)) == 2)
+        await until(lambda: store.away or not store._reads.tracked)
+        await until(lambda: store._reads.tracked and len(servers(folder)) == 2)
     finally:
         await store.aclose()
 
@@ -115,7 +115,7 @@ async def test_a_path_too_long_for_a_socket_is_worked_around(tmp_path, monkeypat
 
 
 async def test_hold_keeps_the_server_for_workers_to_come(folder):
-    with hold(Config(driver=(f"embedded:{folder}",))):
+    with driver_of(Config(driver=(f"embedded:{folder}",))).hold():
         assert len(servers(folder)) == 2
     await until(lambda: not servers(folder))
 

@@ -62,7 +62,7 @@ async def grant(server: RedisServer, rights: str) -> str:
 async def test_the_rights_in_the_documentation_are_enough(server, caplog):
     url = await grant(server, RIGHTS)
     async with store(url) as routes, server.client as redis:
-        assert routes._told
+        assert routes._reads.tracked
         await marked(routes)
         assert await redis.smembers("dead:a.example") == {"0"}
         await until(lambda: routes.known("a.example"))
@@ -188,7 +188,7 @@ async def test_tls_with_a_client_certificate(tmp_path):
     url = f"rediss://127.0.0.1:{secure.port}"
     files = f"cafile={tmp_path}/ca.pem&certfile={pem}&keyfile={pem}"
     async with store(f"{url}?{files}") as routes:
-        assert routes._told
+        assert routes._reads.tracked
         assert await routes.find("a.example")
     async with store(f"{url}?certfile={pem}&keyfile={pem}") as distrustful:
         assert distrustful.away

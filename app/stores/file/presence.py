@@ -1,7 +1,7 @@
-"""Who serves from a file, and which state of it each of them has: how `--wait` knows.
+"""The workers that serve from a file, and the state of it that each has: how `--wait` knows.
 
 Every worker keeps a note in memory, named for the table's path and locked while the worker lives,
-with the stamp of what it has taken over. Who waits compares that with the file's own stamp.
+with the stamp of the table that it serves. `--wait` compares that with the file's own stamp.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ...system.shared_folder import is_held, memory_folder
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.01
+COMPARE_EVERY = 0.01
 _KIND = "hipache-routes-"
 _WIDTH = 80  # bytes of a note: it is written over in one go, and never grows
 
 
-class Reader:
+class FilePresence:
     """One worker's note."""
 
     def __init__(self, table: Path) -> None:
@@ -37,25 +37,25 @@ class Reader:
         self._descriptor: int | None = None
 
     def show_up(self) -> None:
-        """Be waited for from now on, until `leave` or the end of this process."""
+        """Be waited for from now on, until `release` or the end of this process."""
         _remove_dead(self._path.parent)
         new = self._path.with_name(f".{self._name}")
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self._descriptor = os.open(new, flags, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.has(None)
-            os.fchmod(self._descriptor, 0o644)  # whoever changes routes may be another user
+            self.serves(None)
+            os.fchmod(self._descriptor, 0o644)  # routes may be changed by another user
             new.rename(self._path)
         except OSError as exc:
             logger.info("--wait will not know this worker cause=%s", exc)
 
-    def has(self, stamp: Stamp) -> None:
+    def serves(self, stamp: Stamp) -> None:
         """This state of the table is served from now on."""
         if self._descriptor is not None:
             os.pwrite(self._descriptor, _note(stamp), 0)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Nobody needs to wait any more."""
         if self._descriptor is not None:
             self._path.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ async def wait_for_all(table: Path, seconds: float) -> tuple[int, list[str]]:
         missing = [pid for pid, note in notes if note != wanted]
         if not missing or loop.time() > deadline:
             return len(notes), missing
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(COMPARE_EVERY)
 
 
 def _notes(table: Path) -> Iterator[tuple[str, bytes]]:

@@ -5,94 +5,28 @@ Decides nothing about the store's health; no I/O, no clock.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 
 from ...routing import NO_MARKS, Frontend, Mark, Marks, Route
 from ..base import Found
-
-LocalMarks = Callable[[str], Mapping[str, Mark | None]]
-"""This worker's own word on a frontend's marks by URL; None: there is no mark."""
+from .cached_frontend import CachedFrontend, OwnMarks
 
 
-logger = logging.getLogger(__name__)
-
-
-class Served:
-    """One frontend as it is served: all hosts that match it share this object."""
-
-    __slots__ = ("by_host", "frontend", "hosts", "route", "stored", "used")
-
-    def __init__(self, frontend: Frontend) -> None:
-        self.frontend = frontend
-        self.stored: Marks = NO_MARKS
-        self.by_host: dict[str, Marks] | None = None
-        """Marks that stand under a requested host, for the few hosts that have any."""
-        # A key without a wildcard has one host, itself; an empty set would cost more than all else.
-        self.hosts: set[str] | None = set() if frontend.key.startswith("*") else None
-        self.route = Route(frontend)
-        self.used = False
-        """Asked for since somebody last looked for what to forget."""
-
-    def add(self, host: str) -> None:
-        """`host` is served by this frontend."""
-        if self.hosts is not None:
-            self.hosts.add(host)
-
-    def discard(self, host: str) -> bool:
-        """`host` no longer is. Was it the last one?"""
-        if self.hosts is None:
-            return True
-        self.hosts.discard(host)
-        return not self.hosts
-
-    def take(self, found: Found, host: str) -> bool:
-        """Take over what was read for `host`. False: it is what is known already."""
-        before = self.by_host.get(host, NO_MARKS) if self.by_host else NO_MARKS
-        same = _same(self.frontend, found.frontend)
-        if same and self.stored == found.marks and before == found.host_marks:
-            return False
-        if not same:
-            self.frontend = found.frontend
-        self.stored = found.marks
-        if found.host_marks:
-            self.by_host = {**(self.by_host or {}), host: found.host_marks}
-        elif self.by_host:
-            self.by_host.pop(host, None)
-        return True
-
-    def rebuild(self, local: LocalMarks) -> None:
-        """Make `route` anew. Among marks of the store the latest counts, ours before them all."""
-        own = local(self.frontend.key)
-        if not self.stored and not self.by_host and not own:
-            self.route = Route(self.frontend)
-            return
-        marks = dict(self.stored)
-        for foreign in (self.by_host or {}).values():
-            for url, mark in foreign.items():
-                if url not in marks or marks[url].until < mark.until:
-                    marks[url] = mark
-        for url, ours in own.items():
-            if ours is None:
-                marks.pop(url, None)
-            else:
-                marks[url] = ours
-        self.route = Route(self.frontend, marks)
-
-
-class Memory:
+class RouteCache:
     """At most `size` hosts with a route and as many without, least recently used out first;
     0 means no limit."""
 
-    def __init__(self, size: int, local: LocalMarks) -> None:
+    def __init__(self, size: int, own_marks: OwnMarks) -> None:
         self._size = size or sys.maxsize
-        self._local = local
-        self._kept: OrderedDict[str, Served] = OrderedDict()
-        self._fresh: dict[str, Served] = {}  # the part of _kept that is known to be true now
+        self._own_marks = own_marks
+        self._kept: OrderedDict[str, CachedFrontend] = OrderedDict()
+        self._fresh: dict[
+            str, CachedFrontend
+        ] = {}  # the part of _kept that is known to be true now
         self._absent: OrderedDict[str, None] = OrderedDict()
-        self._by_key: dict[str, Served] = {}
+        self._by_key: dict[str, CachedFrontend] = {}
         self.hits = 0
         self.changes = 0
         """Grows with every host that is kept or forgotten."""
@@ -135,11 +69,11 @@ class Memory:
             self.forget(host)
         served = self._by_key.get(found.frontend.key)
         if served is None:
-            served = self._by_key[found.frontend.key] = Served(found.frontend)
-            served.rebuild(self._local)
+            served = self._by_key[found.frontend.key] = CachedFrontend(found.frontend)
+            served.rebuild(self._own_marks)
         served.add(host)
         if served.take(found, host):
-            served.rebuild(self._local)
+            served.rebuild(self._own_marks)
         self.changes += 1
         self._kept[host] = served
         self._kept.move_to_end(host)
@@ -168,7 +102,7 @@ class Memory:
             return
         served = self._by_key.get(frontend.key)
         if served is None:
-            served = self._by_key[frontend.key] = Served(frontend)
+            served = self._by_key[frontend.key] = CachedFrontend(frontend)
         served.add(host)
         self._kept[host] = served
         self._kept.move_to_end(host, last=False)
@@ -197,30 +131,30 @@ class Memory:
             return
         self.changes += 1
         if served.by_host and served.by_host.pop(host, None):
-            served.rebuild(self._local)
+            served.rebuild(self._own_marks)
         if served.discard(host):
             del self._by_key[served.frontend.key]
 
-    def suspect(self, host: str) -> None:
+    def invalidate(self, host: str) -> None:
         """What is known about `host` may be old, and so may marks that it shares with others."""
         self._fresh.pop(host, None)
         self._absent.pop(host, None)
         served = self._kept.get(host)
         if served is not None and served.by_host and served.by_host.pop(host, None):
-            served.rebuild(self._local)
+            served.rebuild(self._own_marks)
 
-    def suspect_all(self) -> None:
+    def invalidate_all(self) -> None:
         """Everything that is known may be old."""
         self._fresh.clear()
         self._absent.clear()
         for served in self._by_key.values():
             if served.by_host:
                 served.by_host = None
-                served.rebuild(self._local)
+                served.rebuild(self._own_marks)
 
-    def suspect_frontend(self, key: str) -> None:
-        """The list of `key` changed: suspect every host that it serves or would serve now."""
-        self.suspect(key)
+    def invalidate_frontend(self, key: str) -> None:
+        """The list of `key` changed: invalidate every host that it serves or would serve now."""
+        self.invalidate(key)
         for host in self._hosts_of(key):
             self._fresh.pop(host, None)
         if not key.startswith("*"):
@@ -252,7 +186,7 @@ class Memory:
         """The store's marks under a frontend's key, read anew."""
         if (served := self._by_key.get(key)) is not None:
             served.stored = marks
-            served.rebuild(self._local)
+            served.rebuild(self._own_marks)
 
     def set_mark(self, key: str, url: str, mark: Mark | None) -> None:
         """One of the store's marks under a frontend's key."""
@@ -263,7 +197,7 @@ class Memory:
     def rebuild(self, key: str) -> None:
         """This worker's own word on the marks of `key` changed."""
         if (served := self._by_key.get(key)) is not None:
-            served.rebuild(self._local)
+            served.rebuild(self._own_marks)
 
     def _hosts_of(self, key: str) -> Collection[str]:
         served = self._by_key.get(key)
@@ -275,19 +209,3 @@ class Memory:
 def _shorter_wildcards(key: str) -> list[str]:
     labels = key.split(".")[1:]
     return [*("*." + ".".join(labels[i:]) for i in range(1, len(labels))), "*"]
-
-
-def _same(one: Frontend, other: Frontend) -> bool:
-    """Do both say the same? Only then may what is kept per frontend live on."""
-    return (
-        one.identifier == other.identifier
-        and one.backends == other.backends
-        and one.bad_entries == other.bad_entries
-        and one.options == other.options
-    )
-
-
-def complain(frontend: Frontend) -> None:
-    """Say which entries of a list can not be used."""
-    for entry in frontend.bad_entries:
-        logger.warning("backend unusable frontend=%s cause=%s", frontend.key, entry.reason)

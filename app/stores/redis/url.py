@@ -1,8 +1,7 @@
-"""Driver URLs: which store, where, and as whom. Pure.
+"""URLs of Redis: which server, which database, and as whom. Pure.
 
 `redis://[user[:password]@]host[:port][/db][#prefix]` and `rediss://` as Hipache 0.4 wrote them
-(lib/drivers/redis.js), `unix:///path/to.sock`, `redis+sentinel://host[:port],host.../service[/db]`,
-`embedded:[DIR]` and `file:PATH`.
+(lib/drivers/redis.js), `unix:///path/to.sock`, `redis+sentinel://host[:port],host.../service[/db]`.
 """
 
 from __future__ import annotations
@@ -11,25 +10,23 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..errors import ConfigError
-from ..masking import masked_url, show
+from ...masking import masked_url, show
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
-DEFAULT_DIRECTORY = ".hipache"
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
-SCHEMES = ("redis", "rediss", "unix", "embedded", "file", *SENTINEL_SCHEMES)
+SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
-    """One driver URL, taken apart."""
+class RedisURL:
+    """One URL, taken apart."""
 
     scheme: str
-    """`redis`, `rediss`, `unix`, `redis+sentinel`, `rediss+sentinel`, `embedded` or `file`."""
+    """One of SCHEMES."""
     addresses: tuple[tuple[str, int], ...] = ()
     """Host and port; several for Sentinel."""
     path: str = ""
-    """The socket, the file, or the directory."""
+    """Of the socket."""
     service: str = ""
     """The name of the master that Sentinel watches."""
     username: str | None = None
@@ -44,11 +41,9 @@ class Driver:
     def name(self) -> str:
         """The URL without secrets, for logs.
 
-        >>> parse_driver("redis://:secret@db.internal/2#a:").name
+        >>> parse_url("redis://:secret@db.internal/2#a:").name
         'redis://db.internal:6379/2#a:'
         """
-        if self.scheme in ("file", "embedded"):
-            return f"{self.scheme}:{self.path}"
         user = f"{self.username}@" if self.username else ""
         where = self.path or ",".join(_host_port(*address) for address in self.addresses)
         service = f"/{self.service}" if self.service else ""
@@ -57,32 +52,19 @@ class Driver:
         return f"{self.scheme}://{user}{where}{service}{database}{prefix}"
 
 
-def parse_driver(text: str) -> Driver:
-    """A driver URL taken apart.
-
-    Raises ConfigError, whose text shows no password, where the URL can not be used.
-    """
-    scheme, colon, rest = text.partition(":")
+def parse_url(text: str) -> RedisURL:
+    """A URL of Redis taken apart. Raises ValueError, whose text shows no password."""
+    scheme, colon, _ = text.partition(":")
     scheme = scheme.lower()
     try:
         if not colon or scheme not in SCHEMES:
             raise ValueError(f"expected one of {', '.join(f'{name}:' for name in SCHEMES)}")
-        if not text.isprintable():
-            raise ValueError("expected a URL without line breaks")
-        if scheme in ("file", "embedded"):
-            return _parse_path(scheme, unquote(rest.removeprefix("//")))
-        return _parse_redis(scheme, text)
+        return _parse(scheme, text)
     except ValueError as exc:
-        raise ConfigError(f"{exc}, found {show(masked_url(text))}") from None
+        raise ValueError(f"{exc}, found {show(masked_url(text))}") from None
 
 
-def _parse_path(scheme: str, path: str) -> Driver:
-    if not path and scheme == "file":
-        raise ValueError("expected file:PATH")
-    return Driver(scheme=scheme, path=path or DEFAULT_DIRECTORY)
-
-
-def _parse_redis(scheme: str, text: str) -> Driver:
+def _parse(scheme: str, text: str) -> RedisURL:
     url = urlsplit(text)
     credentials, _, hosts = url.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
@@ -105,11 +87,13 @@ def _parse_redis(scheme: str, text: str) -> Driver:
     tls = {
         key: query.pop(key) for key in ("cafile", "certfile", "keyfile", "verify") if key in query
     }
+    if tls.get("verify", "true") not in ("true", "false"):
+        raise ValueError("expected verify=true or verify=false")
     if query:
         raise ValueError(f"unknown parameter {next(iter(query))}")
     if not re.fullmatch(r"[0-9]{1,5}", database) or len(parts) > 1:
         raise ValueError("expected a database number, as in /0")
-    return Driver(
+    return RedisURL(
         scheme=scheme,
         addresses=() if path else _addresses(hosts, DEFAULT_PORTS[scheme]),
         path=path,

@@ -1,0 +1,145 @@
+"""Reads the store: each host once at a time, and keeps nothing that changed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
+from ...routing import Frontend, Route, lookup_keys
+from ..base import Found, Store
+from .outage import Outage
+from .route_cache import RouteCache
+
+logger = logging.getLogger(__name__)
+
+CONCURRENT_READS = 16
+
+Lookup = Route | ProxyError
+"""What a read of a host came to."""
+Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
+
+
+class ReadListener(Protocol):
+    """Hears how the store answers."""
+
+    def reached(self) -> None:
+        """It answered."""
+
+    def failed(self, reason: str) -> None:
+        """It did not, this once."""
+
+
+class Reads:
+    """The reads of one worker that are under way, and whether their answers may be believed."""
+
+    def __init__(
+        self,
+        store: Store,
+        memory: RouteCache,
+        outage: Outage,
+        listener: ReadListener,
+        spawn: Spawn,
+        *,
+        ttl: float,
+    ) -> None:
+        """`ttl` (seconds, 0: for ever): how long an answer is believed in a `polled` store."""
+        self._store, self._memory, self._outage = store, memory, outage
+        self._listener, self._spawn, self._ttl = listener, spawn, ttl
+        self.tracked = False
+        """The store reports every change now."""
+        self.polled = False
+        """The store never reports changes."""
+        self.count = 0
+        """Hosts that the store was asked for."""
+        self._reads: dict[str, asyncio.Task[Lookup]] = {}
+        self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
+        self._slots = asyncio.Semaphore(CONCURRENT_READS)
+
+    def route(self, host: str, *, probe: bool = False) -> asyncio.Task[Lookup]:
+        """The one read of `host` that all who ask now share.
+
+        With `probe` it is tried although the store is away.
+        """
+        self.count += 1
+        task = self._reads.get(host)
+        if task is None:
+            task = self._reads[host] = self._spawn(self._read(host, probe), f"store read {host}")
+        return task
+
+    async def _read(self, host: str, probe: bool) -> Lookup:
+        task = asyncio.current_task()
+        try:
+            async with self._slots:
+                if self._outage.away and not probe:  # found out while this one waited
+                    raise StoreUnavailable
+                found = await self._store.lookup(host)
+        except StoreUnavailable as exc:
+            self._listener.failed(str(exc))
+            return self._memory.last_known(host) or exc
+        finally:
+            # A change that was reported meanwhile took this read off the list: its answer may
+            # be older than the change. It serves those who asked before, and nobody else.
+            current = self._reads.get(host) is task
+            if current:
+                del self._reads[host]
+        self._listener.reached()
+        if current:
+            return self._remember(host, found, fresh=self.tracked or self.polled)
+        if host in self._reads or host in self._memory:
+            return FrontendNotFound() if found is None else Route(found.frontend, found.marks)
+        return self._remember(host, found, fresh=False)
+
+    def _remember(self, host: str, found: Found | None, *, fresh: bool) -> Lookup:
+        if fresh and self.polled and self._ttl:
+            later = asyncio.get_running_loop().call_later
+            later(self._ttl, self._memory.invalidate, host)
+        if found is not None:
+            known = self._memory.frontend(found.frontend.key)
+            route = self._memory.keep(host, found, fresh=fresh)
+            if route.frontend is not known:
+                _warn_of_bad_entries(route.frontend)
+            return route
+        self._memory.forget(host)
+        if fresh:
+            self._memory.keep_absent(host)
+        return FrontendNotFound()
+
+    def marks(self, key: str) -> None:
+        """Read the marks of this frontend once for all its hosts, in the background."""
+        if key in self._mark_reads:
+            self._mark_reads[key] = True
+        elif not self._outage.away:
+            self._mark_reads[key] = False
+            self._spawn(self._read_marks(key), f"store marks {key}")
+
+    async def _read_marks(self, key: str) -> None:
+        while (frontend := self._memory.frontend(key)) is not None:
+            self._mark_reads[key] = False
+            try:
+                async with self._slots:
+                    marks = await self._store.marks(frontend)
+            except StoreUnavailable as exc:
+                self._listener.failed(str(exc))
+                self._memory.invalidate_frontend(key)
+                break
+            if not self._mark_reads[key]:
+                self._memory.set_marks(key, marks)
+                break
+        del self._mark_reads[key]
+
+    def disown(self, key: str) -> None:
+        """What is being read about this key changes: the answers are not remembered."""
+        for host in [host for host in self._reads if key in lookup_keys(host)]:
+            del self._reads[host]
+
+    def disown_all(self) -> None:
+        """What is being read may be old when it comes."""
+        self._reads.clear()
+
+
+def _warn_of_bad_entries(frontend: Frontend) -> None:
+    for entry in frontend.bad_entries:
+        logger.warning("backend unusable frontend=%s cause=%s", frontend.key, entry.reason)

@@ -1,0 +1,109 @@
+"""One kind of store: all that the rest of Hipache asks of it is asked here.
+
+A driver knows its schemes and what their URLs mean. Nothing outside this folder does.
+docs/stores.md shows how to write one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import ClassVar
+
+from ..config.structs import ServerConfig
+from ..errors import HipacheError
+from ..masking import masked_url
+from .base import Store
+from .certificates import CertificateStore
+from .inspection import Inspection, Remedy
+from .table import TableError
+from .tables import RouteTable
+
+
+class NotOffered(HipacheError):
+    """This kind of store does not have what was asked for."""
+
+
+class StoreDriver(ABC):
+    """One kind of store, with the URLs of one configuration. Connects to nothing by itself."""
+
+    schemes: ClassVar[tuple[str, ...]]
+    """What stands before the colon of its URLs, in lower case."""
+    private: ClassVar[bool] = False
+    """The store belongs to the proxies of one folder: other programs' routes are not in it."""
+    names: tuple[str, ...]
+    """The URLs without secrets, for logs."""
+
+    @abstractmethod
+    def __init__(self, urls: Sequence[str]) -> None:
+        """`urls` is `driver` of the configuration; the first one has one of our schemes.
+
+        Raises ValueError, in one line without secrets, where they cannot be used.
+        """
+
+    @property
+    def name(self) -> str:
+        """The URL that is read from, without secrets."""
+        return self.names[0]
+
+    @classmethod
+    def mask(cls, url: str) -> str:
+        """`url` as `hipache check` shows it: without secrets."""
+        return masked_url(url)
+
+    @abstractmethod
+    def open(self, server: ServerConfig) -> Store:
+        """The store itself, for a worker. Raises ConfigError."""
+
+    def table(self) -> RouteTable:
+        """What `hipache route` reads and writes. Raises ConfigError, StoreUnavailable, TableError.
+
+        It may wait until a server of our own has started.
+        """
+        raise TableError(f"{self.name}: 'hipache route' cannot change this kind of store")
+
+    def certificates(self, *, timeout: float) -> CertificateStore | None:
+        """Where `tls:<name>` is read; None where the store holds no certificates.
+
+        `timeout`: seconds for each answer. Raises ConfigError.
+        """
+        return None
+
+    def hold(self) -> AbstractContextManager[object]:
+        """Keeps a server of our own running while it is open; for the supervisor.
+
+        Making it raises ConfigError, entering it StoreUnavailable.
+        """
+        return nullcontext()
+
+    async def inspect(self, *, timeout: float) -> Inspection:
+        """Everything that the store holds, as it is, for `hipache doctor`. Changes nothing.
+
+        `timeout`: seconds for each answer. Raises ConfigError, StoreUnavailable, TableError.
+        """
+        table = self.table()
+        try:
+            return Inspection.of_table(await table.read())
+        finally:
+            await table.aclose()
+
+    def remedy(self, error: HipacheError) -> Remedy:
+        """What an operator can do about an error that `inspect` raised."""
+        return Remedy("", "Start it, or let driver name the right one.")
+
+    def writes(self) -> Sequence[Path]:
+        """Files that the store needs to write; `hipache doctor` looks whether that is possible."""
+        return ()
+
+    async def command(self, words: Sequence[str], *, timeout: float) -> list[str]:
+        """The answer to `hipache redis WORDS`, in lines. Raises HipacheError."""
+        raise NotOffered(f"{self.name}: this kind of store answers no commands")
+
+
+def only_url(urls: Sequence[str]) -> str:
+    """What follows the scheme, for a driver that takes one URL. Raises ValueError."""
+    if len(urls) != 1:
+        raise ValueError("expected one URL, or [read, write] of a Redis")
+    return urls[0].partition(":")[2]

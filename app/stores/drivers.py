@@ -1,0 +1,74 @@
+"""Which driver opens which scheme: ours, and those of other packages.
+
+Another package registers its class as an entry point of the group `hipache.drivers`, under the
+scheme's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from ..config.messages import fault
+from ..config.structs import Config
+from ..masking import masked_url, show
+from .driver import StoreDriver
+from .embedded.driver import EmbeddedDriver
+from .file.driver import FileDriver
+from .redis.driver import RedisDriver
+
+GROUP = "hipache.drivers"
+OURS: tuple[type[StoreDriver], ...] = (RedisDriver, EmbeddedDriver, FileDriver)
+BY_SCHEME = {scheme: kind for kind in OURS for scheme in kind.schemes}
+
+
+def driver_of(config: Config) -> StoreDriver:
+    """The driver of the configured store. Connects to nothing.
+
+    Raises ConfigError, which names the key, where the URLs cannot be used.
+    """
+    try:
+        return driver_for(config.driver)
+    except ValueError as exc:
+        if config.driver_from is not None:
+            raise fault(config.driver_from, "", str(exc)) from None
+        raise fault(config.source, "driver", str(exc)) from None
+
+
+def driver_for(urls: Sequence[str]) -> StoreDriver:
+    """The driver of these URLs. Raises ValueError, in words without secrets."""
+    if not urls:
+        raise ValueError("expected one URL, or [read, write] of a Redis")
+    for url in urls:
+        if not url.isprintable():
+            raise ValueError(f"expected a URL without line breaks, found {show(masked_url(url))}")
+    return _kind(urls[0])(urls)
+
+
+def shown(config: Config) -> list[str]:
+    """The URLs as `hipache check` shows them, without secrets. Raises ConfigError."""
+    kind = type(driver_of(config))
+    return [kind.mask(url) for url in config.driver]
+
+
+def _kind(url: str) -> type[StoreDriver]:
+    scheme, colon, _ = url.partition(":")
+    scheme = scheme.lower()
+    if colon and scheme in BY_SCHEME:
+        return BY_SCHEME[scheme]
+    others = entry_points(group=GROUP)
+    if colon and scheme in others.names:
+        return _loaded(others[scheme])
+    known = ", ".join(f"{name}:" for name in (*BY_SCHEME, *sorted(others.names)))
+    raise ValueError(f"expected one of {known}, found {show(masked_url(url))}")
+
+
+def _loaded(entry: EntryPoint) -> type[StoreDriver]:
+    named = f"the driver of {entry.name}:, {entry.value}"
+    try:
+        kind = entry.load()
+    except Exception as exc:  # code of somebody else's: it may raise anything
+        raise ValueError(f"{named}, cannot be loaded: {type(exc).__name__}: {exc}") from exc
+    if not (isinstance(kind, type) and issubclass(kind, StoreDriver)):
+        raise ValueError(f"{named}, is no StoreDriver")
+    return kind

@@ -1,0 +1,46 @@
+"""`file:PATH`: routes in a text file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from ...config.structs import ServerConfig
+from ...errors import HipacheError
+from ...masking import show
+from ..driver import StoreDriver, only_url
+from ..inspection import Remedy
+from ..table import TableError
+from .store import FileStore
+from .table import FileTable
+
+
+class FileDriver(StoreDriver):
+    """A file that is read again when it changes."""
+
+    schemes = ("file",)
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._path = unquote(only_url(urls).removeprefix("//"))
+        if not self._path:
+            raise ValueError(f"expected file:PATH, found {show(urls[0])}")
+        self.names = (f"file:{self._path}",)
+
+    @classmethod
+    def mask(cls, url: str) -> str:
+        """A path holds no secret."""
+        return url
+
+    def open(self, server: ServerConfig) -> FileStore:
+        """Reads nothing yet."""
+        return FileStore(self._path)
+
+    def table(self) -> FileTable:
+        """Reads nothing yet."""
+        return FileTable(self._path)
+
+    def remedy(self, error: HipacheError) -> Remedy:
+        """A table with a mistake is to be edited."""
+        if isinstance(error, TableError):
+            return Remedy(f"${{EDITOR:-vi}} {self._path}", "")
+        return super().remedy(error)

@@ -1,0 +1,92 @@
+"""What `hipache doctor` learns about a store: facts, without a judgement. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..errors import HipacheError
+from ..routing import NO_OPTIONS, Frontend, Mark
+from .table import Table
+
+
+class Remedy(NamedTuple):
+    """What an operator can do."""
+
+    command: str
+    """Empty where there is none."""
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One list of the store, as it is."""
+
+    rows: Sequence[str]
+    options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+    ttl: int | None = None
+    """Seconds until it disappears."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarksFound:
+    """What stands under one key of marks."""
+
+    frontend: Frontend | None
+    """The frontend that serves that key: its own, or a wildcard's."""
+    ids: Sequence[str]
+    """Of `dead:<key>`."""
+    marks: Mapping[str, Mark]
+    """What our workers make of it all."""
+
+
+class WrongType(NamedTuple):
+    """A key that holds another type than its name promises."""
+
+    name: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """One Redis or Valkey, as it describes itself."""
+
+    name: str
+    alone: bool
+    """No other server of the configuration takes the writes."""
+    info: Mapping[str, str]
+    """Its answer to INFO."""
+    clock: tuple[float, float]
+    """The time there and the time here, at one moment, in Unix seconds."""
+    save: str | None = None
+    """Its setting `save`; None where it does not tell."""
+    ping: tuple[str, bool] | None = None
+    """The last sign of life of an active checker, and whether it was ours."""
+
+
+@dataclass(slots=True)
+class Inspection:
+    """Everything in one store."""
+
+    prefix: str = ""
+    """What goes before every key."""
+    commands: bool = False
+    """`hipache redis` can mend what is wrong."""
+    servers: list[ServerFacts] = field(default_factory=list)
+    """The first one was read from."""
+    primary_away: tuple[str, HipacheError] | None = None
+    """The name of the server that takes the writes, and why it cannot be read."""
+    frontends: dict[str, Listed] = field(default_factory=dict)
+    marks: dict[str, MarksFound] = field(default_factory=dict)
+    orphans: list[tuple[str, str]] = field(default_factory=list)
+    """Settings of frontends that do not exist: `options` or `healthcheck`, and the key."""
+    certificates: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Certificate and private key in PEM form, by name."""
+    wrong_types: list[WrongType] = field(default_factory=list)
+
+    @classmethod
+    def of_table(cls, table: Table) -> Inspection:
+        """Of a store that holds frontends and nothing else."""
+        return cls(frontends={key: Listed(e.rows, e.options, e.ttl) for key, e in table.items()})

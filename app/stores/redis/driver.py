@@ -1,0 +1,102 @@
+"""`redis:`, `rediss:`, `unix:` and Sentinel: routes in a server that others may use, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+from ...config.structs import ServerConfig
+from ...errors import HipacheError, StoreUnavailable
+from ..driver import StoreDriver
+from ..inspection import Inspection, Remedy
+from .certificates import RedisCertificates
+from .connections import Connections
+from .inspection import inspect
+from .replies import text
+from .store import RedisStore
+from .table import RedisTable
+from .url import SCHEMES, RedisURL, parse_url
+
+TABLE_TIMEOUT = 30.0
+"""Seconds for each answer: a whole table takes longer than the one read of a request."""
+
+
+class RedisDriver(StoreDriver):
+    """One URL, or the URLs of a replica to read from and of its primary."""
+
+    schemes = SCHEMES
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        if len(urls) > 2:
+            raise ValueError("expected one URL, or [read, write] of a Redis")
+        self.urls = [parse_url(url) for url in urls]
+        self.names = tuple(url.name for url in self.urls)
+
+    def open(self, server: ServerConfig) -> RedisStore:
+        """Connects to nothing yet."""
+        return RedisStore(
+            self.urls,
+            timeout=server.store_timeout or None,
+            ttl=server.lru_cache.ttl,
+            rates_within=server.rate_limit_timeout,
+        )
+
+    def table(self) -> RedisTable:
+        """Connects to nothing yet."""
+        return table_of(self.urls)
+
+    def certificates(self, *, timeout: float) -> RedisCertificates:
+        """Those of the server that is read from."""
+        return RedisCertificates(self.urls[0], timeout=timeout)
+
+    async def inspect(self, *, timeout: float) -> Inspection:
+        """Reads every key under our prefixes."""
+        return await inspect(self.urls, timeout=timeout)
+
+    def remedy(self, error: HipacheError) -> Remedy:
+        """Who is refused needs another name, or more rights."""
+        if isinstance(error.__cause__, AuthenticationError | NoPermissionError):
+            right = (
+                "Write the right user and password into driver: redis://user:password@host:port."
+            )
+            return Remedy("", right)
+        return super().remedy(error)
+
+    async def command(self, words: Sequence[str], *, timeout: float) -> list[str]:
+        """From the server that takes the writes."""
+        return await command_of(self.urls, words, timeout=timeout)
+
+
+def table_of(urls: Sequence[RedisURL], release: Callable[[], None] = lambda: None) -> RedisTable:
+    """`release` is called when the table is closed."""
+    return RedisTable(urls, timeout=TABLE_TIMEOUT, release=release)
+
+
+async def command_of(
+    urls: Sequence[RedisURL], words: Sequence[str], *, timeout: float
+) -> list[str]:
+    """The answer to one command, one element a line. Raises StoreUnavailable."""
+    primary = replace(urls[-1], database=urls[0].database)
+    connections = Connections(primary, timeout=timeout, retries=0)
+    try:
+        (answer,) = await connections.ask([words])
+    except (RedisError, OSError) as exc:
+        raise StoreUnavailable(str(exc)) from exc
+    finally:
+        await connections.aclose()
+    if isinstance(answer, Exception):
+        raise StoreUnavailable(str(answer)) from answer
+    return list(_lines(answer))
+
+
+def _lines(answer: Any) -> Iterator[str]:
+    if isinstance(answer, list | tuple):
+        for element in answer:
+            yield from _lines(element)
+    elif answer is None:
+        yield ""
+    else:
+        yield text(answer) if isinstance(answer, bytes | str) else str(answer)

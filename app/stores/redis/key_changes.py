@@ -1,0 +1,54 @@
+"""What the tracking connection reports, sorted by the part that it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..base import StoreListener
+from .presence import Presence
+from .replies import text
+
+
+class KeyChanges:
+    """A tracking.TrackingListener in front of a StoreListener."""
+
+    def __init__(self, listener: StoreListener, presence: Presence, prefix: str) -> None:
+        self._listener, self._presence, self._prefix = listener, presence, prefix
+        self.look: Callable[[], None] = lambda: None
+
+    def tracking(self) -> None:
+        """Every change is reported from now on."""
+        self._listener.tracking()
+
+    def lost(self, reason: str) -> None:
+        """No change is reported."""
+        self._listener.lost(reason)
+        self._presence.not_tracked()
+
+    def unreachable(self, reason: str) -> None:
+        """The server does not answer."""
+        self._listener.unreachable(reason)
+
+    def heard(self) -> None:
+        """The server gave a sign of life."""
+        self._listener.heard()
+
+    def refused(self, reason: str) -> None:
+        """The server never reports changes."""
+        self._listener.refused(reason)
+        self._presence.polls()
+
+    def keys(self, keys: list[bytes] | None) -> None:
+        """Keys of a push; None: the server was flushed."""
+        if keys is None:
+            self._listener.everything_changed()
+            self.look()
+            return
+        for raw in keys:
+            kind, _, key = text(raw).removeprefix(self._prefix).partition(":")
+            if kind in ("frontend", "options"):
+                self._listener.frontend_changed(key)
+            elif kind in ("dead", "dead-info"):
+                self._listener.marks_changed(key)
+            else:
+                self.look()
