@@ -18,9 +18,9 @@ from ..server.exchange import Exchange
 from ..server.request_head import RequestHead
 from ..upstream.answer import Answer
 from ..upstream.client import UpstreamClient
-from ..upstream.connection import BackendConnection
-from ..upstream.pool import Waiter
-from ..upstream.transport import request_head
+from ..upstream.request_framing import request_head
+from ..upstream.stream import BackendStream
+from ..upstream.waiting import Waiter
 from .attempts import Attempt
 from .gateway import Gateway
 from .http_proxy import STATES, HttpProxy, SoFar
@@ -178,23 +178,23 @@ class Journey(Answer):
         exchange: Exchange,
         request: Request,
         attempt: Attempt[Any],
-        connection: BackendConnection,
+        stream: BackendStream,
     ) -> None:
-        super().__init__(connection)
+        super().__init__(stream)
         self._express = express
         self._exchange: Exchange | None = exchange
         self._request = request
         self._attempt = attempt
         exchange.direct = self
 
-    # -- connection.Receiver
+    # -- stream.Receiver
 
     def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             super().on_whole(status, reason, headers, body)
             return
-        self._connection = exchange.direct = None
+        self._stream = exchange.direct = None
         express, request, attempt = self._express, self._request, self._attempt
         try:
             try:

@@ -19,7 +19,7 @@ from ..fields.headers import RawHeaders, field, has_body, request_headers, respo
 from ..routing import Backend, Route
 from ..upstream.answer import Answer
 from ..upstream.client import AnyAnswer, UpstreamClient
-from ..upstream.pool import Waiter
+from ..upstream.waiting import Waiter
 from .attempts import Attempt
 from .client_watch import ClientWatch
 from .gateway import Gateway

@@ -1,4 +1,4 @@
-"""One request on one connection, as the asker sees it: wait for the head, read at your pace."""
+"""One request on one stream, as the asker sees it: wait for the head, read at your pace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
-from .connection import BackendConnection
+from .stream import BackendStream
 
 HIGH_WATER = 65536
 """Bytes of an answer that wait for a slow client before reading stops."""
@@ -22,7 +22,7 @@ class Answer:
     """
 
     __slots__ = (
-        "_buffered", "_chunks", "_connection", "_ended", "_error", "_upload", "_waiter",
+        "_buffered", "_chunks", "_ended", "_error", "_stream", "_upload", "_waiter",
         "connect_time", "head", "headers", "reason", "status", "trailers", "whole",
     )  # fmt: skip
 
@@ -33,19 +33,19 @@ class Answer:
     trailers: RawHeaders
     """Of a chunked body, once it has been read to its end."""
 
-    def __init__(self, connection: BackendConnection) -> None:
-        self._connection: BackendConnection | None = connection
+    def __init__(self, stream: BackendStream) -> None:
+        self._stream: BackendStream | None = stream
         self._upload: asyncio.Task[None] | None = None
         self._ended = False
         self._error: BaseException | None = None
-        self.head = self._waiter = connection.new_future()
+        self.head = self._waiter = stream.new_future()
         """Done when the head is there. Fails with UpstreamError, or as the request's body did."""
-        self.connect_time = None if connection.served else connection.connect_time
+        self.connect_time = stream.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
         self.whole: bytes | None = None
         """The complete body, if it has come before anybody asked for a piece of it."""
 
-    # -- connection.Receiver
+    # -- stream.Receiver
 
     def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
         self.status, self.reason, self.headers, self.whole = status, reason, headers, body
@@ -54,7 +54,7 @@ class Answer:
         self._buffered = 0
         self._ended = True
         if self._upload is None:
-            self._connection = None  # it may serve the next request before this is read
+            self._stream = None  # it may serve the next request before this is read
         if not self.head.done():
             self.head.set_result(None)
 
@@ -68,8 +68,8 @@ class Answer:
     def on_body(self, data: bytes) -> None:
         self._chunks.append(data)
         self._buffered += len(data)
-        if self._buffered >= HIGH_WATER and self._connection is not None:
-            self._connection.pause()
+        if self._buffered >= HIGH_WATER and self._stream is not None:
+            self._stream.pause()
         self._wake()
 
     def on_end(self, trailers: RawHeaders) -> None:
@@ -78,12 +78,12 @@ class Answer:
         if self._waiter is self.head:  # nobody has begun to iterate
             self.whole = b"".join(self._chunks)
         if self._upload is None:
-            self._connection = None
+            self._stream = None
         self._wake()
 
     def on_lost(self, error: BaseException) -> None:
         self._error = error
-        self._connection = None
+        self._stream = None
         if self._waiter is self.head and not self.head.done():
             self.head.set_exception(error)
         else:
@@ -100,22 +100,19 @@ class Answer:
         self._upload = asyncio.create_task(self._send(body, length), name="upstream request body")
 
     async def _send(self, body: AsyncIterable[bytes], length: int | None) -> None:
-        connection = self._connection
-        assert connection is not None
+        stream = self._stream
+        assert stream is not None
         try:
-            if length is None:
-                await _send_chunks(connection, body)
-            else:
-                await _send_counted(connection, body, length)
-        except Exception as exc:  # the client's failure; whoever waits for the answer gets it
-            connection.abort()
+            await _send_body(stream, body, length)
+        except Exception as exc:  # the client's failure; the asker of the answer gets it
+            stream.abort()
             if self._error is None:
                 self.on_lost(exc)
         else:
             self._upload = None
             if self._ended:
-                self._connection = None
-            connection.sent()
+                self._stream = None
+            stream.end_request()
 
     # -- reading
 
@@ -128,10 +125,10 @@ class Answer:
                 raise StopAsyncIteration
             if self._error is not None:
                 raise self._error
-            if self._connection is None:
+            if self._stream is None:
                 raise RuntimeError("this answer has been closed")
-            self._waiter = self._connection.new_future()
-            self._connection.resume()
+            self._waiter = self._stream.new_future()
+            self._stream.resume()
             await self._waiter
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -140,8 +137,8 @@ class Answer:
         return data
 
     async def aclose(self) -> None:
-        """Give the answer up. A connection that is not at its end is closed."""
-        if self._connection is not None or self._upload is not None:
+        """Give the answer up. A stream that is not at its end is cut."""
+        if self._stream is not None or self._upload is not None:
             upload = self._upload
             self.abandon()
             if upload is not None:
@@ -149,30 +146,21 @@ class Answer:
 
     def abandon(self) -> None:
         """As `aclose`, without waiting for the end of the upload's task."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abort()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
         if self._upload is not None:
             self._upload.cancel()
 
 
-async def _send_chunks(connection: BackendConnection, body: AsyncIterable[bytes]) -> None:
+async def _send_body(stream: BackendStream, body: AsyncIterable[bytes], length: int | None) -> None:
+    """Raises RequestBodyMismatch rather than send a byte more than `length`, if there is one."""
+    sent = 0
     async for data in body:
-        if data:  # an empty chunk would end the body
-            connection.write([b"%x\r\n" % len(data), data, b"\r\n"])
-            await connection.drain()
-    connection.write([b"0\r\n\r\n"])
-
-
-async def _send_counted(
-    connection: BackendConnection, body: AsyncIterable[bytes], length: int
-) -> None:
-    """Raises RequestBodyMismatch rather than send a byte too many."""
-    async for data in body:
-        length -= len(data)
-        if length < 0:
+        sent += len(data)
+        if length is not None and sent > length:
             raise RequestBodyMismatch
-        connection.write([data])
-        await connection.drain()
-    if length:
+        stream.write(data)
+        await stream.drain()
+    if length is not None and sent != length:
         raise RequestBodyMismatch

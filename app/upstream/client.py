@@ -9,16 +9,18 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from .. import errors
-from ..config.structs import Config, ServerConfig
+from ..config.structs import Config
 from ..fields.headers import RawHeaders
 from ..routing import Backend
 from .answer import Answer
 from .backend_tls import context_source
-from .connection import NEVER, BackendConnection
 from .destinations import Bound, Destinations
 from .dialling import connect
-from .pool import PoolLimits, Waiter
-from .transport import Body, Transport, UpstreamRequest, UpstreamResponse
+from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
+from .limits import pool_limits
+from .stream import BackendStream
+from .transport import Transport
+from .waiting import Waiter
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -44,7 +46,7 @@ class UpstreamClient(httpx.AsyncClient):
     ) -> None:
         server = config.server
         self._destinations = Destinations(server.deny_backends.value, listening)
-        self._limits = _limits(server)
+        self._limits = pool_limits(server)
         self._tls = context_source(config.backend_tls)
         ours = None if transport else Transport(self._limits, self._tls, self._destinations)
         self.pools = ours.pools if ours else None
@@ -92,7 +94,7 @@ class UpstreamClient(httpx.AsyncClient):
         backend: Backend,
         method: bytes,
         head: bytes,
-        answer_on: Callable[[BackendConnection], Answer],
+        answer_on: Callable[[BackendStream], Answer],
         waiter: Waiter | None = None,
     ) -> bool:
         """Send a request without a body, if that needs no waiting any more; else `open` will do it.
@@ -197,21 +199,3 @@ def _translated(exc: Exception) -> errors.UpstreamError:
     """What another transport raised, as what it means to us."""
     ours = next((ours for theirs, ours in _OURS if isinstance(exc, theirs)), errors.UpstreamReset)
     return ours(str(exc) or None)
-
-
-def _limits(server: ServerConfig) -> PoolLimits:
-    """Zero switches a limit off."""
-    return PoolLimits(
-        max_sockets=server.max_sockets,
-        connect=server.connect_timeout or NEVER,
-        response=(
-            server.tcp_timeout if server.response_timeout is None else server.response_timeout
-        )
-        or NEVER,
-        tcp=server.tcp_timeout or NEVER,
-        queue=server.queue_timeout or NEVER,
-        queued=server.max_queue,
-        idle=server.backend_idle_timeout or NEVER,
-        age=server.backend_max_age or NEVER,
-        keep_alive=server.http_keep_alive,
-    )

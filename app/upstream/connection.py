@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a backend: bytes in, four callbacks out.
+"""One HTTP/1.1 connection to a backend: bytes in, a Receiver's callbacks out.
 
 Knows neither httpx nor ASGI. `begin` writes a request; its answer comes as
 `on_head`, `on_body`..., `on_end`, or breaks off with `on_lost` at any point.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from ..errors import (
     UpstreamBadAnswer,
@@ -19,60 +19,20 @@ from ..errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
-from ..fields.headers import RawHeaders
 from . import kernel
 from .parsing import COMPLETE, HEAD, AnswerParser
-
-NEVER = float("inf")
+from .stream import NEVER, Owner, Receiver
 
 LARGE = 65536
 """Bytes of a request above which its leaving is watched, for it may take long."""
 
 
-class Receiver(Protocol):
-    """Who asked. After `on_end` or `on_lost` it hears nothing more."""
-
-    def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
-        """The final head; names in lower case, framing fields among them."""
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body, without transfer coding."""
-
-    def on_end(self, trailers: RawHeaders) -> None:
-        """The answer is complete."""
-
-    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
-        """Instead of the three above, where the answer came in one piece."""
-
-    def on_lost(self, error: UpstreamError) -> None:
-        """The answer will not come, or not to its end."""
-
-
-class Owner(Protocol):
-    """Who keeps connections: a pool."""
-
-    tcp_timeout: float
-    """Seconds without a byte in either direction, NEVER for no limit."""
-    response_timeout: float
-    """Seconds from the request's last byte to the end of the answer's head."""
-
-    def on_free(self, connection: BackendConnection) -> None:
-        """The answer is complete and another request may follow on this connection."""
-
-    def on_closed(self, connection: BackendConnection) -> None:
-        """The socket is gone. Called once."""
-
-
 class BackendConnection(asyncio.Protocol):
-    """A connection that carries one request at a time.
-
-    `deadline` (loop time) is for the owner's sweep, which calls `expire` when
-    it has passed: so no request needs a timer of its own.
-    """
+    """A connection that carries one request at a time: a PooledConnection and its only stream."""
 
     __slots__ = (
-        "_clock", "_drained", "_owner", "_parser", "_receiver", "_transport",
-        "_uploading", "_watched", "born", "connect_time", "deadline", "new_future", "paused",
+        "_chunked", "_clock", "_drained", "_owner", "_parser", "_receiver", "_retires",
+        "_transport", "_uploading", "_watched", "connect_time", "deadline", "new_future", "paused",
         "served",
     )  # fmt: skip
 
@@ -84,19 +44,27 @@ class BackendConnection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
         self._parser = AnswerParser()
-        self._uploading = False
+        self._uploading = self._chunked = False
         self._watched: tuple[float, float] | None = None
         self.paused = False
-        self.born = loop.time()
-        self.connect_time = 0.0
+        self._retires = loop.time() + owner.max_age
+        self.connect_time: float | None = 0.0
         self.deadline = NEVER
         self.served = 0
 
-    # -- what the pool and the asker call
+    # -- stream.BackendStream and stream.PooledConnection
 
-    def begin(self, receiver: Receiver, request: bytes, *, to_head: bool, upload: bool) -> None:
-        """Write `request` and expect its answer; with `upload`, more follows by `write`."""
+    def begin(
+        self,
+        receiver: Receiver,
+        request: bytes,
+        *,
+        to_head: bool,
+        upload: bool = False,
+        chunked: bool = False,
+    ) -> None:
         self._receiver = receiver
+        self._chunked = chunked
         self._uploading = upload
         self._watched = None
         self._parser.expect(to_head=to_head)
@@ -105,13 +73,15 @@ class BackendConnection(asyncio.Protocol):
             self._watch()
         self._transport.write(request)  # type: ignore[union-attr]
 
-    def write(self, pieces: list[bytes]) -> None:
-        """More of the request's body, already framed."""
-        if self._transport is not None:
-            self._transport.writelines(pieces)
+    def write(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        if not self._chunked:
+            self._transport.write(data)
+        elif data:  # an empty chunk would end the body
+            self._transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
 
     async def drain(self) -> None:
-        """Wait until the backend has taken most of what was written."""
         if self._drained is None:
             return
         if self._parser.state <= HEAD:
@@ -120,49 +90,51 @@ class BackendConnection(asyncio.Protocol):
         if self._parser.state <= HEAD:
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
 
-    def sent(self) -> None:
-        """The request is complete: from now on the answer is due."""
+    def end_request(self) -> None:
         self._uploading = False
+        if self._chunked and self._transport is not None:
+            self._transport.write(b"0\r\n\r\n")
         if self._parser.state <= HEAD:
             self._watch()
         elif self._parser.state == COMPLETE and self._transport is not None:
             self._settle()
 
     @property
-    def usable(self) -> bool:
-        """Whether a request may be written, as far as the event loop knows."""
+    def is_available(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def is_idle(self) -> bool:
+        return self._receiver is None and not self._uploading
+
+    def open_stream(self) -> BackendConnection:
+        return self
+
     def hung_up(self) -> bool:
-        """Whether the backend has closed, or sent what nobody asked for: asks the kernel."""
+        # Between two requests whatever can be read is the end, or was not asked for.
         return self._transport is None or kernel.readable(self._transport)
 
     def pause(self) -> None:
-        """Stop reading: the asker has enough."""
         if self._transport is not None and not self.paused:
             self.paused = True
             self.deadline = NEVER  # a slow client is not the backend's fault
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
         if self._transport is not None and self.paused:
             self.paused = False
             self.deadline = self._clock() + self._owner.tcp_timeout
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Close at once. The receiver hears nothing more, the owner when it is done."""
         self._receiver = None
-        self._parser.keep = False
+        self._uploading = self._parser.keep = False
         if self._transport is not None:
             self._transport.abort()
 
     def expire(self, now: float) -> None:
-        """The deadline has passed: close, unless a request is still moving out."""
-        if self._receiver is None:
-            self.abort()
-        elif self._parser.state > HEAD or not self._still_sending(now):
+        """Close, unless a request is still moving out."""
+        if self._parser.state > HEAD or not self._still_sending(now):
             self._fail(UpstreamTimeout(answer_begun=self._parser.begun))
 
     # -- asyncio.Protocol
@@ -198,7 +170,7 @@ class BackendConnection(asyncio.Protocol):
             self.deadline = self._clock() + self._owner.tcp_timeout
 
     def eof_received(self) -> None:
-        # TLS: only a close_notify comes here, so a cut stream can not pass for a whole one.
+        # TLS: only a close_notify comes here, so a cut stream cannot pass for a whole one.
         if self._receiver is not None and self._parser.eof():
             self._end(self._receiver)
 
@@ -236,10 +208,14 @@ class BackendConnection(asyncio.Protocol):
         if self._parser.keep and transport is not None and not transport.is_closing():
             if self.paused:
                 self.resume()
-            self.served += 1
-            self._owner.on_free(self)
-        else:
-            self.abort()
+            now = self._clock()
+            if now < self._retires:
+                self.connect_time = None
+                self.served += 1
+                self.deadline = now + self._owner.idle_timeout
+                self._owner.on_available(self)
+                return
+        self.abort()
 
     def _fail(self, error: UpstreamError) -> None:
         receiver = self._receiver
@@ -257,14 +233,11 @@ class BackendConnection(asyncio.Protocol):
 
     def _watch(self) -> None:
         """Look after a request that takes time to leave: while it moves, no timeout runs."""
-        self._watched = (NEVER, self._clock())
-        self.deadline = self._watched[1] + self._step
+        self.deadline = self._clock()  # each sweep asks how far it has come
+        self._watched = (NEVER, self.deadline)
 
     def _still_sending(self, now: float) -> bool:
-        """Whether the backend still takes bytes; else it has had tcp_timeout to take one.
-
-        With the last byte gone, the time for the answer's head begins.
-        """
+        """Whether the backend took a byte within `tcp_timeout`; after the last one it answers."""
         if self._watched is None:
             return False
         unsent = kernel.unacknowledged(cast(asyncio.Transport, self._transport))
@@ -274,11 +247,4 @@ class BackendConnection(asyncio.Protocol):
             return True
         if unsent < self._watched[0]:
             self._watched = (unsent, now)
-        elif now - self._watched[1] >= self._owner.tcp_timeout:
-            return False
-        self.deadline = now + self._step
-        return True
-
-    @property
-    def _step(self) -> float:
-        return min(self._owner.tcp_timeout, self._owner.response_timeout) / 8
+        return now - self._watched[1] < self._owner.tcp_timeout

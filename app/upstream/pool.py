@@ -1,4 +1,4 @@
-"""The connections to one origin: at most so many, the last one used reused first."""
+"""The connections to one origin: at most so many, the stream used last reused first."""
 
 from __future__ import annotations
 
@@ -6,54 +6,23 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 
 from ..errors import UpstreamBusy, UpstreamUnreachable
-from .connection import NEVER, BackendConnection
+from .connection import BackendConnection
 from .destinations import Destinations
 from .dialling import Origin, connect
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolLimits:
-    """Per origin and worker. Times are seconds, NEVER where there is no limit."""
-
-    max_sockets: int = 100
-    connect: float = 3.0
-    response: float = 30.0
-    tcp: float = 30.0
-    queue: float = 5.0
-    queued: int = 1000  # 0: as many as come
-    idle: float = 60.0
-    age: float = NEVER
-    keep_alive: bool = True
-
-    @property
-    def step(self) -> float:
-        """Seconds between two sweeps: an eighth of the shortest limit that a sweep enforces."""
-        return min(max(min(self.response, self.tcp, self.queue, self.idle) / 8, 0.01), 1.0)
-
-
-class Waiter(asyncio.Future["BackendConnection | None"]):
-    """A request that waits in the queue since `since`; the pool gives it up at `due` (loop time).
-
-    Its result is a free connection, or None for the permission to make one.
-    `Pool.wait` or `Pool.dequeue` must follow, whatever becomes of it.
-    """
-
-    def __init__(self, since: float, due: float) -> None:
-        super().__init__()
-        self.since = since
-        self.due = due
+from .limits import PoolLimits
+from .stream import BackendStream, PooledConnection
+from .waiting import Waiter, WaitingLine
 
 
 class Pool:
-    """The connections to one origin.
+    """The connections to one origin, and the streams on them that are free.
 
-    Never more than `limits.max_sockets`, those that are being made included;
-    who finds none free waits in order. `on_unused` is called when neither a
-    connection nor anybody waiting is left, `on_waited` with the seconds of a wait.
+    Never more connections than `limits.max_sockets`, those that are being made included; a
+    request that finds no free stream waits in order. `on_unused` is called when neither a
+    connection nor a waiter is left, `on_waited` with the seconds of a wait.
     """
 
     def __init__(
@@ -69,18 +38,18 @@ class Pool:
         self.limits = limits
         self.tcp_timeout = limits.tcp
         self.response_timeout = limits.response
-        self._age = limits.age if limits.keep_alive else 0.0
-        self._idle_timeout = limits.idle
+        self.max_age = limits.age if limits.keep_alive else 0.0
+        self.idle_timeout = limits.idle
         self._tls = tls
         self._on_unused = on_unused
         self.on_waited: Callable[[float], None] = lambda seconds: None
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._idle: deque[BackendConnection] = deque()  # the last one used is the last
-        self._open: set[BackendConnection] = set()
+        self._available: deque[BackendStream] = deque()  # the last one used is the last
+        self._open: set[PooledConnection] = set()
         self._connecting = 0
-        self._promised = 0  # connections given to a waiter whose asker has not come yet
-        self._queue: deque[Waiter] = deque()
+        self._promised = 0  # streams given to a waiter whose asker has not come yet
+        self._queue = WaitingLine()
 
     @property
     def queued(self) -> int:
@@ -92,24 +61,24 @@ class Pool:
         """How many are open or being made."""
         return len(self._open) + self._connecting
 
-    def take(self, *, checked: bool) -> BackendConnection | None:
-        """A kept connection, the last one used first, or None.
+    def take(self, *, checked: bool) -> BackendStream | None:
+        """A free stream, the one used last first, or None.
 
-        With `checked` the kernel is asked too whether the backend has closed it.
+        With `checked` the kernel is asked too whether the backend has closed its connection.
         """
-        while self._idle:
-            connection = self._idle.pop()
-            if _fit(connection, checked):
-                return connection
-            connection.abort()
+        while self._available:
+            stream = self._available.pop()
+            if _is_fit(stream, checked):
+                return stream
+            stream.abort()
         return None
 
     def queue(self) -> Waiter | None:
-        """A place in the queue, where nothing is left but to wait.
+        """A waiter in the queue, where nothing is left but to wait.
 
         Raises UpstreamBusy where `limits.queued` wait already.
         """
-        if not self._full():
+        if not self._is_full():
             return None
         if 0 < self.limits.queued <= len(self._queue):
             raise UpstreamBusy("too many wait for the backend")
@@ -118,17 +87,17 @@ class Pool:
         self._queue.append(waiter)
         return waiter
 
-    def claim(self, waiter: Waiter, *, checked: bool) -> BackendConnection | None:
-        """The connection that `waiter` was given, if it was one that can be used; else `wait`."""
-        connection = waiter.result() if waiter.exception() is None else None
-        if connection is None or not _fit(connection, checked):
+    def claim(self, waiter: Waiter, *, checked: bool) -> BackendStream | None:
+        """The stream that `waiter` was given, if it was one that can be used; else `wait`."""
+        stream = waiter.result() if waiter.exception() is None else None
+        if stream is None or not _is_fit(stream, checked):
             return None
         self._promised -= 1
-        self._waited(waiter)
-        return connection
+        self._report_wait(waiter)
+        return stream
 
-    async def wait(self, waiter: Waiter | None, *, checked: bool) -> BackendConnection:
-        """A new connection, or the next one that becomes free; `waiter` is the asker's, if any.
+    async def wait(self, waiter: Waiter | None, *, checked: bool) -> BackendStream:
+        """A new stream, or the next one that becomes free; `waiter` is the asker's, if any.
 
         Raises UpstreamUnreachable, and UpstreamBusy after `limits.queue` seconds or, where
         `limits.queued` wait already, at once.
@@ -138,10 +107,10 @@ class Pool:
             self._connecting += 1
             return await self._connect()
         try:
-            connection = await self._served(waiter, checked)
+            stream = await self._await_stream(waiter, checked)
         finally:
-            self._waited(waiter)
-        return connection or await self._connect()
+            self._report_wait(waiter)
+        return stream or await self._connect()
 
     def dequeue(self, waiter: Waiter) -> None:
         """Give `waiter` up; what it was given meanwhile goes to the next."""
@@ -150,112 +119,102 @@ class Pool:
             if waiter in self._queue:  # else its turn came just now, and went to the next
                 self._queue.remove(waiter)
         elif waiter.exception() is None:
-            connection = waiter.result()
-            if connection is None:
+            stream = waiter.result()
+            if stream is None:
                 self._connecting -= 1
             else:
                 self._promised -= 1
-                if connection.usable:
-                    self._offer(connection)
+                if stream.is_available:
+                    self._offer(stream)
             self._make_room()
 
     def drop_closed(self) -> None:
         """Where one kept connection was found closed, others may be: ask the kernel for each."""
-        for connection in tuple(self._idle):
-            if not connection.usable or connection.hung_up():
-                self._idle.remove(connection)
-                connection.abort()
+        for stream in tuple(self._available):
+            if not _is_fit(stream, checked=True):
+                self._available.remove(stream)
+                stream.abort()
 
     def sweep(self, now: float) -> None:
-        """Enforce what is due: idle connections, silent backends, the queue's patience."""
+        """Enforce what is due: unused connections, silent backends, the time in the queue."""
         for connection in tuple(self._open):
             if connection.deadline <= now:
-                connection.expire(now)
-        while self._queue and self._queue[0].due <= now:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                waiter.set_exception(UpstreamBusy())
+                if connection.is_idle:
+                    connection.abort()
+                else:
+                    connection.expire(now)
+        self._queue.drop_overdue(now)
 
     def close(self) -> None:
-        """Close every connection, send everybody away who waits."""
+        """Close every connection, send every waiter away."""
         for connection in tuple(self._open):
             connection.abort()
-        for waiter in self._queue:
-            if not waiter.done():
-                waiter.set_exception(UpstreamUnreachable("the proxy is stopping"))
-        self._queue.clear()
+        self._queue.fail_all(UpstreamUnreachable("the proxy is stopping"))
 
-    # -- connection.Owner
+    # -- stream.Owner
 
-    def on_free(self, connection: BackendConnection) -> None:
-        now = self._clock()
-        if now - connection.born >= self._age:
-            connection.abort()
-            return
-        connection.deadline = now + self._idle_timeout
+    def on_available(self, stream: BackendStream) -> None:
         if self._queue:
-            self._offer(connection)
+            self._offer(stream)
         else:
-            self._idle.append(connection)
+            self._available.append(stream)
 
-    def on_closed(self, connection: BackendConnection) -> None:
+    def on_closed(self, connection: PooledConnection) -> None:
         self._open.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        for stream in tuple(self._available):
+            if not stream.is_available:
+                self._available.remove(stream)
         self._make_room()
 
     # -- inside
 
-    def _full(self) -> bool:
+    def _is_full(self) -> bool:
         return self.connections >= self.limits.max_sockets
 
-    def _offer(self, connection: BackendConnection) -> None:
-        """To the first in the queue, else keep it."""
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                self._promised += 1
-                waiter.set_result(connection)
-                return
-        self._idle.append(connection)
+    def _offer(self, stream: BackendStream) -> None:
+        """Give `stream` to the first in the queue, else keep it."""
+        waiter = self._queue.next_waiter()
+        if waiter is None:
+            self._available.append(stream)
+        else:
+            self._promised += 1
+            waiter.set_result(stream)
 
     def _make_room(self) -> None:
-        """A place has become free: the first in the queue may connect."""
-        while self._queue and not self._full():
-            waiter = self._queue.popleft()
-            if not waiter.done():
+        """There is room for a connection: the first in the queue may connect."""
+        while self._queue and not self._is_full():
+            if (waiter := self._queue.next_waiter()) is not None:
                 self._connecting += 1
                 waiter.set_result(None)
         if not (self._open or self._connecting or self._queue or self._promised):
             self._on_unused(self.origin)
 
-    async def _served(self, waiter: Waiter, checked: bool) -> BackendConnection | None:
-        """A connection that can be used, or None: may connect, and is counted already."""
-        while (connection := await self._turn(waiter)) is not None:
+    async def _await_stream(self, waiter: Waiter, checked: bool) -> BackendStream | None:
+        """A stream that can be used, or None: may connect, and is counted already."""
+        while (stream := await self._await_turn(waiter)) is not None:
             self._promised -= 1
-            if _fit(connection, checked):
+            if _is_fit(stream, checked):
                 break
-            connection.abort()
+            stream.abort()
             # One that was lost meanwhile has made room already, and does so only once.
-            if not self._full():
+            if not self._is_full():
                 self._connecting += 1
                 return None
             waiter = Waiter(waiter.since, waiter.due)
             self._queue.appendleft(waiter)
-        return connection
+        return stream
 
-    async def _turn(self, waiter: Waiter) -> BackendConnection | None:
-        """A free connection, or None: may connect, and is counted already."""
+    async def _await_turn(self, waiter: Waiter) -> BackendStream | None:
         try:
             return await waiter
         except asyncio.CancelledError:
             self.dequeue(waiter)
             raise
 
-    def _waited(self, waiter: Waiter) -> None:
+    def _report_wait(self, waiter: Waiter) -> None:
         self.on_waited(self._clock() - waiter.since)
 
-    async def _connect(self) -> BackendConnection:
+    async def _connect(self) -> BackendStream:
         """Connect; the caller has counted this one in `_connecting`."""
         started = perf_counter()
         try:
@@ -263,11 +222,12 @@ class Pool:
                 self.origin, self._new_connection, self._tls, self.limits.connect,
                 self._destinations,
             )  # fmt: skip
-            if not connection.usable:
+            stream = connection.open_stream()
+            if not stream.is_available:
                 raise UpstreamUnreachable("the backend closed the connection at once")
             connection.connect_time = perf_counter() - started
             self._open.add(connection)
-            return connection
+            return stream
         finally:
             self._connecting -= 1
             self._make_room()
@@ -276,6 +236,6 @@ class Pool:
         return BackendConnection(self, self._loop)
 
 
-def _fit(connection: BackendConnection, checked: bool) -> bool:
+def _is_fit(stream: BackendStream, checked: bool) -> bool:
     """Whether a request may be written to it; with `checked` the kernel is asked too."""
-    return connection.usable and not (checked and connection.hung_up())
+    return stream.is_available and not (checked and stream.hung_up())

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from .destinations import Destinations
 from .dialling import Origin
-from .pool import Pool, PoolLimits
+from .limits import PoolLimits
+from .pool import Pool
 
 
 class Pools:

@@ -8,7 +8,7 @@ from app.fields.headers import RawHeaders
 from app.routing import parse_backend
 from app.upstream.answer import Answer
 from app.upstream.client import UpstreamClient
-from app.upstream.transport import Body
+from app.upstream.httpx_messages import Body
 
 
 class Read(NamedTuple):

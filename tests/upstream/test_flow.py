@@ -21,9 +21,9 @@ async def test_a_slow_client_stops_the_backend(client):
 
     async with scripted(script) as backend:
         got = await opened(client, backend.url)
-        connection = got._connection
-        assert connection is not None
-        await eventually(lambda: connection.paused)
+        stream = got._stream
+        assert stream is not None
+        await eventually(lambda: stream.paused)
         assert HIGH_WATER <= got._buffered < HIGH_WATER + ONE_READ
         assert len((await read(got)).body) == len(BLOCK) * 400
 

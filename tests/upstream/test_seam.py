@@ -17,7 +17,7 @@ from app.config.structs import Config
 from app.main import create_app
 from app.routing import parse_backend
 from app.upstream.client import ForeignAnswer, UpstreamClient
-from app.upstream.pool import PoolLimits
+from app.upstream.limits import PoolLimits
 from app.upstream.transport import Transport
 from tests.backends import answer, answering, refusing
 from tests.redis_servers import RedisServer

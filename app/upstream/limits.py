@@ -1,0 +1,44 @@
+"""What one worker asks of each backend at most, and how long it waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config.structs import ServerConfig
+from .stream import NEVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """Per origin and worker. Times are seconds, NEVER where there is no limit."""
+
+    max_sockets: int = 100
+    connect: float = 3.0
+    response: float = 30.0
+    tcp: float = 30.0
+    queue: float = 5.0
+    queued: int = 1000  # 0: as many as come
+    idle: float = 60.0
+    age: float = NEVER
+    keep_alive: bool = True
+
+    @property
+    def step(self) -> float:
+        """Seconds between two sweeps: an eighth of the shortest limit that a sweep enforces."""
+        return min(max(min(self.response, self.tcp, self.queue, self.idle) / 8, 0.01), 1.0)
+
+
+def pool_limits(server: ServerConfig) -> PoolLimits:
+    """What `server` sets. Zero switches a limit off."""
+    response = server.response_timeout
+    return PoolLimits(
+        max_sockets=server.max_sockets,
+        connect=server.connect_timeout or NEVER,
+        response=(server.tcp_timeout if response is None else response) or NEVER,
+        tcp=server.tcp_timeout or NEVER,
+        queue=server.queue_timeout or NEVER,
+        queued=server.max_queue,
+        idle=server.backend_idle_timeout or NEVER,
+        age=server.backend_max_age or NEVER,
+        keep_alive=server.http_keep_alive,
+    )

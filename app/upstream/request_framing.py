@@ -1,0 +1,37 @@
+"""A request as HTTP/1.1 writes it: its head, and its body as the head announces it. Pure."""
+
+from __future__ import annotations
+
+from ..errors import RequestBodyMismatch
+from ..fields.headers import RawHeaders
+
+LF = 10
+
+
+def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
+    """Request line and fields. Raises ValueError if they would not stay what they are."""
+    line = method + b" " + target + b" HTTP/1.1"
+    head = b"\r\n".join([line, *map(b": ".join, headers), b"", b""])
+    # A line break or a space in a name, value or target would make another request of it.
+    if head.count(LF) != len(headers) + 2 or b" " in target:
+        raise ValueError("a line break or space where the request must have none")
+    return head
+
+
+def request_length(headers: RawHeaders) -> int | None:
+    """Content-Length, or None for a body in chunks. Raises ValueError for neither."""
+    fields = {name.lower(): value for name, value in headers}
+    if b"transfer-encoding" in fields:
+        return None
+    if b"content-length" not in fields:
+        raise ValueError("a request body needs a length or a transfer coding")
+    return int(fields[b"content-length"])
+
+
+def framed_body(body: bytes, length: int | None) -> bytes:
+    """A body held whole, as its head announces it."""
+    if length is None:
+        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    if length != len(body):
+        raise RequestBodyMismatch
+    return body

@@ -1,0 +1,126 @@
+"""What joins a request to the connection that carries it: three interfaces, no code.
+
+The asker is a `Receiver` and hears the answer. It holds a `BackendStream`: its request on a
+connection. HTTP/1.1 carries one request at a time, so a BackendConnection is its own only stream
+and a request costs no object more. A protocol that carries several gives one stream to each. A
+pool hands out streams that are free, and counts the connections below them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from ..errors import UpstreamError
+from ..fields.headers import RawHeaders
+
+NEVER = float("inf")
+"""A deadline, or a limit in seconds, that does not come."""
+
+
+class Receiver(Protocol):
+    """The asker. After `on_end`, `on_whole` or `on_lost` it hears nothing more."""
+
+    def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
+        """The final head; names in lower case, framing fields among them."""
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body, without transfer coding."""
+
+    def on_end(self, trailers: RawHeaders) -> None:
+        """The answer is complete."""
+
+    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+        """The complete answer, in place of the three calls above: it came in one piece."""
+
+    def on_lost(self, error: UpstreamError) -> None:
+        """The answer will not come, or not to its end."""
+
+
+class BackendStream(Protocol):
+    """One request and its answer, or room for them."""
+
+    new_future: Callable[[], asyncio.Future[None]]
+    connect_time: float | None
+    """Seconds that connecting took, None where the connection has served a request before."""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a request may be written, as far as the event loop knows."""
+
+    def hung_up(self) -> bool:
+        """Whether the backend ended the connection meanwhile: asks the kernel."""
+
+    def begin(
+        self,
+        receiver: Receiver,
+        request: bytes,
+        *,
+        to_head: bool,
+        upload: bool = False,
+        chunked: bool = False,
+    ) -> None:
+        """Send `request` and tell `receiver` of its answer.
+
+        `to_head`: it is a HEAD request. With `upload`, `write` and `end_request` follow;
+        `chunked`, where the head announces no length.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the request's body."""
+
+    async def drain(self) -> None:
+        """Wait until the backend has taken most of what was written."""
+
+    def end_request(self) -> None:
+        """The request's body is complete: from now on the answer is due."""
+
+    def pause(self) -> None:
+        """Stop reading: the asker has enough."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Give the request up. Its receiver hears nothing more."""
+
+
+class PooledConnection(Protocol):
+    """A connection, as the pool sees it that counts it."""
+
+    connect_time: float | None
+    deadline: float
+    """Loop time at which it is due: `expire`, or `abort` where it is idle."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it carries no request at all. One that is not may have a free stream yet."""
+
+    def open_stream(self) -> BackendStream:
+        """Its first stream, for the request that it was made for."""
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed with a request under way."""
+
+    def abort(self) -> None:
+        """Close at once. The pool hears of it when it is done."""
+
+
+class Owner(Protocol):
+    """What keeps connections: a pool. Times are seconds, NEVER where there is no limit."""
+
+    tcp_timeout: float
+    """Without a byte in either direction."""
+    response_timeout: float
+    """From the request's last byte to the end of the answer's head."""
+    idle_timeout: float
+    """Without a request."""
+    max_age: float
+    """From the connection's beginning to the end of its last request."""
+
+    def on_available(self, stream: BackendStream) -> None:
+        """One more request may be sent, on `stream`. Said once for each request."""
+
+    def on_closed(self, connection: PooledConnection) -> None:
+        """The socket is gone. Called once."""
