@@ -77,7 +77,7 @@ def is_core(module: str) -> bool:
 
 
 def layer(module: str) -> int:
-    if module == "app.errors":
+    if module.startswith("app.errors"):
         return 0
     return 1 if is_core(module) else LATER.get(module.removeprefix("app."), 2)
 

@@ -1,0 +1,106 @@
+"""The exception tree. A class exists where some code treats it differently.
+
+    HipacheError
+    ├── ConfigError              exit status 78, one line
+    └── ProxyError               a request the proxy answers itself, with `status`
+        ├── BadHost              400
+        ├── FrontendNotFound     400
+        ├── StoreUnavailable     503
+        ├── NoLiveBackend        502
+        ├── InvalidBackend       502
+        ├── RequestBodyMismatch  400
+        ├── Unauthorized         401
+        ├── Forbidden            403
+        ├── TooManyRequests      429
+        ├── Overloaded           503
+        ├── AccessUnreadable     500
+        ├── AccessUnknown        503
+        ├── LoopDetected         508
+        ├── PassedOn             the answer of an authorization service, as it is
+        └── UpstreamError        502, an attempt at a backend failed
+            ├── UpstreamUnreachable      no connection was made: no byte was sent
+            │   ├── BackendForbidden         502, where the proxy never connects
+            │   │   └── BackendIsUs          508
+            │   ├── UpstreamConnectTimeout   504
+            │   ├── UpstreamTLSFailure       502
+            │   ├── UpstreamExhausted        503, this machine has no file or port left
+            │   └── UpstreamUnresolved       503, this machine's resolver does not answer
+            ├── UpstreamBusy             503, no free connection within queueTimeout
+            ├── UpstreamStale            502, a kept connection was closed before an answer
+            ├── UpstreamReset            502, closed after the request, before the head
+            ├── UpstreamTimeout          504, no head, or no progress, in time
+            ├── UpstreamBadAnswer        502, what came is not HTTP we may pass on
+            └── UpstreamCut              502, the answer's body ended early
+
+The messages are Hipache's where it had one (lib/worker.js, hipache 0.3.1):
+they go to the error page, the log and `x-debug-error`.
+"""
+
+from .base import EX_CONFIG, ConfigError, HipacheError, ProxyError
+from .refusals import (
+    AccessUnknown,
+    AccessUnreadable,
+    BadHost,
+    Forbidden,
+    FrontendNotFound,
+    InvalidBackend,
+    LoopDetected,
+    NoLiveBackend,
+    Overloaded,
+    PassedOn,
+    RequestBodyMismatch,
+    StoreUnavailable,
+    TooManyRequests,
+    Unauthorized,
+)
+from .upstream import (
+    BackendForbidden,
+    BackendIsUs,
+    UpstreamBadAnswer,
+    UpstreamBusy,
+    UpstreamConnectTimeout,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamExhausted,
+    UpstreamReset,
+    UpstreamStale,
+    UpstreamTimeout,
+    UpstreamTLSFailure,
+    UpstreamUnreachable,
+    UpstreamUnresolved,
+)
+
+__all__ = [
+    "EX_CONFIG",
+    "AccessUnknown",
+    "AccessUnreadable",
+    "BackendForbidden",
+    "BackendIsUs",
+    "BadHost",
+    "ConfigError",
+    "Forbidden",
+    "FrontendNotFound",
+    "HipacheError",
+    "InvalidBackend",
+    "LoopDetected",
+    "NoLiveBackend",
+    "Overloaded",
+    "PassedOn",
+    "ProxyError",
+    "RequestBodyMismatch",
+    "StoreUnavailable",
+    "TooManyRequests",
+    "Unauthorized",
+    "UpstreamBadAnswer",
+    "UpstreamBusy",
+    "UpstreamConnectTimeout",
+    "UpstreamCut",
+    "UpstreamError",
+    "UpstreamExhausted",
+    "UpstreamReset",
+    "UpstreamStale",
+    "UpstreamTLSFailure",
+    "UpstreamTimeout",
+    "UpstreamUnreachable",
+    "UpstreamUnresolved",
+]

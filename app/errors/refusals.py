@@ -1,0 +1,121 @@
+"""Requests that the proxy answers itself before it asks a backend."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from .base import ProxyError
+
+
+class BadHost(ProxyError):
+    """No `Host`, or one that names no host (RFC 9112 §3.2)."""
+
+    status = 400
+    message = "no host header"
+
+
+class FrontendNotFound(ProxyError):
+    """No candidate key of this host has a list in the store."""
+
+    status = 400
+    message = "frontend not found"
+
+
+class StoreUnavailable(ProxyError):
+    """The store does not answer and nothing is remembered about this host."""
+
+    status = 503
+    message = "the route store is unavailable"
+    retry_after = 5
+
+
+class NoLiveBackend(ProxyError):
+    """The list has an identifier only, or every backend is dead or was tried."""
+
+    status = 502
+    message = "Cannot find a valid backend"
+
+
+class InvalidBackend(ProxyError):
+    """The list has backends, but none of them is a URL we can connect to."""
+
+    status = 502
+    message = "backend is invalid"
+
+
+class RequestBodyMismatch(ProxyError):
+    """The client's body is longer or shorter than its Content-Length: no backend's fault."""
+
+    status = 400
+    message = "the request body does not match its length"
+
+
+class Unauthorized(ProxyError):
+    """No user and password, or wrong ones (RFC 9110 §11.6.1)."""
+
+    status = 401
+    message = "authentication required"
+
+    def __init__(self, realm: str) -> None:
+        super().__init__()
+        name = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in realm)
+        challenge = f'Basic realm="{name}", charset="UTF-8"'
+        self.fields = ((b"www-authenticate", challenge.encode("ascii")),)
+
+
+class Forbidden(ProxyError):
+    """The frontend does not allow this client's address."""
+
+    status = 403
+    message = "access from this address is not allowed"
+
+
+class TooManyRequests(ProxyError):
+    """The client sends more requests than the frontend's `rateLimit` allows."""
+
+    status = 429
+    message = "too many requests"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.retry_after = max(1, ceil(seconds))
+
+
+class Overloaded(ProxyError):
+    """This frontend or this worker has as many requests in flight as it accepts."""
+
+    status = 503
+    message = "the proxy is overloaded"
+    retry_after = 1
+
+
+class AccessUnreadable(ProxyError):
+    """An access option of the frontend is invalid, so every request is refused."""
+
+    status = 500
+    message = "this site's access rules are invalid; access is denied"
+
+
+class AccessUnknown(ProxyError):
+    """The service that `forwardAuth` names gave no usable answer."""
+
+    status = 503
+    message = "the authorization service is not available"
+    retry_after = 5
+
+
+class LoopDetected(ProxyError):
+    """The request has passed through this proxy more than once before."""
+
+    status = 508
+    message = "request loop detected"
+
+
+class PassedOn(ProxyError):
+    """The answer of the service that `forwardAuth` names, passed on to the client."""
+
+    def __init__(
+        self, status: int, fields: tuple[tuple[bytes, bytes], ...], body: bytes, message: str
+    ) -> None:
+        super().__init__(message)
+        self.status, self.fields, self.body = status, fields, body

@@ -1,0 +1,123 @@
+"""Attempts at a backend that failed. A class exists where some code treats it differently."""
+
+from __future__ import annotations
+
+from .base import ProxyError
+
+
+class UpstreamError(ProxyError):
+    """An attempt at a backend failed.
+
+    `request_sent` tells whether a byte of the request may have reached the
+    backend: only then can it have acted on it. `answer_begun` tells whether a
+    byte of an answer came: then it has.
+    """
+
+    status = 502
+    message = "the backend failed"
+    request_sent = True
+    answer_begun = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        request_sent: bool | None = None,
+        answer_begun: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        if request_sent is not None:
+            self.request_sent = request_sent
+        if answer_begun is not None:
+            self.answer_begun = answer_begun
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection was made, so no byte was sent: safe to retry."""
+
+    message = "cannot connect to the backend"
+    request_sent = False
+
+
+class BackendForbidden(UpstreamUnreachable):
+    """The proxy must not connect to this address, and did not try to."""
+
+    message = "the proxy does not connect to this backend"
+
+
+class BackendIsUs(BackendForbidden):
+    """The backend's URL names a listener of this proxy."""
+
+    status = 508
+    message = "the backend is this proxy itself"
+
+
+class UpstreamConnectTimeout(UpstreamUnreachable):
+    """No connection within `server.connectTimeout`."""
+
+    status = 504
+    message = "connecting to the backend timed out"
+
+
+class UpstreamTLSFailure(UpstreamUnreachable):
+    """The TLS handshake with the backend failed or its certificate is not trusted."""
+
+    message = "TLS with the backend failed"
+
+
+class UpstreamExhausted(UpstreamUnreachable):
+    """This machine has no file descriptor, port or memory left for another connection."""
+
+    status = 503
+    message = "the proxy cannot open another connection"
+    retry_after = 1
+
+
+class UpstreamUnresolved(UpstreamUnreachable):
+    """The resolver failed for now, or did not answer in time."""
+
+    status = 503
+    message = "the backend's name could not be resolved"
+    retry_after = 1
+
+
+class UpstreamBusy(UpstreamError):
+    """`server.maxSockets` connections were in use for all of `server.queueTimeout`."""
+
+    status = 503
+    message = "the backend is busy"
+    request_sent = False
+    retry_after = 1
+
+
+class UpstreamStale(UpstreamError):
+    """A kept connection turned out closed before a byte of the answer came."""
+
+    message = "the backend closed a kept connection"
+
+
+class UpstreamReset(UpstreamError):
+    """The backend closed a fresh connection without an answer."""
+
+    message = "the backend closed the connection without an answer"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The head took longer than `responseTimeout`, or nothing moved for `tcpTimeout`."""
+
+    status = 504
+    message = "the backend did not answer in time"
+
+
+class UpstreamBadAnswer(UpstreamError):
+    """The answer breaks RFC 9112 in a way that must not be passed on."""
+
+    message = "the backend's answer is not valid HTTP"
+    answer_begun = True
+
+
+class UpstreamCut(UpstreamError):
+    """The answer's body ended before its announced end: the client must see a cut too."""
+
+    message = "the backend's answer was cut short"
+    answer_begun = True
