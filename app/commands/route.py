@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import click
 
-from ..config.file import load
-from ..errors import EX_CONFIG, ConfigError, HipacheError
 from ..routing import lookup_keys
-from ..stores import driver_of
 from ..stores.table import (
     Entry,
     Table,
@@ -32,49 +26,13 @@ from ..stores.table import (
     without_secrets,
 )
 from ..stores.tables import RouteTable
+from .on_table import TableWork, run_on_table, wait_option
 from .options import config_option, json_option
-
-Work = Callable[[RouteTable], Awaitable[None]]
-
-wait_option = click.option(
-    "--wait", is_flag=False, flag_value=10.0, type=click.FloatRange(min=0), metavar="[SECONDS]",
-    help="Return when every running worker has the change; fail after SECONDS (10).",
-)  # fmt: skip
 
 
 @click.group()
 def route() -> None:
     """Show and change routes. Every change is made as a whole or not at all."""
-
-
-def _run(path: str | None, work: Work, wait: float | None = None) -> None:
-    """Do `work` on the configured store and say what went wrong in one line."""
-    try:
-        asyncio.run(_with_table(path, work, wait))
-    except ConfigError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(EX_CONFIG)
-    except HipacheError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(1)
-
-
-async def _with_table(path: str | None, work: Work, wait: float | None) -> None:
-    table = driver_of(load(path, os.environ, Path.cwd())).table()
-    try:
-        if wait is not None:
-            await table.wait(0)  # a user who may not ask the workers: say so before
-        await work(table)
-        if wait is not None:
-            workers, missing = await table.wait(wait)
-            if missing:
-                raise TableError(
-                    f"changed, but {len(missing)} of {workers} workers did not have it "
-                    f"after {wait:g} s: {', '.join(missing)}"
-                )
-            click.echo(f"workers that have it: {workers}")
-    finally:
-        await table.aclose()
 
 
 @route.command("list")
@@ -93,7 +51,7 @@ def list_(path: str | None, as_json: bool) -> None:
             entry = routes[key]
             click.echo(f"{key:{width}}  {entry.identifier}  {' '.join(entry.backends)}".rstrip())
 
-    _run(path, work)
+    run_on_table(path, work)
 
 
 @route.command()
@@ -122,7 +80,7 @@ def show(host: str, path: str | None, as_json: bool) -> None:
         if entry.ttl is not None:
             click.echo(f"  disappears in {entry.ttl} s")
 
-    _run(path, work)
+    run_on_table(path, work)
 
 
 @route.command("set")
@@ -148,7 +106,7 @@ def set_(
         return replace(old, identifier=identifier or old.identifier, backends=urls, ttl=ttl)
 
     key = _key(host)
-    _run(path, _edit(key, edit), wait)
+    run_on_table(path, _edit(key, edit), wait)
 
 
 @route.command()
@@ -165,7 +123,7 @@ def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) 
         return replace(before, backends=before.backends + urls)
 
     key = _key(host)
-    _run(path, _edit(key, edit), wait)
+    run_on_table(path, _edit(key, edit), wait)
 
 
 @route.command()
@@ -186,7 +144,7 @@ def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | Non
         return replace(before, backends=tuple(u for u in before.backends if u not in urls))
 
     key = _key(host)
-    _run(path, _edit(key, edit), wait)
+    run_on_table(path, _edit(key, edit), wait)
 
 
 @route.command()
@@ -205,7 +163,7 @@ def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
         return {new_key: before[old_key]}
 
     old_key, new_key = _key(host), _key(new)
-    _run(path, lambda table: table.change([old_key, new_key], edit), wait)
+    run_on_table(path, lambda table: table.change([old_key, new_key], edit), wait)
 
 
 @route.command()
@@ -217,7 +175,7 @@ def export(file: IO[str], path: str | None) -> None:
     async def work(table: RouteTable) -> None:
         file.write(dump_table(await table.read()))
 
-    _run(path, work)
+    run_on_table(path, work)
 
 
 @route.command("import")
@@ -249,7 +207,7 @@ def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | 
         await table.change(before.keys() | wanted.keys(), edit)
 
     text = file.read_text("utf-8")
-    _run(path, work, wait)
+    run_on_table(path, work, wait)
 
 
 def _key(host: str) -> str:
@@ -259,7 +217,7 @@ def _key(host: str) -> str:
         raise click.BadParameter(str(exc)) from None
 
 
-def _edit(key: str, edit: Callable[[Entry | None], Entry | None]) -> Work:
+def _edit(key: str, edit: Callable[[Entry | None], Entry | None]) -> TableWork:
     """A change of one frontend, validated before it is written."""
 
     def whole(before: Table) -> Table:

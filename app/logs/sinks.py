@@ -11,7 +11,6 @@ import os
 import select
 import socket
 import stat
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -125,7 +124,7 @@ class DescriptorSink:
 class SyslogSink:
     """One datagram per line to a Unix socket or over UDP."""
 
-    def __init__(self, address: syslog.Address) -> None:
+    def __init__(self, address: syslog.SyslogAddress) -> None:
         self.fault = ""
         self._address = address
         self._hostname = "" if isinstance(address, str) else socket.gethostname()
@@ -170,45 +169,7 @@ def open_sink(target: str) -> Sink:
     return FileSink(Path(target))
 
 
-def why_closed(target: str) -> str:
-    """Why whoever we are can not open this log; empty if they can, which makes its folder and file.
-
-    A pipe whose reader has not come yet is no reason.
-    """
-    sink = open_sink(target)
-    sink.reopen()
-    sink.close()
-    with suppress(OSError):
-        if Path(target).is_fifo():
-            return ""
-    return sink.fault
-
-
-def hand_over(target: str | None, uid: int, gid: int) -> None:
-    """Give a log's file to those who will write it; for root, before it becomes one of them.
-
-    A folder that is made here becomes theirs too, so that they can begin a new
-    file after a rotation. Raises OSError.
-    """
-    sink = open_sink(target) if target else None
-    if not isinstance(sink, FileSink):
-        return
-    if not sink.path.parent.exists():
-        sink.path.parent.mkdir(parents=True)
-        os.chown(sink.path.parent, uid, gid)
-    # They may own the folder: what they put under the name, a link to a file of root's, is not ours
-    # to give away.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    fd = os.open(sink.path, flags, 0o644)
-    try:
-        there = os.fstat(fd)
-        if stat.S_ISREG(there.st_mode) and there.st_nlink == 1:
-            os.fchown(fd, uid, gid)
-    finally:
-        os.close(fd)
-
-
-def _connect(address: syslog.Address) -> socket.socket:
+def _connect(address: syslog.SyslogAddress) -> socket.socket:
     family, target = socket.AF_UNIX, address
     if isinstance(address, tuple):
         family, _, _, _, found = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from urllib.parse import urlsplit
 
-Address = str | tuple[str, int]
+SyslogAddress = str | tuple[str, int]
 """The path of a Unix socket, or a host and UDP port."""
 
 LOCAL = "/dev/log"
@@ -15,7 +15,7 @@ _PRIORITY = 16 * 8 + 6  # local0, informational (RFC 3164 §4.1.1)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def parse_address(target: str) -> Address | None:
+def parse_address(target: str) -> SyslogAddress | None:
     """The address in `syslog`, `syslog:/path` or `syslog://host[:port]`; None for anything else.
 
     Raises ValueError where the address makes no sense.

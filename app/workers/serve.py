@@ -15,7 +15,7 @@ from ..admin.metering import Supervision
 from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log
-from ..logs.sinks import hand_over, why_closed
+from ..logs.ownership import hand_over, why_closed
 from ..main import create_app
 from ..server.listeners import Listener, close_all
 from ..server.running import uvicorn_config

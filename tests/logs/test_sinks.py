@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.logs import syslog
-from app.logs.sinks import DescriptorSink, FileSink, SyslogSink, hand_over, open_sink
+from app.logs.ownership import hand_over
+from app.logs.sinks import DescriptorSink, FileSink, SyslogSink, open_sink
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,60 @@
+"""Work on the route table of the configured store, for the commands that change routes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from ..config.file import load
+from ..errors import EX_CONFIG, ConfigError, HipacheError
+from ..stores import driver_of
+from ..stores.table import (
+    TableError,
+)
+from ..stores.tables import RouteTable
+
+TableWork = Callable[[RouteTable], Awaitable[None]]
+
+
+wait_option = click.option(
+    "--wait", is_flag=False, flag_value=10.0, type=click.FloatRange(min=0), metavar="[SECONDS]",
+    help="Return when every running worker has the change; fail after SECONDS (10).",
+)  # fmt: skip
+
+
+def run_on_table(path: str | None, work: TableWork, wait: float | None = None) -> None:
+    """Do `work` on the configured store; an error is one line and an exit status.
+
+    `wait`: seconds until every running worker must have the change; None waits for none.
+    """
+    try:
+        asyncio.run(_with_table(path, work, wait))
+    except ConfigError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(EX_CONFIG)
+    except HipacheError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(1)
+
+
+async def _with_table(path: str | None, work: TableWork, wait: float | None) -> None:
+    table = driver_of(load(path, os.environ, Path.cwd())).table()
+    try:
+        if wait is not None:
+            await table.wait(0)  # a user who may not ask the workers: say so before
+        await work(table)
+        if wait is not None:
+            workers, missing = await table.wait(wait)
+            if missing:
+                raise TableError(
+                    f"changed, but {len(missing)} of {workers} workers did not have it "
+                    f"after {wait:g} s: {', '.join(missing)}"
+                )
+            click.echo(f"workers that have it: {workers}")
+    finally:
+        await table.aclose()
