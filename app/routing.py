@@ -101,7 +101,7 @@ def normalise_host(value: bytes) -> str:
     IPv6 literals keep their brackets, in compressed form. An internationalised
     name is looked up as it is sent, that is in its ASCII form (RFC 5890 §2.3.2.1).
     Hipache lower-cased only when there was a port and cut `[::1]` at its first
-    colon (hipache.md 1.3, 1.10); we never do.
+    colon (hipache.md 1.3, 1.10 point 12); we never do.
 
     >>> normalise_host(b"WWW.Example.com.:8080")
     'www.example.com'

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,14 +73,56 @@ def test_every_measurement_can_be_found() -> None:
             assert re.search(rf"(`|bench\.questions\.){question.stem}\b", readme), question.stem
 
 
-def test_the_picture_of_the_house_is_of_this_house() -> None:
+def test_the_pictures_of_the_house_have_every_part_of_it() -> None:
+    """Each folder of app/, and each module that stands beside them."""
+    app = ROOT / "app"
+    folders = {path.parent.relative_to(app).as_posix() for path in app.rglob("*.py")} - {"."}
+    modules = {path.stem for path in app.glob("*.py")} - {"__init__"}
     readme = (ROOT / "README.md").read_text("utf-8")
     picture = readme.partition("    app/\n")[2].partition("    templates/")[0]
-    names = re.findall(r"^ {6}(.+?)(?:  |$)", picture, re.M)
-    parts = {part for line in names for part in line.split()} - {"..."}
-    assert len(parts) > 15
-    for part in parts:
-        assert (ROOT / "app" / part).is_dir() or (ROOT / "app" / f"{part}.py").is_file(), part
+    drawn, above = set(), ""
+    for indent, names in re.findall(r"^( +)(\S+(?: \S+)*)", picture, re.M):
+        parts = [(above if len(indent) > 6 else "") + name.rstrip("/") for name in names.split()]
+        above = f"{parts[0]}/" if len(indent) == 6 else above
+        drawn.update(parts)
+    assert drawn == folders | modules
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Where things are")[2]
+    named = set(re.findall(r"`(\w+)(?:/|\.py)`", table.partition("Beside it")[0]))
+    assert named >= {folder.rpartition("/")[2] for folder in folders} | modules
+
+
+def test_where_things_go_are_places_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Where do I")[2]
+    assert len(re.findall(r"^\| [a-z]", page, re.M)) >= 10
+    for path in re.findall(r"`((?:app|tests|templates|docs)/[^`]*)`", page):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_fact_about_hipache_that_is_cited_stands_on_its_page() -> None:
+    page = (ROOT / "docs/hipache.md").read_text("utf-8")
+    sections = set(re.findall(r"^## (1\.\d+) ", page, re.M))
+    points = set(re.findall(r"^\| (\d+) \|", page, re.M))
+    cited = 0
+    for path in [*ROOT.glob("app/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+        text = re.sub(r"[\s#]+", " ", path.read_text("utf-8"))
+        for place in re.findall(r"hipache\.md ([\d., points]+(?:and \d+)?)", text):
+            cited += 1
+            assert (found := re.findall(r"1\.\d+", place)), (path, place)
+            assert set(found) <= sections, (path, place)
+            numbers = set(re.findall(r"\d+", re.sub(r"1\.\d+", "", place)))
+            assert numbers <= points, (path, place)
+            assert bool(numbers) == ("1.10" in found), (path, place)
+    assert cited > 10
+
+
+def test_every_interpreter_that_is_promised_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    [matrix] = re.findall(r"python: \[(.*)\]", workflow)
+    assert re.findall(r"[\d.]+", matrix) == promised
+    assert "run: .ci/run" in workflow
+    assert project["requires-python"] == f">={promised[0]}"
 
 
 def test_every_finding_of_doctor_is_in_its_table() -> None:
