@@ -62,7 +62,8 @@ def test_the_sdist_has_what_a_person_looks_for(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= {
         "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "Procfile",
-        "config.json", "templates/errors/502.html", "tests/test_packaging.py", "docs/configuration.md",
+        "config.json", "templates/errors/502.html", "tests/test_packaging.py",
+        "docs/configuration.md",
     }  # fmt: skip
     assert not [name for name in names if name.startswith((".venv/", ".hipache/", "dist/"))]
 
