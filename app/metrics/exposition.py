@@ -136,7 +136,9 @@ def frontends(out: Exposition, shown: Mapping[str, array[float]]) -> Iterator[st
             Family(name, text), ((label, cells[index]) for label, cells in labelled)
         )
     yield from out.histogram(
-        Family("request_duration_seconds", "From a request's head to the last byte of its answer."),
+        Family(
+            "request_duration_seconds", "Time from a request's head to the last byte of its answer."
+        ),
         ((label, cells[DURATION:after]) for label, cells in labelled),
     )
     reached = [(label, cells[after:]) for label, cells in labelled if len(cells) > after]
@@ -149,7 +151,7 @@ def frontends(out: Exposition, shown: Mapping[str, array[float]]) -> Iterator[st
         ((label, cells[UNANSWERED] + cells[BAD]) for label, cells in reached),
     )
     yield from out.histogram(
-        Family("time_to_head_seconds", "From an attempt's begin to the head of its answer."),
+        Family("time_to_head_seconds", "From the start of an attempt to the head of its answer."),
         ((label, cells[HEAD:]) for label, cells in reached),
     )
 
@@ -172,7 +174,7 @@ def proxy(out: Exposition, total: Sum) -> Iterator[str]:
         yield from out.gauge(
             family, ((_labels(family, v), c[0]) for v, c in found.get((GAUGE, key), []))
         )
-    yield from out.gauge(Family("workers", "Workers that live."), [("", len(total.workers))])
+    yield from out.gauge(Family("workers", "Workers that run."), [("", len(total.workers))])
     for key, family in PER_WORKER.items():
         yield from out.gauge(
             family,

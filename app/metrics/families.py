@@ -35,16 +35,14 @@ COUNTERS = {
     "attempt_failures": Family(
         "attempt_failures", "Attempts at a backend that failed, by outcome.", ("reason",)
     ),
-    "retries": Family(
-        "retries", "Further attempts, by what became of the one before.", ("reason",)
-    ),
+    "retries": Family("retries", "Retries, by the outcome of the attempt before.", ("reason",)),
     "marks": Family("backend_marks", "Marks that this proxy set on a backend.", ("reason",)),
     "marks_cleared": Family(
-        "backend_marks_cleared", "Marks that an answer of the backend has cleared."
+        "backend_marks_cleared", "Marks that an answer of the backend or an active check cleared."
     ),
-    "cache_hits": Family("route_cache_hits", "Hosts whose route was in memory."),
-    "cache_misses": Family("route_cache_misses", "Hosts that the store was asked for."),
-    "cache_pushes": Family("route_cache_pushes", "Changes that the store told."),
+    "cache_hits": Family("route_cache_hits", "Requests whose route was in memory."),
+    "cache_misses": Family("route_cache_misses", "Requests for which the store was asked."),
+    "cache_pushes": Family("route_cache_pushes", "Changes that the store reported."),
     "web_socket_messages": Family(
         "websocket_messages", "Messages of sessions that have ended, by sender.", ("sender",)
     ),
@@ -53,13 +51,13 @@ COUNTERS = {
     ),
     "tls_handshakes": Family("tls_handshakes", "TLS handshakes with clients that succeeded."),
     "recycles": Family(
-        "worker_recycles", "Workers that asked for a successor, by reason.", ("reason",)
+        "worker_recycles", "Workers that asked to be replaced, by reason.", ("reason",)
     ),
     "refused_connections": Family(
         "refused_connections", "Connections of clients beyond maxConnections."
     ),
     "refused_requests": Family(
-        "refused_requests", "What was refused before it was a request, by status.", ("status",)
+        "refused_requests", "Requests refused before they were complete, by status.", ("status",)
     ),
     "exits": Family("worker_exits", "Workers that ended (drained) or died.", ("how",)),
     "log_lines_lost": Family("access_log_lines_lost", "Lines of the access log that were lost."),
@@ -67,9 +65,9 @@ COUNTERS = {
 """By the name that the code counts under."""
 
 HISTOGRAMS = {
-    "connect": Family("connect_seconds", "Until a new connection to a backend was there."),
+    "connect": Family("connect_seconds", "Time to open a new connection to a backend."),
     "queue": Family(
-        "queue_wait_seconds", "Time that requests waited for one of maxSockets connections."
+        "queue_wait_seconds", "Time that requests waited for a free connection (maxSockets)."
     ),
 }
 
@@ -85,13 +83,13 @@ PER_WORKER = {
     "memory": Family("worker_memory_bytes", "Resident memory of a worker.", ("worker",)),
     "lag": Family(
         "worker_loop_lag_seconds",
-        "How late a worker's event loop was at worst lately.",
+        "Longest delay of a worker's event loop in the last second.",
         ("worker",),
     ),
     "started": Family(
-        "worker_start_time_seconds", "When a worker began, in Unix time.", ("worker",)
+        "worker_start_time_seconds", "When a worker started, in Unix time.", ("worker",)
     ),
     "contact": Family(
-        "store_contact_age_seconds", "Since the store gave a sign of life to a worker.", ("worker",)
+        "store_contact_age_seconds", "Time since the store last answered a worker.", ("worker",)
     ),
 }
