@@ -61,6 +61,14 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_what_strangers_read_is_plain() -> None:
+    """Pages, error pages and the messages in them do without these words."""
+    read = [*PAGES, *ROOT.glob("templates/errors/*.html"), ROOT / "app/errors.py"]
+    for page in read:
+        found = re.findall(r"\b(?:whoever|whom|can not)\b", page.read_text("utf-8"), re.I)
+        assert not found, (page, found)
+
+
 def test_every_measurement_can_be_found() -> None:
     """What a page says to run exists, and bench/README.md names all that can be run."""
     for page in PAGES:
