@@ -99,6 +99,8 @@ async def program(
             if member.is_running():
                 member.kill()
         await process.wait()
+        # A grandchild that is about to die may still hold a pipe, which must not outlive the loop.
+        process._transport.close()  # type: ignore[attr-defined]
 
 
 def write_config(
