@@ -46,7 +46,7 @@ from .proxy.https_policy import HttpsPolicy
 from .proxy.pages import ErrorPages
 from .proxy.tracing import check_tracing, tracing
 from .routing import Frontend
-from .server.edge import Edge, Limits
+from .server.edge import ClientLimits, Edge
 from .server.running import Supervised, configure, listening, way_to_recycle
 from .stores import driver_of, open_store
 from .stores.routes import Routes
@@ -111,7 +111,7 @@ def create_app(
             endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
-                edge.express = Express(gateway, client, endpoint.http, counts.request).begin
+                edge.fast_path = Express(gateway, client, endpoint.http, counts.request).begin
             await enter(_memory_watch(config, counts, server, counters))
             parts = Parts(server, routes, client, gateway, endpoint.websocket, log)
             await enter(told(meter, parts))
@@ -127,7 +127,7 @@ def create_app(
 
 def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
     """Our edge, in place in the server that runs us, if that is one we know."""
-    edge = Edge(Limits.of(config.server))
+    edge = Edge(ClientLimits.of(config.server))
     server = configure(edge)
     if server is not None:
         install(server.config, config.server)

@@ -15,8 +15,9 @@ from uvicorn.server import ServerState
 
 from ..config.admin import AdminBind
 from ..errors import ConfigError
-from ..server.edge import Edge, Limits
+from ..server.edge import ClientLimits, Edge
 from ..server.listeners import Address, bind_all, close_all
+from ..server.protocols import ProtocolFactory
 
 logger = logging.getLogger("hipache.admin")
 
@@ -103,10 +104,10 @@ class AdminListener:
         )  # fmt: skip
         config.load()
 
-        edge = Edge(Limits(connections=MOST))
+        make_protocol = ProtocolFactory(Edge(ClientLimits(connections=MOST)))
 
         def protocol() -> asyncio.Protocol:
-            return edge.http_protocol(config, self._state, {})
+            return make_protocol(config, self._state, {})
 
         loop = asyncio.get_running_loop()
         make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server

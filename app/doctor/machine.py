@@ -13,15 +13,13 @@ from ..config.structs import Config
 from ..errors import ConfigError
 from ..logs import syslog
 from ..stores import driver_of
-from ..system.open_files import UNLIMITED, highest
+from ..system.open_files import KEPT, UNLIMITED, highest
 from ..workers import privileges
 from ..workers.status import ask
 from .findings import Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
-FILES_KEPT = 64
-"""Open files that a worker needs besides connections: logs, store, listeners."""
 FREE = 0.05
 
 
@@ -39,17 +37,17 @@ def of_files(config: Config, pid: int | None) -> Iterator[Finding]:
     limit, sockets = open_files(pid), config.server.max_sockets
     whose = f"process {pid}" if pid else "this shell"
     clients = config.server.max_connections
-    if limit < (wanted := clients + FILES_KEPT):
+    if limit < (wanted := clients + KEPT):
         yield Finding(
             WARNING, "open-files", f"server.maxConnections = {clients}",
             f"{whose} may open {limit} files, so many clients alone need {wanted}",
             "Before the limit is reached no file is left for backends, logs and the store.",
-            f"ulimit -n {max(65536, 2 * clients + FILES_KEPT)}",
+            f"ulimit -n {max(65536, 2 * clients + KEPT)}",
             "Twice as many are better, as each may need a connection to a backend; or leave "
             "maxConnections at 0. In the shell that starts the proxy; under systemd LimitNOFILE= "
             "in its unit:",
         )  # fmt: skip
-    needed = 2 * sockets + FILES_KEPT  # a client's connection for each one to a backend
+    needed = 2 * sockets + KEPT  # a client's connection for each one to a backend
     if limit < needed:
         yield Finding(
             WARNING, "open-files", f"server.maxSockets = {sockets}",

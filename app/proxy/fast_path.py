@@ -50,7 +50,7 @@ class Express:
         An Exchange that was taken has a task, or a Waiting or Journey in `direct`.
         """
         request = Request(
-            head.method, head.target, head.headers, exchange.protocol.peer, head.http_version,
+            head.method, head.target, head.headers, exchange.peer, head.http_version,
             exchange,
         )  # fmt: skip
         if request.host in STATES:
@@ -156,7 +156,7 @@ class Waiting:
 
     # -- exchange.Direct
 
-    def leave(self) -> None:
+    def client_gone(self) -> None:
         """The client has gone."""
         self._express.client.dequeue(self._attempt.backend, self._place)
         self._express.left(self._request, self._attempt)
@@ -220,7 +220,7 @@ class Journey(Answer):
 
     # -- exchange.Direct
 
-    def leave(self) -> None:
+    def client_gone(self) -> None:
         """The client has gone."""
         self._exchange = None
         self.abandon()

@@ -12,16 +12,42 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
-from .connection import Connection
-from .edge import Edge
+from .connection import ClientConnection
+from .edge import NO_DEADLINE, Edge
 
 logger = logging.getLogger("hipache.server")
 
-AT_ONCE = 32
+ACCEPTED_AT_ONCE = 32
 """Connections accepted before other things have their turn: other workers want some, too."""
 PAUSE = 1.0
 """Seconds without accepting when the system has no file or memory left for it."""
+
+MakeProtocol = Callable[[str | None], ClientConnection]
+"""The protocol of a connection, by the name that its handshake has agreed on (ALPN)."""
+
+
+class Handshake(asyncio.Protocol):
+    """Stands for a connection until its handshake is done, then makes way for its protocol."""
+
+    deadline = NO_DEADLINE  # the event loop has a timer for it
+
+    def __init__(self, edge: Edge, make: MakeProtocol) -> None:
+        self._edge = edge
+        self._make = make
+        self.done = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        alpn = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        protocol = self._make(alpn)
+        self._edge.replace(self, protocol)
+        self.done = True
+        cast(asyncio.Transport, transport).set_protocol(protocol)
+        protocol.connection_made(transport)
+
+    def expire(self) -> None:
+        """Never, as it has no deadline."""
 
 
 class TLSAcceptor:
@@ -30,15 +56,15 @@ class TLSAcceptor:
     def __init__(
         self,
         edge: Edge,
-        make: Callable[[], Connection],
+        make: MakeProtocol,
         sock: socket.socket,
         context: ssl.SSLContext,
         *,
         timeout: float,
         goodbye: float,
     ) -> None:
-        """`make` gives the protocol of a connection. `timeout`: seconds from its start to the end
-        of the handshake, `goodbye`: for the client's answer to the end of TLS."""
+        """`timeout`: seconds from a connection's start to the end of its handshake, `goodbye`:
+        for the client's answer to the end of TLS."""
         self.sockets: tuple[socket.socket, ...] = (sock,)
         """What it listens on; nothing once it is closed, as with asyncio's."""
         self._edge = edge
@@ -72,13 +98,13 @@ class TLSAcceptor:
             await asyncio.wait(self._tasks)
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
                 sock, name = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return  # another worker was faster, or the client has left
             except OSError as exc:
-                logger.warning("connections can not be accepted cause=%s", exc.strerror or exc)
+                logger.warning("cannot accept connections cause=%s", exc.strerror or exc)
                 self._loop.remove_reader(self._sock)
                 self._pause = self._loop.call_later(PAUSE, self.start)
                 return
@@ -86,23 +112,23 @@ class TLSAcceptor:
             self._take(sock, str(name[0]) if isinstance(name, tuple) else "")
 
     def _take(self, sock: socket.socket, address: str) -> None:
-        protocol = self._make()
-        if self._edge.admit(protocol, address, self._loop) is not None:
-            self._edge.release(protocol, address)
+        handshake = Handshake(self._edge, self._make)
+        if self._edge.admit(handshake, address, self._loop) is not None:
+            self._edge.release(handshake, address)
             sock.close()  # to answer would need the handshake first
             return
-        task = self._loop.create_task(self._shake(protocol, sock, address), name="TLS handshake")
+        task = self._loop.create_task(self._shake(handshake, sock, address), name="TLS handshake")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _shake(self, protocol: Connection, sock: socket.socket, address: str) -> None:
+    async def _shake(self, handshake: Handshake, sock: socket.socket, address: str) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                lambda: protocol, sock, ssl=self._context,
+                lambda: handshake, sock, ssl=self._context,
                 ssl_handshake_timeout=self._timeout, ssl_shutdown_timeout=self._goodbye,
             )  # fmt: skip
         except OSError:  # ssl.SSLError is one, and so are a timeout and a client that has left
             pass
         finally:
-            if not protocol.connected:
-                self._edge.release(protocol, address)
+            if not handshake.done:
+                self._edge.release(handshake, address)

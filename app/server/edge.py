@@ -7,16 +7,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..fields.networks import Networks
 from ..frontends.rates import one_client
 from ..system import open_files
 
 if TYPE_CHECKING:
-    from uvicorn.config import Config
-    from uvicorn.server import ServerState
-
     from ..config.structs import ServerConfig
     from .exchange import Exchange
     from .peer import Peer
@@ -26,9 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MINUTE = 60.0
-FILES_KEPT = 64
-"""Open files left for logs, the store and the listeners when connections are counted."""
-
+NO_DEADLINE = float("inf")
+"""The deadline of a connection for which nothing is awaited."""
 
 NOBODY = Networks()
 
@@ -37,7 +33,7 @@ OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ClientLimits:
     """What a client may do. Sizes are bytes, times are seconds; 0 means no limit."""
 
     request_line: int = 16384
@@ -68,7 +64,7 @@ class Limits:
     """How long an idle connection is still listened to when the worker drains."""
 
     @classmethod
-    def of(cls, server: ServerConfig) -> Limits:
+    def of(cls, server: ServerConfig) -> ClientLimits:
         """The limits that the configuration sets."""
         return cls(
             request_line=server.max_request_line,
@@ -89,14 +85,14 @@ class Swept(Protocol):
     """A connection with a deadline, looked at by the sweep."""
 
     deadline: float
-    """On `Edge.now`'s clock; infinite when nothing is awaited."""
+    """On `Edge.now`'s clock, or NO_DEADLINE."""
 
     def expire(self) -> None:
         """The deadline is over; may set a new one."""
 
 
 class Edge:
-    """One worker's edge. `protocol_class` is what uvicorn takes for `http`.
+    """One worker's edge.
 
     One sweep a second looks after all deadlines: a timer per request would cost
     more than the request's parsing. So a timeout comes up to one sweep late.
@@ -104,16 +100,16 @@ class Edge:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: ClientLimits | None = None,
         *,
         sweep_interval: float = 1.0,
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or ClientLimits()
         self.max_connections = self.limits.connections or connections_from_files()
         self.sweep_interval = sweep_interval
         self.now = 0.0
         self.draining = False
-        self.express: Callable[[Exchange, RequestHead], bool] | None = None
+        self.fast_path: Callable[[Exchange, RequestHead], bool] | None = None
         """Takes a request without a body over, if the application is one that can do that."""
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the server ends; a stock one does not tell a connection that just comes in."""
@@ -127,18 +123,6 @@ class Edge:
         self.refused_connections = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._last_warning = -MINUTE
-
-    def http_protocol(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> asyncio.Protocol:
-        """One connection's protocol; its signature is uvicorn's `http_protocol_class`."""
-        from .http_protocol import HttpProtocol
-
-        return HttpProtocol(self, config, server_state, app_state, _loop)
 
     # Connections.
 
@@ -201,11 +185,16 @@ class Edge:
             )
         return text
 
+    def replace(self, connection: Swept, successor: Swept) -> None:
+        """Count `successor` in the place of a connection that makes way for it."""
+        self.connections.remove(connection)
+        self.connections.add(successor)
+
     # Time.
 
     def after(self, seconds: float) -> float:
         """The deadline so many seconds from now, never early: `now` may lag one sweep."""
-        return self.now + seconds + self.sweep_interval if seconds else float("inf")
+        return self.now + seconds + self.sweep_interval if seconds else NO_DEADLINE
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = self.now = loop.time()
@@ -219,4 +208,4 @@ class Edge:
 
 def connections_from_files() -> int:
     """How many connections the soft limit of open files allows, at two files each."""
-    return max(1, (open_files.limit() - FILES_KEPT) // 2)
+    return max(1, (open_files.limit() - open_files.KEPT) // 2)

@@ -1,20 +1,21 @@
-"""One request and its response, as ASGI sees them."""
+"""One request and its answer, as ASGI sees them, over any version of HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .half_close import CONTINUE
-from .response import Message, Response
+from uvicorn.protocols.utils import ClientDisconnected
 
 if TYPE_CHECKING:
-    from .http_protocol import HttpProtocol
+    from .peer import Peer
     from .request_head import RequestHead
+    from .stream import Stream
 
 App = Callable[..., Awaitable[None]]
+Message = MutableMapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -25,56 +26,68 @@ UNREAD_LIMIT = 65536
 class Direct(Protocol):
     """Serves an exchange that has no task."""
 
-    def leave(self) -> None:
+    def client_gone(self) -> None:
         """The client has gone."""
 
     def hand_over(self) -> None:
         """Give it a task, because somebody counts on those: the server is about to stop."""
 
 
-class Exchange(Response):
-    """The ASGI callables of one request.
+class Exchange:
+    """The ASGI callables of one request. Its answer goes to `stream`.
 
     The application gets it as the scope extension `hipache.connection`, for what
     ASGI has no message for: `on_disconnect` tells at once that the client has
-    gone, without a task that waits in `receive`; `cut` ends an answer that can
-    not be completed so that the client sees it.
+    gone, without a task that waits in `receive`; `cut` ends an answer that cannot
+    be completed so that the client sees it.
     """
 
     __slots__ = (
         "_body",
         "_buffered",
+        "_drained",
         "_on_disconnect",
+        "_tasks",
         "_waiter",
         "asks_debug",
         "body_complete",
         "direct",
+        "disconnected",
+        "peer",
         "refused",
+        "stream",
         "task",
     )
 
-    def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
-        super().__init__(protocol, request)
+    def __init__(
+        self, stream: Stream, peer: Peer, request: RequestHead, tasks: set[asyncio.Task[None]]
+    ) -> None:
+        """`tasks`: those that the server waits for when it drains."""
+        self.stream = stream
+        self.peer = peer
         self.asks_debug = request.asks_debug
         self.body_complete = request.length == 0
+        self.disconnected = False
         self.task: asyncio.Task[None] | None = None
         self.direct: Direct | None = None
         self.refused: tuple[int, str] | None = None
+        self._tasks = tasks
         self._body: list[bytes] = []
         self._buffered = 0  # bytes in _body; -1 once the application knows the end
         self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], object] | None = None
 
     def start(self, app: App, scope: Message) -> None:
         """Call the application in a task."""
-        task = self.task = self.protocol.loop.create_task(self.run(app, scope))
-        self.protocol.tasks.add(task)
+        task = self.task = asyncio.get_running_loop().create_task(self.run(app, scope))
+        self._tasks.add(task)
 
     async def run(self, app: App, scope: Message) -> None:
         """Call the application; see to it that the client gets an answer or sees a cut."""
         try:
             await app(scope, self.receive, self.send)
-            if not self.complete and not self.disconnected:
+            if not self.stream.complete and not self.disconnected:
                 logger.error("the application returned without completing its response")
         except asyncio.CancelledError:
             self._fail(503, "this server restarts and could not wait any longer")
@@ -86,78 +99,67 @@ class Exchange(Response):
                 logger.exception("exception in the application")
         finally:
             assert self.task is not None
-            self.protocol.tasks.discard(self.task)
+            self._tasks.discard(self.task)
             # It leads back to us: the request would wait for the cycle collector.
             self._on_disconnect = None
         self._fail()
 
     def _fail(self, status: int = 500, text: str = "internal error") -> None:
         """An answer that is not complete: `status` before its head, else a visible cut."""
-        if self.disconnected or self.complete:
+        if self.disconnected or self.stream.complete:
             return
-        if self.started:
+        if self.stream.started:
             self.cut()
         else:
-            self.started = self.complete = True
-            self.protocol.answer_and_close(status, text, to_head=self.to_head)
+            self.stream.refuse(status, text)
 
-    def cut(self) -> None:
-        """Break the answer off so that the client sees it; for the application it has left."""
-        if self.disconnected or self.complete:
-            return
-        self._flush_head()
-        self.disconnected = True
-        self.protocol.cut(close_delimited=self.close_delimited)
+    # What the application does.
 
-    def on_disconnect(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the client goes away before its answer is complete."""
+    def answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes, body: bytes
+    ) -> None:
+        """Send a whole response at once: what two messages to `send` would."""
+        self.stream.answer(status, headers, reason, body)
+
+    async def send(self, message: Message) -> None:
+        """ASGI's. Raises ClientDisconnected, an OSError, once the client has gone.
+
+        `reason` (bytes) is ours, not ASGI's: a backend's own phrase.
+        """
         if self.disconnected:
-            callback()
+            raise ClientDisconnected
+        stream, kind = self.stream, message["type"]
+        if kind == "http.response.body":
+            if not stream.started or stream.complete:
+                raise RuntimeError("http.response.body outside of a response")
+            stream.send_body(message.get("body", b""), message.get("more_body", False))
+            if stream.full and not stream.complete:
+                await self._drain()
+        elif kind == "http.response.start":
+            if stream.started:
+                raise RuntimeError("a second http.response.start")
+            stream.send_head(message["status"], message.get("headers", ()), message.get("reason"))
         else:
-            self._on_disconnect = callback
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
-    # From the protocol.
-
-    def feed(self, data: bytes) -> bool:
-        """Body bytes came; whether reading should go on."""
-        self._body.append(data)
-        self._buffered += len(data)
-        self.wake()
-        return self._buffered <= UNREAD_LIMIT
-
-    def end_body(self) -> None:
-        self.body_complete = True
-        self.wake()
-
-    def disconnect(self) -> None:
-        """The client has gone: wake everything that waits for it."""
-        if self.disconnected or self.complete:
-            return
-        self.disconnected = True
-        self._body.clear()
-        self.wake()
-        self.resume()
-        direct, self.direct = self.direct, None
-        if direct is not None:
-            direct.leave()
-        callback, self._on_disconnect = self._on_disconnect, None
-        if callback is not None:
-            callback()
-
-    def wake(self) -> None:
-        """Something that `receive` waits for has come."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    async def _drain(self) -> None:
+        self._drained = asyncio.get_running_loop().create_future()
+        try:
+            await self._drained
+        finally:
+            self._drained = None
+        if self.disconnected:
+            raise ClientDisconnected
 
     async def receive(self) -> Message:
         """ASGI's. After the end of the body it waits for the client to leave."""
-        while not self.disconnected and not self.complete:
+        stream = self.stream
+        while not self.disconnected and not stream.complete:
             if self._body or (self.body_complete and self._buffered >= 0):
                 return self._next_part()
-            if self._continue and not self.started:
-                self._continue = False
-                self.transport.write(CONTINUE)
-            self._waiter = self.protocol.loop.create_future()
+            if stream.expects_continue:
+                stream.send_continue()
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
@@ -167,10 +169,75 @@ class Exchange(Response):
     def _next_part(self) -> Message:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._continue = False
+        self.stream.expects_continue = False
         if self.body_complete:
             self._buffered = -1
         else:
             self._buffered = 0
-            self.protocol.resume_reading()
+            self.stream.resume()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+
+    def cut(self) -> None:
+        """Break the answer off so that the client sees it; for the application it has left."""
+        if self.disconnected or self.stream.complete:
+            return
+        self.disconnected = True
+        self.stream.cut()
+
+    def on_disconnect(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the client goes away before its answer is complete."""
+        if self.disconnected:
+            callback()
+        else:
+            self._on_disconnect = callback
+
+    # What the client does, as the protocol tells it.
+
+    def feed(self, data: bytes) -> None:
+        """Body bytes came."""
+        self._body.append(data)
+        self._buffered += len(data)
+        self.wake()
+        if self._buffered > UNREAD_LIMIT:
+            self.stream.pause()
+
+    def end_body(self) -> None:
+        self.body_complete = True
+        self.wake()
+
+    def refuse(self, status: int, text: str) -> None:
+        """The body is not legal: answer so, or cut the answer that runs."""
+        self.refused = status, text
+        if self.stream.started:
+            self.stream.cut()
+        else:
+            self.stream.refuse(status, text)
+        self._gone()
+
+    def disconnect(self) -> None:
+        """The client has gone: wake everything that waits for it."""
+        if not self.disconnected and not self.stream.complete:
+            self._gone()
+
+    def _gone(self) -> None:
+        self.disconnected = True
+        self.stream.abandon()
+        self._body.clear()
+        self.wake()
+        self.writable()
+        direct, self.direct = self.direct, None
+        if direct is not None:
+            direct.client_gone()
+        callback, self._on_disconnect = self._on_disconnect, None
+        if callback is not None:
+            callback()
+
+    def wake(self) -> None:
+        """Something that `receive` waits for has come."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def writable(self) -> None:
+        """The client has caught up (or is gone)."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)

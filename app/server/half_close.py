@@ -21,19 +21,22 @@ _TCP_CLOSE = 7  # linux/tcp.h; a FIN alone gives CLOSE_WAIT, 8
 
 
 class HalfClose:
-    """Watches one connection after its FIN, until `stop`; calls `gone` at most once."""
+    """Watches one connection after its FIN, until `stop`; calls `gone` at most once.
+
+    `probe` sends an interim response, if the client may get one.
+    """
 
     def __init__(
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
-        may_probe: Callable[[], bool],
+        probe: Callable[[], None],
         gone: Callable[[], None],
         after: float,
     ) -> None:
         self._transport = transport
         self._loop = loop
-        self._may_probe = may_probe
+        self._send_interim = probe
         self._gone = gone
         self._looks: Iterator[float] = iter(LOOKS)
         self._handle = loop.call_later(after, self._probe)
@@ -42,8 +45,7 @@ class HalfClose:
         self._handle.cancel()
 
     def _probe(self) -> None:
-        if self._may_probe():
-            self._transport.write(CONTINUE)
+        self._send_interim()
         self._handle = self._loop.call_later(next(self._looks), self._look)
 
     def _look(self) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from .connection import BODY, CLOSED, DISCARD, HEAD, HIGH_WATER, LINGER, NEVER, WAIT, Connection
+from .edge import NO_DEADLINE
 from .exchange import Exchange
-from .peer import PEER
+from .http1_connection import BODY, CLOSED, DISCARD, HEAD, LINGER, WAIT, Http1Connection
+from .http1_stream import Http1Stream
 from .refusal import Refusal
 from .request_body import ChunkedBody, LengthBody
 from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
+from .scope import asgi_scope
+from .upgrade import upgrade
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+READ_AHEAD = 65536
+"""Bytes of later requests, or of a body nobody wants any more, that may come before we pause
+or close."""
 
-class HttpProtocol(Connection):
+
+class HttpProtocol(Http1Connection):
     """Heads in, exchanges started one after the other, bodies handed on.
 
     Requests that are sent ahead (pipelining) wait as unread bytes.
@@ -52,7 +58,7 @@ class HttpProtocol(Connection):
             self._take_body(data)
         elif state == WAIT:
             self._buffer += data
-            if len(self._buffer) > HIGH_WATER:
+            if len(self._buffer) > READ_AHEAD:
                 self.pause_reading()
         elif state == DISCARD:
             self._discard(data)
@@ -89,92 +95,46 @@ class HttpProtocol(Connection):
         begins = bool(data) and not self._buffer
         self._buffer = data
         if begins and self._requests:
-            self._rearm()  # from keep-alive to the head's time
+            self.rearm()  # from keep-alive to the head's time
         limits = self.edge.limits
         check_size(data, len(data), limits.request_line, limits.head)
         check_beginning(data)
 
     def _begin(self, request: RequestHead, rest: bytes, *, sent_ahead: bool) -> None:
         self._requests += 1
-        exchange = self.exchange = Exchange(self, request)
+        stream = Http1Stream(self, request)
+        exchange = self.exchange = Exchange(stream, self.peer, request, self.tasks)
         if request.length == 0:
             self._state = WAIT
             self._buffer = rest
-            self.deadline = NEVER
+            self.deadline = NO_DEADLINE
             # What was sent ahead waits a turn, until the one before it is over for everybody.
-            express = self.edge.express
+            fast_path = self.edge.fast_path
             unhurried = sent_ahead or self.edge.draining
-            if express is not None and not unhurried and express(exchange, request):
+            if fast_path is not None and not unhurried and fast_path(exchange, request):
                 return
         else:
             self._state = BODY
             self._received = 0
             self._body = ChunkedBody() if request.length < 0 else LengthBody(request.length)
-            self._rearm()
+            self.rearm()
             if rest:
                 self._take_body(rest)
                 if self.exchange is None:  # refused, before the application heard of it
                     why = Refusal(*(exchange.refused or (400, "refused")))
                     self.edge.on_refusal(self.peer, request.beginning, why)
                     return
-        exchange.start(self.app, self._scope(request, exchange))
-
-    def _scope(self, request: RequestHead, exchange: Exchange) -> dict[str, Any]:
-        """The ASGI scope; `hipache.target` has the target's exact bytes, an empty query too."""
-        raw_path, _, query = request.target.partition(b"?")
-        path = raw_path.decode("ascii")
-        extensions: dict[str, Any] = {
-            "hipache.connection": exchange,
-            PEER: self.peer,
-            "hipache.target": request.target,
-        }
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": request.http_version,
-            "server": self.peer.server,
-            "client": self.peer.client,
-            "scheme": self.peer.scheme,
-            "root_path": self.config.root_path,
-            "method": request.method.decode("ascii"),
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "headers": request.headers,
-            "state": self.app_state.copy(),
-            "extensions": extensions,
-        }
+        scope = asgi_scope(request, exchange, self.config.root_path, self.app_state)
+        exchange.start(self.app, scope)
 
     def _upgrade(self, request: RequestHead, rest: bytes) -> bool:
-        """Hand the connection to the WebSocket class; False where the server has none.
-
-        A class with `handle_upgrade` gets the parsed request, the bytes behind it, the
-        peer, and what to call at the end; any other reads the head again, as uvicorn's do.
-        """
-        ws_class: Any = self.config.ws_protocol_class
-        if ws_class is None:
+        """Hand the connection to the WebSocket class; False where the server has none."""
+        if self.config.ws_protocol_class is None:
             return False
         self._state = CLOSED
-        self.deadline = NEVER
-        self.server_state.connections.discard(self)
-        protocol = ws_class(
-            config=self.config, server_state=self.server_state, app_state=self.app_state
-        )
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
-        protocol.client, protocol.server = self.peer.client, self.peer.server
-        if hasattr(protocol, "handle_upgrade"):
-            refusal = protocol.handle_upgrade(request, rest, self.peer, self._release)
-            if refusal:
-                self.edge.on_refusal(self.peer, request.beginning, refusal)
-        else:
-            self._release()
-            lines = [b"GET %b HTTP/1.1" % request.target, *map(b": ".join, request.headers)]
-            protocol.data_received(b"\r\n".join([*lines, b"\r\n"]) + rest)
+        self.deadline = NO_DEADLINE
+        upgrade(self, request, rest)
         return True
-
-    def _release(self) -> None:
-        self.edge.release(self, self.peer.address)
 
     # Bodies.
 
@@ -189,14 +149,14 @@ class HttpProtocol(Connection):
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        if payload and not self.exchange.feed(payload):
-            self.pause_reading()
+        if payload:
+            self.exchange.feed(payload)
         if rest is not None:
             self._body = None
             self._state = WAIT
             self._buffer = rest
             self.exchange.end_body()
-        self._rearm()
+        self.rearm()
 
     def _discard(self, data: bytes) -> None:
         """The rest of a small body whose answer has been sent already."""
@@ -218,10 +178,9 @@ class HttpProtocol(Connection):
         return self._state == BODY and not self._body_is_nearly_here()
 
     def _body_is_nearly_here(self) -> bool:
-        return self._body is not None and 0 <= self._body.remaining <= HIGH_WATER
+        return self._body is not None and 0 <= self._body.remaining <= READ_AHEAD
 
-    def response_done(self) -> None:
-        """The exchange has sent its last byte: on to the next one, or the end."""
+    def response_done(self, keep_alive: bool, more_expected: bool) -> None:
         exchange = self.exchange
         if exchange is None:
             return  # refused meanwhile
@@ -229,15 +188,15 @@ class HttpProtocol(Connection):
         exchange.wake()
         self.server_state.total_requests += 1
         self.edge.total_requests += 1
-        if self._state == WAIT and exchange.keep_alive:
+        if self._state == WAIT and keep_alive:
             self._next()
-        elif exchange.keep_alive and self._body_is_nearly_here():
+        elif keep_alive and self._body_is_nearly_here():
             self._state = DISCARD
             self.resume_reading()
-            self._rearm()
+            self.rearm()
         else:
-            # Unless it asked for the close, the client may be sending the next one already.
-            self._close(linger=not exchange.last_by_request or self._state == BODY)
+            # The client may be sending the next one already.
+            self._close(linger=more_expected or self._state == BODY)
 
     def _next(self) -> None:
         self._state = HEAD
@@ -260,22 +219,18 @@ class HttpProtocol(Connection):
         """Answer what is no legal request, or cut the answer that runs; either way the last."""
         logger.debug("refused client=%s status=%d %s", self.peer.address, refusal.status, refusal)
         exchange = self.exchange
-        if exchange is None:
-            self.edge.on_refusal(self.peer, head, refusal)
-        if exchange is None or not exchange.started:
-            fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
-            to_head = exchange.to_head if exchange is not None else head.startswith(b"HEAD ")
-            self.answer_and_close(refusal.status, str(refusal), fields, to_head=to_head)
-        else:
-            self.cut(close_delimited=exchange.close_delimited)
         if exchange is not None:
-            exchange.refused = refusal.status, str(refusal)
-            exchange.disconnect()
+            exchange.refuse(refusal.status, str(refusal))
+            return
+        self.edge.on_refusal(self.peer, head, refusal)
+        fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
+        to_head = head.startswith(b"HEAD ")
+        self.answer_and_close(refusal.status, str(refusal), fields, to_head=to_head)
 
     def expire(self) -> None:
         """The sweep found the deadline over."""
         if self.write_paused or self._state in (LINGER, CLOSED):
-            self._expire_sending()
+            self.expire_sending()
         elif self._state == HEAD and self._buffer:
             self._refuse(Refusal(408, "the request's head did not come in time"), self._buffer)
         elif self._state == BODY:

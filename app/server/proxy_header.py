@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ..fields.networks import Networks
-from .connection import Connection
+from .connection import ClientConnection
 from .peer import Endpoint
 
 logger = logging.getLogger("hipache.server")
@@ -107,7 +107,7 @@ def _parse_v2(data: bytes) -> tuple[Claim, bytes]:
 class ProxyHeader(asyncio.Protocol):
     """Reads the header of one connection, then makes way for the protocol behind it."""
 
-    def __init__(self, make: Callable[[], Connection], trusted: Networks) -> None:
+    def __init__(self, make: Callable[[], ClientConnection], trusted: Networks) -> None:
         self._make = make
         self._trusted = trusted
         self._data = b""

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from .edge import Edge
+from .protocols import ProtocolFactory
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Serve
     config = server.config
     edge.stopping = lambda: server.should_exit
     # uvicorn wants a class and only ever calls it.
-    config.http_protocol_class = edge.http_protocol  # type: ignore[assignment]
+    config.http_protocol_class = ProtocolFactory(edge)  # type: ignore[assignment]
     config.server_header = config.date_header = False
     config.encoded_headers = [
         field for field in config.encoded_headers if field[0].lower() != b"server"
@@ -76,8 +77,8 @@ def listening(server: uvicorn.Server | None) -> list[tuple[int, object]]:
 
 def edge_of(server: uvicorn.Server) -> Edge | None:
     """What `configure` or `uvicorn_config` put in place, None in a server of other protocols."""
-    owner = getattr(server.config.http_protocol_class, "__self__", None)
-    return owner if isinstance(owner, Edge) else None
+    make: object = server.config.http_protocol_class
+    return make.edge if isinstance(make, ProtocolFactory) else None
 
 
 @runtime_checkable
@@ -117,7 +118,7 @@ def uvicorn_config(
     protocols are in place at once; without, the application's `configure` puts them there.
     """
     if edge is not None:
-        options["http"] = edge.http_protocol
+        options["http"] = ProtocolFactory(edge)
     return uvicorn.Config(
         app,
         server_header=False,

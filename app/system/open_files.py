@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 
+KEPT = 64
+"""Files that a worker needs beside connections: for logs, the store and the listeners."""
 UNLIMITED = 1 << 20
 """Enough for everybody, where the system names no number, or an absurd one."""
 

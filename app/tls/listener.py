@@ -16,6 +16,9 @@ from .certificates import CertificateFile, CertificateFolder, certificate_files,
 
 logger = logging.getLogger("hipache.tls")
 
+ALPN = ["http/1.1"]
+"""What a client may choose from, best first (RFC 7301)."""
+
 # Mozilla's "intermediate" recommendation, version 5.7; TLS 1.3 has its own list.
 CIPHERS = ":".join(
     (
@@ -44,7 +47,7 @@ def new_context(settings: TLSSettings) -> ssl.SSLContext:
     if settings.honor_cipher_order:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 1  # each costs; a client that resumes gets a new one
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(ALPN)
     try:
         context.set_ciphers(settings.ciphers or CIPHERS)
     except ssl.SSLError:

@@ -10,14 +10,15 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Any, cast
+from typing import cast
 
 import psutil
 import uvicorn
 
 from ..server.acceptor import TLSAcceptor
-from ..server.connection import Connection
+from ..server.connection import ClientConnection
 from ..server.listeners import Listener
+from ..server.protocols import ProtocolFactory
 from ..server.proxy_header import ProxyHeader
 from ..server.running import edge_of
 from .process import ControlChannel, WorkerMessage
@@ -85,15 +86,11 @@ class WorkerServer(uvicorn.Server):
         acceptor.start()
         return cast(asyncio.Server, acceptor)
 
-    def _protocol(self) -> Connection:
+    def _protocol(self, alpn: str | None = None) -> ClientConnection:
         """One connection's protocol, as uvicorn itself makes it (uvicorn/server.py, startup)."""
-        make: Any = self.config.http_protocol_class
-        protocol: Connection = make(
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
-        return protocol
+        make = cast(object, self.config.http_protocol_class)
+        assert isinstance(make, ProtocolFactory)
+        return make(self.config, self.server_state, self.lifespan.state, alpn=alpn)
 
     def drain(self, grace: float) -> None:
         """Accept nothing new, let what runs finish within `grace` seconds (0: however long).

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from app.server.edge import Edge, Limits
+from app.server.edge import ClientLimits, Edge
 from app.server.running import uvicorn_config
 
 App = Callable[..., Awaitable[None]]
@@ -122,14 +122,14 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    app: App, limits: Limits | None = None, *, sweep: float = 1.0, **options: Any
+    app: App, limits: ClientLimits | None = None, *, sweep: float = 1.0, **options: Any
 ) -> AsyncIterator[Served]:
     """Serve `app`; every connection and every request ends with the block.
 
     The server is uvicorn's from its start-up on, but it does not wait for its
     own end: that takes 0.2 s, and its drain has tests of its own.
     """
-    edge = Edge(limits or Limits(drain_grace=0.001), sweep_interval=sweep)
+    edge = Edge(limits or ClientLimits(drain_grace=0.001), sweep_interval=sweep)
     options = {"host": "127.0.0.1", "port": 0, "lifespan": "off", "log_config": None, **options}
     server = uvicorn.Server(uvicorn_config(app, edge, **options))
     server.config.load()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from app.server.edge import Limits
+from app.server.edge import ClientLimits
 from tests.conformance.case import Case, Seen, run
 from tests.conformance.framing import framing_cases
 from tests.conformance.requests import request_cases
@@ -51,7 +51,7 @@ def edge() -> Iterator[tuple[tuple[str, int], Observer]]:
     port: Future[int] = Future()
 
     async def serve() -> None:
-        async with serving(observer, Limits(drain_grace=0.001)) as served:
+        async with serving(observer, ClientLimits(drain_grace=0.001)) as served:
             port.set_result(served.port)
             await stop.wait()
 

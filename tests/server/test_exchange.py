@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.server.edge import Limits
+from app.server.edge import ClientLimits
 from tests.server.serving import Recorder, answer, read_body, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -296,7 +296,7 @@ async def test_requests_sent_ahead_are_bounded() -> None:
         await go_on.wait()
         await answer(send)
 
-    async with serving(app, Limits(head=1 << 20, drain_grace=0.001)) as served:
+    async with serving(app, ClientLimits(head=1 << 20, drain_grace=0.001)) as served:
         client = await served.connect()
         request = b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 10_000)
         client.send(request * 150)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.server.edge import Limits
+from app.server.edge import ClientLimits
 from tests.server.serving import Recorder, answer, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -144,7 +144,7 @@ async def test_a_client_that_resets_is_gone_at_once() -> None:
 
 async def test_a_client_that_closes_is_told_from_one_that_half_closes() -> None:
     app = Waiting()
-    async with serving(app, Limits(half_close_probe=0.001, drain_grace=0.001)) as served:
+    async with serving(app, ClientLimits(half_close_probe=0.001, drain_grace=0.001)) as served:
         client = await served.connect()
         client.send(GET)
         await app.running.wait()

@@ -10,16 +10,16 @@ import pytest
 
 from app.config.structs import ServerConfig
 from app.fields.networks import Networks
-from app.server.edge import Edge, Limits, connections_from_files
+from app.server.edge import ClientLimits, Edge, connections_from_files
 from tests.server.serving import Recorder, answer, read_body, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
 
-def limits(**keys: Any) -> Limits:
+def limits(**keys: Any) -> ClientLimits:
     """The limits as a configuration file gives them."""
-    return Limits.of(ServerConfig(**keys))
+    return ClientLimits.of(ServerConfig(**keys))
 
 
 def fields(count: int) -> bytes:
@@ -224,7 +224,7 @@ class Idle:
 )
 async def test_what_counts_as_one_client(addresses: list[str | None], refused: bool) -> None:
     own = Networks.parse(["10.0.0.0/8"])
-    edge = Edge(Limits(connections_per_address=1, forwarders=own))
+    edge = Edge(ClientLimits(connections_per_address=1, forwarders=own))
     loop = asyncio.get_running_loop()
     there = [(Idle(), address) for address in addresses]
     told = [edge.admit(each, address, loop) for each, address in there]

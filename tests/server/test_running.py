@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from app.server.edge import Edge, Limits
+from app.server.edge import ClientLimits, Edge
 from app.server.running import configure, running_server
 from tests.server.serving import Recorder, answer, raw, serving
 
@@ -19,7 +19,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 class Configuring(Recorder):
     """Configures whoever runs it, as our application does in its lifespan."""
 
-    edge = Edge(Limits(drain_grace=0.001))
+    edge = Edge(ClientLimits(drain_grace=0.001))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
@@ -62,7 +62,7 @@ def test_another_server_gets_one_warning(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_a_drain_answers_what_is_just_arriving() -> None:
-    async with serving(Recorder(), Limits(drain_grace=30)) as served:
+    async with serving(Recorder(), ClientLimits(drain_grace=30)) as served:
         idle = await served.connect()
         idle.send(GET)
         await idle.response()
@@ -75,7 +75,7 @@ async def test_a_drain_answers_what_is_just_arriving() -> None:
 
 
 async def test_a_drain_closes_the_idle_after_its_grace() -> None:
-    async with serving(Recorder(), Limits(drain_grace=0.001)) as served:
+    async with serving(Recorder(), ClientLimits(drain_grace=0.001)) as served:
         idle = await served.connect()
         idle.send(GET)
         await idle.response()
@@ -105,6 +105,6 @@ async def test_a_drain_lets_a_running_request_finish() -> None:
 
 
 async def test_a_connection_accepted_during_the_drain_does_not_hold_it_up() -> None:
-    async with serving(Recorder(), Limits(drain_grace=0.001)) as served:
+    async with serving(Recorder(), ClientLimits(drain_grace=0.001)) as served:
         served.edge.draining = True
         assert await served.talk(b"") == b""

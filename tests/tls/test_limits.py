@@ -46,7 +46,7 @@ async def test_a_worker_without_files_left_pauses_and_goes_on(
         files = psutil.Process(worker).num_fds()
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (files + 20, files + 20))
         silent = [await asyncio.open_connection("127.0.0.1", here.port) for _ in range(40)]
-        await here.service.saw('"connections can not be accepted" cause="Too many open files"')
+        await here.service.saw('"cannot accept connections" cause="Too many open files"')
         for _, writer in silent:
             writer.transport.abort()
         assert (await here.get()).startswith(b"HTTP/1.1 200 ")

@@ -124,10 +124,10 @@ async def test_a_late_loop_turns_away_and_recovers(valkey: RedisServer) -> None:
 
 
 async def test_more_connections_are_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    from app.server.edge import MINUTE, Limits
+    from app.server.edge import MINUTE, ClientLimits
 
     caplog.set_level(logging.WARNING, "app.server.edge")
-    async with serving_edge(Recorder(), Limits(connections=1), sweep=60) as served:
+    async with serving_edge(Recorder(), ClientLimits(connections=1), sweep=60) as served:
         first = await served.connect()
         first.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await first.response()

@@ -1,27 +1,23 @@
-"""The sending half of an exchange: ASGI messages in, one HTTP/1.1 response out."""
+"""The answer to one HTTP/1 request: head and body in, bytes for the transport out."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from uvicorn.protocols.utils import ClientDisconnected
-
+from .half_close import CONTINUE
 from .refusal import status_line
 
 if TYPE_CHECKING:
-    from .http_protocol import HttpProtocol
+    from .http1_connection import Http1Connection
     from .request_head import RequestHead
-
-Message = MutableMapping[str, Any]
 
 STATUS_LINES = {status: status_line(status) for status in range(200, 600)}
 SMALL_BODY = 65536
 """Up to here a body is copied behind its head, so that both leave in one write."""
 
 
-class Response:
+class Http1Stream:
     """Heads are checked, bodies framed; framing is ours, whatever the application says.
 
     With a length the body must be as long. Without one it is chunked, or to an
@@ -30,85 +26,45 @@ class Response:
 
     __slots__ = (
         "_chunked",
-        "_continue",
-        "_drained",
+        "_connection",
         "_head",
+        "_keep_alive",
         "_left",
+        "_request",
         "complete",
-        "disconnected",
-        "http11",
-        "keep_alive",
-        "last_by_request",
-        "protocol",
+        "expects_continue",
         "started",
-        "to_head",
-        "transport",
     )
 
-    def __init__(self, protocol: HttpProtocol, request: RequestHead) -> None:
-        self.protocol = protocol
-        self.transport = protocol.transport
-        self.http11 = request.http_version == "1.1"
-        self.keep_alive = request.keep_alive
-        self.last_by_request = not request.keep_alive
+    def __init__(self, connection: Http1Connection, request: RequestHead) -> None:
+        self._connection = connection
+        self._request = request
+        self._keep_alive = request.keep_alive
         self.started = False
         self.complete = False
-        self.disconnected = False
-        self.to_head = request.method == b"HEAD"
-        self._continue = request.expects_continue
+        self.expects_continue = request.expects_continue
         self._head = b""  # held for one turn of the loop, to leave with the body
         self._chunked = False
         self._left = 0  # bytes of Content-Length still to send; -1 without
-        self._drained: asyncio.Future[None] | None = None
 
     @property
-    def close_delimited(self) -> bool:
-        """Whether only the connection's close ends the body."""
-        return self._left < 0 and not self._chunked
-
-    async def send(self, message: Message) -> None:
-        """ASGI's. Raises ClientDisconnected, an OSError, once the client has gone."""
-        if self.disconnected:
-            raise ClientDisconnected
-        kind = message["type"]
-        if kind == "http.response.body":
-            if not self.started or self.complete:
-                raise RuntimeError("http.response.body outside of a response")
-            self._send_body(message.get("body", b""), message.get("more_body", False))
-            if self.protocol.write_paused and not self.complete:
-                await self._drain()
-        elif kind == "http.response.start":
-            if self.started:
-                raise RuntimeError("a second http.response.start")
-            self._start(message)
-        else:
-            raise RuntimeError(f"unexpected ASGI message {kind!r}")
-
-    async def _drain(self) -> None:
-        self._drained = self.protocol.loop.create_future()
-        try:
-            await self._drained
-        finally:
-            self._drained = None
-        if self.disconnected:
-            raise ClientDisconnected
-
-    def resume(self) -> None:
-        """The transport takes more (or is gone)."""
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+    def full(self) -> bool:
+        """Whether the client is behind."""
+        return self._connection.write_paused
 
     def answer(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes, body: bytes
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
     ) -> None:
-        """Send a whole response at once: what two messages to `send` would."""
+        """A whole answer at once."""
         self._build_head(status, headers, reason)
-        self._send_body(body, False)
+        self.send_body(body, False)
 
-    def _start(self, message: Message) -> None:
-        """`reason` (bytes) is ours, not ASGI's: a backend's own phrase."""
-        self._build_head(message["status"], message.get("headers", ()), message.get("reason"))
-        self.protocol.loop.call_soon(self._flush_head)
+    def send_head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
+    ) -> None:
+        """Begin the answer; `reason` is in place of the status's own phrase."""
+        self._build_head(status, headers, reason)
+        self._connection.loop.call_soon(self._flush_head)
 
     def _build_head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
@@ -120,21 +76,23 @@ class Response:
         if line is None or reason is not None:
             line = status_line(status, reason or b"")
         lines, length = self._fields(headers)
-        if self.to_head or status in (204, 304):
+        request = self._request
+        http11 = request.http_version == "1.1"
+        if request.method == b"HEAD" or status in (204, 304):
             length = 0
         elif length < 0:
-            if self.http11:
+            if http11:
                 self._chunked = True
                 lines.append(b"transfer-encoding: chunked")
             else:
-                self.keep_alive = False
+                self._keep_alive = False
         self._left = length
         # An unanswered expectation leaves open whether the body still comes.
-        if self._continue or self.protocol.must_close():
-            self.keep_alive = False
-        if not self.keep_alive:
+        if self.expects_continue or self._connection.must_close():
+            self._keep_alive = False
+        if not self._keep_alive:
             lines.append(b"connection: close")
-        elif not self.http11:
+        elif not http11:
             lines.append(b"connection: keep-alive")
         lines.append(b"\r\n")
         head = line + b"\r\n".join(lines)
@@ -142,7 +100,7 @@ class Response:
         ends = len(lines) + 1
         if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
             raise RuntimeError("CR, LF or NUL in the response's head")
-        self._continue = False
+        self.expects_continue = False
         self.started = True
         self._head = head
 
@@ -160,32 +118,33 @@ class Response:
                 continue
             elif name == b"connection":
                 if b"close" in field[1].lower():
-                    self.keep_alive = False
+                    self._keep_alive = False
                 continue
             lines.append(b": ".join(field))
         return lines, length
 
     def _flush_head(self) -> None:
         """The body did not come at once: the head goes alone (server-sent events wait for it)."""
-        if self._head and not self.disconnected:
-            self.transport.write(self._head)
+        if self._head:
+            self._connection.transport.write(self._head)
             self._head = b""
 
-    def _send_body(self, body: bytes, more: bool) -> None:
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Go on; without `more` the answer is complete."""
         if self._chunked:
-            self._send_chunk(body, more)
+            self._send_chunk(data, more)
         else:
             if self._left >= 0:
-                body = self._measured(body, more)
-            if self._head or body:
-                self._write(b"", body, b"")
+                data = self._measured(data, more)
+            if self._head or data:
+                self._write(b"", data, b"")
         if not more:
             self.complete = True
-            self.protocol.response_done()
+            self._connection.response_done(self._keep_alive, self._request.keep_alive)
 
     def _measured(self, body: bytes, more: bool) -> bytes:
         """Count against Content-Length; a HEAD's body is dropped."""
-        if self.to_head:
+        if self._request.method == b"HEAD":
             return b""
         left = self._left - len(body)
         if left < 0:
@@ -206,6 +165,39 @@ class Response:
         """Write, behind the head if that still waits."""
         head, self._head = self._head, b""
         if len(body) <= SMALL_BODY:
-            self.transport.write(head + before + body + behind)
+            self._connection.transport.write(head + before + body + behind)
         else:
-            self.transport.writelines([part for part in (head + before, body, behind) if part])
+            parts = (head + before, body, behind)
+            self._connection.transport.writelines([part for part in parts if part])
+
+    def refuse(self, status: int, text: str) -> None:
+        """A whole answer of the server's own; it is the last of this connection."""
+        self.started = self.complete = True
+        to_head = self._request.method == b"HEAD"
+        self._connection.answer_and_close(status, text, to_head=to_head)
+
+    def send_continue(self) -> None:
+        """`100 Continue`, where the client may get an interim response now (RFC 9110 §15.2)."""
+        self.expects_continue = False
+        if not self.started and self._request.http_version == "1.1":
+            self._connection.transport.write(CONTINUE)
+
+    def cut(self) -> None:
+        """Break the answer off so that the client sees it.
+
+        Where only the close delimits the body, an orderly close would be its end.
+        """
+        self._flush_head()
+        self._connection.cut(reset=self._left < 0 and not self._chunked)
+
+    def abandon(self) -> None:
+        """The client has gone, or was cut."""
+        self._head = b""
+
+    def pause(self) -> None:
+        """Hold the client back."""
+        self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """Let the client go on."""
+        self._connection.resume_reading()

@@ -1,0 +1,37 @@
+"""Which protocol a client's connection speaks, and what makes it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .http_protocol import HttpProtocol
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from .connection import ClientConnection
+    from .edge import Edge
+
+BY_ALPN: dict[str | None, type[ClientConnection]] = {None: HttpProtocol, "http/1.1": HttpProtocol}
+"""The protocol by the name that a TLS handshake has agreed on; None: on none, or no TLS."""
+
+
+class ProtocolFactory:
+    """Makes the protocol of each connection of one edge; uvicorn gets it as `http`."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+
+    def __call__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        alpn: str | None = None,
+    ) -> ClientConnection:
+        """But for `alpn` the signature is that of uvicorn's protocol classes."""
+        return BY_ALPN[alpn](self.edge, config, server_state, app_state, _loop)

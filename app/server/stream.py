@@ -1,0 +1,60 @@
+"""What a request's answer is written to: the part of an exchange that depends on the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class Stream(Protocol):
+    """One request's way back to its client, and the brake on what the client sends.
+
+    Over HTTP/1 there is one at a time on a connection, over HTTP/2 there are many. It writes
+    what it is given and keeps no rules of ASGI; the Exchange that has it does. What the
+    client does (its body, its pace, its going) the protocol tells the Exchange.
+    """
+
+    started: bool
+    """A head was given: no other answer can take its place."""
+    complete: bool
+    """All was given. For the Exchange the request is over."""
+    expects_continue: bool
+    """The client waits for `100 Continue` before it sends its body."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the client is behind: `Exchange.writable` is called when it has caught up."""
+
+    def send_head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
+    ) -> None:
+        """Begin the answer. Raises RuntimeError for a head that cannot be sent."""
+
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Go on; without `more` the answer is complete.
+
+        Raises RuntimeError where that contradicts the head's Content-Length.
+        """
+
+    def answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
+    ) -> None:
+        """A whole answer at once."""
+
+    def refuse(self, status: int, text: str) -> None:
+        """A whole answer of the server's own, in plain text; nothing was sent before."""
+
+    def send_continue(self) -> None:
+        """`100 Continue`, where the client may get an interim response now."""
+
+    def cut(self) -> None:
+        """Break the answer off so that the client sees it."""
+
+    def abandon(self) -> None:
+        """The client has gone, or was cut: drop what was not sent yet."""
+
+    def pause(self) -> None:
+        """Enough of the request's body is waiting: hold the client back."""
+
+    def resume(self) -> None:
+        """Let the client go on."""
