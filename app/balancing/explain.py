@@ -8,7 +8,7 @@ from math import inf
 
 from ..errors import AccessUnreadable
 from ..frontends.options import Options, Policy
-from ..frontends.protection import SHUT, Protection
+from ..frontends.protection import SHUT
 from ..masking import masked_url
 from ..routing import Backend, Frontend, Mark
 
@@ -90,7 +90,7 @@ def explain(
             f"option {'unusable' if problem.endswith(SHUT) else 'passed over'}: {problem}"
             for problem in frontend.settings.problems
         ),
-        guards=tuple(_guards(protection)) if protection is not None else (),
+        guards=tuple(protection.in_words()) if protection is not None else (),
         backends=states,
         choice=choice,
         why=why,
@@ -106,25 +106,6 @@ def decided(found: Explanation, url: str, why: str) -> Explanation:
 def refused(found: Explanation, why: str) -> Explanation:
     """The same, for a client that the proxy turns away."""
     return replace(found, choice=(), shares={}, why=why)
-
-
-def _guards(protection: Protection) -> Iterator[str]:
-    """Each guard in a few words, in their order, without a secret."""
-    if protection.unreadable:
-        yield f"nobody may enter: {protection.unreadable}"
-    if protection.deny:
-        yield f"not from {' '.join(map(str, protection.deny))}"
-    if protection.allow is not None:
-        yield f"only from {' '.join(map(str, protection.allow))}"
-    if protection.max_in_flight:
-        yield f"at most {protection.max_in_flight} at once in each worker"
-    if (rate := protection.rate) is not None:
-        yield f"{rate.burst} at once from one client, then one every {rate.interval:g} s"
-    if protection.users:
-        yield f"with the password of {' or '.join(protection.users)}"
-    if protection.forward_auth is not None:
-        asked = protection.forward_auth.backend.url.partition("?")[0]
-        yield f"if {asked} says so within {protection.forward_timeout:g} s"
 
 
 def _states(

@@ -16,7 +16,7 @@ A mistake in a limit only removes the limit.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -80,6 +80,24 @@ class Protection:
         if self.deny.match(address):
             return False
         return self.allow is None or self.allow.match(address)
+
+    def in_words(self) -> Iterator[str]:
+        """Each guard, in the order in which they are asked, without a secret."""
+        if self.unreadable:
+            yield f"nobody may enter: {self.unreadable}"
+        if self.deny:
+            yield f"not from {' '.join(map(str, self.deny))}"
+        if self.allow is not None:
+            yield f"only from {' '.join(map(str, self.allow))}"
+        if self.max_in_flight:
+            yield f"at most {self.max_in_flight} at once in each worker"
+        if (rate := self.rate) is not None:
+            yield f"{rate.burst} at once from one client, then one every {rate.interval:g} s"
+        if self.users:
+            yield f"with the password of {' or '.join(self.users)}"
+        if self.forward_auth is not None:
+            asked = self.forward_auth.backend.url.partition("?")[0]
+            yield f"if {asked} says so within {self.forward_timeout:g} s"
 
 
 def field_of(name: str) -> str | None:
