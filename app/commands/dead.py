@@ -17,7 +17,8 @@ from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
-from .open_store import CommandFailed, run
+from .failing import CommandFailed
+from .open_store import run
 from .options import config_option, json_option
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from pathlib import Path
 from secrets import token_urlsafe
@@ -12,8 +11,9 @@ from secrets import token_urlsafe
 import click
 
 from ..config.file import load
-from ..errors import EX_CONFIG, ConfigError
+from ..errors import ConfigError
 from ..proxy.debug_fields import DebugTickets
+from .failing import one_line
 from .options import config_option
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -35,11 +35,11 @@ def _seconds(_: click.Context, __: click.Parameter, value: str) -> int:
 )  # fmt: skip
 @config_option
 def debug_ticket(seconds: int, path: str | None) -> None:
-    """Print a ticket that shows the X-Debug fields to whoever sends it, from any address.
+    """Print a ticket that shows the X-Debug fields to a client that sends it, from any address.
 
     curl -i -H "X-Debug: $(hipache debug-ticket)" http://www.example.com/
     """
-    try:
+    with one_line():
         config = load(path, os.environ, Path.cwd())
         secret = config.server.debug_secret
         if not secret:
@@ -47,7 +47,4 @@ def debug_ticket(seconds: int, path: str | None) -> None:
                 f"{config.source}: server.debugSecret: expected a secret to sign with, for all "
                 f'proxies the same, such as "{token_urlsafe(24)}"'
             )
-    except ConfigError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(EX_CONFIG)
     click.echo(DebugTickets(secret).issue(int(time.time()) + seconds))

@@ -18,7 +18,7 @@ from ..proxy.tracing import check_tracing
 from ..stores import driver_of
 from .options import config_option, json_option
 
-ANSWER_WITHIN = 5.0
+STORE_ANSWERS_WITHIN = 5.0
 """Seconds for each answer of the store."""
 
 
@@ -58,6 +58,6 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *ports.of_admin(config, pid),
         *certificates.look(config),
     ]
-    of_store, name = asyncio.run(store.look(config, commands, timeout=ANSWER_WITHIN))
+    of_store, name = asyncio.run(store.look(config, commands, timeout=STORE_ANSWERS_WITHIN))
     here = "this machine" if pid is None else f"the service that runs here (pid {pid})"
     return [*found, *of_store], [config.source, here, name]

@@ -25,7 +25,8 @@ from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
 from ..routing import Route, lookup_keys, normalise_host
 from ..stores import CachedStore
-from .open_store import CommandFailed, run
+from .failing import CommandFailed
+from .open_store import run
 from .options import config_option, json_option
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
 
 from ..config.file import load
-from ..errors import EX_CONFIG, ConfigError, HipacheError
 from ..stores import driver_of
 from ..stores.table import (
     TableError,
 )
 from ..stores.tables import RouteTable
+from .failing import one_line
 
 TableWork = Callable[[RouteTable], Awaitable[None]]
 
@@ -32,14 +31,8 @@ def run_on_table(path: str | None, work: TableWork, wait: float | None = None) -
 
     `wait`: seconds until every running worker must have the change; None waits for none.
     """
-    try:
+    with one_line():
         asyncio.run(_with_table(path, work, wait))
-    except ConfigError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(EX_CONFIG)
-    except HipacheError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(1)
 
 
 async def _with_table(path: str | None, work: TableWork, wait: float | None) -> None:

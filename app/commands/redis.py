@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 
 import click
 
 from ..config.file import load
-from ..errors import EX_CONFIG, ConfigError, HipacheError
 from ..stores import driver_of
+from .failing import one_line
 from .options import config_option
 
-ANSWER_WITHIN = 30.0
+REPLY_WITHIN = 30.0
 """Seconds for the answer."""
 
 
@@ -28,14 +27,8 @@ def redis(path: str | None, words: tuple[str, ...]) -> None:
     address, password and certificates. Keys are taken as they are, prefix
     included.
     """
-    try:
+    with one_line():
         driver = driver_of(load(path, os.environ, Path.cwd()))
-        lines = asyncio.run(driver.command(words, timeout=ANSWER_WITHIN))
-    except ConfigError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(EX_CONFIG)
-    except HipacheError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(1)
+        lines = asyncio.run(driver.command(words, timeout=REPLY_WITHIN))
     for line in lines:
         click.echo(line)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..admin.client import AdminClient
 from ..config.file import load
-from ..errors import EX_CONFIG, ConfigError, HipacheError
+from .failing import one_line
 from .options import config_option
 from .throughput import AdminReport, Throughput, latencies, rates
 
@@ -35,7 +35,7 @@ def top(path: str | None, interval: float, *, once: bool) -> None:
 
     It asks the admin listener of the configuration (admin.bind).
     """
-    try:
+    with suppress(KeyboardInterrupt), one_line():
         config = load(path, os.environ, Path.cwd())
         with AdminClient(config) as admin:
             screens = _screens(admin, interval)
@@ -45,14 +45,6 @@ def top(path: str | None, interval: float, *, once: bool) -> None:
             with Live(Text("counting ..."), screen=True, auto_refresh=False) as live:
                 for screen in screens:
                     live.update(screen, refresh=True)
-    except KeyboardInterrupt:
-        pass
-    except ConfigError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(EX_CONFIG)
-    except HipacheError as exc:
-        click.echo(f"hipache: {exc}", err=True)
-        sys.exit(1)
 
 
 def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
