@@ -1,4 +1,4 @@
-"""What the proxy asks of a store, and what a store tells the cache in front of it."""
+"""What the proxy asks of a store, and what a store reports to the cache in front of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..frontends.rates import Rate
 from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks
 
 FOREIGN = "foreign"
-"""Whom a mark is `by` that another program set."""
+"""A mark is `by` this name if another program set it."""
 HISTORY = 3600
 """Seconds that a lapsed mark is kept: it tells how often in a row the backend failed."""
 

@@ -26,12 +26,12 @@ from ..routing import (
     parse_backend,
 )
 
-HEALTHCHECK = ("path", "status", "body")
+HEALTHCHECK_FIELDS = ("path", "status", "body")
 """Fields of `healthcheck:<host>`, as planb and tsuru write them."""
 
 
 class TableError(HipacheError):
-    """A table, or a change to one, that can not be used; the text says where and why."""
+    """A table, or a change to one, that cannot be used; the text says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,11 @@ def _entry(name: str, value: Any) -> Entry:
     if ttl is not None and (type(ttl) is not int or ttl <= 0):
         raise TableError(f"{name}: ttl: expected seconds, found {ttl!r}")
     options, healthcheck = _settings(name, value, "options"), _settings(name, value, "healthcheck")
-    unknown = [key for key in healthcheck if key not in HEALTHCHECK]
+    unknown = [key for key in healthcheck if key not in HEALTHCHECK_FIELDS]
     if unknown:
-        raise TableError(f"{name}: healthcheck: unknown key {unknown[0]!r}; expected {HEALTHCHECK}")
+        raise TableError(
+            f"{name}: healthcheck: unknown key {unknown[0]!r}; expected {HEALTHCHECK_FIELDS}"
+        )
     return Entry(identifier, tuple(backends), options, healthcheck, ttl)
 
 

@@ -34,7 +34,7 @@ UNTRACKED_FOR = 1.0
 """Seconds that an answer is believed while the store reports no changes."""
 ANSWER_WITHIN, LIST_ANSWER_WITHIN = 1.0, 5.0
 """Seconds for one answer of the store: to a question of ours, and to the list of all."""
-MOST = 10_000
+MOST_NAMES = 10_000
 """Names remembered, those without a certificate too."""
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class StoreCertificates:
         pairs = [_readable(each, answer) for each, answer in zip(names, answers, strict=True)]
         if changes == self._changes:  # else this may be what was there before
             for each, pair in zip(names, pairs, strict=True):
-                if len(self._known) >= MOST:
+                if len(self._known) >= MOST_NAMES:
                     self._known.pop(next(iter(self._known)), None)
                 self._known[each] = pair, monotonic()
         return pairs[0]

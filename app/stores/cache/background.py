@@ -14,7 +14,7 @@ class Background:
     """The tasks of one owner."""
 
     def __init__(self, failed: Callable[[str], None]) -> None:
-        """`failed` is told, after the log, that a task ended with an error nobody foresaw."""
+        """`failed` is called, after the log, when a task ended with an unforeseen error."""
         self._failed = failed
         self._tasks: set[asyncio.Task[Any]] = set()
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 CONCURRENT_READS = 16
 
-Lookup = Route | ProxyError
+ReadResult = Route | ProxyError
 """What a read of a host came to."""
 Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
 
@@ -54,11 +54,11 @@ class Reads:
         """The store never reports changes."""
         self.count = 0
         """Hosts that the store was asked for."""
-        self._reads: dict[str, asyncio.Task[Lookup]] = {}
+        self._reads: dict[str, asyncio.Task[ReadResult]] = {}
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
 
-    def route(self, host: str, *, probe: bool = False) -> asyncio.Task[Lookup]:
+    def route(self, host: str, *, probe: bool = False) -> asyncio.Task[ReadResult]:
         """The one read of `host` that all who ask now share.
 
         With `probe` it is tried although the store is away.
@@ -69,7 +69,7 @@ class Reads:
             task = self._reads[host] = self._spawn(self._read(host, probe), f"store read {host}")
         return task
 
-    async def _read(self, host: str, probe: bool) -> Lookup:
+    async def _read(self, host: str, probe: bool) -> ReadResult:
         task = asyncio.current_task()
         try:
             async with self._slots:
@@ -92,7 +92,7 @@ class Reads:
             return FrontendNotFound() if found is None else Route(found.frontend, found.marks)
         return self._remember(host, found, fresh=False)
 
-    def _remember(self, host: str, found: Found | None, *, fresh: bool) -> Lookup:
+    def _remember(self, host: str, found: Found | None, *, fresh: bool) -> ReadResult:
         if fresh and self.polled and self._ttl:
             later = asyncio.get_running_loop().call_later
             later(self._ttl, self._memory.invalidate, host)

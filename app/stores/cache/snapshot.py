@@ -1,7 +1,7 @@
 """The last known routes on disk, for a proxy that has to start while the store is away.
 
 One file for all workers of a proxy: a line that says which store it is about, then a line for each
-host: when it was last known to be so, the host, and its frontend as JSON. Whoever writes keeps what
+host: when it was last known to be so, the host, and its frontend as JSON. A worker keeps what
 others wrote.
 
 The work is cut into steps by generators, for the caller to let others have their turn in between:
@@ -108,7 +108,7 @@ class Snapshot:
 
     @contextlib.contextmanager
     def alone(self) -> Generator[bool, None, None]:
-        """Is nobody else writing? Nobody else does while this is open. Raises OSError."""
+        """Yields whether no other worker writes; none does while this is open. Raises OSError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self.path.with_suffix(".lock"), "a", encoding="utf-8") as lock:
             try:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-LINGER = 0.3
+IDLE_BEFORE_STOP = 0.3
 """Seconds without a user before the server stops: a recycled worker is soon back."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds before a server that stopped by itself is started again."""
@@ -74,13 +74,13 @@ class Keeper:
             while True:
                 fcntl.flock(users, fcntl.LOCK_EX)
                 fcntl.flock(users, fcntl.LOCK_UN)
-                time.sleep(LINGER)
+                time.sleep(IDLE_BEFORE_STOP)
                 try:
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
                 self.stop()
-                # Hold the lock: whoever comes now waits until this server is gone.
+                # Hold the lock: a new user waits until this server is gone.
                 threading.Event().wait(STOP_WITHIN)
                 if self.process is not None:
                     self.process.kill()
@@ -122,6 +122,6 @@ def lock_within(file: IO[str], seconds: float) -> bool:
 
 if __name__ == "__main__":
     if os.fork():
-        os._exit(0)  # nobody's child: whoever started this neither waits for it nor inherits it
+        os._exit(0)  # an orphan: the process that started this need not wait for it
     os.umask(0o077)
     Keeper(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]).run()

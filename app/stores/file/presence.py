@@ -22,7 +22,7 @@ from ...system.shared_folder import is_held, memory_folder
 
 logger = logging.getLogger(__name__)
 
-COMPARE_EVERY = 0.01
+NOTES_EVERY = 0.01
 _KIND = "hipache-routes-"
 _WIDTH = 80  # bytes of a note: it is written over in one go, and never grows
 
@@ -76,7 +76,7 @@ async def wait_for_all(table: Path, seconds: float) -> tuple[int, list[str]]:
         missing = [pid for pid, note in notes if note != wanted]
         if not missing or loop.time() > deadline:
             return len(notes), missing
-        await asyncio.sleep(COMPARE_EVERY)
+        await asyncio.sleep(NOTES_EVERY)
 
 
 def _notes(table: Path) -> Iterator[tuple[str, bytes]]:

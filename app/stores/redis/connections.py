@@ -36,7 +36,7 @@ class Connections:
         self, url: RedisURL, *, timeout: float | None, retries: int = 1, bounded: bool = False
     ) -> None:
         """`timeout` in seconds (None: no limit), for connecting and for each answer. With
-        `bounded` the caller sees to the answers: a third of a read's cost is redis-py's timers.
+        `bounded` the caller limits the answers: a third of a read's cost is redis-py's timers.
 
         A pooled connection that the server closed meanwhile is noticed only when it is used:
         `retries` covers that, but only for commands that may be sent twice.
@@ -112,8 +112,8 @@ class Connections:
         """Wait until Sentinel names another primary than that of `connection`; for ever without
         Sentinel.
 
-        After a failover by hand the old primary lives on, takes commands, and is told of its new
-        place only seconds later: whoever stays with it sees no change until then.
+        After a failover by hand the old primary lives on, takes commands, and learns its new
+        role only seconds later. A connection that stays with it sees no change until then.
         """
         if self._sentinel is None:
             await asyncio.get_running_loop().create_future()

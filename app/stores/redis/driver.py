@@ -57,7 +57,7 @@ class RedisDriver(StoreDriver):
         return await inspect(self.urls, timeout=timeout)
 
     def remedy(self, error: HipacheError) -> Remedy:
-        """Who is refused needs another name, or more rights."""
+        """A refused user needs another password, or more rights."""
         if isinstance(error.__cause__, AuthenticationError | NoPermissionError):
             right = (
                 "Write the right user and password into driver: redis://user:password@host:port."

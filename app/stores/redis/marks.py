@@ -29,7 +29,7 @@ def encode_mark(mark: Mark, index: int) -> str:
 
 
 def decode_mark(text: str) -> tuple[Mark, int] | None:
-    """The mark and the index it was written with, or None for what is none of ours."""
+    """The mark and the index it was written with, or None for a text that we did not write."""
     try:
         value = json.loads(text)
         mark = Mark(
@@ -52,7 +52,7 @@ def decide(
     `ids` and `expires` (Unix seconds, infinite without expiry) are `dead:<key>`, `info` is
     `dead-info:<key>`. Our own entry decides about its URL. An index that none of our entries
     stands for was written by somebody else and counts for the URL that is there now. Once all of
-    ours have lapsed, `dead:<key>` can not be ours any more: then every index is somebody else's.
+    ours have lapsed, `dead:<key>` cannot be ours any more: then every index is somebody else's.
     """
     ours = {url: entry for url, text in info.items() if (entry := decode_mark(text))}
     written_by_us: set[int] = set()

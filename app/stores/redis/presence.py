@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 CHANGE, WORKER = "hipache:change", "hipache:worker:"
 PRESENT_EVERY, PRESENT_FOR = 5.0, 15
 """Seconds: how often a worker shows up, and after how long it counts as gone."""
-COMPARE_EVERY = 0.005
+NUMBERS_EVERY = 0.005
 RELEASE_WITHIN = 0.5
 
 
@@ -109,7 +109,7 @@ async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int,
         missing = [key for key, value in seen if value is not None and int(value) < number]
         if not missing or loop.time() > deadline:
             break
-        await asyncio.sleep(COMPARE_EVERY)
+        await asyncio.sleep(NUMBERS_EVERY)
     return len(workers), [key.decode().removeprefix(prefix + WORKER) for key in missing]
 
 

@@ -18,7 +18,7 @@ from . import marks as marks_format
 def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
     """From the answers to LRANGE frontend:<key> and HGETALL options:<key>.
 
-    Raises StoreUnavailable when the server can not answer now.
+    Raises StoreUnavailable when the server cannot answer now.
     """
     if isinstance(rows, ResponseError):
         if not str(rows).startswith("WRONGTYPE"):
@@ -31,8 +31,8 @@ def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
 def options_of(key: str, answer: Any) -> dict[str, str]:
     """From the answer to HGETALL options:<key>.
 
-    Where it can not be read, that is what they say: there may stand in it who may enter.
-    Raises StoreUnavailable when the server can not answer now.
+    Options that cannot be read say so: they may hold rules about access.
+    Raises StoreUnavailable when the server cannot answer now.
     """
     if not isinstance(answer, ResponseError):
         return mapping(answer)
