@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
 from ..stores import StoreDriver, driver_of
+from ..stores.driver import NotOffered
 from ..stores.inspection import Inspection, ServerFacts
 from ..stores.table import TableError
 from ..tls.certificates import expiry, load_text
@@ -26,6 +27,8 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     driver = driver_of(config)
     try:
         seen = await driver.inspect(timeout=timeout)
+    except NotOffered:
+        return [], f"{driver.name} (but not its routes)"
     except TableError as exc:
         return [_bad_table(driver, exc)], driver.name
     except HipacheError as exc:

@@ -18,7 +18,6 @@ from ..masking import masked_url
 from .base import Store
 from .certificates import CertificateStore
 from .inspection import Inspection, Remedy
-from .table import TableError
 from .tables import RouteTable
 
 
@@ -58,11 +57,11 @@ class StoreDriver(ABC):
         """The store itself, for a worker. Raises ConfigError."""
 
     def table(self) -> RouteTable:
-        """What `hipache route` reads and writes. Raises ConfigError, StoreUnavailable, TableError.
+        """What `hipache route` reads and writes. Raises ConfigError, StoreUnavailable, NotOffered.
 
         It may wait until a server of our own has started.
         """
-        raise TableError(f"{self.name}: 'hipache route' cannot change this kind of store")
+        raise NotOffered(f"{self.name}: 'hipache route' cannot change this kind of store")
 
     def certificates(self, *, timeout: float) -> CertificateStore | None:
         """Where `tls:<name>` is read; None where the store holds no certificates.
@@ -81,7 +80,8 @@ class StoreDriver(ABC):
     async def inspect(self, *, timeout: float) -> Inspection:
         """Everything that the store holds, as it is, for `hipache doctor`. Changes nothing.
 
-        `timeout`: seconds for each answer. Raises ConfigError, StoreUnavailable, TableError.
+        `timeout`: seconds for each answer. Raises ConfigError, StoreUnavailable, TableError,
+        NotOffered.
         """
         table = self.table()
         try:

@@ -18,8 +18,8 @@ from .file.driver import FileDriver
 from .redis.driver import RedisDriver
 
 GROUP = "hipache.drivers"
-OURS: tuple[type[StoreDriver], ...] = (RedisDriver, EmbeddedDriver, FileDriver)
-BY_SCHEME = {scheme: kind for kind in OURS for scheme in kind.schemes}
+BUILT_IN: tuple[type[StoreDriver], ...] = (RedisDriver, EmbeddedDriver, FileDriver)
+BY_SCHEME = {scheme: kind for kind in BUILT_IN for scheme in kind.schemes}
 
 
 def driver_of(config: Config) -> StoreDriver:
@@ -70,5 +70,5 @@ def _loaded(entry: EntryPoint) -> type[StoreDriver]:
     except Exception as exc:  # code of somebody else's: it may raise anything
         raise ValueError(f"{named}, cannot be loaded: {type(exc).__name__}: {exc}") from exc
     if not (isinstance(kind, type) and issubclass(kind, StoreDriver)):
-        raise ValueError(f"{named}, is no StoreDriver")
+        raise ValueError(f"{named}, is no {StoreDriver.__module__}.StoreDriver")
     return kind

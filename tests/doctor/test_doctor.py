@@ -255,6 +255,9 @@ def test_a_file_with_a_fault(doctor: Doctor, tmp_path: Path) -> None:
     found = doctor.only()
     assert (found["name"], found["severity"]) == ("bad-table", "error")
     assert "line 2" in found["problem"]
+    table.write_text(f'["a.test"]\nbackends = ["{A}"]\noptions = {{ policy = "none" }}\n')
+    found = doctor.only()
+    assert (found["name"], found["mend"]) == ("bad-option", "")  # a file answers no commands
     table.write_text('["a.test"]\nbackends = []\n')
     doctor.mend(doctor.only())
 

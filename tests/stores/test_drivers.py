@@ -20,7 +20,7 @@ from app.config.structs import Config, ServerConfig, parse
 from app.errors import ConfigError
 from app.main import create_app
 from app.stores import driver_for, driver_of, open_store
-from app.stores.drivers import OURS, shown
+from app.stores.drivers import BUILT_IN, shown
 from app.stores.embedded.driver import EmbeddedDriver
 from app.stores.file.driver import FileDriver
 from app.stores.redis.driver import RedisDriver
@@ -160,52 +160,11 @@ def test_the_doctor_calls_a_bad_url_a_bad_configuration(
 
 # Drivers of other packages.
 
-PLUGIN = '''
-from app.routing import parse_frontend
-from app.stores.base import Found, Pings
-from app.stores.driver import StoreDriver, only_url
-
-
-class Everything:
-    """Routes every host to one backend."""
-
-    shares_marks, rates, checks = False, None, None
-
-    def __init__(self, name, url):
-        self.name = name
-        self._frontend = parse_frontend("*", ["everything", url])
-
-    async def lookup(self, host):
-        return Found(self._frontend)
-
-    async def marks(self, frontend):
-        return {}
-
-    async def announce(self, frontend, backend):
-        pass
-
-    async def watch(self, listener):
-        listener.tracking()
-
-    async def aclose(self):
-        pass
-
-
-class Driver(StoreDriver):
-    schemes = ("everything",)
-
-    def __init__(self, urls):
-        self._backend = only_url(urls)
-        if not self._backend:
-            raise ValueError("expected everything:URL")
-        self.names = (f"everything:{self._backend}",)
-
-    def open(self, server):
-        return Everything(self.name, self._backend)
-
-
-broken = 1 / 0 if __name__ == "hipache_broken" else "no class"
-'''
+DOCUMENT = (ROOT / "docs" / "stores.md").read_text("utf-8")
+EXAMPLE = re.search(r"^    from hipache\.routing .*?(?=^- )", DOCUMENT, re.M | re.S)
+assert EXAMPLE is not None
+PLUGIN = textwrap.dedent(EXAMPLE[0]).replace("from hipache.", "from app.")
+"""The example of the page, for the package's name in a checkout."""
 
 
 @pytest.fixture
@@ -214,8 +173,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "site-packages"
     info = folder / "hipache_everything-1.0.dist-info"
     info.mkdir(parents=True)
-    for module in ("hipache_everything", "hipache_broken"):
-        (folder / f"{module}.py").write_text(PLUGIN)
+    (folder / "hipache_everything.py").write_text(PLUGIN)
+    (folder / "hipache_broken.py").write_text("1 / 0")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hipache-everything\n")
     (info / "entry_points.txt").write_text(
         textwrap.dedent("""
@@ -223,7 +182,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         everything = hipache_everything:Driver
         broken = hipache_broken:Driver
         absent = hipache_absent:Driver
-        nothing = hipache_everything:broken
+        nothing = hipache_everything:Everything
     """)
     )
     monkeypatch.syspath_prepend(str(folder))
@@ -262,7 +221,9 @@ def test_what_such_a_driver_does_not_offer_is_said(
     assert driver.certificates(timeout=1.0) is None
     assert isinstance(driver.hold(), nullcontext)
     assert (driver.writes(), driver.private) == ((), False)
-    assert CliRunner().invoke(main, ["doctor"]).exit_code in (0, 1, 2)
+    looked = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)
+    assert looked["looked_at"][-1] == "everything:http://127.0.0.1:1 (but not its routes)"
+    assert not {found["name"] for found in looked["findings"]} & {"store-away", "bad-table"}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +232,7 @@ def test_what_such_a_driver_does_not_offer_is_said(
         ("everything:", "expected everything:URL"),
         ("broken:x", "the driver of broken:, hipache_broken:Driver, cannot be loaded: ZeroDivis"),
         ("absent:x", "the driver of absent:, hipache_absent:Driver, cannot be loaded: ModuleNot"),
-        ("nothing:x", "the driver of nothing:, hipache_everything:broken, is no StoreDriver"),
+        ("nothing:x", "the driver of nothing:, hipache_everything:Everything, is no app.stores."),
         ("other:x", "expected one of redis:, rediss:, unix:, redis+sentinel:, rediss+sentinel:, "
          "embedded:, file:, absent:, broken:, everything:, nothing:, found"),
     ],
@@ -296,7 +257,7 @@ def test_others_drivers_are_loaded_only_when_their_scheme_is_asked_for(installed
 
 
 def test_each_scheme_has_one_driver() -> None:
-    schemes = [scheme for kind in OURS for scheme in kind.schemes]
+    schemes = [scheme for kind in BUILT_IN for scheme in kind.schemes]
     assert len(schemes) == len(set(schemes))
 
 
@@ -340,7 +301,9 @@ def test_nobody_outside_asks_which_class_the_routes_are_of() -> None:
 
 
 def test_nobody_outside_decides_by_a_scheme() -> None:
-    schemes = {scheme for kind in OURS for scheme in kind.schemes} - {"unix"}  # backends have it
+    schemes = {scheme for kind in BUILT_IN for scheme in kind.schemes} - {
+        "unix"
+    }  # backends have it
     words = schemes | {f"{scheme}:" for scheme in schemes} | {f"{scheme}://" for scheme in schemes}
     found = [
         where(path, node)
