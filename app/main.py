@@ -108,7 +108,7 @@ def create_app(
             edge.on_refusal = gateway.refused
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
-            endpoint.websocket = WebSocketProxy(gateway, client.dial, config.server)
+            endpoint.websocket = WebSocketProxy(gateway, client.upgrade, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
                 edge.fast_path = Express(gateway, client, endpoint.http, counts.request).begin

@@ -116,6 +116,14 @@ class Answer:
 
     # -- reading
 
+    async def wait_for_head(self) -> None:
+        """Returns when the head is there; whatever comes instead, nothing is left behind."""
+        try:
+            await self.head
+        except BaseException:
+            self.abandon()
+            raise
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import httpx
 
@@ -15,14 +14,12 @@ from ..routing import Backend
 from .answer import Answer
 from .backend_tls import context_source
 from .destinations import Bound, Destinations
-from .dialling import connect
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
 from .limits import pool_limits
 from .stream import BackendStream
 from .transport import Transport
+from .upgrades import UpgradeAnswer, Upgrades
 from .waiting import Waiter
-
-P = TypeVar("P", bound=asyncio.Protocol)
 
 # There are no mounts, so the URL does not choose the transport; respx replaces the method.
 ANYWHERE = httpx.URL("http://backend.invalid")
@@ -34,7 +31,7 @@ class UpstreamClient(httpx.AsyncClient):
     `transport` takes the place of our own: `httpx.MockTransport`, respx's
     router or any other of httpx's. Use it within one event loop.
     `listening` tells this proxy's own listeners, to which it never connects.
-    Raises ConfigError where a file of `backendTLS` can not be used.
+    Raises ConfigError where a file of `backendTLS` cannot be used.
     """
 
     def __init__(
@@ -45,10 +42,10 @@ class UpstreamClient(httpx.AsyncClient):
         listening: Callable[[], Iterable[Bound]] = lambda: (),
     ) -> None:
         server = config.server
-        self._destinations = Destinations(server.deny_backends.value, listening)
-        self._limits = pool_limits(server)
-        self._tls = context_source(config.backend_tls)
-        ours = None if transport else Transport(self._limits, self._tls, self._destinations)
+        destinations = Destinations(server.deny_backends.value, listening)
+        limits, tls = pool_limits(server), context_source(config.backend_tls)
+        ours = None if transport else Transport(limits, tls, destinations)
+        self._upgrades = Upgrades(limits, tls, destinations)
         self.pools = ours.pools if ours else None
         """The connections of our own transport."""
         super().__init__(transport=transport or ours, trust_env=False)
@@ -131,13 +128,12 @@ class UpstreamClient(httpx.AsyncClient):
         assert isinstance(transport, Transport)
         return await transport.answered(backend, answer)
 
-    async def dial(self, backend: Backend, factory: Callable[[], P]) -> P:
-        """A connection of its own to `backend`, outside the pools: for what becomes a WebSocket.
+    async def upgrade(self, backend: Backend, target: bytes, headers: RawHeaders) -> UpgradeAnswer:
+        """Ask `backend` to switch protocols, on a connection outside the pools.
 
-        Raises UpstreamConnectTimeout, UpstreamTLSFailure and UpstreamUnreachable.
+        Raises errors.UpstreamError.
         """
-        limit = self._limits.connect
-        return await connect(backend.origin, factory, self._tls, limit, self._destinations)
+        return await self._upgrades.ask(backend, target, headers)
 
     async def send(
         self, request: httpx.Request, *, stream: bool = False, **_: Any

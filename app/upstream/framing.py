@@ -16,9 +16,10 @@ pass on. What it accepts and we do not:
     ... of more than 18 digits                    refused: parsers behind us overflow
     a head or trailers of any size                MAX_HEAD
     any number of 1xx                             MAX_INTERIM
-    101 with or without Upgrade                   refused: nobody here asks for it
+    101 with or without Upgrade                   refused where nobody asked for it
+    a length or a transfer coding in a 101        dropped (RFC 9110 §8.6, RFC 9112 §6.1)
 
-What it refuses by itself, and tests/test_upstream_answers.py holds it to: bare
+What it refuses by itself, and tests/upstream/test_answers.py holds it to: bare
 LF or CR, folded lines, spaces around a name, control bytes in a value, two
 Content-Length even if equal, a length that is not all digits, a length and a
 transfer coding together, malformed chunks.
@@ -44,6 +45,7 @@ SHORTEST_START = 10
 CHUNKED, UNTIL_CLOSE = -1, -2
 """What `body_length` returns where there is no length."""
 
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 REASONS = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 _PRINTABLE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
@@ -55,7 +57,7 @@ def check_start(start: bytes) -> None:
 
 
 def check_status(status: int, reason: bytes) -> None:
-    """Refuse a status that HTTP does not have, and a phrase that can not be printed."""
+    """Refuse a status that HTTP does not have, and a phrase that cannot be printed."""
     if not 100 <= status <= 599:
         raise UpstreamBadAnswer(f"the backend's answer has an invalid status: {status}")
     if reason not in REASONS and not _PRINTABLE.fullmatch(reason):
@@ -71,7 +73,7 @@ def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool
     """Bytes of the body that follows, or CHUNKED or UNTIL_CLOSE (RFC 9112 §6.3).
 
     `to_head`: the request was HEAD. Raises UpstreamBadAnswer for a transfer
-    coding that we can not remove.
+    coding that we cannot remove.
     """
     fields = dict(headers)
     coding = fields.get(b"transfer-encoding")

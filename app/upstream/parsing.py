@@ -18,6 +18,7 @@ ORDINARY = frozenset(range(200, 600)) - {204, 304}
 ZERO, ONE = b"01"
 ORDINARY_START = b"2"  # the first digit of a final status, or greater; nothing is less
 TOO_MUCH = "the backend sent bytes after the end of its answer"
+TOO_LARGE = "the head of the backend's answer is too large"
 
 
 class AnswerParser:
@@ -29,7 +30,8 @@ class AnswerParser:
 
     __slots__ = (
         "_chunked", "_fed", "_fields", "_held", "_http", "_http10", "_interims", "_left",
-        "_pieces", "_spent", "_to_head", "headers", "keep", "on_body", "reason", "state", "status",
+        "_pieces", "_spent", "_to_head", "headers", "keep", "may_switch", "on_body", "reason",
+        "state", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -37,6 +39,8 @@ class AnswerParser:
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # called by httptools, without a frame of ours
         self._spent = True
+        self.may_switch = False
+        """Whether 101 may be the answer. What follows its head is handed on as it comes."""
 
     def expect(self, *, to_head: bool) -> None:
         """The next bytes answer a request, `to_head` a HEAD request."""
@@ -59,8 +63,8 @@ class AnswerParser:
             # By far the most answers begin like this, in one piece; the others cost a call more.
             if self._held or data[:9] != b"HTTP/1.1 " or not data[9:10] >= ORDINARY_START:
                 data = self._start(self._held + data)
-                if not data:
-                    return b""
+                if not data or self.state == ENDLESS:
+                    return data
             self.state = state = HEAD
         self._parse(data)
         pieces = self._pieces
@@ -120,7 +124,7 @@ class AnswerParser:
             self.reason = b""
         else:
             if self._fed > MAX_HEAD and framing.size(self._fields) > MAX_HEAD:
-                raise UpstreamBadAnswer("the head of the backend's answer is too large")
+                raise UpstreamBadAnswer(TOO_LARGE)
             self.keep = self._http.should_keep_alive()
             self.state = CHUNKS
             self.headers = self._fields
@@ -145,15 +149,31 @@ class AnswerParser:
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
                 break
+            if end > MAX_HEAD:
+                raise UpstreamBadAnswer(TOO_LARGE)
+            if data[9:12] == b"101":
+                self._switch(data[:end])
+                return data[end:]
             self._interims += 1
-            if data[9:12] == b"101" or self._interims > MAX_INTERIM:
-                raise UpstreamBadAnswer("the backend answered 101, or 1xx without end, unasked")
+            if self._interims > MAX_INTERIM:
+                raise UpstreamBadAnswer("the backend sends 1xx answers without end")
             self._parse(data[:end])
             data = data[end:]
         if len(data) > MAX_HEAD:
-            raise UpstreamBadAnswer("the head of the backend's answer is too large")
+            raise UpstreamBadAnswer(TOO_LARGE)
         self._held = data
         return b""
+
+    def _switch(self, head: bytes) -> None:
+        """Take a 101: the last head of its connection."""
+        if not self.may_switch:
+            raise UpstreamBadAnswer("the backend answered 101, unasked")
+        self.state = HEAD
+        self._parse(head)
+        framing.check_status(self.status, self.reason)
+        self.headers = [field for field in self.headers if field[0] not in framing.FRAMING]
+        self.state = ENDLESS
+        self.keep = False
 
     def _parse(self, data: bytes) -> None:
         self._fed += len(data)
@@ -161,6 +181,8 @@ class AnswerParser:
             self._http.feed_data(data)
         except httptools.HttpParserCallbackError as exc:
             raise exc.__context__ or exc from None
+        except httptools.HttpParserUpgrade:
+            pass  # a 101, which is allowed here; its head was all that was fed
         except httptools.HttpParserError as exc:
             raise UpstreamBadAnswer(f"the backend's answer is not valid HTTP: {exc}") from None
 

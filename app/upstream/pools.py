@@ -1,8 +1,7 @@
-"""The pools of all origins that are in use, and the one timer that sweeps them."""
+"""The pools of all origins that are in use, swept together."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Callable, Iterator
 
@@ -10,10 +9,11 @@ from .destinations import Destinations
 from .dialling import Origin
 from .limits import PoolLimits
 from .pool import Pool
+from .sweeper import Sweeper
 
 
 class Pools:
-    """The pools of all origins in use, and the one timer that serves them."""
+    """The pools of all origins in use."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Pools:
         self.limits = limits
         self._tls = tls
         self._pools: dict[Origin, Pool] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._sweeper = Sweeper(limits.step, self._sweep)
         self.on_waited: Callable[[float], None] = lambda seconds: None
 
     def of(self, origin: Origin) -> Pool:
@@ -36,8 +36,7 @@ class Pools:
                 origin, self.limits, self._tls, self._forget, self._destinations
             )
             pool.on_waited = self.on_waited
-            if self._timer is None:
-                self._next_sweep()
+            self._sweeper.start()
         return pool
 
     def find(self, origin: Origin) -> Pool | None:
@@ -51,23 +50,12 @@ class Pools:
         """Close every connection."""
         for pool in self:
             pool.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._sweeper.stop()
 
     def _forget(self, origin: Origin) -> None:
         self._pools.pop(origin, None)
 
-    def _next_sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self.limits.step
-        self._timer = loop.call_at(due, self._sweep, loop, due) if self._pools else None
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        now = loop.time()
-        # Late, because the event loop was held up: what backends have sent meanwhile may not have
-        # been read yet (uvloop runs timers before it reads), so nobody is judged this time.
-        if now - due < self.limits.step:
-            for pool in self:
-                pool.sweep(now)
-        self._next_sweep()
+    def _sweep(self, now: float) -> bool:
+        for pool in self:
+            pool.sweep(now)
+        return bool(self._pools)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterable, Callable
 
@@ -60,8 +59,9 @@ class Transport(httpx.AsyncBaseTransport):
         if upload is not None:
             answer.send_body(upload, length)
         try:
-            await await_head(answer, pool)
-        except UpstreamError:
+            await answer.wait_for_head()
+        except UpstreamError as error:
+            _take_note(error, pool)
             raise
         except Exception as failure:
             request.failure = failure
@@ -94,7 +94,11 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def answered(self, backend: Backend, answer: Answer) -> Answer:
         """`answer`, once its head is there; `send_now` began it. Raises UpstreamError."""
-        await await_head(answer, self.pools.find(backend.origin))
+        try:
+            await answer.wait_for_head()
+        except UpstreamError as error:
+            _take_note(error, self.pools.find(backend.origin))
+            raise
         return answer
 
     async def aclose(self) -> None:
@@ -102,19 +106,11 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 def _needs_check(method: bytes) -> bool:
-    """Whether the kernel is asked about the connection: this can not be sent again."""
+    """Whether the kernel is asked about the connection: this request cannot be sent again."""
     return method not in IDEMPOTENT
 
 
-async def await_head(answer: Answer, pool: Pool | None) -> None:
-    """Wait for the head; whatever comes instead, nothing is left behind."""
-    try:
-        await answer.head
-    except asyncio.CancelledError:
-        answer.abandon()
-        raise
-    except UpstreamError as error:
-        if isinstance(error, UpstreamStale) and pool is not None:
-            pool.drop_closed()
-        answer.abandon()
-        raise
+def _take_note(error: UpstreamError, pool: Pool | None) -> None:
+    """One kept connection was found closed: others may be."""
+    if isinstance(error, UpstreamStale) and pool is not None:
+        pool.drop_closed()

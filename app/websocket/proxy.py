@@ -1,19 +1,19 @@
 """One WebSocket from its handshake to its last byte: the order of events, no rules.
 
-The backend is reached before the client is accepted: what it chose or refused
-reaches the client as it is. Then either a tunnel carries the bytes (under our
-own protocol class) or a relay the messages (under any ASGI server):
+The backend is reached before the client is accepted: the client gets what the
+backend chose, or its refusal, as it is. Then either a tunnel carries the bytes (under
+our own protocol class) or a relay the messages (under any ASGI server):
 
-              the client's side             the session     the backend's side
-    handshake server/websocket_protocol     this module     upstream/websocket_handshake, _offer
-    tunnel    server/tunnel_leg             server/tunnel   server/tunnel_leg
-    relay     server/websocket_messages     websocket_relay upstream/relay_leg
+              the client's side   the session   the backend's side
+    handshake protocol            this module   handshake, offer, upstream/upgrades
+    tunnel    tunnel_leg          tunnel        tunnel_leg
+    relay     messages            relay         relay_leg
+    refusal   protocol            refusing      upstream/upgrades
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -26,25 +26,26 @@ from ..proxy.attempts import Attempt
 from ..proxy.gateway import Gateway
 from ..proxy.request import Request
 from ..proxy.request_body import ClientLeft
+from ..upstream.upgrades import UpgradeAnswer
 from .frames import LAST_WORDS, SERVICE_RESTART
-from .handshake import Dial, Refusal, Switched, switch
+from .handshake import Ask, checked
 from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
 from .protocol import TUNNEL
 from .read_budget import ReadBudget
+from .refusing import RefusalTooLong, pass_body, send_head, send_page
 from .relay import Relay
 from .relay_leg import RelayLeg
 from .tunnel import Tunnel
 
-Answer = Switched | Refusal
 Session = Tunnel | Relay
 
 
 class WebSocketProxy:
     """The ASGI endpoint of one worker's WebSockets."""
 
-    def __init__(self, gateway: Gateway, dial: Dial, config: ServerConfig) -> None:
+    def __init__(self, gateway: Gateway, ask: Ask, config: ServerConfig) -> None:
         self._gateway = gateway
-        self._dial = dial
+        self._ask = ask
         self._config = config
         self._live: set[Session] = set()
         self._budget = ReadBudget()
@@ -103,8 +104,8 @@ class WebSocketProxy:
         record = request.record
         record.status, record.error, record.bytes_out = error.status, str(error), len(body)
         try:
-            if await _begin_refusal(send, request.extensions, error.status, headers):
-                await send(_body(body))
+            if await send_head(send, request.extensions, error.status, headers):
+                await send_page(send, body)
         except OSError:
             request.client_left = True
 
@@ -126,7 +127,7 @@ class WebSocketProxy:
         try:
             headers = response_headers(backend.headers, backend.status)
             self._gateway.attempts.answered(request, attempt, backend.status, headers)
-            if isinstance(backend, Refusal):
+            if backend.status != 101:
                 await self._pass_refusal(request, attempt, backend, headers, send)
             elif isinstance(offer, TunnelOffer):
                 session = await self._tunnel(backend, headers, send)
@@ -142,7 +143,7 @@ class WebSocketProxy:
             if not isinstance(session, Relay):
                 client.cancel()
             if session is None:
-                backend.abort()
+                backend.abandon()
                 self._gateway.attempts.finished(attempt)
         return attempt, session
 
@@ -162,7 +163,7 @@ class WebSocketProxy:
         client: asyncio.Future[Message],
         request: Request,
         offer: TunnelOffer | RelayOffer,
-    ) -> Attempt[Answer]:
+    ) -> Attempt[UpgradeAnswer]:
         """What `_reach` returns, unless the client leaves first: then nothing is left behind."""
         reaching = asyncio.create_task(self._reach(request, offer))
         try:
@@ -175,11 +176,13 @@ class WebSocketProxy:
             reaching.cancel()
             for result in await asyncio.gather(reaching, return_exceptions=True):
                 if isinstance(result, Attempt):
-                    result.answer.abort()
+                    result.answer.abandon()
                     self._gateway.attempts.finished(result)
             raise
 
-    async def _reach(self, request: Request, offer: TunnelOffer | RelayOffer) -> Attempt[Answer]:
+    async def _reach(
+        self, request: Request, offer: TunnelOffer | RelayOffer
+    ) -> Attempt[UpgradeAnswer]:
         """The answer of the first backend that gives one."""
         route = await self._gateway.find_route(request)
         if (waiting := self._gateway.admit(request, route)) is not None:
@@ -188,19 +191,10 @@ class WebSocketProxy:
         if isinstance(offer, RelayOffer):
             fields = offer.fields(fields)
         request.fields = fields
-        idle, timeout = self._config.tcp_timeout, self._config.response_timeout
-        ask = partial(
-            switch,
-            self._dial,
-            target=request.target,
-            headers=fields,
-            checker=offer,
-            timeout=idle if timeout is None else timeout,
-            idle=idle,
-        )
+        ask = partial(checked, self._ask, target=request.target, headers=fields, checker=offer)
         return await self._gateway.attempts.first_answer(request, route, ask)
 
-    async def _tunnel(self, backend: Switched, headers: RawHeaders, send: Send) -> Tunnel:
+    async def _tunnel(self, backend: UpgradeAnswer, headers: RawHeaders, send: Send) -> Tunnel:
         tunnel = Tunnel(
             idle_timeout=self._config.web_socket_idle_timeout,
             close_timeout=self._config.web_socket_close_timeout,
@@ -216,7 +210,7 @@ class WebSocketProxy:
         return tunnel
 
     async def _relay(
-        self, backend: Switched, relay: Relay, headers: RawHeaders, send: Send
+        self, backend: UpgradeAnswer, relay: Relay, headers: RawHeaders, send: Send
     ) -> Relay:
         relay.leg.take_over(backend.transport, backend.first)
         message = {
@@ -231,48 +225,19 @@ class WebSocketProxy:
         self,
         request: Request,
         attempt: Attempt[None],
-        refusal: Refusal,
+        refusal: UpgradeAnswer,
         headers: RawHeaders,
         send: Send,
     ) -> None:
-        """The backend's own answer, as it is; cut where the backend cut it."""
+        """The backend's own answer, as it is; cut where the backend cut it, or at our limits."""
         record = request.record
         record.status = refusal.status
-        if not await _begin_refusal(
-            send, request.extensions, refusal.status, headers, refusal.reason
-        ):
+        if not await send_head(send, request.extensions, refusal.status, headers, refusal.reason):
             return
         try:
-            async for data in refusal:
-                record.bytes_out += len(data)
-                await send(_body(data, more=True))
-            await send(_body(b""))
+            await pass_body(send, refusal, record)
+        except RefusalTooLong as error:  # returning here ends the connection
+            record.error = str(error)
         except UpstreamError as error:
             record.error = str(error)
-            self._gateway.attempts.broke_off(attempt, error)  # returning here ends the connection
-
-
-async def _begin_refusal(
-    send: Send,
-    extensions: Mapping[str, object],
-    status: int,
-    headers: RawHeaders,
-    reason: bytes = b"",
-) -> bool:
-    """Send the head; False where the server can not (ASGI makes its close a 403 then)."""
-    if "websocket.http.response" not in extensions:
-        await send({"type": "websocket.close", "code": 1000})
-        return False
-    await send(
-        {
-            "type": "websocket.http.response.start",
-            "status": status,
-            "headers": headers,
-            "reason": reason,
-        }
-    )
-    return True
-
-
-def _body(data: bytes, *, more: bool = False) -> Message:
-    return {"type": "websocket.http.response.body", "body": data, "more_body": more}
+            self._gateway.attempts.broke_off(attempt, error)

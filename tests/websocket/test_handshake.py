@@ -8,6 +8,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
+from tests.backends import Conversation, scripted
 from tests.websocket.peers import (
     KEY,
     Wire,
@@ -180,6 +181,32 @@ async def test_bytes_sent_too_early_are_not_lost(mode: str) -> None:
         wire.frame(Opcode.TEXT, b"early")
         await wire.read_head()
         assert (await wire.read_frame()).data == b"early"
+
+
+async def test_a_101_that_comes_byte_by_byte_is_a_101(mode: str) -> None:
+    async def script(conversation: Conversation) -> None:
+        answer = switching((await conversation.head()).head) + b"\x81\x05first"
+        await conversation.send_apart(bytes((byte,)) for byte in answer)
+        await conversation.gone()
+
+    async with scripted(script) as there, proxying(there.url, mode=mode) as proxy:
+        assert (await (await proxy.open()).read_frame()).data == b"first"
+
+
+async def test_a_101_has_no_length_and_no_body(mode: str) -> None:
+    """RFC 9110 §8.6 forbids the field; a client that believed it would lose bytes of frames."""
+    script = after_handshake(silence, b"Content-Length: 5", b"Transfer-Encoding: chunked")
+
+    async def too(wire: Wire) -> None:
+        wire.write(switching(await wire.read_head(), b"Content-Length: 5") + b"\x81\x05first")
+        await silence(wire)
+
+    async with backend(too) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.open()
+        assert field(wire.head, b"content-length") is None
+        assert (await wire.read_frame()).data == b"first"
+    async with backend(script) as there, proxying(there.url, mode=mode) as proxy:
+        assert (await (await proxy.ask()).read_head()).startswith(b"HTTP/1.1 502 ")
 
 
 async def test_bytes_behind_the_101_are_not_lost(mode: str) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from itertools import count
 
 import pytest
 
+from tests.backends import Conversation, scripted
 from tests.websocket.peers import (
+    Script,
     Wire,
     answers,
     backend,
@@ -117,6 +121,123 @@ async def test_a_refusal_that_is_cut_is_cut_for_the_client(mode: str, answer: by
 
 def without(head: bytes, name: bytes) -> bytes:
     return b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(name))
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param((b"HTTP/2.", b"0 403 No\r\nContent-Length: 0\r\n\r\n"), id="HTTP/2 in pieces"),
+        pytest.param(
+            (b"HTTP/1.1 403 No\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",),
+            id="gzip in chunks",
+        ),
+        pytest.param(
+            (b"HTTP/1.1 403 No\r\nContent-Length: 3\r\n" + CHUNKED + b"0\r\n\r\n",),
+            id="length and coding",
+        ),
+        pytest.param((b"HTTP/1.1 102 x\r\n\r\n" * 17,), id="a flood of 1xx"),
+        pytest.param((b"HTTP/1.1 403 No\r\nX: y\r\n" + b"X: y\r\n" * 20_000,), id="a large head"),
+        pytest.param((b"HTTP/1.1 101 x\r\n" + b"X: y\r\n" * 20_000,), id="a large 101"),
+        pytest.param((b"HTTP/1.1 101 \x01\r\n\r\n",), id="a 101 that is not valid"),
+        pytest.param((b"HTTP/1.1 600 x\r\nContent-Length: 0\r\n\r\n",), id="status 600"),
+    ],
+)
+async def test_a_refusal_is_held_to_the_rules_of_every_answer(
+    mode: str, pieces: tuple[bytes, ...]
+) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.send_apart(pieces)
+        await conversation.gone()
+
+    async with scripted(script) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.ask()
+        assert (await wire.read_head()).startswith(b"HTTP/1.1 502 ")
+
+
+def endless(head: bytes, piece: Callable[[int], bytes]) -> Script:
+    """Answers with `head`, then with pieces until the proxy ends the connection."""
+
+    async def script(wire: Wire) -> None:
+        await wire.read_head()
+        wire.write(head)
+        for number in count():
+            wire.write(piece(number))
+            await wire.writer.drain()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("begun", "piece"),
+    [
+        pytest.param(b"0\r\n", lambda n: b"x%d: %b\r\n" % (n, b"y" * 8000), id="trailers"),
+        pytest.param(b"0\r\nx: ", lambda n: b"y" * 8000, id="one trailer"),
+        pytest.param(b"5;", lambda n: b"y" * 8000, id="a chunk's extension"),
+        pytest.param(b"", lambda n: b"0" * 8000, id="a chunk's size"),
+    ],
+)
+async def test_what_stands_between_the_chunks_of_a_refusal_is_limited(
+    mode: str, begun: bytes, piece: Callable[[int], bytes]
+) -> None:
+    script = endless(b"HTTP/1.1 403 No\r\n" + CHUNKED + begun, piece)
+    async with backend(script) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.ask()
+        rest = await wire.rest()
+        async with asyncio.timeout(10):
+            await there.wires[0].done.wait()
+        record = await proxy.records.get()
+    assert not rest.endswith(b"0\r\n\r\n")
+    assert record.error
+
+
+async def test_a_refusal_without_end_is_cut_by_its_size(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.websocket.refusing.MAX_BODY", 500_000)
+    script = endless(b"HTTP/1.1 403 No\r\n" + CHUNKED, lambda n: b"3e8\r\n%b\r\n" % bytes(1000))
+    async with backend(script) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.ask()
+        rest = await wire.rest()
+        async with asyncio.timeout(10):
+            await there.wires[0].done.wait()
+        record = await proxy.records.get()
+        assert (record.error, proxy.routes.marked) == ("the backend's refusal is too large", [])
+    assert rest.count(0) == record.bytes_out <= 500_000
+    assert not rest.endswith(b"0\r\n\r\n")
+
+
+async def test_a_refusal_without_end_is_cut_by_its_time(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads nothing: what the backend sends waits there, and not in the proxy."""
+    monkeypatch.setattr("app.websocket.refusing.MAX_TIME", 0.3)
+    script = endless(b"HTTP/1.1 403 No\r\n\r\n", lambda n: bytes(65536))
+    async with backend(script) as there, proxying(there.url, mode=mode) as proxy:
+        wire = await proxy.ask()
+        wire.writer.transport.pause_reading()
+        record = await proxy.records.get()
+        assert record.error == "the backend's refusal takes too long"
+        async with asyncio.timeout(10):
+            await there.wires[0].done.wait()
+        assert proxy.routes.marked == []
+
+
+async def test_a_refusal_that_stands_still_is_cut(mode: str) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.read_head()
+        wire.write(b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nshort")
+        await silence(wire)
+
+    async with backend(script) as there, proxying(there.url, mode=mode, tcpTimeout=0.1) as proxy:
+        wire = await proxy.ask()
+        assert (await wire.rest()).endswith(b"short")
+        async with asyncio.timeout(10):
+            await there.wires[0].done.wait()
+        assert (await proxy.records.get()).error
 
 
 BAD_ANSWERS = {

@@ -1,8 +1,8 @@
 """A backend's bytes through the whole proxy, to a client whose parser is h11.
 
 The first byte says how they are split, how they end and what was asked, the second whether
-on a connection that has served before, which is the way below ASGI, and when the client
-leaves without waiting for its answer. What looks whole
+on a connection that has served before, which is the way below ASGI, or as a WebSocket's
+handshake, and when the client leaves without waiting for its answer. What looks whole
 at the client is whole in the backend's bytes, by h11's reading, and the same; what does not
 is a 502 or 504 of ours or visibly cut; and there is one answer to one request.
 """
@@ -50,8 +50,9 @@ ANSWERS = [
     b"\r\n" + OK + b"\r\n",
     b"",
 ]  # fmt: skip
-SEEDS = [bytes([n * 11 % 256, n]) + answer for n, answer in enumerate(ANSWERS)]
-SEEDS += [b"\0\1" + answer for answer in ANSWERS]
+KEPT, HANDSHAKE = 1, 2
+SEEDS = [bytes([n * 11 % 256, n & ~HANDSHAKE]) + answer for n, answer in enumerate(ANSWERS)]
+SEEDS += [bytes([0, how]) + answer for answer in ANSWERS for how in (KEPT, HANDSHAKE)]
 SEEDS += [bytes([n * 37 % 256, n * 16 + 1]) + ANSWERS[n % 3] for n in range(1, 16)]
 TOKENS = [
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", OK, b"HTTP/1.1 ",
@@ -62,6 +63,10 @@ TOKENS = [
     b"Set-Cookie: a=b\r\n", b"ffffffffffffffff", b"+5", b"-1", b"Connection: upgrade\r\n",
 ]  # fmt: skip
 OURS = {502, 503, 504}
+UPGRADE = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 
 
 class Backend(asyncio.Protocol):
@@ -117,11 +122,13 @@ def side() -> _Side:
 def check(data: bytes) -> None:
     if len(data) < 2:
         return
-    first, kept, leaves, data = data[0], data[1] & 1, data[1] >> 4, data[2:]
-    method, end, cut = (b"GET", b"HEAD")[first & 1], first >> 1 & 3, first >> 3
+    first, kept, leaves = data[0], data[1] & KEPT, data[1] >> 4
+    fields, data = UPGRADE if data[1] & HANDSHAKE else b"", data[2:]
+    method, end, cut = (b"GET", b"HEAD")[first & 1 and not fields], first >> 1 & 3, first >> 3
     here = side()
     here.pieces, here.end = split(data, cut), end
-    asked = [b"%b / HTTP/1.%d\r\nHost: a\r\n\r\n" % (method, 0 if first & 0xC0 == 0xC0 else 1)]
+    version = 0 if first & 0xC0 == 0xC0 and not fields else 1
+    asked = [b"%b / HTTP/1.%d\r\nHost: a\r\n%b\r\n" % (method, version, fields)]
     if kept:
         asked.insert(0, b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
     if leaves:
