@@ -135,7 +135,7 @@ def _run_child(slot: int, main: WorkerMain, control: socket.socket) -> NoReturn:
 
 
 def exited_children() -> Iterator[tuple[int, int]]:
-    """Pid and wait status of every child that has ended since the last call."""
+    """Pid and exit code of every child that has ended since the last call."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -143,7 +143,7 @@ def exited_children() -> Iterator[tuple[int, int]]:
             return
         if pid == 0:
             return
-        yield pid, status
+        yield pid, os.waitstatus_to_exitcode(status)
 
 
 def exit_name(exit_code: int) -> str:

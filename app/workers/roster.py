@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
-from .process import WorkerProcess, exited_children
+from .process import WorkerProcess
 
 
 class Roster(dict[int, WorkerProcess]):
@@ -24,12 +21,6 @@ class Roster(dict[int, WorkerProcess]):
     def holds_slot(self, slot: int) -> bool:
         """Whether a worker that does not drain has this slot, ready or not."""
         return any(worker.slot == slot and not worker.draining for worker in self.values())
-
-    def exited(self) -> Iterator[tuple[WorkerProcess, int]]:
-        """The workers that have ended since the last call, and their exit codes; they are gone."""
-        for pid, status in exited_children():
-            if (worker := self.pop(pid, None)) is not None:
-                yield worker, os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:
         """End all of them at once."""

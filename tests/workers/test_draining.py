@@ -267,7 +267,8 @@ async def test_no_socket_file_is_left(tmp_path: Path, valkey: RedisServer) -> No
 def impatient(folder: Path, valkey: RedisServer, changes: str) -> Any:
     """`hipache serve` after `changes` to its constants, for what takes too long otherwise."""
     write_config(folder, valkey.url)
-    imports = "from app import cli\nfrom app.workers import respawning, serve, supervisor, worker"
+    modules = "respawning, serve, supervisor, worker, worker_pool"
+    imports = f"from app import cli\nfrom app.workers import {modules}"
     code = f"{imports}\n{changes}\ncli.main(['serve'])"
     return program(sys.executable, "-c", code, cwd=folder, environ={"PYTHONPATH": str(ROOT)})
 
@@ -293,7 +294,7 @@ async def test_workers_are_not_killed_for_a_pause_of_everything(
     jumping = (
         "import os, time, types\n"
         "now = lambda: time.monotonic() + (100 if os.path.exists('paused') else 0)\n"
-        "supervisor.time = types.SimpleNamespace(monotonic=now)"
+        "supervisor.time = worker_pool.time = types.SimpleNamespace(monotonic=now)"
     )
     async with impatient(tmp_path, valkey, jumping) as service:
         await service.ready(2)
