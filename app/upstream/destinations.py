@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ..config.deny_list import DenyList
@@ -29,6 +30,7 @@ class Destinations:
     ) -> None:
         """`listening` gives the addresses of this proxy's own listeners."""
         self._deny = deny
+        self._refuses = lru_cache(MAX_TOLD)(deny.refuses)
         self._listening = listening
         self._told: set[str] = set()
 
@@ -51,7 +53,7 @@ class Destinations:
 
         Raises BackendForbidden and BackendIsUs where none is left.
         """
-        kept = [each for each in addresses if not self._deny.refuses(str(each[1][0]))]
+        kept = [each for each in addresses if not self._refuses(str(each[1][0]))]
         if addresses and not kept:
             raise self._forbidden(host)
         others = [each for each in kept if not self._is_ours(each)]

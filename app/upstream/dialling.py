@@ -171,12 +171,29 @@ async def _call_off(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
 
 
 async def _connect(address: SocketAddress) -> socket.socket:
+    """Not by the loop's `sock_connect`: uvloop's takes a thread, and silent look-ups hold those."""
     family, where = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
-        await asyncio.get_running_loop().sock_connect(sock, where)
+        code = sock.connect_ex(where)
+        if code == errno.EINPROGRESS:
+            code = await _outcome(sock)
+        if code:
+            raise OSError(code, os.strerror(code))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _outcome(sock: socket.socket) -> int:
+    """What becomes of a connection that is being made: 0 or an errno."""
+    loop = asyncio.get_running_loop()
+    writable = asyncio.Event()
+    loop.add_writer(sock, writable.set)
+    try:
+        await writable.wait()
+    finally:
+        loop.remove_writer(sock)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
@@ -202,6 +203,24 @@ async def test_when_all_addresses_fail_the_first_failure_is_told():
     async with refusing() as one, refusing() as other:
         with pytest.raises(ConnectionRefusedError):
             await first_to_connect([address(one), address(other)])
+
+
+async def test_an_address_needs_neither_a_look_up_nor_a_thread(client, monkeypatch):
+    """Under uvloop `sock_connect` waits for the threads of `getaddrinfo`."""
+    loop = asyncio.get_running_loop()
+    for name in ("sock_connect", "getaddrinfo", "run_in_executor"):
+        monkeypatch.setattr(loop, name, None)
+    async with answering(answer(b"hello")) as backend:
+        assert (await asked(client, backend.url)).body == b"hello"
+
+
+async def test_a_connection_that_is_given_up_leaves_nothing_behind():
+    async with unreachable() as lost:
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await first_to_connect([address(lost)])
+        assert os.listdir("/proc/self/fd") == before
 
 
 async def test_what_this_machine_lacks_is_told_only_where_no_address_says_more(monkeypatch):
