@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import metadata
@@ -22,31 +21,25 @@ from starlette.applications import Starlette
 from .admin.metering import Metering, Supervision, metering
 from .admin.worker_metrics import Parts, told
 from .application import Application, Endpoint
-from .balancing.balancer import Balancer
-from .balancing.sticky import secret_of
 from .checks.fleet import checking
-from .config.defaults import default_options
 from .config.file import load
 from .config.structs import Config
 from .errors import EX_CONFIG, ConfigError
 from .fields.forwarded import ForwardedFields
-from .fields.via import hop_name
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .metrics.counters import Counters
-from .proxy.debug_fields import DebugFields
-from .proxy.fast_path import Express
+from .proxy.assembly import WorkerIdentity, make_gateway
+from .proxy.fast_path import FastPath
 from .proxy.gateway import Gateway
 from .proxy.guards.gate import Gate
 from .proxy.guards.overload import Overload
 from .proxy.guards.rate_limits import RateLimits
-from .proxy.health_reports import Checkers, HealthReports
+from .proxy.health_reports import Checkers
 from .proxy.http_proxy import HttpProxy
-from .proxy.https_policy import HttpsPolicy
-from .proxy.pages import ErrorPages
 from .proxy.tracing import check_tracing, tracing
-from .routing import Frontend
 from .server.edge import ClientLimits, Edge
+from .server.refused_record import recording
 from .server.running import Supervised, configure, listening, way_to_recycle
 from .stores import driver_of, open_store
 from .stores.routes import Routes
@@ -97,21 +90,14 @@ def create_app(
             checkers = await enter(
                 checking(config, routes, name=_name(), counters=counters, listening=own)
             )
-            forwarded = ForwardedFields(config.server.trusted_proxies)
-            overload = Overload(config.server.max_loop_lag, time.monotonic)
-            stack.enter_context(LoopLag(tell=overload.look))
-            rates = RateLimits(time.monotonic, routes.rates)
-            gate = Gate(forwarded.true_client, client, rates, overload)
-            stack.callback(gate.close)
-            make = await enter(tracing(config, _name(), _version()))
-            gateway = _gateway(make, config, routes, checkers, log, forwarded, gate, counters)
-            edge.on_refusal = gateway.refused
+            gateway = await _gateway(stack, config, routes, client, checkers, log, counters)
+            edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
             endpoint.websocket = WebSocketProxy(gateway, client.upgrade, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
-                edge.fast_path = Express(gateway, client, endpoint.http, counts.request).begin
+                edge.fast_path = FastPath(gateway, client, endpoint.http, counts.request).begin
             await enter(_memory_watch(config, counts, server, counters))
             parts = Parts(server, routes, client, gateway, endpoint.websocket, log)
             await enter(told(meter, parts))
@@ -161,54 +147,27 @@ def _memory_watch(
     )
 
 
-def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
-    make: Callable[..., Gateway],
+async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
+    stack: AsyncExitStack,
     config: Config,
     routes: Routes,
+    client: UpstreamClient,
     checkers: Checkers,
     log: AccessLog,
-    forwarded: ForwardedFields,
-    gate: Gate,
     counters: Counters | None,
 ) -> Gateway:
-    server, https = config.server, config.https.binds
-    balancer = Balancer(
-        default_options(config),
-        random=random.random,
-        clock=time.time,
-        secret=secret_of(config.balance.secret, config.driver),
-        report=_complain,
-    )
-    reports = HealthReports(
-        routes,
-        balancer,
-        server,
-        name=_name(),
-        clock=time.time,
-        checkers=checkers,
-        counters=counters,
-    )
-    return make(
-        routes=routes,
-        balancer=balancer,
-        reports=reports,
-        pages=ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d]),
-        forwarded=forwarded,
-        gate=gate,
-        debug=DebugFields(
-            server.debug_from,
-            server.debug_secret,
-            forwarded,
-            version=_version(),
-            clock=time.time,
-        ),
-        log=log.write if log.enabled else None,
-        server=server,
-        hop=hop_name(*driver_of(config).names, socket.gethostname()),
-        counters=counters,
-        worker=_number(),
-        https=HttpsPolicy(balancer.options, port=https[0].port if https else 443),
-    )
+    """The gateway; its guards and its spans end with `stack`."""
+    forwarded = ForwardedFields(config.server.trusted_proxies)
+    overload = Overload(config.server.max_loop_lag, time.monotonic)
+    stack.enter_context(LoopLag(tell=overload.look))
+    gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, routes.rates))
+    stack.callback(gate.close)
+    identity = WorkerIdentity(_name(), _number(), _version())
+    spans = await stack.enter_async_context(tracing(config, forwarded, _name(), _version()))
+    return make_gateway(
+        config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
+        checkers=checkers, log=log, counters=counters, observers=spans,
+    )  # fmt: skip
 
 
 def _version() -> str:
@@ -226,10 +185,6 @@ def _number() -> int:
 def _name() -> str:
     """This worker, for those who ask who marked a backend."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _complain(frontend: Frontend, problem: str) -> None:
-    logger.warning("option unusable frontend=%s cause=%s", frontend.key, problem)
 
 
 def _configured() -> Config:

@@ -6,7 +6,7 @@ import pytest
 
 from app import routing
 from app.errors import BadHost
-from app.proxy.gateway import MAX_NAMES, HostNames
+from app.proxy.decision import MAX_NAMES, HostNames
 from app.routing import (
     Backend,
     InvalidBackendURL,

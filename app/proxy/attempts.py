@@ -1,45 +1,23 @@
-"""One request's attempts: backend after backend, as far as it is safe and of use."""
+"""The attempts of a request: backend after backend, as long as that is safe and of use."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ..balancing.balancer import Balancer
 from ..errors import UpstreamError, UpstreamStale
 from ..fields.headers import RawHeaders
-from ..health import REPLACEMENTS, may_retry, outcome_of
-from ..metrics.counters import Counters
+from ..health import REPLACEMENTS, may_retry
 from ..routing import Backend, Route
-from .debug_fields import DebugFields
+from .attempt import Attempt
 from .health_reports import HealthReports
+from .observers import Observers
 from .request import Request
 from .retry_queue import RetryQueue
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
 T = TypeVar("T")
-
-
-class Attempt(Generic[T]):
-    """An attempt that has begun, at whom, and in the end what answered."""
-
-    __slots__ = ("answer", "backend", "route", "seconds_to_head", "span", "started")
-
-    answer: T
-    """Once there is one."""
-    seconds_to_head: float | None
-    """None until the head of an answer has come."""
-    span: Span
-    """With `server.tracing` only (app.proxy.tracing_spans)."""
-
-    def __init__(self, route: Route, backend: Backend) -> None:
-        self.route = route
-        self.backend = backend
-        self.seconds_to_head = None
-        self.started = perf_counter()
 
 
 class Attempts:
@@ -53,18 +31,16 @@ class Attempts:
         retries: int,
         queue_timeout: float,
         in_flight: Callable[[], int],
-        debug: DebugFields,
         id_field: bytes | None,
-        counters: Counters | None = None,
+        observers: Observers,
     ) -> None:
         """`retries`: attempts after the first one; `queue_timeout`: seconds that one of them
-        waits for its place in the budget; `in_flight`: requests of this worker; `id_field`: the
-        field of answers with the request's id."""
+        waits for its turn; `in_flight`: requests of this worker; `id_field`: the field of
+        answers with the request's id."""
         self._balancer = balancer
         self._reports = reports
         self._retries = retries
-        self._debug = debug
-        self._counters = counters
+        self._observers = observers
         self._id_field = id_field
         self._retry_queue = RetryQueue(queue_timeout, in_flight)
 
@@ -80,7 +56,7 @@ class Attempts:
         """The first attempt in which a backend answers `connect`; `finished` must follow.
 
         Goes on as far as `health.may_retry` allows; raises the last attempt's error.
-        `begun` is the first attempt, where `begin` was called already.
+        `begun` is the first attempt, if `begin` was called already.
         """
         tried: tuple[str, ...] = ()
         replaced, in_budget = 0, False
@@ -105,36 +81,37 @@ class Attempts:
                     if not in_budget:
                         raise
                     tried = request.record.retried_from = (*tried, attempt.backend.url)
-                    if self._counters is not None:
-                        self._counters.count("retries", outcome_of(error))
+                    self._reports.retried(error)
                 except BaseException:
                     self.finished(attempt)
                     raise
                 else:
-                    self.head_came(request, attempt)
+                    self.head_came(attempt)
                     return attempt
         finally:
             if in_budget:
                 self._retry_queue.leave()
 
-    # The steps of one attempt.
+    # The steps of one attempt
 
     def begin(self, request: Request, route: Route, tried: tuple[str, ...] = ()) -> Attempt[Any]:
         """Pick a backend; `finished` must follow. Raises NoLiveBackend, InvalidBackend."""
         backend = request.backend = self._balancer.pick(route, request.facts, tried)
         self._balancer.started(route, backend)
         request.record.attempts += 1
-        return Attempt(route, backend)
+        attempt: Attempt[Any] = Attempt(request, route, backend)
+        for tell in self._observers.attempt_began:
+            tell(request, attempt)
+        return attempt
 
-    def head_came(self, request: Request, attempt: Attempt[T]) -> None:
-        """The head of an answer is there."""
-        request.record.head_time = attempt.seconds_to_head = perf_counter() - attempt.started
+    def head_came(self, attempt: Attempt[T]) -> None:
+        """The head of an answer has come."""
+        seconds = attempt.seconds_to_head = perf_counter() - attempt.started
+        attempt.request.record.head_time = seconds
 
-    def answered(
-        self, request: Request, attempt: Attempt[T], status: int, headers: RawHeaders
-    ) -> None:
-        """Judge the backend by its head, keep the client at it if asked to."""
-        route, backend = attempt.route, attempt.backend
+    def answered(self, attempt: Attempt[T], status: int, headers: RawHeaders) -> None:
+        """Judge the backend by its head, and add what keeps the client at it and tells the id."""
+        request, route, backend = attempt.request, attempt.route, attempt.backend
         self._reports.answered(route, backend, status, headers)
         secure = request.peer.scheme == "https"
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
@@ -143,23 +120,24 @@ class Attempts:
         if self._id_field is not None:
             headers[:] = [field for field in headers if field[0] != self._id_field]
             headers.append((self._id_field, request.record.request_id.encode("latin-1")))
-        if request.debug:
-            headers += self._debug.of_answer(
-                request.host, route, backend,
-                total=perf_counter() - request.started, to_head=attempt.seconds_to_head or 0.0,
-            )  # fmt: skip
+        for tell in self._observers.answered:
+            tell(request, attempt, status, headers)
 
     def failed(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """It is over, without an answer."""
+        attempt.error = error
         self.finished(attempt)
         self._reports.failed(attempt.route, attempt.backend, error)
 
-    def broke_off(self, attempt: Attempt[T], error: UpstreamError) -> None:
-        """The answer ended before its end."""
+    def cut_short(self, attempt: Attempt[T], error: UpstreamError) -> None:
+        """The answer ended before its end; `finished` must follow."""
+        attempt.error = error
         self._reports.failed(attempt.route, attempt.backend, error, answer_started=True)
 
     def finished(self, attempt: Attempt[T]) -> None:
-        """It is over, whichever way."""
+        """It is over, in whichever way."""
         self._balancer.finished(
             attempt.route, attempt.backend, seconds_to_head=attempt.seconds_to_head
         )
+        for tell in self._observers.attempt_ended:
+            tell(attempt.request, attempt)

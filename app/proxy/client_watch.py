@@ -9,32 +9,32 @@ from typing import Protocol
 from starlette.types import Receive
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """The scope extension `hipache.connection` of our own server (app.server.exchange)."""
 
     task: asyncio.Task[None] | None
-    """The task that the application runs in."""
+    """The application's task."""
     asks_debug: bool
     """Whether the request has an `X-Debug`."""
     refused: tuple[int, str] | None
-    """Status and reason, where the server ended the request for what its body held."""
+    """Status and reason, if the server ended the request because of its body."""
 
     def on_disconnect(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the client goes away before its answer is complete."""
 
     def cut(self) -> None:
-        """End the client's connection so that it sees an unfinished answer.
+        """End the client's connection so that the client sees an unfinished answer.
 
-        Another server does that by itself when the application returns before
-        its last message.
+        Another server does that itself when the application returns before its
+        last message.
         """
 
 
 class ClientWatch:
     """Calls `leave` once the client is gone. `stop` it when the answer is complete.
 
-    For servers that have no Connection: a task has to wait in `receive`, and only
-    once the body is read; until then whoever reads it learns of the disconnect.
+    For servers without a ClientConnection: a task waits in `receive`, but only once the
+    body is read; until then the body's reader learns of the disconnect.
     """
 
     __slots__ = ("_leave", "_receive", "_task")

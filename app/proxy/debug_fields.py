@@ -1,8 +1,8 @@
-"""`X-Debug`: who may ask, and what the answer tells. Pure.
+"""`X-Debug`: who may ask, and the fields of the answer. Pure.
 
-The fields are Hipache's (lib/worker.js, 0.3.1). It told them to everybody who
-sent an `X-Debug` of any value, and passed that on to the backend; here the
-client's address must be in `server.debugFrom`, or the value must be a ticket
+The fields are Hipache's (lib/worker.js, 0.3.1). Hipache sent them to every client
+that sent an `X-Debug` of any value, and passed that field on to the backend. Here
+the client's address must be in `server.debugFrom`, or the value must be a ticket
 of `hipache debug-ticket` (hipache.md 1.10, point 14).
 """
 
@@ -36,7 +36,7 @@ class DebugTickets:
         return f"{time}.{blake2b(time.encode(), key=self._key, digest_size=16).hexdigest()}"
 
     def valid(self, ticket: bytes, now: float) -> bool:
-        """Whether it is one of ours whose time is not over."""
+        """Whether it is a ticket of ours that has not expired."""
         try:
             until = int(ticket.partition(b".")[0][:16], 16)
         except ValueError:
@@ -45,7 +45,7 @@ class DebugTickets:
 
 
 class DebugFields:
-    """The rule of one worker, and the fields themselves."""
+    """One worker's rule, and the fields themselves."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class DebugFields:
         self._clock = clock
 
     def granted(self, headers: RawHeaders, peer: str) -> bool:
-        """Whether the client that sent these may see them. `peer` is who connected."""
+        """Whether the client that sent these may see the fields. `peer` connected to us."""
         value = field(headers, ASKED) or b""
         if self._tickets is not None and self._tickets.valid(value, self._clock()):
             return True
         if not self._forwarded.trusts(peer) and any(name in CLAIMS for name, _ in headers):
-            return False  # a proxy that we do not know stands between us and whoever asks
+            return False  # an unknown proxy stands between us and the client
         return self._allowed.match(self._forwarded.true_client(headers, peer))
 
     def of_answer(
@@ -87,16 +87,16 @@ class DebugFields:
         ]
 
     def of_error(self, message: str) -> RawHeaders:
-        """For a page of our own: its whole reason, where others see less."""
+        """For a page of our own: the full reason, of which other clients see less."""
         return [self._version, (b"x-debug-error", _value(message))]
 
 
 def _href(url: str) -> str:
-    """As Hipache told it: with a path, be it the root's."""
+    """As Hipache wrote it: with a path, if only the root's."""
     scheme, separator, rest = url.partition("://")
     return url if not separator or "/" in rest else f"{scheme}://{rest}/"
 
 
 def _value(text: str) -> bytes:
-    """What stands in a store is no field value yet."""
+    """As a field's value, whatever stands in the store."""
     return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text)[:1000].encode("ascii")

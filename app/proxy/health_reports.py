@@ -1,4 +1,4 @@
-"""Brings what requests learn about backends to everybody: marks, announcements, one log line."""
+"""Shares what requests learn about backends: marks, announcements, one log line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..balancing.balancer import Balancer
 from ..config.structs import ServerConfig
+from ..errors import UpstreamError
 from ..fields.headers import RawHeaders
 from ..health import (
     STRIKES,
@@ -31,16 +32,16 @@ _MAX_STRIKES = 10_000  # backends that strikes are counted for
 
 @dataclass(slots=True)
 class Checkers:
-    """Which active checkers are alive; whoever watches them writes it, the reports read it."""
+    """Which active checkers are alive: the watcher of checkers writes this, the reports read it."""
 
     foreign: bool = False
-    """hchecker or its like announces itself: marking is left to it."""
+    """hchecker, or a program like it, announces itself: marking is left to it."""
     ours: bool = False
     """Our own fleet checks every frontend."""
 
 
 class HealthReports:
-    """What attempts say about backends, turned into marks. One for each worker."""
+    """Turns the outcomes of attempts into marks. One for each worker."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class HealthReports:
         checkers: Checkers,
         counters: Counters | None = None,
     ) -> None:
-        """`name` is this proxy's, for those who ask who marked; `clock` gives Unix seconds."""
+        """`name` is this proxy's: a mark names who set it. `clock` gives Unix seconds."""
         self._routes = routes
         self._balancer = balancer
         self._config = config
@@ -64,7 +65,7 @@ class HealthReports:
         self._strikes: dict[tuple[str, str], int] = {}
 
     def answered(self, route: Route, backend: Backend, status: int, headers: RawHeaders) -> None:
-        """A final head came from `backend`; `headers` have lower-case names."""
+        """`backend` sent a final head; `headers` have lower-case names."""
         if status < 500 and not route.marks and not self._strikes:
             return
         if status >= 500 and self._counters is not None:
@@ -91,10 +92,15 @@ class HealthReports:
             )
         self._act(verdict(outcome), route, backend, cause_of(error, outcome), outcome)
 
+    def retried(self, error: UpstreamError) -> None:
+        """After an attempt that ended with `error` comes another."""
+        if self._counters is not None:
+            self._counters.count("retries", outcome_of(error))
+
     def _act(
         self, judgement: Verdict, route: Route, backend: Backend, cause: str, reason: str
     ) -> None:
-        """`cause` is for people; `reason` is one of a few words, to be counted by."""
+        """`cause` is for people; `reason` is one of a few words, which the counters use."""
         if judgement is Verdict.ALIVE:
             self._alive(route, backend)
         elif judgement is not Verdict.NOTHING and can_lose_one(route.frontend):
@@ -154,7 +160,7 @@ class HealthReports:
             return
         known = self._routes.marks_of(frontend).get(backend.url)
         if known is None or (known.by, known.failures) != (then.by, then.failures):
-            return  # cleared already, or marked anew since this attempt began
+            return  # cleared already, or marked again since this attempt began
         if known.by == FOREIGN and self._checkers.foreign:
             return
         self._routes.clear_mark(frontend, backend)

@@ -1,11 +1,11 @@
-"""One request as the proxy sees it, and what it has come to so far."""
+"""One request as the proxy sees it, and its progress so far."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from starlette.types import Scope
 
@@ -14,14 +14,11 @@ from ..fields.headers import RawHeaders, field
 from ..logs.record import AccessRecord
 from ..routing import Backend, Route
 from ..server.peer import Peer, peer_in
-from .client_watch import Connection
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
+from .client_watch import ClientConnection
 
 
-class Place(Protocol):
-    """What a request holds until its end."""
+class Slot(Protocol):
+    """Held by a request until its end."""
 
     def leave(self) -> None:
         """Give it back."""
@@ -35,26 +32,28 @@ class Request:
 
     __slots__ = (
         "backend", "client", "client_left", "connection", "debug", "extensions", "facts",
-        "fields", "headers", "host", "http_version", "method", "ours", "peer", "place", "record",
-        "route", "span", "started", "target", "task",
+        "fields", "headers", "host", "http_version", "method", "ours", "peer", "record", "route",
+        "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
 
     method: bytes
     target: bytes
-    """Byte for byte; ASGI itself loses the difference of `/a` and `/a?`."""
+    """Byte for byte; ASGI by itself cannot tell `/a` from `/a?`."""
     headers: RawHeaders
     peer: Peer
     """The ends of the client's connection."""
     http_version: str
     """`1.1`, `1.0`, `2`."""
+    web_socket: bool
+    """The opening handshake of a WebSocket."""
     host: bytes
-    """The `Host` field as it came; empty if there was none."""
+    """The `Host` field as it came, empty if there was none."""
     client: str
     """The peer's address, empty for a unix socket."""
     ours: RawHeaders
     """The fields that we add for the backend: who the client is, and the request's id."""
     fields: RawHeaders
-    """All that go to a backend; known before an attempt begins, which may change them in place."""
+    """All that a backend gets; set by the decision that the request may pass."""
     facts: RequestFacts
     record: AccessRecord
     route: Route | None
@@ -63,18 +62,16 @@ class Request:
     started: float
     """On `perf_counter`."""
     client_left: bool
-    connection: Connection | None
-    """What our own server lets us do with the client's connection."""
+    connection: ClientConnection | None
+    """The client's connection under our own server; None under another."""
     task: asyncio.Task[None] | None
-    """The one that works for it, if any does."""
-    place: Place | None
-    """Its place among those that `maxInFlight` allows."""
+    """The task that serves it, None if it needs none."""
+    slot: Slot | None
+    """Its slot among those that `maxInFlight` allows."""
     debug: bool
-    """The answer tells this client the `X-Debug` fields."""
+    """This client may see the `X-Debug` fields, and asked for them."""
     extensions: Mapping[str, Any]
-    """What the server offers, as ASGI has it."""
-    span: Span
-    """With `server.tracing` only (app.proxy.tracing_spans)."""
+    """What the server offers, in ASGI's terms."""
 
     def __init__(  # noqa: PLR0917 - keywords cost time on this path
         self,
@@ -83,7 +80,7 @@ class Request:
         headers: RawHeaders,
         peer: Peer,
         http_version: str,
-        connection: Connection | None,
+        connection: ClientConnection | None,
     ) -> None:
         self.method = method
         self.target = target
@@ -92,14 +89,14 @@ class Request:
         self.http_version = http_version
         self.host = field(headers, b"host") or b""
         self.client = peer.address
-        self.client_left = self.debug = False
-        self.route = self.backend = self.task = self.place = None
+        self.client_left = self.debug = self.web_socket = False
+        self.route = self.backend = self.task = self.slot = None
         self.connection = connection
         self.extensions = _NONE
 
     @classmethod
     def of(cls, scope: Scope) -> Request:
-        """The request in an ASGI scope, whose task is the present one."""
+        """The request in an ASGI scope; the present task serves it."""
         extensions = scope.get("extensions") or {}
         connection = extensions.get("hipache.connection")
         request = cls(
@@ -111,11 +108,12 @@ class Request:
             connection,
         )
         request.extensions = extensions
+        request.web_socket = scope["type"] == "websocket"
         request.task = connection.task if connection is not None else asyncio.current_task()
         return request
 
     def leave(self) -> None:
-        """The client has gone: end what runs for it."""
+        """The client has gone: cancel the request's task."""
         self.client_left = True
         if self.task is not None:
             self.task.cancel()

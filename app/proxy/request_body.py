@@ -1,4 +1,4 @@
-"""The client's body on its way to a backend: streamed once, held while it is small."""
+"""The client's body on its way to a backend: streamed once, kept while it is small."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ class ClientLeft(Exception):
 
 
 class RequestBody:
-    """An async iterable over the body's chunks, at the pace of whoever reads it.
+    """An async iterable over the body's chunks, at its reader's pace.
 
-    What has been read is held up to `hold` bytes, so that a request whose
-    backend failed can be sent again from its first byte. Hipache piped the
-    request straight through: what the first backend had read was missing at
-    the second (hipache #137).
+    It keeps up to `hold` bytes, so that a request whose backend failed can be sent
+    again from its first byte. Hipache piped the request straight through: the second
+    backend missed what the first had read (hipache #137).
     """
 
     __slots__ = ("_held", "_hold", "_receive", "complete", "on_complete", "size")
@@ -34,7 +33,7 @@ class RequestBody:
 
     @property
     def replayable(self) -> bool:
-        """Whether all that was read so far can still be sent again."""
+        """Whether all bytes read so far can still be sent again."""
         return self._held is not None
 
     async def whole(self) -> bytes:
@@ -43,7 +42,7 @@ class RequestBody:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._held is None:
-            raise RuntimeError("a body that was not held can not be sent again")
+            raise RuntimeError("a body that was not held cannot be sent again")
         for chunk in tuple(self._held):
             yield chunk
         while not self.complete:

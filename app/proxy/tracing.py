@@ -1,8 +1,7 @@
-"""Whether requests are traced, and by what: the SDK's provider for as long as a worker lives.
+"""Turns tracing on for one worker: the SDK's provider lives as long as the worker.
 
-The exporter and its batches are OpenTelemetry's own, set by its environment
-variables. They work in a thread, which begins in the worker: none would outlive
-the fork of the supervisor.
+The exporter and its batches are OpenTelemetry's own, set by its environment variables.
+They work in a thread, which must begin in the worker: a fork has no threads.
 """
 
 from __future__ import annotations
@@ -10,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from ..config.structs import Config
 from ..errors import ConfigError
-from .gateway import Gateway
+from ..fields.forwarded import ForwardedFields
+from .observers import Observer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -27,32 +26,34 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LAST_BATCH = 5.0
-"""Seconds that the spans which wait at a worker's end have to reach the collector."""
+"""Seconds that the last spans of a worker have to reach the collector."""
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 def check_tracing(config: Config) -> None:
-    """Raises ConfigError where `server.tracing` is on and every worker would fail on it."""
+    """Raises ConfigError if `server.tracing` is on and every worker would fail on it."""
     if _wanted(config):
         _provider(config, "", "").shutdown()
 
 
 @asynccontextmanager
-async def tracing(config: Config, name: str, version: str) -> AsyncIterator[Callable[..., Gateway]]:
-    """What makes the worker's gateway: Gateway, or with `server.tracing` one that traces.
+async def tracing(
+    config: Config, forwarded: ForwardedFields, name: str, version: str
+) -> AsyncIterator[tuple[Observer, ...]]:
+    """The observer that makes spans, if `server.tracing` is on.
 
     `name` is this worker's, `version` the proxy's. Raises ConfigError as `check_tracing`.
     """
     if not _wanted(config):
-        yield Gateway
+        yield ()
         return
     provider = _provider(config, name, version)
     try:
-        from .tracing_spans import TracedGateway
+        from .tracing_spans import SpanObserver
 
-        yield partial(TracedGateway, provider.get_tracer("hipache", version))
+        yield (SpanObserver(provider.get_tracer("hipache", version), forwarded),)
     finally:
-        # A collector that is away may hold the SDK up for longer than anybody waits for a worker.
+        # A collector that is away may delay the SDK for longer than a worker may take to end.
         last = Thread(target=provider.shutdown, name="last spans", daemon=True)
         last.start()
         await asyncio.to_thread(last.join, LAST_BATCH)
@@ -82,7 +83,7 @@ def _provider(config: Config, name: str, version: str) -> TracerProvider:
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     except ValueError as exc:
-        problem = f"a variable $OTEL_… can not be used: {exc}"
+        problem = f"a variable $OTEL_… cannot be used: {exc}"
         raise ConfigError(f"{config.source}: server.tracing: {problem}") from exc
     return provider
 

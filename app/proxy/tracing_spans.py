@@ -1,8 +1,7 @@
 """OpenTelemetry's spans: one for each request, and one below it for each attempt at a backend.
 
-Imported only where `server.tracing` is on (app.proxy.tracing), so that without it
-neither the packages of the extra `otel` are needed nor a request asks whether
-it is traced: Gateway and Attempts themselves know nothing of this.
+Imported only if `server.tracing` is on (app.proxy.tracing): without it nothing needs the
+packages of the extra `otel`, and no request asks whether it is traced.
 
 Names are those of OpenTelemetry's semantic conventions for HTTP, the stable ones.
 """
@@ -10,11 +9,9 @@ Names are those of OpenTelemetry's semantic conventions for HTTP, the stable one
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import (
     Link,
     Span,
@@ -26,12 +23,13 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ..errors import UpstreamError
+from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
 from ..health import Outcome, outcome_of
-from ..routing import Backend, Route
-from .attempts import Attempt, Attempts
-from .gateway import CLIENT_LEFT, Gateway
+from ..routing import Backend
+from .attempt import Attempt
+from .gateway import CLIENT_LEFT
+from .observers import Observer
 from .request import Request
 
 Attributes = dict[str, str | int]
@@ -41,7 +39,7 @@ PROPAGATED = frozenset({b"traceparent", b"tracestate"})
 METHODS = frozenset({
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
 })  # fmt: skip
-"""Those that the conventions know; the name of a span is one of few."""
+"""The methods that the conventions know: few names of spans."""
 CANCELLED = "cancelled"
 
 _SECRET = re.compile(r"\b(AWSAccessKeyId|Signature|sig|X-Goog-Signature)=[^&]*")
@@ -50,20 +48,20 @@ _AUTHORITY = re.compile(r"\[?([^\[\]]*?)\]?(?::(\d{1,5}))?")
 _w3c = TraceContextTextMapPropagator()
 
 
-class TracedGateway(Gateway):
-    """Begins and ends the span of each request."""
+class SpanObserver(Observer):
+    """A span for each request, and one below it for each attempt, which the backend is told of."""
 
-    def __init__(self, tracer: Tracer, **parts: Any) -> None:
-        """`parts` are those of Gateway."""
-        super().__init__(attempts=partial(TracedAttempts, tracer), **parts)
+    def __init__(self, tracer: Tracer, forwarded: ForwardedFields) -> None:
         self._tracer = tracer
+        self._forwarded = forwarded
+        self._requests: dict[Request, Span] = {}
+        self._attempts: dict[Attempt[Any], Span] = {}
 
-    def begin(self, request: Request) -> Request:
-        super().begin(request)
+    def began(self, request: Request) -> None:
         came = extracted(request.headers)
         theirs = get_current_span(came).get_span_context()
         followed = theirs.is_valid and self._forwarded.trusts(request.client)
-        span = request.span = self._tracer.start_span(
+        span = self._requests[request] = self._tracer.start_span(
             _name(request),
             came if followed else Context(),
             SpanKind.SERVER,
@@ -71,14 +69,44 @@ class TracedGateway(Gateway):
             links=[Link(theirs)] if theirs.is_valid and not followed else [],
         )
         if span.is_recording() or not followed:
-            # Else nobody has begun anything here, and what came goes on as it is.
+            # Else there is no span of ours, and the caller's fields go on as they are.
             request.headers = _without(request.headers)
             request.ours += injected(span)
-        return request
 
-    def end(self, request: Request) -> None:
-        super().end(request)
-        span, record = request.span, request.record
+    def attempt_began(self, request: Request, attempt: Attempt[Any]) -> None:
+        span = self._requests[request]
+        if not span.is_recording():
+            return
+        found = _of_request(request) | _of_backend(attempt.backend, request.target)
+        if (resent := request.record.attempts - 1) > 0:
+            found["http.request.resend_count"] = resent
+        span = self._attempts[attempt] = self._tracer.start_span(
+            _name(request), set_span_in_context(span, Context()), SpanKind.CLIENT, found
+        )
+        request.fields[:] = _without(request.fields) + injected(span)
+
+    def answered(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        if attempt is None or (span := self._attempts.get(attempt)) is None:
+            return
+        span.set_attribute("http.response.status_code", status)
+        if status >= 400:
+            _set_failed(span, str(status))
+
+    def attempt_ended(self, request: Request, attempt: Attempt[Any]) -> None:
+        span = self._attempts.pop(attempt, None)
+        if span is None:
+            return
+        if (error := attempt.error) is not None:
+            cut = attempt.seconds_to_head is not None
+            _set_failed(span, str(outcome_of(error, answer_started=cut)), str(error))
+        elif attempt.seconds_to_head is None:
+            span.set_attribute("error.type", CANCELLED)
+        span.end()
+
+    def ended(self, request: Request) -> None:
+        span, record = self._requests.pop(request), request.record
         if not span.is_recording():
             return
         if record.status and record.status != CLIENT_LEFT:
@@ -88,9 +116,9 @@ class TracedGateway(Gateway):
         if request.client_left:
             span.set_attribute("error.type", str(Outcome.CLIENT_LEFT))
         elif record.status >= 500:
-            _failed(span, str(record.status), record.error)
+            _set_failed(span, str(record.status), record.error)
         elif record.error and record.status < 400:
-            _failed(span, str(Outcome.CUT), record.error)
+            _set_failed(span, str(Outcome.CUT), record.error)
         span.end()
 
     def _attributes(self, request: Request) -> Attributes:
@@ -116,55 +144,10 @@ class TracedGateway(Gateway):
         return found
 
 
-class TracedAttempts(Attempts):
-    """Begins and ends the span of each attempt; the backend is told of it."""
-
-    def __init__(self, tracer: Tracer, *parts: Any, **named: Any) -> None:
-        """`parts` and `named` are those of Attempts."""
-        super().__init__(*parts, **named)
-        self._tracer = tracer
-
-    def begin(self, request: Request, route: Route, tried: tuple[str, ...] = ()) -> Attempt[Any]:
-        attempt = super().begin(request, route, tried)
-        span = attempt.span = request.span
-        if span.is_recording():
-            found = _of_request(request) | _of_backend(attempt.backend, request.target)
-            if (resent := request.record.attempts - 1) > 0:
-                found["http.request.resend_count"] = resent
-            attempt.span = self._tracer.start_span(
-                _name(request), set_span_in_context(span, Context()), SpanKind.CLIENT, found
-            )
-            request.fields[:] = _without(request.fields) + injected(attempt.span)
-        return attempt
-
-    def answered(
-        self, request: Request, attempt: Attempt[Any], status: int, headers: RawHeaders
-    ) -> None:
-        super().answered(request, attempt, status, headers)
-        attempt.span.set_attribute("http.response.status_code", status)
-        if status >= 400:
-            _failed(attempt.span, str(status))
-
-    def failed(self, attempt: Attempt[Any], error: UpstreamError) -> None:
-        _failed(attempt.span, str(outcome_of(error)), str(error))
-        super().failed(attempt, error)
-
-    def broke_off(self, attempt: Attempt[Any], error: UpstreamError) -> None:
-        _failed(attempt.span, str(outcome_of(error, answer_started=True)), str(error))
-        super().broke_off(attempt, error)
-
-    def finished(self, attempt: Attempt[Any]) -> None:
-        super().finished(attempt)
-        span = attempt.span
-        if attempt.seconds_to_head is None and not _has_failed(span):
-            span.set_attribute("error.type", CANCELLED)
-        span.end()
-
-
 def extracted(headers: RawHeaders) -> Context:
-    """What the fields say of the caller's span; nothing of it where they break the rules."""
+    """The caller's span as the fields tell it; none if they break the rules."""
     parents = [value for name, value in headers if name == b"traceparent"]
-    if len(parents) != 1:  # which of them would it be?
+    if len(parents) != 1:  # which one would be right?
         return Context()
     states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
     carrier = {"traceparent": [parents[0].decode("latin-1")], "tracestate": states}
@@ -191,14 +174,10 @@ def _without(headers: RawHeaders) -> RawHeaders:
     return [item for item in headers if item[0] not in PROPAGATED]
 
 
-def _failed(span: Span, kind: str, description: str = "") -> None:
-    """`kind` is one of few words, `description` is for people."""
+def _set_failed(span: Span, kind: str, description: str = "") -> None:
+    """`kind` is one of few words; `description` is for people."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR, description or None)
-
-
-def _has_failed(span: Span) -> bool:
-    return isinstance(span, ReadableSpan) and not span.status.is_unset
 
 
 def _name(request: Request) -> str:
@@ -214,7 +193,7 @@ def _of_request(request: Request) -> Attributes:
 
 
 def _of_backend(backend: Backend, target: bytes) -> Attributes:
-    """Whom a request goes to. `url.full` has no password, because `origin` has none."""
+    """The backend of a request. `url.full` has no password, because `origin` has none."""
     scheme, host, port = backend.origin
     found: Attributes = {"network.protocol.version": "1.1", "server.address": host}
     authority = "localhost"

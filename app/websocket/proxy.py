@@ -21,11 +21,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..config.structs import ServerConfig
 from ..errors import ProxyError, UpstreamError
-from ..fields.headers import RawHeaders, request_headers, response_headers
-from ..proxy.attempts import Attempt
+from ..fields.headers import RawHeaders, response_headers
+from ..proxy.attempt import Attempt
+from ..proxy.decision import OwnAnswer, Redirect, settled
 from ..proxy.gateway import Gateway
+from ..proxy.own_responses import OwnResponse, of_decision
 from ..proxy.request import Request
 from ..proxy.request_body import ClientLeft
+from ..routing import Route
 from ..upstream.upgrades import UpgradeAnswer
 from .frames import LAST_WORDS, SERVICE_RESTART
 from .handshake import Ask, checked
@@ -38,6 +41,14 @@ from .relay_leg import RelayLeg
 from .tunnel import Tunnel
 
 Session = Tunnel | Relay
+
+
+class _NotForwarded(Exception):
+    """No backend gets the handshake: the proxy answers it, as `decision` says."""
+
+    def __init__(self, decision: Redirect | OwnAnswer) -> None:
+        super().__init__()
+        self.decision = decision
 
 
 class WebSocketProxy:
@@ -66,18 +77,24 @@ class WebSocketProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        request = self._gateway.begin_scope(scope)
+        request, gateway = Request.of(scope), self._gateway
+        if (probe := gateway.decisions.probe(request.host)) is not None:
+            await _respond(request, (probe.status, *of_decision(probe)), send)
+            return
+        gateway.begin(request)
         try:
             attempt, session = await self._establish(request, receive, send)
             if session is not None:
                 del receive, send  # thousands of idle sessions should hold no more than they need
                 await self._live_through(request, attempt, session)
         except ProxyError as error:
-            await self._explain(request, error, send)
+            await _respond(request, gateway.responses.of(request, error), send)
+        except _NotForwarded as answer:
+            await _respond(request, gateway.responses.of(request, answer.decision), send)
         except ClientLeft:
             request.client_left = True
         finally:
-            self._gateway.end(request)
+            gateway.end(request)
 
     async def _live_through(
         self, request: Request, attempt: Attempt[None], session: Session
@@ -86,28 +103,17 @@ class WebSocketProxy:
         record = request.record
         record.status = 101
         self._live.add(session)
-        self._gateway.lasting += 1
+        self._gateway.load.open_web_sockets += 1
         try:
             await session.run()
         finally:
-            self._gateway.lasting -= 1
+            self._gateway.load.open_web_sockets -= 1
             self._live.discard(session)
             self._gateway.attempts.finished(attempt)
             up, down = session.from_client, session.from_backend
             record.bytes_in, record.messages_in = up.size, up.messages
             record.bytes_out, record.messages_out = down.size, down.messages
             record.close_code, record.closed_by = session.close_code, session.closed_by
-
-    async def _explain(self, request: Request, error: ProxyError, send: Send) -> None:
-        """Our own page, as HTTP has it."""
-        headers, body = self._gateway.error_page(request, error)
-        record = request.record
-        record.status, record.error, record.bytes_out = error.status, str(error), len(body)
-        try:
-            if await send_head(send, request.extensions, error.status, headers):
-                await send_page(send, body)
-        except OSError:
-            request.client_left = True
 
     async def _establish(
         self, request: Request, receive: Receive, send: Send
@@ -126,7 +132,7 @@ class WebSocketProxy:
         session: Session | None = None
         try:
             headers = response_headers(backend.headers, backend.status)
-            self._gateway.attempts.answered(request, attempt, backend.status, headers)
+            self._gateway.attempts.answered(attempt, backend.status, headers)
             if backend.status != 101:
                 await self._pass_refusal(request, attempt, backend, headers, send)
             elif isinstance(offer, TunnelOffer):
@@ -184,10 +190,10 @@ class WebSocketProxy:
         self, request: Request, offer: TunnelOffer | RelayOffer
     ) -> Attempt[UpgradeAnswer]:
         """The answer of the first backend that gives one."""
-        route = await self._gateway.find_route(request)
-        if (waiting := self._gateway.admit(request, route)) is not None:
-            await waiting
-        fields = [*request_headers(request.headers, request.ours), *SWITCH]
+        route = await settled(self._gateway.decisions.decide(request))
+        if not isinstance(route, Route):
+            raise _NotForwarded(route)
+        fields = [*request.fields, *SWITCH]
         if isinstance(offer, RelayOffer):
             fields = offer.fields(fields)
         request.fields = fields
@@ -240,4 +246,14 @@ class WebSocketProxy:
             record.error = str(error)
         except UpstreamError as error:
             record.error = str(error)
-            self._gateway.attempts.broke_off(attempt, error)
+            self._gateway.attempts.cut_short(attempt, error)  # returning here ends the connection
+
+
+async def _respond(request: Request, response: OwnResponse, send: Send) -> None:
+    """Send an answer of the proxy's own, as over HTTP."""
+    status, headers, body = response
+    try:
+        if await send_head(send, request.extensions, status, headers):
+            await send_page(send, body)
+    except OSError:
+        request.client_left = True

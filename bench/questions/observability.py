@@ -104,7 +104,7 @@ async def compare(folder: Path) -> None:
         gateway_of(log) as logging,
         gateway_of(metrics) as counting,
     ):
-        nothing._ids = logging._ids = counting._ids = NoIds()  # type: ignore[assignment]
+        nothing._added.ids = logging._added.ids = counting._added.ids = NoIds()  # type: ignore[assignment]
         ways = {"off": nothing, "all on": all_on, "log": logging, "metrics": counting}
         found: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(ROUNDS):

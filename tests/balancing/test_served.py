@@ -152,7 +152,7 @@ async def test_nothing_stays_in_flight_when_giving_up_is_cut_short(valkey: Redis
         client.send(GET)
         await stream.closing.wait()
         http = app.router.default.http  # type: ignore[attr-defined]
-        route = await http._gateway._routes.find("a.test")
+        route = await http._gateway.decisions._routes.find("a.test")
         balancer = http._gateway.attempts._balancer
         client.reset()
         while http._gateway.in_flight:  # noqa: ASYNC110

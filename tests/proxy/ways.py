@@ -54,7 +54,7 @@ class Way:
     def left_behind(self, host: bytes) -> list[int]:
         """Attempts at its backends that nobody has counted out."""
         balancer = self.gateway.attempts._balancer
-        route = self.gateway._routes.known(host.decode())
+        route = self.gateway.decisions._routes.known(host.decode())
         assert route is not None
         return [n for b in route.frontend.backends if (n := balancer.in_flight(route, b))]
 

@@ -17,6 +17,7 @@ from app.config.structs import Config, parse
 from app.errors import FrontendNotFound
 from app.logs.record import AccessRecord
 from app.main import create_app
+from app.proxy.observers import AccessLogObserver
 from app.routing import Backend, Frontend, Mark, Marks, Route, parse_frontend
 from app.server.edge import Edge
 from app.server.running import uvicorn_config
@@ -138,7 +139,8 @@ async def proxying(
     edge = Edge()
     server = await started(app, None if stock else config, edge, **options)
     endpoint: WebSocketProxy = app.router.default.websocket
-    endpoint._gateway._log = records.put_nowait  # in place of the file's writer
+    log = AccessLogObserver(records.put_nowait, lambda _, peer: peer, 0)
+    endpoint._gateway.observers.ended += (log.ended,)  # in place of the file's writer
     port = server.servers[0].sockets[0].getsockname()[1]
     proxy = Proxy(port, server, edge, routes, records, endpoint)
     try:

@@ -1,4 +1,4 @@
-"""Users and passwords: the slow hash once, in a thread, and then from memory."""
+"""Users and passwords: a thread computes the slow hash once, then memory answers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ...errors import AccessUnknown
 from ...frontends.passwords import PasswordHash, credentials
 
 MAX_REMEMBERED = 4096
-"""Verdicts, right and wrong ones, that a worker remembers."""
+"""Verdicts, on right and wrong passwords, that a worker remembers."""
 MAX_WAITING = 16
-"""Of one frontend: who guesses passwords there must not hold up the users of others."""
+"""Of one frontend: somebody who guesses passwords there must not delay other sites' users."""
 THREADS = 2
 
 Users = Mapping[str, PasswordHash]
 
 
 class BasicAuth:
-    """What one worker knows of passwords: keyed hashes of them, with a key that ends with it."""
+    """One worker's memory of passwords: keyed hashes, whose key ends with the worker."""
 
     def __init__(self) -> None:
         self._key = os.urandom(32)
@@ -32,7 +32,7 @@ class BasicAuth:
         self._threads: ThreadPoolExecutor | None = None
 
     def known(self, users: Users, authorization: bytes | None) -> bool | None:
-        """Whether this field lets its sender in; None: `verify` has to find out."""
+        """Whether this field is right; None: ask `verify`."""
         said = credentials(authorization)
         if said is None:
             return False
@@ -44,7 +44,7 @@ class BasicAuth:
         if said is None:
             return False
         name = self._name(users, *said)
-        task = self._running.get(name)  # a browser asks for twenty things at once
+        task = self._running.get(name)  # a browser sends twenty requests at once
         if task is None:
             if self._waiting[frontend] >= MAX_WAITING:
                 raise AccessUnknown("too many passwords to verify")
@@ -56,7 +56,7 @@ class BasicAuth:
     async def _find_out(
         self, name: bytes, frontend: str, users: Users, user: str, password: bytes
     ) -> bool:
-        # An unknown user takes as long as a known one, and so tells nothing.
+        # An unknown user takes as long as a known one, so the time tells nothing.
         kept = users.get(user) or next(iter(users.values()))
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
@@ -75,12 +75,12 @@ class BasicAuth:
     def _remember(self, name: bytes, verdict: bool) -> None:
         self._verdicts[name] = verdict
         if len(self._verdicts) > MAX_REMEMBERED:
-            # Guesses are forgotten before users are.
+            # Forget wrong guesses before right ones.
             wrong = next((n for n, right in self._verdicts.items() if not right), None)
             del self._verdicts[next(iter(self._verdicts)) if wrong is None else wrong]
 
     def _name(self, users: Users, user: str, password: bytes) -> bytes:
-        """What a verdict is kept under: it holds for this hash, this user and this password."""
+        """The key of a verdict: it holds for this hash, this user and this password."""
         kept = users.get(user)
         stored = b"" if kept is None else kept.salt + kept.digest
         parts = (stored, user.encode("utf-8", "surrogatepass"), password)

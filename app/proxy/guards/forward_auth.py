@@ -1,4 +1,4 @@
-"""Asks somebody else whether a request may pass, as nginx's auth_request and Traefik do."""
+"""Asks an authorization service about a request, as nginx's auth_request and Traefik do."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NOT_ASKED_WITH = frozenset({
 async def ask(
     client: UpstreamClient, auth: ForwardAuth, protection: Protection, request: Request
 ) -> None:
-    """Let `request` pass, with what the answer adds to it, or raise what answers it.
+    """Let `request` pass, with the fields that the answer adds, or raise what answers it.
 
-    Asked is with GET, the request's own fields and no body. 2xx lets it pass,
-    every other answer goes to the client, none in time is a 503.
+    The question is a GET with the request's own fields and no body. 2xx lets the request
+    pass, any other answer goes to the client; without an answer in time the client gets 503.
     """
     try:
         async with asyncio.timeout(protection.forward_timeout):
@@ -49,7 +49,7 @@ async def _answer(client: UpstreamClient, auth: ForwardAuth, fields: RawHeaders)
     while True:
         try:
             return await client.open(auth.backend, b"GET", auth.target, fields, None)
-        except UpstreamStale:  # a kept connection that was closed says nothing
+        except UpstreamStale:  # says nothing: a kept connection was closed
             replaced += 1
             if replaced > REPLACEMENTS:
                 raise
@@ -67,8 +67,8 @@ def _question(auth: ForwardAuth, request: Request) -> RawHeaders:
 
 
 def _with_answer(names: tuple[bytes, ...], headers: RawHeaders, answered: RawHeaders) -> RawHeaders:
-    """The request's fields with those of the answer; what the client itself wrote there goes,
-    also under a name that a CGI program could not tell from it (RFC 3875 §4.1.18)."""
+    """The request's fields with those of the answer in place of the client's own, also of those
+    that a CGI program could not tell from them (RFC 3875 §4.1.18)."""
     alike = frozenset(name.replace(b"_", b"-") for name in names)
     kept = [item for item in headers if item[0].replace(b"_", b"-") not in alike]
     return kept + [item for item in answered if item[0] in names]

@@ -1,6 +1,6 @@
-"""The order in which a request is examined before a backend sees it; the rules are elsewhere.
+"""The order of a frontend's access rules; the rules themselves are elsewhere.
 
-A frontend without such options costs one look at an attribute, in `Gateway.admit`.
+A frontend without such options costs one look at an attribute, in `Decisions`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from ...upstream.client import UpstreamClient
 from ..request import Request
 from .basic_auth import BasicAuth
 from .forward_auth import ask
-from .overload import Overload
 from .rate_limits import RateLimits
 
 
-class Places:
-    """How many requests of one frontend this worker is busy with."""
+class InFlight:
+    """How many requests of one frontend this worker serves."""
 
     __slots__ = ("taken",)
 
@@ -31,39 +30,47 @@ class Places:
         self.taken -= 1
 
 
+def check_readable(protection: Protection) -> None:
+    """Raise AccessUnreadable if one of the options cannot be read."""
+    if protection.unreadable:
+        raise AccessUnreadable(f"option {protection.unreadable}")
+
+
+def check_address(protection: Protection, address: str) -> None:
+    """Raise Forbidden for a client at `address` if the networks exclude it."""
+    if not protection.lets_in(address):
+        raise Forbidden
+
+
 class Gate:
-    """What the guards of one worker remember."""
+    """The guards of one worker, and what they remember."""
 
     def __init__(
         self,
         true_client: Callable[[RawHeaders, str], str],
         client: UpstreamClient,
         rates: RateLimits,
-        overload: Overload,
     ) -> None:
         """`true_client` tells a client's address from fields and peer."""
         self._true_client = true_client
         self._client = client
         self._rates = rates
-        self.overload = overload
         self._basic = BasicAuth()
-        self._places: dict[str, Places] = {}
+        self._in_flight: dict[str, InFlight] = {}
 
     def examine(
         self, request: Request, route: Route, protection: Protection
     ) -> Awaitable[None] | None:
         """Let `request` pass, or raise the ProxyError that answers it.
 
-        What is returned has to be awaited, and may raise it then. None: it may pass now.
+        None: it may pass. Else await what is returned, which may raise, too.
         """
-        if protection.unreadable:
-            raise AccessUnreadable(f"option {protection.unreadable}")
         key = route.frontend.key
         address = self._true_client(request.headers, request.client)
-        if not protection.lets_in(address):
-            raise Forbidden
+        check_readable(protection)
+        check_address(protection, address)
         if protection.max_in_flight:
-            self._take_place(request, key, protection.max_in_flight)
+            self._take_slot(request, key, protection.max_in_flight)
         if protection.rate is not None:
             early = self._rates.take(key, address, protection.rate)
             if not isinstance(early, float):
@@ -100,20 +107,21 @@ class Gate:
         if protection.forward_auth is not None:
             await ask(self._client, protection.forward_auth, protection, request)
 
-    def _take_place(self, request: Request, key: str, most: int) -> None:
-        places = self._places.get(key)
-        if places is None:
+    def _take_slot(self, request: Request, key: str, most: int) -> None:
+        slots = self._in_flight.get(key)
+        if slots is None:
             self._forget_empty()
-            places = self._places[key] = Places()
-        if places.taken >= most:
-            raise Overloaded("as many requests as maxInFlight allows are under way")
-        places.taken += 1
-        request.place = places
+            slots = self._in_flight[key] = InFlight()
+        if slots.taken >= most:
+            raise Overloaded("as many requests as maxInFlight allows are in flight")
+        slots.taken += 1
+        request.slot = slots
 
     def _forget_empty(self) -> None:
-        """In amortised constant time: as many were added as are looked at."""
-        if len(self._places) & (len(self._places) - 1) == 0 and len(self._places) >= 64:
-            self._places = {key: p for key, p in self._places.items() if p.taken}
+        """In amortised constant time: it looks at as many as were added."""
+        known = len(self._in_flight)
+        if known >= 64 and known & (known - 1) == 0:
+            self._in_flight = {key: slots for key, slots in self._in_flight.items() if slots.taken}
 
     def close(self) -> None:
         """Let the threads end."""

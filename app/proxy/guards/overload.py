@@ -1,4 +1,4 @@
-"""Turns requests away while this worker has too much to do, and says so."""
+"""Refuses requests while this worker is overloaded, and logs it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from .shedding import Shedding
 
 logger = logging.getLogger(__name__)
 
-SAY_EVERY = 60.0
-"""Seconds between two lines."""
+LOG_EVERY = 60.0
+"""Seconds between two log lines."""
 
 
 class Overload(Shedding):
-    """Shedding with a voice."""
+    """Shedding that logs."""
 
-    __slots__ = ("_clock", "_said")
+    __slots__ = ("_clock", "_logged")
 
     def __init__(self, limit: float, clock: Callable[[], float]) -> None:
         """`limit` in seconds, as Shedding has it; `clock`: seconds, monotonic."""
         super().__init__(limit)
         self._clock = clock
-        self._said = -SAY_EVERY
+        self._logged = -LOG_EVERY
 
     def look(self, late: float) -> None:
         """The loop was `late` seconds behind at this look."""
         super().look(late)
-        if self.active and (now := self._clock()) - self._said >= SAY_EVERY:
-            self._said = now
+        if self.active and (now := self._clock()) - self._logged >= LOG_EVERY:
+            self._logged = now
             logger.warning(
                 "turning requests away loop late=%.2fs limit=%.2fs so far=%d",
                 late,
@@ -38,6 +38,6 @@ class Overload(Shedding):
             )
 
     def check(self, frontend: str) -> None:
-        """Raise Overloaded for a request that is turned away; needed only while `active`."""
+        """Raise Overloaded for a request that is refused. Call this only while `active`."""
         if not self.admits(frontend):
             raise Overloaded("the event loop is late")

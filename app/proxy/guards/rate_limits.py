@@ -1,4 +1,4 @@
-"""How often clients have come: counted in this worker, and with the others where a store can."""
+"""Counts the requests of clients: in this worker, and for all workers if the store can."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ...frontends.rates import Rate, one_client, take
 from ...stores.base import SharedRates
 
 MAX_CLIENTS = 20_000
-"""Clients of all frontends that a worker counts; the one that came first is forgotten first."""
+"""Clients of all frontends that a worker counts; it forgets the first one first."""
 
 
 class RateLimits:
-    """One worker's counts. What it refuses by them alone costs the others no question."""
+    """One worker's counts. A request that these alone refuse is not counted in the store."""
 
     def __init__(self, clock: Callable[[], float], shared: SharedRates | None = None) -> None:
         """`clock`: seconds, monotonic."""
@@ -21,7 +21,7 @@ class RateLimits:
         self._due: dict[tuple[str, str], float] = {}
 
     def take(self, frontend: str, address: str, rate: Rate) -> float | Awaitable[float]:
-        """Seconds by which this request comes too early; 0.0: let it pass."""
+        """Seconds by which this request is too early; 0.0 lets it pass."""
         client = frontend, one_client(address)
         early = self._take(client, rate)
         if early or self._shared is None or self._shared.away:

@@ -1,12 +1,11 @@
-"""Which requests a worker turns away that has more to do than it can. Pure.
+"""Which requests an overloaded worker refuses. Pure.
 
-An event loop that is late at one look has done something long, once; one that is
-late at every look has more coming in than going out, and answering some at once
-with 503 is all that keeps the others from waiting ever longer.
+An event loop that is late at one look has done one long thing. A loop that is late at
+every look gets more requests than it can serve: if it did not answer some with 503 at
+once, all others would wait longer and longer.
 
-Turned away are first those of the frontend that has most of them: what is left
-is shared out as water fills vessels, so whoever asks for less than an equal
-share gets all of it.
+The busiest frontend's requests are refused first. The capacity is shared out as water
+fills vessels: a frontend that asks for less than an equal share gets all it asks for.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from collections.abc import Iterable
 from math import inf
 
 LOOKS = 4
-"""So many looks in a row must find the loop late."""
+"""This many looks in a row must find the loop late."""
 STEP, MOST = 0.1, 0.9
-"""Each further one that finds it no less late turns STEP more of the requests away, up to MOST."""
+"""Each further look that finds it no less late refuses STEP more of the requests, up to MOST."""
 EASE, LEAST = 0.8, 0.02
-"""Each look that finds it in time takes the share down by EASE; below LEAST it is over."""
+"""Each look that finds it in time multiplies the share by EASE; below LEAST the overload ends."""
 
 
 class Shedding:
-    """What one worker turns away. `limit`: seconds that its loop may be late; 0: any time."""
+    """What one worker refuses. `limit`: seconds that its loop may be late; 0 sets no limit."""
 
     __slots__ = (
         "_arrived",
@@ -40,9 +39,9 @@ class Shedding:
     def __init__(self, limit: float) -> None:
         self.limit = limit or inf
         self.active = False
-        """Whether `admits` has to be asked."""
+        """Whether to ask `admits`."""
         self.share = 0.0
-        """Of the requests, that which is turned away."""
+        """The part of the requests that is refused."""
         self.turned_away = 0
         self._late = 0
         self._last = 0.0
@@ -70,13 +69,13 @@ class Shedding:
     def _share_out(self) -> None:
         arrived, self._arrived = self._arrived, {}
         if not arrived:
-            return  # the last word holds
+            return  # the last shares hold
         level = fill(arrived.values(), (1 - self.share) * sum(arrived.values()))
         self._keep = {key: level / count for key, count in arrived.items() if count > level}
         self._credit = {key: self._credit.get(key, 0.0) for key in self._keep}
 
     def admits(self, frontend: str) -> bool:
-        """Whether a request of this frontend is served; asked once for each while `active`."""
+        """Whether to serve a request of this frontend. Ask once for each request while `active`."""
         self._arrived[frontend] = self._arrived.get(frontend, 0) + 1
         keep = self._keep.get(frontend)
         if keep is None:
@@ -89,7 +88,7 @@ class Shedding:
 
 
 def fill(wanted: Iterable[float], capacity: float) -> float:
-    """The level up to which each gets what it wants, so that all together get `capacity`.
+    """The level up to which each gets what it wants, so that they get `capacity` in all.
 
     >>> fill([1, 2, 9], 6), fill([1, 2], 6), fill([4], 1)
     (3.0, inf, 1.0)

@@ -10,7 +10,7 @@ from time import perf_counter
 import pytest
 
 from app.proxy.guards import shedding
-from app.proxy.guards.overload import SAY_EVERY, Overload
+from app.proxy.guards.overload import LOG_EVERY, Overload
 from app.proxy.guards.shedding import Shedding
 from tests.backends import answer, answering
 from tests.redis_servers import RedisServer
@@ -84,7 +84,7 @@ def test_the_log_says_it_once_a_minute(caplog: pytest.LogCaptureFixture) -> None
     for _ in range(100):
         overload.look(1.0)
     assert len(caplog.records) == 1
-    now = SAY_EVERY
+    now = LOG_EVERY
     overload.look(1.0)
     assert len(caplog.records) == 2
 

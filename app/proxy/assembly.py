@@ -1,0 +1,141 @@
+"""Makes the gateway of a worker, and what decides for it, out of the configuration."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..balancing.balancer import Balancer
+from ..balancing.sticky import secret_of
+from ..config.defaults import default_options
+from ..config.structs import Config, ServerConfig
+from ..fields.forwarded import ForwardedFields
+from ..fields.via import hop_name
+from ..logs.writer import AccessLog
+from ..metrics.counters import Counters
+from ..routing import Frontend
+from ..stores import driver_of
+from ..stores.routes import Routes
+from .added_fields import AddedFields
+from .attempts import Attempts
+from .debug_fields import DebugFields
+from .decision import Decisions, Examine
+from .gateway import Gateway, WorkerLoad
+from .guards.overload import Overload
+from .health_reports import Checkers, HealthReports
+from .observers import AccessLogObserver, CountersObserver, DebugObserver, Observer, Observers
+from .own_responses import OwnResponses
+from .pages import ErrorPages
+
+logger = logging.getLogger("hipache")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """What a worker calls itself."""
+
+    name: str
+    """For those who ask who marked a backend."""
+    number: int
+    """Under `hipache serve`, for the log."""
+    version: str
+    """The proxy's."""
+
+
+def make_gateway(
+    config: Config,
+    identity: WorkerIdentity,
+    routes: Routes,
+    *,
+    examine: Examine,
+    overload: Overload,
+    forwarded: ForwardedFields,
+    checkers: Checkers,
+    log: AccessLog,
+    counters: Counters | None,
+    observers: Iterable[Observer],
+) -> Gateway:
+    """The gateway with the observers that the configuration names, and `observers`."""
+    server, load = config.server, WorkerLoad()
+    balancer = make_balancer(config)
+    telling = Observers(
+        (*observers, *_observers(config, identity, forwarded, log=log, counters=counters))
+    )
+    id_field = server.request_id_header
+    id_name = None if id_field is None else id_field.lower().encode("ascii")
+    reports = HealthReports(
+        routes, balancer, server, name=identity.name, clock=time.time, checkers=checkers,
+        counters=counters,
+    )  # fmt: skip
+    return Gateway(
+        added=make_added_fields(config, forwarded),
+        decisions=make_decisions(
+            config, routes, balancer, examine=examine, overload=overload
+        ),
+        attempts=Attempts(
+            balancer, reports, retries=server.retry_on_error, queue_timeout=server.queue_timeout,
+            in_flight=load.asking, id_field=id_name, observers=telling,
+        ),
+        responses=OwnResponses(_pages(server), id_name, telling),
+        observers=telling,
+        load=load,
+        loads=balancer.loads,
+    )  # fmt: skip
+
+
+def make_balancer(config: Config) -> Balancer:
+    """The balancer of a worker."""
+    return Balancer(
+        default_options(config), random=random.random, clock=time.time,
+        secret=secret_of(config.balance.secret, config.driver), report=_complain,
+    )  # fmt: skip
+
+
+def make_added_fields(config: Config, forwarded: ForwardedFields) -> AddedFields:
+    """The fields that this proxy adds; its name in `Via` is the same in all workers."""
+    return AddedFields(forwarded, hop_name(*driver_of(config).names, socket.gethostname()))
+
+
+def make_decisions(
+    config: Config, routes: Routes, balancer: Balancer, *, examine: Examine, overload: Overload
+) -> Decisions:
+    """Decides as this proxy does; `examine` applies the access rules."""
+    binds = config.https.binds
+    return Decisions(
+        routes=routes, options=balancer.options, examine=examine, overload=overload,
+        https_port=binds[0].port if binds else 443,
+    )  # fmt: skip
+
+
+def _observers(
+    config: Config,
+    identity: WorkerIdentity,
+    forwarded: ForwardedFields,
+    *,
+    log: AccessLog,
+    counters: Counters | None,
+) -> Iterable[Observer]:
+    server = config.server
+    yield DebugObserver(
+        DebugFields(
+            server.debug_from, server.debug_secret, forwarded, version=identity.version,
+            clock=time.time,
+        )
+    )  # fmt: skip
+    if counters is not None:
+        yield CountersObserver(counters)
+    if log.enabled:
+        yield AccessLogObserver(log.write, forwarded.true_client, identity.number)
+
+
+def _pages(server: ServerConfig) -> ErrorPages:
+    return ErrorPages([Path(d) for d in (server.templates_dir, server.static_dir) if d])
+
+
+def _complain(frontend: Frontend, problem: str) -> None:
+    logger.warning("option unusable frontend=%s cause=%s", frontend.key, problem)

@@ -1,0 +1,188 @@
+"""The one place that decides what becomes of a request, and in which order.
+
+1. A probe of the proxy itself (`Host: __ping__`) gets the proxy's own answer. It is no
+   request to a site: callers ask `probe` before a request begins, so a probe is neither
+   counted nor logged.
+2. A path of the proxy's own gets its own answer.
+3. The `Host` field names the route. The store may have to be asked.
+4. A frontend that insists on TLS redirects a client that came without it.
+5. An overloaded worker refuses the request.
+6. The frontend's access rules refuse it, let it pass, or have to ask somebody.
+7. A request that has come through this proxy too often is a loop.
+
+What is left goes to a backend of the route. Where the proxy may connect is decided when
+a connection is made (app.upstream.destinations): only then is the address certain.
+
+HTTP requests with and without a task, WebSockets and `hipache explain` all ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+from ..errors import BadHost
+from ..fields.headers import request_headers
+from ..frontends.options import Options
+from ..frontends.protection import Protection
+from ..routing import Route, normalise_host
+from ..stores.routes import Routes
+from .guards.overload import Overload
+from .https_policy import REDIRECT, redirect_location
+from .request import Request
+
+MAX_NAMES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The client is sent to `location`."""
+
+    location: bytes
+    status: int = REDIRECT
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """The proxy answers by itself."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"text/plain"
+
+
+Decision: TypeAlias = Route | Redirect | OwnAnswer
+"""A Route: the request may go to its backends, and `request.fields` are what they get."""
+OwnPath: TypeAlias = Callable[[bytes, bytes], OwnAnswer | None]
+"""Host field and target -> the proxy's answer; None: the request goes on to its route."""
+
+
+class Examine(Protocol):
+    """Applies a frontend's access rules (`Gate.examine`)."""
+
+    def __call__(
+        self, request: Request, route: Route, protection: Protection
+    ) -> Awaitable[None] | None:
+        """Raise the ProxyError that refuses the request, at once or in what is returned."""
+
+
+class HostNames(dict[bytes, str]):
+    """`Host` fields as parsed before: the same few thousand come again and again, at 2 us each.
+
+    Not an lru_cache: moving one of thousands to the front costs more than finding it.
+    """
+
+    def __missing__(self, host: bytes) -> str:
+        name = normalise_host(host)
+        if len(self) >= MAX_NAMES:
+            self.clear()
+        self[host] = name
+        return name
+
+
+class Decisions:
+    """Decides for one worker."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        options: Callable[[Route], Options],
+        examine: Examine,
+        overload: Overload,
+        https_port: int = 443,
+        paths: Mapping[bytes, OwnPath] = MappingProxyType({}),
+    ) -> None:
+        """`https_port` is where redirects lead; `paths` are the proxy's own, by prefix."""
+        self._routes = routes
+        self.options = options
+        self._examine = examine
+        self._overload = overload
+        self._https_port = https_port
+        self._paths = paths
+        self._prefixes = tuple(paths)
+        self._probes = {b"__ping__": self._ping, b"__ready__": self._ready}
+        self._names = HostNames()
+
+    def probe(self, host: bytes) -> OwnAnswer | None:
+        """The answer to a probe, None for a request to a site."""
+        answer = self._probes.get(host)
+        return None if answer is None else answer()
+
+    def decide(self, request: Request) -> Decision | Awaitable[Decision]:
+        """What becomes of a request that has begun; await what is not a Decision yet.
+
+        Raises the ProxyError that refuses the request; so may what is awaited.
+        """
+        if self._prefixes and (answer := self._on_path(request)) is not None:
+            return answer
+        host = request.host
+        if not host:
+            raise BadHost
+        route = request.route = self._routes.known(self._names[host])
+        return self._find(request) if route is None else self._on_route(request, route)
+
+    def _on_path(self, request: Request) -> OwnAnswer | None:
+        target = request.target
+        if not target.startswith(self._prefixes):
+            return None
+        return next(
+            (
+                answer
+                for prefix, path in self._paths.items()
+                if target.startswith(prefix) and (answer := path(request.host, target)) is not None
+            ),
+            None,
+        )
+
+    async def _find(self, request: Request) -> Decision:
+        """Raises FrontendNotFound and StoreUnavailable, too."""
+        route = request.route = await self._routes.find(self._names[request.host])
+        return await settled(self._on_route(request, route))
+
+    def _on_route(self, request: Request, route: Route) -> Decision | Awaitable[Decision]:
+        options = self.options(route)
+        if options.redirect:
+            location = redirect_location(
+                request.host, request.target, request.ours, self._https_port,
+                web_socket=request.web_socket,
+            )  # fmt: skip
+            if location is not None:
+                return Redirect(location)
+        if self._overload.active:
+            self._overload.check(route.frontend.key)
+        if options.protection is not None:
+            pending = self._examine(request, route, options.protection)
+            if pending is not None:
+                return self._once_admitted(pending, request, route)
+        request.fields = request_headers(request.headers, request.ours)
+        return route
+
+    async def _once_admitted(
+        self, pending: Awaitable[None], request: Request, route: Route
+    ) -> Route:
+        await pending  # it may change the request's headers
+        request.fields = request_headers(request.headers, request.ours)
+        return route
+
+    # Probes
+
+    def _ping(self) -> OwnAnswer:
+        """This worker lives. The name is Hipache's."""
+        return OwnAnswer(200, b"ok")
+
+    def _ready(self) -> OwnAnswer:
+        """This worker has reached its store, or has loaded a snapshot, at least once."""
+        if self._routes.ready:
+            return OwnAnswer(200, b"ok")
+        return OwnAnswer(503, b"no route store has been reached yet")
+
+
+_SETTLED = (Route, Redirect, OwnAnswer)
+
+
+async def settled(decision: Decision | Awaitable[Decision]) -> Decision:
+    """A decision, once it is made."""
+    return decision if isinstance(decision, _SETTLED) else await decision

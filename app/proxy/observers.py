@@ -1,0 +1,167 @@
+"""Who is told of requests: the access log, the counters, debug fields, spans.
+
+An observer overrides the moments that it needs; the others cost nothing. To add one, list
+it where the gateway is made (app.proxy.assembly). All moments come in the event loop, in
+this order for each request:
+
+    began
+        attempt_began
+        answered            the head of an answer: the backend's, or one of the proxy's own
+        attempt_ended
+        ...                 one pair for each attempt
+    ended
+
+What one request needs from moment to moment an observer keeps by itself, under the request
+or the attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+from ..fields.headers import RawHeaders, field
+from ..logs.record import AccessRecord
+from ..metrics.counters import Counters
+from .attempt import Attempt
+from .debug_fields import ASKED, DebugFields
+from .request import Request
+
+
+class Observer:
+    """Does nothing at every moment."""
+
+    def began(self, request: Request) -> None:
+        """A request has begun; `headers` and `ours` may be changed."""
+
+    def attempt_began(self, request: Request, attempt: Attempt[Any]) -> None:
+        """A backend was picked; `request.fields`, which it will get, may be changed in place."""
+
+    def answered(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        """The client will get this head; `headers` may be changed in place.
+
+        `attempt` is None for an answer of the proxy's own, whose reason is in
+        `request.record.error`.
+        """
+
+    def attempt_ended(self, request: Request, attempt: Attempt[Any]) -> None:
+        """The attempt is over. `attempt.error` says why it failed; without an error and without
+        `seconds_to_head` it was given up."""
+
+    def ended(self, request: Request) -> None:
+        """The last byte was sent, or the client has gone; `request.record` is complete."""
+
+    def refused(self, record: AccessRecord) -> None:
+        """The server refused something before it was a request: no other moment comes."""
+
+
+class Observers:
+    """For each moment, those who override it."""
+
+    __slots__ = ("answered", "attempt_began", "attempt_ended", "began", "ended", "refused")
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        all_of_them = tuple(observers)
+
+        def of(moment: str) -> tuple[Callable[..., None], ...]:
+            ignored = getattr(Observer, moment)
+            return tuple(
+                getattr(observer, moment)
+                for observer in all_of_them
+                if getattr(type(observer), moment) is not ignored
+            )
+
+        self.began = of("began")
+        self.attempt_began = of("attempt_began")
+        self.answered = of("answered")
+        self.attempt_ended = of("attempt_ended")
+        self.ended = of("ended")
+        self.refused = of("refused")
+
+
+class DebugObserver(Observer):
+    """Adds the `X-Debug` fields to the answers of clients that ask and may see them."""
+
+    def __init__(self, fields: DebugFields) -> None:
+        self._fields = fields
+
+    def began(self, request: Request) -> None:
+        connection, headers = request.connection, request.headers
+        if connection.asks_debug if connection is not None else field(headers, ASKED) is not None:
+            request.debug = self._fields.granted(headers, request.client)
+
+    def answered(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        if not request.debug:
+            return
+        if attempt is not None:
+            headers += self._fields.of_answer(
+                request.host, attempt.route, attempt.backend,
+                total=perf_counter() - request.started, to_head=attempt.seconds_to_head or 0.0,
+            )  # fmt: skip
+        elif request.record.error:
+            headers += self._fields.of_error(request.record.error)
+
+
+class CountersObserver(Observer):
+    """Counts each request when it ends."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def ended(self, request: Request) -> None:
+        route, backend = request.route, request.backend
+        self._counters.ended(
+            request.record,
+            "" if route is None else route.frontend.key,
+            None if backend is None else backend.url,
+            request.method,
+            request.host,
+        )
+
+    def refused(self, record: AccessRecord) -> None:
+        self._counters.count("refused_requests", str(record.status))
+
+
+class AccessLogObserver(Observer):
+    """Completes the record of each request and logs it."""
+
+    def __init__(
+        self,
+        write: Callable[[AccessRecord], None],
+        true_client: Callable[[RawHeaders, str], str],
+        worker: int,
+    ) -> None:
+        """`true_client` tells a client's address from fields and peer; `worker` is a number."""
+        self.write = write
+        self._true_client = true_client
+        self._worker = worker
+
+    def ended(self, request: Request) -> None:
+        record = request.record
+        record.worker = self._worker
+        record.client = self._true_client(request.headers, request.client)
+        record.method = request.method.decode("ascii")
+        record.target = request.target
+        record.http_version = request.http_version
+        record.scheme, record.tls = request.peer.scheme, request.peer.tls
+        record.host = request.host.decode("latin-1")
+        for name, value in request.headers:
+            if name == b"user-agent":
+                record.user_agent = value
+            elif name == b"referer":
+                record.referer = value
+        if request.route is not None:
+            record.frontend = request.route.frontend.key
+            record.identifier = request.route.frontend.identifier
+        if request.backend is not None:
+            record.backend = request.backend.url
+        self.write(record)
+
+    def refused(self, record: AccessRecord) -> None:
+        record.worker = self._worker
+        self.write(record)

@@ -1,0 +1,55 @@
+"""The responses of the proxy's own: error pages, redirects, answers on its own paths."""
+
+from __future__ import annotations
+
+from ..errors import PassedOn, ProxyError
+from ..fields.headers import RawHeaders, field
+from .decision import OwnAnswer, Redirect
+from .observers import Observers
+from .pages import ErrorPages
+from .request import Request
+
+OwnResponse = tuple[int, RawHeaders, bytes]
+"""Status, fields and body."""
+
+
+class OwnResponses:
+    """Makes them for one worker."""
+
+    def __init__(self, pages: ErrorPages, id_field: bytes | None, observers: Observers) -> None:
+        """`id_field` is the field of answers that tells the request's id, if any does."""
+        self._pages = pages
+        self._id_field = id_field
+        self._observers = observers
+
+    def of(self, request: Request, what: ProxyError | Redirect | OwnAnswer) -> OwnResponse:
+        """The response to `request`, also written into its record."""
+        record = request.record
+        status = record.status = what.status
+        if isinstance(what, ProxyError):
+            record.error = str(what)
+            headers, body = self._of_error(request, what)
+        else:
+            headers, body = of_decision(what)
+        if self._id_field is not None:
+            headers.append((self._id_field, record.request_id.encode("latin-1")))
+        for tell in self._observers.answered:
+            tell(request, None, status, headers)
+        if request.method == b"HEAD":
+            body = b""
+        record.bytes_out = len(body)
+        return status, headers, body
+
+    def _of_error(self, request: Request, error: ProxyError) -> tuple[RawHeaders, bytes]:
+        if isinstance(error, PassedOn):
+            return list(error.fields), error.body
+        accept = field(request.headers, b"accept") or b""
+        return self._pages.render(error, accept=accept, request_id=request.record.request_id)
+
+
+def of_decision(what: Redirect | OwnAnswer) -> tuple[RawHeaders, bytes]:
+    """Fields and body of what the proxy has decided to answer."""
+    if isinstance(what, Redirect):
+        return [(b"location", what.location), (b"content-length", b"0")], b""
+    length = b"%d" % len(what.body)
+    return [(b"content-type", what.content_type), (b"content-length", length)], what.body
