@@ -34,7 +34,7 @@ def look(gateway: Gateway) -> dict[str, Any]:
     server = running_server()
     edge = server and edge_of(server)
     assert edge is not None
-    assert edge.express is not None, "requests do not go the default way"
+    assert edge.fast_path is not None, "requests do not go the default way"
     return {
         "in_flight": gateway.in_flight,
         "connections": len(edge.connections),
