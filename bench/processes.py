@@ -25,7 +25,7 @@ STOP_SECONDS = 5.0
 
 
 class BenchError(Exception):
-    """The measurement can not go on; the text says why."""
+    """The measurement cannot go on; the text says why."""
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def _end(signum: int, frame: object) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on at this moment."""
+    """Ports of 127.0.0.1 that are free at this moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -87,13 +87,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    with suppress(ProcessLookupError):  # nobody of the group is left
+    with suppress(ProcessLookupError):  # no process of the group is left
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def tail(log: Path) -> str:
-    """The last lines of a program's output, for whoever must find out why."""
+    """The last lines of a program's output, for an error message."""
     return log.read_text(errors="replace")[-2000:]
 
 

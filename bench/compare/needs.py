@@ -37,7 +37,7 @@ def install(programs: set[str]) -> None:
     subprocess.run(
         ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages],
         env=env,
-        check=False,  # whoever needs the program says that it is not there
+        check=False,  # the code that needs the program reports it missing
         stdout=subprocess.DEVNULL,
     )
 

@@ -42,7 +42,7 @@ class Proxy(ABC):
         """One line for the report."""
 
     def absent(self) -> str | None:
-        """Why it can not be measured here, or None."""
+        """Why it cannot be measured here, or None."""
         gone = needs.missing(set(self.programs))
         return f"{', '.join(sorted(gone))} not on PATH" if gone else None
 

@@ -1,4 +1,4 @@
-"""Keep-alive clients that count what they are refused, for the question whether anybody noticed."""
+"""Keep-alive clients that count refused requests, for `bench.questions.workers`."""
 
 from __future__ import annotations
 

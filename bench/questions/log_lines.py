@@ -77,7 +77,7 @@ def proxy(
 
 
 def _tell(process: subprocess.Popen[str]) -> None:
-    """What the proxy complains of is said; a pipe that nobody reads would hold it up."""
+    """Print warnings of the proxy, and empty its pipe so that it never blocks."""
     assert process.stderr is not None
     for line in process.stderr:
         if "level=info" not in line:
@@ -137,7 +137,7 @@ def in_metrics(admin: int) -> int:
 def rotate(
     folder: Path, process: subprocess.Popen[str], every: float, over: threading.Event
 ) -> int:
-    """Rename the log now and then; each second time a signal tells, else nobody does."""
+    """Rename the log now and then; every second time send the signal to reopen it."""
     count = 0
     while not over.wait(every):
         if (folder / "access.log").exists():

@@ -1,4 +1,4 @@
-"""Does anybody notice that workers come and go? Run `python -m bench.questions.workers --help`.
+"""Do clients notice that workers come and go? Run `python -m bench.questions.workers --help`.
 
 replace   keep-alive clients while every worker is recycled and reloaded again and again
 leak      1 MB lost with every request: does memory stay near its limit?

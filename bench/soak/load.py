@@ -1,7 +1,7 @@
 """Clients of every kind: `python -m bench.soak.load PORT --requests N`; the result is JSON.
 
-A request is `sure` to be in the access log, or `maybe`: its client left before anybody
-could know whether its head had been read.
+A request is `sure` to be in the access log, or `maybe`: its client left before it could
+know whether its head had been read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import uvloop
 from bench.soak.backend import body_of
 
 PATIENCE = 60.0
-"""Seconds for one request: whoever waits longer hangs."""
+"""Seconds for one request; a request that takes longer hangs."""
 _RESET = struct.pack("ii", 1, 0)
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
@@ -216,7 +216,7 @@ class Client:
             self.drop()
 
     async def refused(self) -> None:
-        """What is no request, or for nobody."""
+        """Bytes that are no request, or a request for an unknown host."""
         wire = await Wire.open(self.port)
         data, statuses = random.choice(NO_REQUESTS)
         wire.writer.write(data)
