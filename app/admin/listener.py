@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from ..config.admin import AdminBind
 from ..errors import ConfigError
 from ..server.edge import ClientLimits, Edge
-from ..server.listeners import Address, bind_all, close_all
+from ..server.listeners import ListenAddress, bind_all, close_all
 from ..server.protocols import ProtocolFactory
 
 logger = logging.getLogger("hipache.admin")
@@ -29,7 +29,7 @@ RETRY = 1.0
 
 def bind_admin(bind: AdminBind) -> socket.socket:
     """The listening socket. Raises ConfigError."""
-    return bind_all([Address(*bind.value)])[0]
+    return bind_all([ListenAddress(*bind.value)])[0]
 
 
 class AdminListener:
@@ -115,4 +115,4 @@ class AdminListener:
         name = sock.getsockname()
         self.bound = int(sock.family), name
         self._on_listening()
-        self.address = f"unix:{name}" if isinstance(name, str) else str(Address(*name[:2]))
+        self.address = f"unix:{name}" if isinstance(name, str) else str(ListenAddress(*name[:2]))

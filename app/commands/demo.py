@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket
 from ..config.structs import Config
 from ..errors import EX_CONFIG, ConfigError
 from ..proxy.pages import templates_directory
-from ..server.listeners import Address
+from ..server.listeners import ListenAddress
 from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent
 from ..stores.table import Entry
@@ -78,7 +78,7 @@ def run_proxy(config: Config) -> None:
         sys.exit(EX_CONFIG)
 
 
-def answers(proxy: BaseProcess, address: Address) -> bool:
+def answers(proxy: BaseProcess, address: ListenAddress) -> bool:
     """Waits until the proxy serves; False if it ended before."""
     while proxy.is_alive():
         connection = http.client.HTTPConnection(address.host, address.port, timeout=1)
@@ -163,15 +163,15 @@ async def add_route(driver: StoreDriver, urls: Sequence[str]) -> None:
         await table.aclose()
 
 
-def tcp_address(config: Config) -> Address:
+def tcp_address(config: Config) -> ListenAddress:
     """Where to ask the proxy. Raises ConfigError."""
     for bind in config.http.binds:
         if bind.port and not bind.address.startswith("unix:"):
-            return Address(bind.address, bind.port)
+            return ListenAddress(bind.address, bind.port)
     raise ConfigError("http.bind: the demo needs an address with a port")
 
 
-def what_to_type(address: Address, path: str | None, ports: Iterable[int]) -> str:
+def what_to_type(address: ListenAddress, path: str | None, ports: Iterable[int]) -> str:
     """The next three things to type, made for this machine."""
     proxy, backend = f"http://{address}/", f"http://127.0.0.1:{next(iter(ports))}"
     script = Path(sys.argv[0]).name == "hipache"  # as it was typed, or as make did

@@ -69,8 +69,8 @@ class HttpProxy:
                 request.record.set_failure(500, f"{type(exc).__name__}: {exc}")
             raise
         finally:
-            if request.connection is not None and request.connection.refused is not None:
-                request.record.set_failure(*request.connection.refused)
+            if request.exchange is not None and request.exchange.refused is not None:
+                request.record.set_failure(*request.exchange.refused)
             self._gateway.end(request)
 
     async def _serve(self, request: Request, state: Handover, receive: Receive, send: Send) -> None:
@@ -78,10 +78,10 @@ class HttpProxy:
         if has_body(request.headers):
             body = RequestBody(receive, hold=self._retry_buffer)
         watch: ClientWatch | None = None
-        if request.connection is not None:
-            request.connection.on_disconnect(request.leave)
+        if request.exchange is not None:
+            request.exchange.on_disconnect(request.client_gone)
         else:
-            watch = ClientWatch(receive, request.leave)
+            watch = ClientWatch(receive, request.client_gone)
             if body is None:
                 watch.start()
             else:
@@ -185,8 +185,8 @@ class HttpProxy:
         """Send our own page; if the answer has begun already, only a cut is honest."""
         if request.record.status:
             request.record.error = str(error)
-            if request.connection is not None:
-                request.connection.cut()
+            if request.exchange is not None:
+                request.exchange.cut()
             return
         await _send(self._gateway.responses.of(request, error), send)
 

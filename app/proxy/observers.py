@@ -89,8 +89,8 @@ class DebugObserver(Observer):
         self._fields = fields
 
     def began(self, request: Request) -> None:
-        connection, headers = request.connection, request.headers
-        if connection.asks_debug if connection is not None else field(headers, ASKED) is not None:
+        exchange, headers = request.exchange, request.headers
+        if exchange.asks_debug if exchange is not None else field(headers, ASKED) is not None:
             request.debug = self._fields.granted(headers, request.client)
 
     def answered(

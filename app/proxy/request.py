@@ -13,8 +13,8 @@ from ..balancing.balancer import RequestFacts
 from ..fields.headers import RawHeaders, field
 from ..logs.record import AccessRecord
 from ..routing import Backend, Route
+from ..server.exchange import EXCHANGE, Exchange
 from ..server.peer import Peer, peer_in
-from .client_watch import ClientConnection
 
 
 class Slot(Protocol):
@@ -31,8 +31,8 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "connection", "debug", "extensions", "facts",
-        "fields", "headers", "host", "http_version", "method", "ours", "peer", "record", "route",
+        "backend", "client", "client_left", "debug", "exchange", "extensions", "facts", "fields",
+        "headers", "host", "http_version", "method", "ours", "peer", "record", "route",
         "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
 
@@ -62,8 +62,8 @@ class Request:
     started: float
     """On `perf_counter`."""
     client_left: bool
-    connection: ClientConnection | None
-    """The client's connection under our own server; None under another."""
+    exchange: Exchange | None
+    """What our own server has for the request; None under another server."""
     task: asyncio.Task[None] | None
     """The task that serves it, None if it needs none."""
     slot: Slot | None
@@ -80,7 +80,7 @@ class Request:
         headers: RawHeaders,
         peer: Peer,
         http_version: str,
-        connection: ClientConnection | None,
+        exchange: Exchange | None,
     ) -> None:
         self.method = method
         self.target = target
@@ -91,28 +91,28 @@ class Request:
         self.client = peer.address
         self.client_left = self.debug = self.web_socket = False
         self.route = self.backend = self.task = self.slot = None
-        self.connection = connection
+        self.exchange = exchange
         self.extensions = _NONE
 
     @classmethod
     def of(cls, scope: Scope) -> Request:
         """The request in an ASGI scope; the present task serves it."""
         extensions = scope.get("extensions") or {}
-        connection = extensions.get("hipache.connection")
+        exchange = extensions.get(EXCHANGE)
         request = cls(
             scope.get("method", "GET").encode("ascii"),
             extensions.get("hipache.target") or _target(scope),
             scope["headers"],
             peer_in(scope),
             scope["http_version"],
-            connection,
+            exchange,
         )
         request.extensions = extensions
         request.web_socket = scope["type"] == "websocket"
-        request.task = connection.task if connection is not None else asyncio.current_task()
+        request.task = exchange.task if exchange is not None else asyncio.current_task()
         return request
 
-    def leave(self) -> None:
+    def client_gone(self) -> None:
         """The client has gone: cancel the request's task."""
         self.client_left = True
         if self.task is not None:

@@ -28,7 +28,7 @@ MakeProtocol = Callable[[str | None], ClientConnection]
 """The protocol of a connection, by the name that its handshake has agreed on (ALPN)."""
 
 
-class Handshake(asyncio.Protocol):
+class TLSHandshake(asyncio.Protocol):
     """Stands for a connection until its handshake is done, then makes way for its protocol."""
 
     deadline = NO_DEADLINE  # the event loop has a timer for it
@@ -112,7 +112,7 @@ class TLSAcceptor:
             self._take(sock, str(name[0]) if isinstance(name, tuple) else "")
 
     def _take(self, sock: socket.socket, address: str) -> None:
-        handshake = Handshake(self._edge, self._make)
+        handshake = TLSHandshake(self._edge, self._make)
         if self._edge.admit(handshake, address, self._loop) is not None:
             self._edge.release(handshake, address)
             sock.close()  # to answer would need the handshake first
@@ -121,7 +121,7 @@ class TLSAcceptor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _shake(self, handshake: Handshake, sock: socket.socket, address: str) -> None:
+    async def _shake(self, handshake: TLSHandshake, sock: socket.socket, address: str) -> None:
         try:
             await self._loop.connect_accepted_socket(
                 lambda: handshake, sock, ssl=self._context,

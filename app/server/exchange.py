@@ -19,27 +19,28 @@ Message = MutableMapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
+EXCHANGE = "hipache.exchange"
+"""The scope extension that holds the Exchange."""
 UNREAD_LIMIT = 65536
 """Body bytes held for the application before reading pauses."""
 
 
 class Direct(Protocol):
-    """Serves an exchange that has no task."""
+    """Serves an exchange without a task."""
 
     def client_gone(self) -> None:
         """The client has gone."""
 
     def hand_over(self) -> None:
-        """Give it a task, because somebody counts on those: the server is about to stop."""
+        """Give it a task: the server is about to stop, and waits for tasks."""
 
 
 class Exchange:
     """The ASGI callables of one request. Its answer goes to `stream`.
 
-    The application gets it as the scope extension `hipache.connection`, for what
-    ASGI has no message for: `on_disconnect` tells at once that the client has
-    gone, without a task that waits in `receive`; `cut` ends an answer that cannot
-    be completed so that the client sees it.
+    The application gets it as the scope extension EXCHANGE, for what ASGI has no message
+    for: `on_disconnect` tells at once that the client has gone, without a task that waits
+    in `receive`; `cut` ends an answer that cannot be completed so that the client sees it.
     """
 
     __slots__ = (

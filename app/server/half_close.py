@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """The one interim response that even old clients know."""
-LOOKS = (0.05, 0.2, 1.0, 3.0)
+LOOK_DELAYS = (0.05, 0.2, 1.0, 3.0)
 """Seconds between the looks: a reset takes a round trip."""
 _TCP_CLOSE = 7  # linux/tcp.h; a FIN alone gives CLOSE_WAIT, 8
 
@@ -38,7 +38,7 @@ class HalfClose:
         self._loop = loop
         self._send_interim = probe
         self._gone = gone
-        self._looks: Iterator[float] = iter(LOOKS)
+        self._looks: Iterator[float] = iter(LOOK_DELAYS)
         self._handle = loop.call_later(after, self._probe)
 
     def stop(self) -> None:

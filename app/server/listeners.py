@@ -19,7 +19,7 @@ _SD_FIRST_FD = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ListenAddress:
     """Where to listen: an IP address and port, or the path of a unix socket."""
 
     host: str
@@ -61,7 +61,7 @@ class UnixListener(socket.socket):
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListeningSocket:
     """One listening socket and what is spoken there."""
 
     sock: socket.socket
@@ -72,7 +72,7 @@ class Listener:
     """Its place in `http.bind`, or in `https.bind` where it speaks TLS."""
 
 
-def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:
+def bind_all(addresses: Iterable[ListenAddress]) -> list[socket.socket]:
     """One listening socket for each address, in order.
 
     Raises ConfigError naming the address and the reason; nothing stays bound then.
@@ -88,7 +88,7 @@ def bind_all(addresses: Iterable[Address]) -> list[socket.socket]:
     return bound
 
 
-def _bind_tcp(address: Address) -> socket.socket:
+def _bind_tcp(address: ListenAddress) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -104,7 +104,7 @@ def _bind_tcp(address: Address) -> socket.socket:
     return sock
 
 
-def _bind_unix(address: Address) -> socket.socket:
+def _bind_unix(address: ListenAddress) -> socket.socket:
     sock = UnixListener(address.host)
     try:
         remove_dead_socket(address.host)

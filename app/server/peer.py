@@ -11,7 +11,7 @@ from ..tls.client_subject import subject
 if TYPE_CHECKING:
     from asyncio import BaseTransport
 
-Endpoint = tuple[str, int]
+SocketAddress = tuple[str, int]
 """An IP address and a port."""
 PEER = "hipache.peer"
 """The scope extension that holds a Peer."""
@@ -21,9 +21,9 @@ PEER = "hipache.peer"
 class Peer:
     """The two ends of a connection, and what its TLS has found out."""
 
-    client: Endpoint | None
+    client: SocketAddress | None
     """None over a unix socket."""
-    server: Endpoint | None
+    server: SocketAddress | None
     """What the client has connected to."""
     address: str = ""
     """The client's IP address, empty over a unix socket."""
@@ -35,7 +35,9 @@ class Peer:
     """Of the certificate that the client has shown, if it has (RFC 4514)."""
 
 
-def peer_of(transport: BaseTransport, told: tuple[Endpoint, Endpoint] | None = None) -> Peer:
+def peer_of(
+    transport: BaseTransport, told: tuple[SocketAddress, SocketAddress] | None = None
+) -> Peer:
     """The peer of a connection that is made, TLS handshake included.
 
     `told`: client and server as a trusted balancer names them.
@@ -59,7 +61,7 @@ def peer_in(scope: MutableMapping[str, Any]) -> Peer:
     return Peer(client, server, client[0] if client else "", "https" if secure else "http")
 
 
-def _endpoint(name: object) -> Endpoint | None:
+def _endpoint(name: object) -> SocketAddress | None:
     """A unix socket's name is no such thing."""
     if isinstance(name, tuple | list) and isinstance(name[1], int):
         return str(name[0]), name[1]

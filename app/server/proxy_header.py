@@ -17,7 +17,7 @@ from typing import cast
 
 from ..fields.networks import Networks
 from .connection import ClientConnection
-from .peer import Endpoint
+from .peer import SocketAddress
 
 logger = logging.getLogger("hipache.server")
 
@@ -26,11 +26,11 @@ MAX_V1 = 107
 """Bytes of the longest line of version 1, with its CR and LF."""
 MAX_V2 = 4096
 """Bytes of a header of version 2 that we read; its extensions are skipped."""
-PATIENCE = 10.0
+HEADER_TIMEOUT = 10.0
 """Seconds for the header to arrive."""
-LOCAL, PROXY = 0x20, 0x21
+_LOCAL, _PROXY = 0x20, 0x21
 
-Claim = tuple[Endpoint, Endpoint] | None
+Claim = tuple[SocketAddress, SocketAddress] | None
 """Client and server, or None where the balancer speaks for itself (a health check)."""
 
 
@@ -86,14 +86,14 @@ def _parse_v2(data: bytes) -> tuple[Claim, bytes]:
     if len(data) < 16:
         raise Incomplete
     command, family, size = struct.unpack_from("!BBH", data, 12)
-    if command not in (LOCAL, PROXY):
+    if command not in (_LOCAL, _PROXY):
         raise ValueError("unknown version or command in the PROXY header")
     if size > MAX_V2:
         raise ValueError("the PROXY header is too long")
     if len(data) < 16 + size:
         raise Incomplete
     body, rest = data[16 : 16 + size], data[16 + size :]
-    if command == LOCAL or family >> 4 not in (1, 2):  # unix sockets have no address to tell
+    if command == _LOCAL or family >> 4 not in (1, 2):  # unix sockets have no address to tell
         return None, rest
     kind, length = (socket.AF_INET, 4) if family >> 4 == 1 else (socket.AF_INET6, 16)
     if family & 0xF != 1 or size < 2 * length + 4:
@@ -122,7 +122,7 @@ class ProxyHeader(asyncio.Protocol):
             self._transport.abort()
             return
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(PATIENCE, self._transport.abort)
+        self._timer = loop.call_later(HEADER_TIMEOUT, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self._data += data

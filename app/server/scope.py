@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from .exchange import EXCHANGE, Exchange
 from .peer import PEER
 
 if TYPE_CHECKING:
-    from .exchange import Exchange
     from .request_head import RequestHead
 
 
@@ -34,7 +34,7 @@ def asgi_scope(
         "headers": request.headers,
         "state": state.copy(),
         "extensions": {
-            "hipache.connection": exchange,
+            EXCHANGE: exchange,
             PEER: peer,
             "hipache.target": request.target,
         },

@@ -34,7 +34,7 @@ _CLIENT_AUTH = {
 }  # fmt: skip
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
 
-Lookup = Callable[[str], ssl.SSLContext | None]
+CertificateLookup = Callable[[str], ssl.SSLContext | None]
 """The certificate of exactly this name, `*.…` included, or None."""
 
 
@@ -78,7 +78,7 @@ class TLSListener:
         new = partial(new_context, bind)
         self._new = new
         self._default: Callable[[], ssl.SSLContext | None] = lambda: None
-        self._sources: list[Lookup] = []
+        self._sources: list[CertificateLookup] = []
         if bind.cert:
             file, source = CertificateFile(), (new, bind.cert, bind.key, bind.passphrase)
             self.context = file.load(*source)
@@ -93,7 +93,7 @@ class TLSListener:
                 raise ConfigError(f"https.certs: {bind.certs}: no such folder")
             self._sources.append(CertificateFolder(new, bind.certs).context)
 
-    def add_source(self, make: Callable[[Callable[[], ssl.SSLContext]], Lookup]) -> None:
+    def add_source(self, make: Callable[[Callable[[], ssl.SSLContext]], CertificateLookup]) -> None:
         """Ask there, too, after the folder; `make` gets what makes a new context."""
         self._sources.append(make(self._new))
 

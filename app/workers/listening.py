@@ -12,13 +12,19 @@ from ..admin.listener import bind_admin
 from ..config.binds import Bind, HttpsBind
 from ..config.structs import Config
 from ..errors import ConfigError
-from ..server.listeners import Address, Listener, bind_all, from_systemd, names_from_systemd
+from ..server.listeners import (
+    ListenAddress,
+    ListeningSocket,
+    bind_all,
+    from_systemd,
+    names_from_systemd,
+)
 from ..tls.listener import TLSListener
 
 logger = logging.getLogger("hipache.serve")
 
 
-def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
+def listen(config: Config, environ: Mapping[str, str]) -> list[ListeningSocket]:
     """Every listener, bound, with its certificates loaded. Raises ConfigError.
 
     Of the sockets that systemd hands over, those named `https` (by
@@ -32,20 +38,20 @@ def listen(config: Config, environ: Mapping[str, str]) -> list[Listener]:
         if "https" in names and not secured:
             raise ConfigError(f"{config.source}: https.bind: expected one for systemd's socket")
         return [
-            Listener(sock, secured[0]) if name == "https" else plain(sock, config, 0)
+            ListeningSocket(sock, secured[0]) if name == "https" else plain(sock, config, 0)
             for sock, name in zip(given, names, strict=True)
         ]
     sockets = iter(bind_all([*addresses(config.http.binds), *addresses(config.https.binds)]))
     return [
         *(plain(next(sockets), config, entry) for entry in range(len(config.http.binds))),
-        *(Listener(next(sockets), tls, entry=entry) for entry, tls in enumerate(secured)),
+        *(ListeningSocket(next(sockets), tls, entry=entry) for entry, tls in enumerate(secured)),
     ]
 
 
-def plain(sock: socket.socket, config: Config, entry: int) -> Listener:
+def plain(sock: socket.socket, config: Config, entry: int) -> ListeningSocket:
     """HTTP without TLS, as this entry of `http.bind` has it."""
     proxied = any(bind.proxy_protocol for bind in config.http.binds[entry : entry + 1])
-    return Listener(
+    return ListeningSocket(
         sock, proxied_by=config.server.trusted_proxies if proxied else None, entry=entry
     )
 
@@ -62,8 +68,8 @@ def tls_listeners(config: Config) -> list[TLSListener]:
 
 
 def equipped_again(
-    config: Config, first: Config, listeners: Sequence[Listener]
-) -> Sequence[Listener]:
+    config: Config, first: Config, listeners: Sequence[ListeningSocket]
+) -> Sequence[ListeningSocket]:
     """The same sockets, with what is spoken there as the new configuration has it.
 
     Unchanged settings of TLS keep what was loaded: after root is given up, its key
@@ -84,16 +90,16 @@ def equipped_again(
     stays = addresses(config.http.binds) == addresses(first.http.binds)
     bound = config if stays else replace(config, http=first.http)
     return [
-        Listener(each.sock, secured[each.entry], entry=each.entry)
+        ListeningSocket(each.sock, secured[each.entry], entry=each.entry)
         if each.tls
         else plain(each.sock, bound, each.entry)
         for each in listeners
     ]
 
 
-def addresses(binds: Iterable[Bind | HttpsBind]) -> list[Address]:
+def addresses(binds: Iterable[Bind | HttpsBind]) -> list[ListenAddress]:
     """Where to listen, in the order of the configuration."""
-    return [Address(bind.address.removeprefix("unix:"), bind.port) for bind in binds]
+    return [ListenAddress(bind.address.removeprefix("unix:"), bind.port) for bind in binds]
 
 
 def listen_for_admin(config: Config) -> socket.socket | None:
@@ -114,4 +120,4 @@ def name_of(sock: socket.socket) -> str:
     if sock.family == socket.AF_UNIX:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
-    return str(Address(host, port))
+    return str(ListenAddress(host, port))

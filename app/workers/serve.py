@@ -17,7 +17,7 @@ from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log
 from ..logs.ownership import hand_over, why_closed
 from ..main import create_app
-from ..server.listeners import Listener, close_all
+from ..server.listeners import ListeningSocket, close_all
 from ..server.running import uvicorn_config
 from ..stores import driver_of, open_store
 from ..system.open_files import raise_limit
@@ -89,7 +89,7 @@ def set_up_log(config: Config, worker: int | None = None) -> None:
 
 
 def generation(
-    config: Config, listeners: Sequence[Listener], supervision: Supervision
+    config: Config, listeners: Sequence[ListeningSocket], supervision: Supervision
 ) -> Generation:
     """The workers that this configuration asks for."""
     return Generation(
@@ -103,7 +103,7 @@ def generation(
 
 
 def reloaded(
-    read: ReadConfig, first: Config, listeners: Sequence[Listener], supervision: Supervision
+    read: ReadConfig, first: Config, listeners: Sequence[ListeningSocket], supervision: Supervision
 ) -> Generation | None:
     """The generation of the file as it is now; a bad file is named and the old one stays.
 
@@ -124,7 +124,7 @@ def reloaded(
 
 def run_worker(
     config: Config,
-    listeners: Sequence[Listener],
+    listeners: Sequence[ListeningSocket],
     supervision: Supervision,
     slot: int,
     control: socket.socket,

@@ -17,7 +17,7 @@ import uvicorn
 
 from ..server.acceptor import TLSAcceptor
 from ..server.connection import ClientConnection
-from ..server.listeners import Listener
+from ..server.listeners import ListeningSocket
 from ..server.protocols import ProtocolFactory
 from ..server.proxy_header import ProxyHeader
 from ..server.running import edge_of
@@ -43,7 +43,7 @@ class WorkerServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, listeners: Sequence[Listener], control: socket.socket
+        self, config: uvicorn.Config, listeners: Sequence[ListeningSocket], control: socket.socket
     ) -> None:
         super().__init__(config)
         self._listeners = listeners
@@ -69,7 +69,9 @@ class WorkerServer(uvicorn.Server):
         self._channel.send(say="ready", pid=os.getpid())
         self._say_alive()
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> asyncio.Server:
+    async def _listen(
+        self, loop: asyncio.AbstractEventLoop, listener: ListeningSocket
+    ) -> asyncio.Server:
         """What uvicorn can not do: TLS beside HTTP, and the PROXY protocol."""
         backlog, trusted = self.config.backlog, listener.proxied_by
         if trusted is not None:
@@ -169,7 +171,7 @@ class WorkerServer(uvicorn.Server):
 
 
 def serve(
-    config: uvicorn.Config, listeners: Sequence[Listener], control: socket.socket
+    config: uvicorn.Config, listeners: Sequence[ListeningSocket], control: socket.socket
 ) -> WorkerServer:
     """Run until drained; returns the server, whose figures are final then."""
     server = WorkerServer(config, listeners, control)

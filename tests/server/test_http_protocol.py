@@ -124,7 +124,7 @@ class Waiting:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         task = asyncio.current_task()
         assert task is not None
-        scope["extensions"]["hipache.connection"].on_disconnect(task.cancel)
+        scope["extensions"]["hipache.exchange"].on_disconnect(task.cancel)
         self.running.set()
         try:
             await asyncio.Event().wait()
@@ -192,7 +192,7 @@ async def test_what_was_sent_before_a_cut_arrives() -> None:
         fields = [(b"content-length", b"9")]
         await send({"type": "http.response.start", "status": 200, "headers": fields})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
-        scope["extensions"]["hipache.connection"].cut()
+        scope["extensions"]["hipache.exchange"].cut()
 
     async with serving(app) as served:
         assert (await served.talk(GET)).endswith(b"content-length: 9\r\n\r\nhalf")
@@ -203,7 +203,7 @@ async def test_a_cut_is_a_reset_where_the_close_would_end_the_body() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         await go_on.wait()
-        scope["extensions"]["hipache.connection"].cut()
+        scope["extensions"]["hipache.exchange"].cut()
 
     go_on = asyncio.Event()
     async with serving(app) as served:

@@ -63,7 +63,7 @@ async def test_a_client_that_closes_is_gone(authority: trustme.CA, tls: dict[str
     running, left = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        scope["extensions"]["hipache.connection"].on_disconnect(left.set)
+        scope["extensions"]["hipache.exchange"].on_disconnect(left.set)
         running.set()
         await left.wait()
 
