@@ -1,1 +1,1 @@
-"""Our protocol classes for uvicorn, and the one place that reaches a running server."""
+"""The edge towards clients: listeners, connections, and the HTTP that is spoken on them."""

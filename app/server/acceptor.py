@@ -1,8 +1,8 @@
 """Accepts the connections of a TLS port, each counted from its first moment.
 
-An asyncio server tells of a connection when its handshake is done. Until then, for many
-seconds if its client says nothing, nobody would count it, and a few hundred such clients
-would leave no file for anybody else.
+An asyncio server reports a connection only when its handshake is done. A client that says
+nothing can delay that for many seconds. Nobody would count its connection, and a few
+hundred such clients would take all open files.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .edge import NO_DEADLINE, Edge
 logger = logging.getLogger("hipache.server")
 
 ACCEPTED_AT_ONCE = 32
-"""Connections accepted before other things have their turn: other workers want some, too."""
+"""Connections accepted in one turn of the event loop; other workers want some, too."""
 PAUSE = 1.0
-"""Seconds without accepting when the system has no file or memory left for it."""
+"""Seconds without accepting after the system ran out of files or memory."""
 
 MakeProtocol = Callable[[str | None], ClientConnection]
 """The protocol of a connection, by the name that its handshake has agreed on (ALPN)."""
@@ -51,7 +51,7 @@ class TLSHandshake(asyncio.Protocol):
 
 
 class TLSAcceptor:
-    """One listener's connections. Has of asyncio.Server what a uvicorn server asks of it."""
+    """Accepts the connections of one TLS port; has the part of asyncio.Server that uvicorn uses."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class TLSAcceptor:
         timeout: float,
         goodbye: float,
     ) -> None:
-        """`timeout`: seconds from a connection's start to the end of its handshake, `goodbye`:
-        for the client's answer to the end of TLS."""
+        """`timeout`: seconds from a connection's start to the end of its handshake.
+        `goodbye`: seconds for the client to answer the end of TLS."""
         self.sockets: tuple[socket.socket, ...] = (sock,)
-        """What it listens on; nothing once it is closed, as with asyncio's."""
+        """The listening socket; empty once closed, as asyncio has it."""
         self._edge = edge
         self._make = make
         self._sock = sock
@@ -84,7 +84,7 @@ class TLSAcceptor:
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
-        """Accept no more; handshakes under way go on."""
+        """Stop accepting; handshakes under way go on."""
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
@@ -92,7 +92,7 @@ class TLSAcceptor:
         self._closed.set()
 
     async def wait_closed(self) -> None:
-        """Until it is closed, and the last handshake has ended in one way or the other."""
+        """Wait until it is closed and the last handshake has ended, well or badly."""
         await self._closed.wait()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -102,7 +102,7 @@ class TLSAcceptor:
             try:
                 sock, name = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # another worker was faster, or the client has left
+                return  # another worker was faster, or the client has gone
             except OSError as exc:
                 logger.warning("cannot accept connections cause=%s", exc.strerror or exc)
                 self._loop.remove_reader(self._sock)
@@ -127,7 +127,7 @@ class TLSAcceptor:
                 lambda: handshake, sock, ssl=self._context,
                 ssl_handshake_timeout=self._timeout, ssl_shutdown_timeout=self._goodbye,
             )  # fmt: skip
-        except OSError:  # ssl.SSLError is one, and so are a timeout and a client that has left
+        except OSError:  # ssl.SSLError, a timeout, a client that has gone
             pass
         finally:
             if not handshake.done:

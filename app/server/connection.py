@@ -20,10 +20,10 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 
 class ClientConnection(asyncio.Protocol):
-    """Holds the transport and the deadline; what the bytes mean is the subclass's matter.
+    """Holds the transport and the deadline; the subclass knows the protocol.
 
-    It keeps uvicorn's contract with its protocols: the constructor, `shutdown`,
-    and membership in the server's `connections`.
+    It keeps uvicorn's contract: the constructor, `shutdown`, and membership in the
+    server's `connections`.
     """
 
     __slots__ = (
@@ -64,9 +64,9 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = NO_DEADLINE
         self.read_paused = False
         self.write_paused = False
-        self._unsent = 0  # in the transport's buffer at the last look
+        self._unsent = 0  # bytes in the transport's buffer at the last look
         self.origin: tuple[SocketAddress, SocketAddress] | None = None
-        """Client and server as a trusted balancer tells them, before `connection_made`."""
+        """Client and server as a trusted balancer names them; set before `connection_made`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
@@ -91,10 +91,10 @@ class ClientConnection(asyncio.Protocol):
         self.release()
 
     def release(self) -> None:
-        """Count it out."""
+        """Stop counting it."""
         self.edge.release(self, self.peer.address)
 
-    # What the protocol has to say.
+    # For the subclass.
 
     def turn_away(self, reason: str) -> None:
         """There are too many connections: answer so, and close."""
@@ -109,7 +109,7 @@ class ClientConnection(asyncio.Protocol):
         raise NotImplementedError
 
     def rearm(self) -> None:
-        """Set the deadline that goes with the present state. Only what *we* wait for has one."""
+        """Set the deadline of the present state; there is one only while *we* wait."""
         raise NotImplementedError
 
     # Pace.
@@ -138,7 +138,7 @@ class ClientConnection(asyncio.Protocol):
     # Ends.
 
     def expire_sending(self) -> None:
-        """A slow reader may be slow; one that takes nothing for that long is cut."""
+        """The client takes our bytes: a slow one gets more time, one that takes none is cut."""
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent != self._unsent:
             self._unsent = unsent
@@ -148,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     def reset(self) -> None:
-        """End the connection with a reset, which nobody takes for an orderly end."""
+        """End the connection with a reset, which no client takes for an orderly end."""
         if not self.transport.is_closing():
             sock: socket.socket = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 MINUTE = 60.0
 NO_DEADLINE = float("inf")
-"""The deadline of a connection for which nothing is awaited."""
+"""The deadline of a connection that waits for nothing."""
 
 NOBODY = Networks()
 
 OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
-"""Whose request it was, what came of its head, and why it was refused."""
+"""Gets the peer, the head as far as it came, and why the request was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,11 @@ class ClientLimits:
     another one to a backend."""
     connections_per_address: int = 0
     forwarders: Networks = NOBODY
-    """Whose connections are those of many clients: not limited per address."""
+    """Our own proxies: they connect for many clients, so they are not limited per address."""
     half_close_probe: float = 1.0
-    """After a client's FIN, when to find out whether it still listens."""
+    """From a client's FIN to the probe whether it still listens."""
     drain_grace: float = 1.0
-    """How long an idle connection is still listened to when the worker drains."""
+    """How long we still listen to an idle connection when the worker drains."""
 
     @classmethod
     def of(cls, server: ServerConfig) -> ClientLimits:
@@ -82,20 +82,20 @@ class ClientLimits:
 
 
 class Swept(Protocol):
-    """A connection with a deadline, looked at by the sweep."""
+    """A connection with a deadline, which the sweep looks after."""
 
     deadline: float
     """On `Edge.now`'s clock, or NO_DEADLINE."""
 
     def expire(self) -> None:
-        """The deadline is over; may set a new one."""
+        """The deadline is over; set a new one, or close."""
 
 
 class Edge:
     """One worker's edge.
 
     One sweep a second looks after all deadlines: a timer per request would cost
-    more than the request's parsing. So a timeout comes up to one sweep late.
+    more than parsing the request. So a timeout comes up to one sweep late.
     """
 
     def __init__(
@@ -110,11 +110,12 @@ class Edge:
         self.now = 0.0
         self.draining = False
         self.fast_path: Callable[[Exchange, RequestHead], bool] | None = None
-        """Takes a request without a body over, if the application is one that can do that."""
+        """Takes over a request without a body, and says whether it did; None under another
+        application than ours."""
         self.stopping: Callable[[], bool] = lambda: False
-        """Whether the server ends; a stock one does not tell a connection that just comes in."""
+        """Whether the server is about to end; uvicorn does not tell new connections."""
         self.on_refusal: OnRefusal = lambda peer, head, refusal: None
-        """Told of each request that is refused before the application sees it."""
+        """Called for each request that is refused before the application sees it."""
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
         self._client = lru_cache(maxsize=4096)(self._client_of)
@@ -127,9 +128,9 @@ class Edge:
     # Connections.
 
     def admit(self, connection: Swept, address: str, loop: asyncio.AbstractEventLoop) -> str | None:
-        """Count a new connection in. A text tells which limit it exceeds.
+        """Count a new connection. The text, if any, says which limit it exceeds.
 
-        One that was counted when its TLS handshake began is counted no second time.
+        It is counted once, even if that was at the start of its TLS handshake.
         """
         if self._sweeper is None:
             self.now = loop.time()
@@ -148,7 +149,7 @@ class Edge:
         return None
 
     def release(self, connection: Swept, address: str) -> None:
-        """Count a connection out."""
+        """Stop counting a connection."""
         if connection not in self.connections:
             return
         self.connections.remove(connection)
@@ -161,15 +162,15 @@ class Edge:
                 del self.by_address[client]
 
     def _client_of(self, address: str) -> str | None:
-        """What the connections of one address are counted under, if they are; of a unix socket
-        it is empty."""
+        """The client for whom connections from `address` count; None: they are not limited.
+        The address of a unix socket is empty."""
         if not address or self.limits.forwarders.match(address):
             return None
         return one_client(address)
 
     @property
     def flooded(self) -> bool:
-        """Beyond the limit by so much that even an answer is too much."""
+        """Whether there are so many connections that even a refusal would cost too much."""
         return len(self.connections) > self.max_connections + self.max_connections // 8 + 16
 
     def _warn(self, text: str, limit: int) -> str:
@@ -193,7 +194,7 @@ class Edge:
     # Time.
 
     def after(self, seconds: float) -> float:
-        """The deadline so many seconds from now, never early: `now` may lag one sweep."""
+        """The deadline `seconds` from now, never early, although `now` may lag one sweep."""
         return self.now + seconds + self.sweep_interval if seconds else NO_DEADLINE
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -85,7 +85,7 @@ class Exchange:
         self._tasks.add(task)
 
     async def run(self, app: App, scope: Message) -> None:
-        """Call the application; see to it that the client gets an answer or sees a cut."""
+        """Call the application. In the end the client has got an answer or sees a cut."""
         try:
             await app(scope, self.receive, self.send)
             if not self.stream.complete and not self.disconnected:
@@ -101,12 +101,12 @@ class Exchange:
         finally:
             assert self.task is not None
             self._tasks.discard(self.task)
-            # It leads back to us: the request would wait for the cycle collector.
+            # It refers to us: without this the cycle collector would have to find the request.
             self._on_disconnect = None
         self._fail()
 
     def _fail(self, status: int = 500, text: str = "internal error") -> None:
-        """An answer that is not complete: `status` before its head, else a visible cut."""
+        """End an incomplete answer: with `status` if it has no head, else with a visible cut."""
         if self.disconnected or self.stream.complete:
             return
         if self.stream.started:
@@ -119,7 +119,7 @@ class Exchange:
     def answer(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes, body: bytes
     ) -> None:
-        """Send a whole response at once: what two messages to `send` would."""
+        """Send a whole response at once, as two messages to `send` would."""
         self.stream.answer(status, headers, reason, body)
 
     async def send(self, message: Message) -> None:
@@ -153,7 +153,7 @@ class Exchange:
             raise ClientDisconnected
 
     async def receive(self) -> Message:
-        """ASGI's. After the end of the body it waits for the client to leave."""
+        """ASGI's. After the end of the body it waits until the client has gone."""
         stream = self.stream
         while not self.disconnected and not stream.complete:
             if self._body or (self.body_complete and self._buffered >= 0):
@@ -179,7 +179,7 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
     def cut(self) -> None:
-        """Break the answer off so that the client sees it; for the application it has left."""
+        """Break the answer off so that the client sees it; the application sees a disconnect."""
         if self.disconnected or self.stream.complete:
             return
         self.disconnected = True
@@ -192,7 +192,7 @@ class Exchange:
         else:
             self._on_disconnect = callback
 
-    # What the client does, as the protocol tells it.
+    # For the protocol: what the client does.
 
     def feed(self, data: bytes) -> None:
         """Body bytes came."""

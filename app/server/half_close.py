@@ -1,10 +1,10 @@
-"""Tell a client that has only finished sending from one that has left.
+"""Tells a client that has only finished sending from one that has gone.
 
 Both look the same: a FIN. A client that half-closes still wants its answer
-(RFC 9112 §9.6); for one that closed everything the backend works in vain, and
-its socket answers the next bytes that we send with a reset. So after a while we
-send an interim response, which every HTTP/1.1 client must skip (RFC 9110 §15.2),
-and look whether the connection survived it.
+(RFC 9112 §9.6). For a client that closed everything the backend works in vain;
+its socket answers the next bytes from us with a reset. So after a while we send
+an interim response, which every HTTP/1.1 client must skip (RFC 9110 §15.2), and
+look whether the connection survives it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""The one interim response that even old clients know."""
+"""The interim response that even old clients know."""
 LOOK_DELAYS = (0.05, 0.2, 1.0, 3.0)
 """Seconds between the looks: a reset takes a round trip."""
 _TCP_CLOSE = 7  # linux/tcp.h; a FIN alone gives CLOSE_WAIT, 8
@@ -56,7 +56,7 @@ class HalfClose:
 
 
 def is_reset(transport: asyncio.Transport) -> bool:
-    """Whether the kernel has given the connection up; the loop does not tell after a FIN."""
+    """Whether the kernel has given up the connection; after a FIN the event loop does not say."""
     sock: socket.socket | None = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False

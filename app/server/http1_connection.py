@@ -1,4 +1,4 @@
-"""An HTTP/1 connection between its messages: what it waits for, until when, and its end."""
+"""The states of an HTTP/1 connection: what it waits for, until when, and how it ends."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 LINGER_SECONDS = 2.0
-"""How long a refused sender is listened to, so that it can read why (RFC 9112 §9.6)."""
+"""How long we listen to a refused sender, so that it can read why (RFC 9112 §9.6)."""
 
 # What the next bytes are.
 HEAD, BODY, WAIT, DISCARD, LINGER, CLOSED = range(6)
 
 
 class Http1Connection(ClientConnection):
-    """Its one exchange at a time, the deadline of each state, and the orderly ends."""
+    """One exchange at a time, a deadline for each state, and orderly ends."""
 
     __slots__ = ("_buffer", "_eof", "_half_close", "_state", "exchange")
 
@@ -55,7 +55,7 @@ class Http1Connection(ClientConnection):
             self.exchange = None
 
     def eof_received(self) -> bool:
-        """A half-close: what was asked is still answered (RFC 9112 §9.6)."""
+        """A half-close: the request is still answered (RFC 9112 §9.6)."""
         self._eof = True
         exchange = self.exchange
         if exchange is None:
@@ -102,7 +102,7 @@ class Http1Connection(ClientConnection):
     def response_done(self, keep_alive: bool, more_expected: bool) -> None:
         """The answer is complete: on to the next request, or the end.
 
-        `more_expected`: the client has not asked for the close itself.
+        `more_expected`: the client did not ask to close the connection.
         """
         raise NotImplementedError
 
@@ -129,7 +129,8 @@ class Http1Connection(ClientConnection):
             self._close()
 
     def _close(self, *, linger: bool = False) -> None:
-        """Close; lingering where a close with unread bytes would reset what we sent."""
+        """Close. `linger`: unread bytes may come, and would make of the close a reset that takes
+        our answer along."""
         self._buffer = b""
         if linger and not self._eof and self.transport.can_write_eof():
             self._state = LINGER
@@ -142,10 +143,9 @@ class Http1Connection(ClientConnection):
         self.rearm()
 
     def shutdown(self) -> None:
-        """uvicorn drains: finish what runs, listen a moment longer to the idle.
+        """uvicorn drains: finish a running exchange; if idle, listen a moment longer.
 
-        Closing an idle connection at once would cut the request that is just
-        on its way.
+        A request may just be on its way; closing at once would cut it.
         """
         self.edge.draining = True
         if self.exchange is not None and self.exchange.direct is not None:

@@ -18,10 +18,10 @@ SMALL_BODY = 65536
 
 
 class Http1Stream:
-    """Heads are checked, bodies framed; framing is ours, whatever the application says.
+    """Checks heads and frames bodies; the application has no say in the framing.
 
-    With a length the body must be as long. Without one it is chunked, or to an
-    HTTP/1.0 client ended by the close, which never understands chunks.
+    With a Content-Length the body must have that length. Without one it is chunked. An
+    HTTP/1.0 client does not understand chunks: there the close ends the body.
     """
 
     __slots__ = (
@@ -45,7 +45,7 @@ class Http1Stream:
         self.expects_continue = request.expects_continue
         self._head = b""  # held for one turn of the loop, to leave with the body
         self._chunked = False
-        self._left = 0  # bytes of Content-Length still to send; -1 without
+        self._left = 0  # bytes of Content-Length still to send; -1 without one
 
     @property
     def full(self) -> bool:
@@ -87,7 +87,7 @@ class Http1Stream:
             else:
                 self._keep_alive = False
         self._left = length
-        # An unanswered expectation leaves open whether the body still comes.
+        # The client may or may not send the body that it asked about (Expect).
         if self.expects_continue or self._connection.must_close():
             self._keep_alive = False
         if not self._keep_alive:
@@ -96,7 +96,7 @@ class Http1Stream:
             lines.append(b"connection: keep-alive")
         lines.append(b"\r\n")
         head = line + b"\r\n".join(lines)
-        # One look at the whole: no field may end its line, or the head, by itself.
+        # Checked once for the whole head: no field may end its line, or the head.
         ends = len(lines) + 1
         if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
             raise RuntimeError("CR, LF or NUL in the response's head")
@@ -105,7 +105,7 @@ class Http1Stream:
         self._head = head
 
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], int]:
-        """The field lines without those that only we may write; Content-Length, or -1."""
+        """The field lines, without those that are ours to write, and Content-Length or -1."""
         length = -1
         lines = []
         for field in headers:
@@ -124,7 +124,7 @@ class Http1Stream:
         return lines, length
 
     def _flush_head(self) -> None:
-        """The body did not come at once: the head goes alone (server-sent events wait for it)."""
+        """Send the head alone if no body came at once: server-sent events wait for it."""
         if self._head:
             self._connection.transport.write(self._head)
             self._head = b""
@@ -143,7 +143,7 @@ class Http1Stream:
             self._connection.response_done(self._keep_alive, self._request.keep_alive)
 
     def _measured(self, body: bytes, more: bool) -> bytes:
-        """Count against Content-Length; a HEAD's body is dropped."""
+        """Check the body against Content-Length; drop it in an answer to HEAD."""
         if self._request.method == b"HEAD":
             return b""
         left = self._left - len(body)
@@ -162,7 +162,7 @@ class Http1Stream:
             self._write(b"", b"", end)
 
     def _write(self, before: bytes, body: bytes, behind: bytes) -> None:
-        """Write, behind the head if that still waits."""
+        """Write; a head that still waits goes in front."""
         head, self._head = self._head, b""
         if len(body) <= SMALL_BODY:
             self._connection.transport.write(head + before + body + behind)

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 protocol of a client's connection; it takes the place of uvicorn's."""
+"""The HTTP/1 protocol of a client's connection, in place of uvicorn's own."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_AHEAD = 65536
-"""Bytes of later requests, or of a body nobody wants any more, that may come before we pause
-or close."""
+"""Bytes of later requests before we pause reading, and of an unwanted body that we still read."""
 
 
 class HttpProtocol(Http1Connection):
-    """Heads in, exchanges started one after the other, bodies handed on.
+    """Reads heads and bodies, and starts one exchange after the other.
 
-    Requests that are sent ahead (pipelining) wait as unread bytes.
+    Pipelined requests wait as unread bytes.
     """
 
     __slots__ = ("_body", "_received", "_requests")
@@ -108,7 +107,7 @@ class HttpProtocol(Http1Connection):
             self._state = WAIT
             self._buffer = rest
             self.deadline = NO_DEADLINE
-            # What was sent ahead waits a turn, until the one before it is over for everybody.
+            # A pipelined request waits until the request before it is over for all observers.
             fast_path = self.edge.fast_path
             unhurried = sent_ahead or self.edge.draining
             if fast_path is not None and not unhurried and fast_path(exchange, request):
@@ -120,7 +119,7 @@ class HttpProtocol(Http1Connection):
             self.rearm()
             if rest:
                 self._take_body(rest)
-                if self.exchange is None:  # refused, before the application heard of it
+                if self.exchange is None:  # refused before the application heard of it
                     why = Refusal(*(exchange.refused or (400, "refused")))
                     self.edge.on_refusal(self.peer, request.beginning, why)
                     return
@@ -159,7 +158,7 @@ class HttpProtocol(Http1Connection):
         self.rearm()
 
     def _discard(self, data: bytes) -> None:
-        """The rest of a small body whose answer has been sent already."""
+        """Drop the rest of a small body; its answer is complete."""
         assert self._body is not None
         _, rest = self._body.feed(data)
         if rest is not None:
@@ -183,7 +182,7 @@ class HttpProtocol(Http1Connection):
     def response_done(self, keep_alive: bool, more_expected: bool) -> None:
         exchange = self.exchange
         if exchange is None:
-            return  # refused meanwhile
+            return  # it was refused meanwhile
         self.exchange = None
         exchange.wake()
         self.server_state.total_requests += 1
@@ -216,7 +215,7 @@ class HttpProtocol(Http1Connection):
             self.shutdown()
 
     def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
-        """Answer what is no legal request, or cut the answer that runs; either way the last."""
+        """Refuse the request, or cut its answer if that has begun; then close."""
         logger.debug("refused client=%s status=%d %s", self.peer.address, refusal.status, refusal)
         exchange = self.exchange
         if exchange is not None:

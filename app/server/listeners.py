@@ -1,4 +1,4 @@
-"""Binds every address once, before any worker exists, and says clearly what it can not bind."""
+"""Binds every address once, before any worker exists, and explains why it cannot bind one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class UnixListener(socket.socket):
         self._file: tuple[int, int] | None = None
 
     def listen_there(self, mode: int = 0o666) -> None:
-        """Raises OSError where that is not possible. Of `mode` the kernel asks for writing."""
+        """Bind and listen. Raises OSError. Of `mode` the kernel checks the permission to write."""
         self.bind(self._path)
         status = os.stat(self._path)
         self._file = status.st_dev, status.st_ino
@@ -52,8 +52,8 @@ class UnixListener(socket.socket):
         self.listen(BACKLOG)
 
     def remove_file(self) -> None:
-        """Once, and only if it is still this socket's."""
-        with contextlib.suppress(OSError):  # gone already, or the folder is not ours any more
+        """Remove the file, once, if it is still this socket's."""
+        with contextlib.suppress(OSError):  # already gone, or the folder is no longer ours
             status = os.stat(self._path)
             if self._file == (status.st_dev, status.st_ino):
                 os.unlink(self._path)
@@ -67,15 +67,15 @@ class ListeningSocket:
     sock: socket.socket
     tls: TLSListener | None = None
     proxied_by: Networks | None = None
-    """Who must begin a connection with the PROXY protocol; None where nobody does."""
+    """The balancers, each of which must begin with a PROXY header; None: no PROXY protocol."""
     entry: int = 0
-    """Its place in `http.bind`, or in `https.bind` where it speaks TLS."""
+    """Its index in `http.bind`, or in `https.bind` if it speaks TLS."""
 
 
 def bind_all(addresses: Iterable[ListenAddress]) -> list[socket.socket]:
     """One listening socket for each address, in order.
 
-    Raises ConfigError naming the address and the reason; nothing stays bound then.
+    Raises ConfigError, which names the address and the reason; then nothing stays bound.
     """
     bound: list[socket.socket] = []
     try:
@@ -94,7 +94,7 @@ def _bind_tcp(address: ListenAddress) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # "::" beside "0.0.0.0" must not fail: each family has its own socket.
+            # Each family has a socket of its own, so "::" and "0.0.0.0" can stand side by side.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address.host, address.port))
         sock.listen(BACKLOG)
@@ -108,7 +108,7 @@ def _bind_unix(address: ListenAddress) -> socket.socket:
     sock = UnixListener(address.host)
     try:
         remove_dead_socket(address.host)
-        sock.listen_there()  # who may connect is the folder's business
+        sock.listen_there()  # the folder says who may connect
     except OSError as exc:
         sock.close()
         raise ConfigError(f"cannot listen on {address}: {_reason(exc, 0)}") from exc
@@ -116,7 +116,7 @@ def _bind_unix(address: ListenAddress) -> socket.socket:
 
 
 def remove_dead_socket(path: str) -> None:
-    """Remove what a killed predecessor left, but never a socket that still answers."""
+    """Remove the socket file of a killed predecessor, but never a socket that still answers."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
@@ -130,7 +130,7 @@ def remove_dead_socket(path: str) -> None:
 
 
 def close_all(sockets: Iterable[socket.socket]) -> None:
-    """Stop listening; the files of unix sockets go, unless another program's stand there by now."""
+    """Stop listening, and remove the files of unix sockets that are still ours."""
     for sock in sockets:
         if isinstance(sock, UnixListener):
             sock.remove_file()
@@ -146,7 +146,7 @@ def _reason(exc: OSError, port: int) -> str:
 
 
 def from_systemd(environ: Mapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd's socket activation handed over (sd_listen_fds(3)); else none."""
+    """The sockets that systemd handed over by socket activation (sd_listen_fds(3))."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(environ.get("LISTEN_FDS", "0"))
@@ -154,6 +154,6 @@ def from_systemd(environ: Mapping[str, str]) -> list[socket.socket]:
 
 
 def names_from_systemd(environ: Mapping[str, str], count: int) -> list[str]:
-    """Their `FileDescriptorName=`s, empty where there are none."""
+    """The `FileDescriptorName=` of each, empty if it has none."""
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     return [*names, *[""] * count][:count]

@@ -1,4 +1,4 @@
-"""Who is at the other end of a client's connection: the same for all of its requests."""
+"""The two ends of a client's connection, the same for all of its requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PEER = "hipache.peer"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The two ends of a connection, and what its TLS has found out."""
+    """Client, server, and what the TLS handshake has established."""
 
     client: SocketAddress | None
     """None over a unix socket."""
     server: SocketAddress | None
-    """What the client has connected to."""
+    """The address that the client connected to."""
     address: str = ""
     """The client's IP address, empty over a unix socket."""
     scheme: str = "http"
@@ -32,13 +32,13 @@ class Peer:
     tls: str = ""
     """The version, `TLSv1.3`; empty without TLS."""
     subject: bytes | None = None
-    """Of the certificate that the client has shown, if it has (RFC 4514)."""
+    """The subject of the client's verified certificate (RFC 4514), None without one."""
 
 
 def peer_of(
     transport: BaseTransport, told: tuple[SocketAddress, SocketAddress] | None = None
 ) -> Peer:
-    """The peer of a connection that is made, TLS handshake included.
+    """The peer of a new connection, whose TLS handshake is done.
 
     `told`: client and server as a trusted balancer names them.
     """
@@ -52,7 +52,7 @@ def peer_of(
 
 
 def peer_in(scope: MutableMapping[str, Any]) -> Peer:
-    """The peer in an ASGI scope: our own server's, else what any server tells."""
+    """The peer in an ASGI scope: our own server's Peer, else made of the standard keys."""
     ours: Peer | None = (scope.get("extensions") or {}).get(PEER)
     if ours is not None:
         return ours
@@ -62,7 +62,7 @@ def peer_in(scope: MutableMapping[str, Any]) -> Peer:
 
 
 def _endpoint(name: object) -> SocketAddress | None:
-    """A unix socket's name is no such thing."""
+    """None for the name of a unix socket."""
     if isinstance(name, tuple | list) and isinstance(name[1], int):
         return str(name[0]), name[1]
     return None

@@ -1,4 +1,4 @@
-"""Which protocol a client's connection speaks, and what makes it."""
+"""Chooses and makes the protocol of a client's connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .edge import Edge
 
 BY_ALPN: dict[str | None, type[ClientConnection]] = {None: HttpProtocol, "http/1.1": HttpProtocol}
-"""The protocol by the name that a TLS handshake has agreed on; None: on none, or no TLS."""
+"""The protocol for each name that a TLS handshake can agree on (ALPN, RFC 7301); None: on no
+name, or without TLS."""
 
 
 class ProtocolFactory:
@@ -33,5 +34,5 @@ class ProtocolFactory:
         *,
         alpn: str | None = None,
     ) -> ClientConnection:
-        """But for `alpn` the signature is that of uvicorn's protocol classes."""
+        """Without `alpn` this is the signature of uvicorn's protocol classes."""
         return BY_ALPN[alpn](self.edge, config, server_state, app_state, _loop)

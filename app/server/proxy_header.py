@@ -1,9 +1,9 @@
-"""The PROXY protocol: a TCP balancer tells who its client is, before the client's first byte.
+"""The PROXY protocol: a TCP balancer names its client before the client's first byte.
 
 Versions 1 and 2 as HAProxy specifies them (proxy-protocol.txt, "The PROXY
-protocol", versions 1 & 2). Believed only from those who are trusted; anybody
-else on such a listener is refused, because a listener that takes both would
-let everybody claim any address.
+protocol", versions 1 & 2). Only trusted balancers may connect to such a
+listener. If it served clients without a header as well, anybody could claim
+any address.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 MAX_V1 = 107
 """Bytes of the longest line of version 1, with its CR and LF."""
 MAX_V2 = 4096
-"""Bytes of a header of version 2 that we read; its extensions are skipped."""
+"""Bytes of the longest version 2 header that we read; its extensions are skipped."""
 HEADER_TIMEOUT = 10.0
 """Seconds for the header to arrive."""
 _LOCAL, _PROXY = 0x20, 0x21
 
 Claim = tuple[SocketAddress, SocketAddress] | None
-"""Client and server, or None where the balancer speaks for itself (a health check)."""
+"""Client and server, or None if the balancer speaks for itself (a health check)."""
 
 
 class Incomplete(Exception):
-    """So far it may become a header."""
+    """More bytes may make it a header."""
 
 
 def parse(data: bytes) -> tuple[Claim, bytes]:
-    """The claim at the beginning of `data`, and what follows it.
+    """The claim at the beginning of `data`, and the bytes behind it.
 
-    Raises Incomplete, and ValueError for what is no header.
+    Raises Incomplete, or ValueError if it is no header.
 
     >>> parse(b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\\r\\nGET")
     ((('192.0.2.1', 1234), ('192.0.2.2', 80)), b'GET')
@@ -105,7 +105,7 @@ def _parse_v2(data: bytes) -> tuple[Claim, bytes]:
 
 
 class ProxyHeader(asyncio.Protocol):
-    """Reads the header of one connection, then makes way for the protocol behind it."""
+    """Reads the header of one connection, then makes way for its HTTP protocol."""
 
     def __init__(self, make: Callable[[], ClientConnection], trusted: Networks) -> None:
         self._make = make
@@ -116,7 +116,7 @@ class ProxyHeader(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        # Over a unix socket there is no address to judge by: its folder says who may connect.
+        # A unix socket has no address to judge by: its folder says who may connect.
         if isinstance(peer, tuple) and not self._trusted.match(peer[0]):
             logger.warning("PROXY header refused from=%s: not in trustedProxies", peer[0])
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""What the edge refuses, and the few bytes that say so."""
+"""Requests that the edge refuses, and the answers to them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from http import HTTPStatus
 
 
 class Refusal(Exception):
-    """A request that is answered by the edge itself, with `status`, and the connection closed.
+    """The edge answers the request itself, with `status`, and closes the connection.
 
-    The text is one line for the client: it tells what was wrong with *its*
-    bytes and quotes none of them.
+    The text is one line for the client: it says what was wrong with *its* bytes
+    and quotes none of them.
     """
 
     def __init__(self, status: int, reason: str, body: bytes | None = None) -> None:
-        """`body`: what the client reads, if somebody else has written it."""
+        """`body`: what the client reads, if it is not made from status and reason."""
         super().__init__(reason)
         self.status = status
         self.reason = reason
@@ -26,7 +26,7 @@ class Refusal(Exception):
 
 
 def status_line(status: int, reason: bytes = b"") -> bytes:
-    """`HTTP/1.1 404 Not Found` with CRLF; a status without a known phrase gets an empty one.
+    """`HTTP/1.1 404 Not Found` with CRLF; the phrase of an unknown status is empty.
 
     >>> status_line(404)
     b'HTTP/1.1 404 Not Found\\r\\n'
@@ -42,7 +42,7 @@ def status_line(status: int, reason: bytes = b"") -> bytes:
 def plain_response(status: int, text: str, fields: bytes = b"", *, to_head: bool = False) -> bytes:
     """A whole closing response in plain text; `fields` are extra lines, each with its CRLF.
 
-    `to_head`: to a HEAD request, so without the body (RFC 9110 §9.3.2).
+    `to_head`: it answers a HEAD request, so it has no body (RFC 9110 §9.3.2).
     """
     body = _body(status, text)
     return (

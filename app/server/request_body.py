@@ -1,4 +1,4 @@
-"""Where a request's body ends. Pure decoders: bytes in, payload and what follows out.
+"""Where a request's body ends. Pure decoders: bytes in; payload, and the bytes behind it, out.
 
 `feed` returns the payload and, once the body has ended, the bytes after it
 (which may be empty); before that the second item is None.
@@ -25,7 +25,7 @@ _SMALL = {form % size: size for size in range(1, 256) for form in (b"%x", b"%X")
 
 
 class LengthBody:
-    """A body of so many bytes."""
+    """A body of `length` bytes."""
 
     __slots__ = ("remaining",)
 
@@ -45,10 +45,10 @@ class LengthBody:
 
 
 class ChunkedBody:
-    """A chunked body (RFC 9112 §7.1). Raises Refusal 400 where it is not one.
+    """A chunked body (RFC 9112 §7.1). Raises Refusal 400 if it is none.
 
-    Extensions that outweigh the data are an attack on our time, not a message:
-    what exceeds 16 bytes per chunk adds up to at most 16 KiB.
+    Extensions that outweigh the data are an attack on our time, not a message. A
+    chunk's line may have 16 bytes; all bytes beyond that may sum up to 16 KiB.
     """
 
     __slots__ = ("_buffer", "_in_trailers", "_overhead", "_wanted", "remaining")
@@ -86,10 +86,10 @@ class ChunkedBody:
         return b"".join(payload), self._feed_trailers(data[position:])
 
     def _take_chunk(self, data: bytes, position: int, payload: list[bytes]) -> int:
-        """Move what there is of the present chunk; the position after it."""
+        """Move the present chunk, as far as it came, to `payload`; the position after it."""
         available = len(data) - position
         if available < self._wanted:
-            # Keep the last two bytes back until the CRLF can be seen whole.
+            # Hold the last two bytes back until the whole CRLF is there.
             content = min(available, self._wanted - 2)
             if content > 0:
                 payload.append(data[position : position + content])
@@ -121,7 +121,7 @@ class ChunkedBody:
 
     @staticmethod
     def _check_start(data: bytes, position: int) -> None:
-        """Refuse at once what can not become a size line, instead of waiting for its end."""
+        """Refuse at once what cannot become a size line, without waiting for its end."""
         if len(data) > position and not _CHUNK_LINE_BEGUN.match(data, position):
             raise Refusal(400, "malformed chunk size")
 
@@ -141,8 +141,8 @@ class ChunkedBody:
 def _take_whole_chunks(data: bytes, position: int, payload: list[bytes]) -> int:
     """Move the run of small whole chunks at `position`; the position after it.
 
-    Anything else, an error too, is left to the careful way. A body of chunks of
-    one byte is cheap to send; this keeps the loop from standing still over it.
+    All else, errors included, is left to the careful code. A body of one-byte chunks
+    is cheap to send; without this it would keep the event loop busy.
     """
     while (end := data.find(b"\r\n", position, position + 4)) >= 0:
         length = _SMALL.get(data[position:end])

@@ -13,15 +13,15 @@ TOKEN = ALPHANUMERIC + b"!#$%&'*+-.^_`|~"
 _CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
 
 REMEMBERED = 128
-"""Longer lines are mostly cookies and referrers, and do not come twice."""
+"""Bytes; longer lines are mostly cookies and referrers, which do not come twice."""
 
 
 def parse_field(line: bytes) -> tuple[bytes, bytes]:
     """Name, lower-case, and value without the white space around it. Raises Refusal 400.
 
-    An obs-fold begins with white space, and so does the space before a colon end
-    a name with it: neither is a token (RFC 9112 §5.1, §5.2). What a value may not
-    hold is in RFC 9110 §5.5; CR and LF are in it only where they are bare.
+    An obs-fold begins with white space, and white space before the colon would end
+    the name: neither name is a token (RFC 9112 §5.1, §5.2). RFC 9110 §5.5 says what
+    a value may not hold; any CR or LF left in it is a bare one.
     """
     name, colon, value = line.partition(b":")
     if not colon:
@@ -34,7 +34,7 @@ def parse_field(line: bytes) -> tuple[bytes, bytes]:
     return name.lower(), value
 
 
-# Clients say the same things all day: a hit costs a fifth of parsing the line.
+# Clients repeat their fields: a hit costs a fifth of parsing the line.
 _remembered = lru_cache(maxsize=2048)(parse_field)
 
 

@@ -1,8 +1,8 @@
 """The one place that decides what a legal request is: bytes of a head in, `RequestHead` out.
 
 Pure: no socket, no clock. A head that could be read in two ways is refused, so
-whatever passes is read the same by every parser behind us. Nothing is repaired,
-nothing is parsed a second time. llhttp is not used for requests: it knows only
+every parser behind us reads the same request. Nothing is repaired, nothing is
+parsed a second time. llhttp is not used for requests: it knows only
 its own list of methods, and does not tell where a request ended (its pause at
 `Upgrade` is how uvicorn's stock class lets a second request through).
 """
@@ -28,7 +28,7 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 
 @dataclass(slots=True)
 class RequestHead:
-    """A legal request's head, as sent but for the absolute-form, which is taken apart."""
+    """A legal request's head, as sent; only an absolute-form target is taken apart."""
 
     method: bytes
     target: bytes
@@ -49,11 +49,11 @@ class RequestHead:
     protocol nothing follows, the request is the plain one that it also is.
     """
     asks_debug: bool = False
-    """Whether there is an `X-Debug`: asked here, where the fields are in a dict already."""
+    """Whether there is an `X-Debug` field: looked up here, while the fields are in a dict."""
 
     @property
     def beginning(self) -> bytes:
-        """Its request line and `Host`, for the log of what is refused later."""
+        """Its request line and `Host`, for the log of a later refusal."""
         host = dict(self.headers).get(b"host", b"")
         version = self.http_version.encode()
         return b"%b %b HTTP/%b\r\nHost: %b\r\n" % (self.method, self.target, version, host)
@@ -62,7 +62,7 @@ class RequestHead:
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, str]:
     """Method, target and version, `1.1` or `1.0` (RFC 9112 §3).
 
-    Raises Refusal: 400 for what is no request line, 505 for another version.
+    Raises Refusal: 400 if it is no request line, 505 for another version.
     """
     parts = line.split(b" ")
     if len(parts) != 3:
@@ -87,7 +87,7 @@ _remembered_line = lru_cache(maxsize=1024)(parse_request_line)
 
 
 def check_size(data: bytes, size: int, request_line: int, head: int) -> None:
-    """Refuse a head of `size` bytes, complete or not, that is over a limit: 414 or 431."""
+    """Refuse a head of `size` bytes, complete or not, if it is over a limit: 414 or 431."""
     if size <= request_line and size <= head:
         return
     line = data.find(b"\r\n", 0, request_line + 2)
@@ -98,7 +98,7 @@ def check_size(data: bytes, size: int, request_line: int, head: int) -> None:
 
 
 def check_beginning(data: bytes) -> None:
-    """Refuse early what no further byte can mend: TLS on a plain port, bare LF, noise."""
+    """Refuse early a beginning that no further byte can mend: TLS, a bare LF, noise."""
     end = data.find(b"\r\n")
     if end >= 0:
         parse_request_line(data[:end])
@@ -107,7 +107,7 @@ def check_beginning(data: bytes) -> None:
 
 
 def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> RequestHead:
-    """The head between its first byte and the empty line (both CRLFs of it excluded).
+    """Parse a head, given without the two CRLFs at its end.
 
     `secure` says that the bytes came over TLS. Raises Refusal.
     """
@@ -133,7 +133,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
             headers = [field for field in headers if field[0] != b"host"]
             headers.insert(0, (b"host", authority))
     request = RequestHead(method, target, version, headers, http11)
-    if host is None or len(fields) > 1:  # a lone Host has nothing to say on what follows
+    if host is None or len(fields) > 1:  # a lone Host says nothing about framing
         _read_framing(request, fields)
         _read_connection(request, fields)
         request.asks_debug = b"x-debug" in fields
@@ -141,7 +141,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
 
 
 def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
-    """Refuse a second framing field; put the lists we read ourselves together."""
+    """Refuse a second framing field; join the lists that we read ourselves."""
     seen: set[bytes] = set()
     for name, _ in headers:
         if name in seen and name in _SINGLE:
@@ -153,7 +153,7 @@ def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
 
 
 def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
-    """Content-Length or Transfer-Encoding, never a doubt (RFC 9112 §6.1-6.3)."""
+    """Content-Length or Transfer-Encoding, without doubt which (RFC 9112 §6.1-6.3)."""
     for name in _DISGUISED:
         if name in fields:
             raise Refusal(400, f"{name.decode('ascii')} is not a header this server passes on")

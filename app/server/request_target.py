@@ -8,8 +8,8 @@ from .refusal import Refusal
 from .request_fields import ALPHANUMERIC
 
 HOST = ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"
-"""Octets of a host with port (RFC 3986 §3.2.2); what they spell is routing's matter."""
-# Some octets that RFC 3986 wants encoded, such as "|" and "{", are sent by browsers.
+"""Octets of a host with port (RFC 3986 §3.2.2); routing looks at what they spell."""
+# Browsers send some octets that RFC 3986 wants encoded, such as "|" and "{".
 TARGET = bytes(set(range(0x21, 0x7F)) - {0x23})
 """Octets of a target: visible ASCII without `#`, as a target has no fragment."""
 
@@ -20,10 +20,10 @@ _DEFAULT_PORT = {b"http": b":80", b"https": b":443"}
 def reduce_target(
     method: bytes, target: bytes, host: bytes | None, *, secure: bool
 ) -> tuple[bytes, bytes | None]:
-    """What is to be asked for, and the authority of an absolute-form (else None).
+    """The target in origin-form or `*`, and the authority of an absolute-form (else None).
 
-    The authority wins over Host (RFC 9112 §3.2.2), but a backend may read it the
-    other way round, so the two must agree. Raises Refusal.
+    The authority wins over Host (RFC 9112 §3.2.2), but a backend may prefer Host, so
+    the two must agree. Raises Refusal.
     """
     if method == b"CONNECT":
         raise Refusal(405, "CONNECT is not served here")

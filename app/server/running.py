@@ -1,8 +1,8 @@
-"""The one place that reaches a uvicorn server: before it starts, or from inside it.
+"""The one place that configures a uvicorn server: before it starts, or from inside it.
 
 `hipache serve` builds its server from `uvicorn_config`. A bare
 `uvicorn app:create_app --factory` has uvicorn's defaults, so at start-up the
-application calls `configure`, which finds the server that runs it and sets the same.
+application calls `configure`, which finds its server and sets the same options.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def running_server() -> uvicorn.Server | None:
-    """The uvicorn server whose process this is, None under any other server.
+    """The uvicorn server that runs in this process, None under any other server.
 
     uvicorn's signal handlers are methods of the server (uvicorn/server.py,
     capture_signals), and the lifespan runs after they are set.
@@ -37,8 +37,8 @@ def running_server() -> uvicorn.Server | None:
 def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Server | None:
     """Put our protocols in place in the running server; call it while the lifespan starts.
 
-    That is before the server listens, so no connection has seen its defaults.
-    Returns the server, or None after one warning when there is none to configure.
+    The server does not listen yet, so no connection has seen its defaults. Returns the
+    server, or None, after one warning, if there is none to configure.
     """
     server = server or running_server()
     if server is None:
@@ -61,13 +61,13 @@ def configure(edge: Edge, server: uvicorn.Server | None = None) -> uvicorn.Serve
     access_logger.handlers.clear()
     access_logger.propagate = False
     if isinstance(config.loaded_app, ProxyHeadersMiddleware):
-        # It would rewrite `client` and `scheme` from fields that anybody can send.
+        # It would take `client` and `scheme` from fields that anybody can send.
         config.loaded_app = config.loaded_app.app
     return server
 
 
 def listening(server: uvicorn.Server | None) -> list[tuple[int, object]]:
-    """Family and name of every socket that `server` accepts connections on by now."""
+    """Family and name of every socket on which `server` accepts connections now."""
     found = []
     for listener in getattr(server, "servers", ()):
         for sock in listener.sockets:
@@ -76,7 +76,7 @@ def listening(server: uvicorn.Server | None) -> list[tuple[int, object]]:
 
 
 def edge_of(server: uvicorn.Server) -> Edge | None:
-    """What `configure` or `uvicorn_config` put in place, None in a server of other protocols."""
+    """The edge that `configure` or `uvicorn_config` put in place, None if neither did."""
     make: object = server.config.http_protocol_class
     return make.edge if isinstance(make, ProtocolFactory) else None
 
@@ -91,10 +91,10 @@ class Supervised(Protocol):
 def way_to_recycle(
     server: uvicorn.Server | None, *, grace: float, exit_alone: bool
 ) -> Callable[[str], None] | None:
-    """How the process of `server` gets a successor; None if nobody would start one.
+    """What gives the process of `server` a successor; None if nothing would start one.
 
-    `uvicorn --workers N` starts another worker once one has ended, so that one
-    drains by itself, within `grace` seconds (0: however long it takes).
+    `uvicorn --workers N` starts a worker when another has ended. So the worker drains
+    by itself, within `grace` seconds (0: without a limit).
     """
     if isinstance(server, Supervised):
         return server.ask_for_recycling
@@ -112,10 +112,10 @@ def way_to_recycle(
 def uvicorn_config(
     app: str | Callable[..., Any], edge: Edge | None = None, **options: Any
 ) -> uvicorn.Config:
-    """A uvicorn configuration that adds nothing and forges nothing.
+    """A uvicorn configuration that adds no fields and believes none.
 
-    `options` are uvicorn's (`host`, `port`, `fd`, `factory`, ...). With `edge` the
-    protocols are in place at once; without, the application's `configure` puts them there.
+    `options` are uvicorn's (`host`, `port`, `fd`, `factory`, ...). With `edge` our
+    protocols are in place at once; else the application's `configure` does that.
     """
     if edge is not None:
         options["http"] = ProtocolFactory(edge)
@@ -125,6 +125,6 @@ def uvicorn_config(
         date_header=False,
         proxy_headers=False,
         access_log=False,
-        workers=1,  # else it reads WEB_CONCURRENCY itself, and an empty one ends the worker
+        workers=1,  # else it reads WEB_CONCURRENCY, and an empty value ends the worker
         **options,
     )

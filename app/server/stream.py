@@ -1,4 +1,4 @@
-"""What a request's answer is written to: the part of an exchange that depends on the protocol."""
+"""Where an exchange writes its answer: the part that depends on the version of HTTP."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Protocol
 
 
 class Stream(Protocol):
-    """One request's way back to its client, and the brake on what the client sends.
+    """One request's way back to its client, and the brake on the client's body.
 
-    Over HTTP/1 there is one at a time on a connection, over HTTP/2 there are many. It writes
-    what it is given and keeps no rules of ASGI; the Exchange that has it does. What the
-    client does (its body, its pace, its going) the protocol tells the Exchange.
+    A connection has one at a time over HTTP/1, and many over HTTP/2. The Exchange that owns
+    it keeps the rules of ASGI. The protocol tells the Exchange, not the stream, of the
+    client's body, its pace and its end.
     """
 
     started: bool
     """A head was given: no other answer can take its place."""
     complete: bool
-    """All was given. For the Exchange the request is over."""
+    """The whole answer was given; the request is over."""
     expects_continue: bool
     """The client waits for `100 Continue` before it sends its body."""
 

@@ -1,4 +1,4 @@
-"""The way of a connection from HTTP/1 to the WebSocket class."""
+"""Hands a connection over from HTTP/1 to the WebSocket class."""
 
 from __future__ import annotations
 

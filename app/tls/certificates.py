@@ -1,4 +1,4 @@
-"""Certificates as files or PEM text: loaded into contexts, followed when they change, dated."""
+"""Certificates as files or PEM text: load them, notice changes, tell when they end."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def _reason(exc: ssl.SSLError, locked: bool = False) -> str:
 
 
 def load_text(context: ssl.SSLContext, certificate: str, key: str, name: str) -> ssl.SSLContext:
-    """The same for PEM text; `name` is what errors call it.
+    """The same for PEM text; errors call it `name`.
 
-    OpenSSL takes files only. This one never touches a disk.
+    OpenSSL reads only files. This file is in memory and never touches a disk.
     """
     with _in_memory(f"{certificate}\n{key}\n".encode()) as path:
         try:
@@ -97,14 +97,14 @@ def _in_memory(data: bytes) -> Iterator[str]:
 class CertificateFile:
     """A chain and key on disk: read when first used, and again when one of them changed.
 
-    A change that can not be used is refused and named once; the old one stays.
-    There may be many beside OpenSSL's 20 KB each: they keep little, not even their names.
+    A broken change is refused and logged once; the old certificate stays. There may be
+    many: OpenSSL needs 20 KB for each, so we add little, not even the names.
     """
 
     __slots__ = ("_context", "_seen")
 
     def __init__(self) -> None:
-        self._seen = 0  # the hash of what the files were when they were last read
+        self._seen = 0  # the hash of the files' stamps when they were last read
         self._context: ssl.SSLContext | None = None
 
     def load(
@@ -118,10 +118,10 @@ class CertificateFile:
     def context(
         self, new: NewContext, cert: str, key: str | None = None, passphrase: str | None = None
     ) -> ssl.SSLContext | None:
-        """As it is now, or as it was when it was last good; None if it never was."""
+        """The present one, or the last good one; None if none was good."""
         stamps, known = _stamps(cert, key), self._context
         if known is not None and None in stamps:
-            return known  # taken away, or not ours to see since root was given up
+            return known  # removed, or unreadable since we gave up root
         if hash(stamps) != self._seen:
             try:
                 self.load(new, cert, key, passphrase)
@@ -134,15 +134,15 @@ class CertificateFile:
 
 
 def _stamps(cert: str, key: str | None) -> tuple[object, ...]:
-    """What changes with the files; (None, …) where one is missing."""
+    """Values that change with the files; None for a missing one."""
     return (stamp_of(cert),) if key is None else (stamp_of(cert), stamp_of(key))
 
 
 class CertificateFolder:
-    """`name.crt` with `name.key`, or `name.pem` with both; nothing is read before it is asked for.
+    """`name.crt` with `name.key`, or `name.pem` with both, each read when first asked for.
 
-    `*.example.com` is the file name of a wildcard, or `_.example.com` where a
-    shell would be in the way.
+    `*.example.com` is the file name of a wildcard, or `_.example.com`, which needs no
+    quotes in a shell.
     """
 
     def __init__(self, new: NewContext, folder: str) -> None:
@@ -151,7 +151,7 @@ class CertificateFolder:
         self._files: dict[str, CertificateFile] = {}
 
     def context(self, name: str) -> ssl.SSLContext | None:
-        """That of exactly this name (a host name, already checked, or `*.` and one)."""
+        """The context for exactly this name (a checked host name, or `*.` and one)."""
         for stem in (name, f"_{name[1:]}") if name.startswith("*") else (name,):
             path = os.path.join(self._folder, stem)
             for cert, key in ((f"{path}.crt", f"{path}.key"), (f"{path}.pem", None)):
@@ -174,7 +174,7 @@ def end_of(path: str) -> datetime | str:
 
 @lru_cache(maxsize=10_000)
 def _end_of(path: str, stamp: Stamp) -> datetime | str:
-    """`stamp` is what the file was when it was read; another one reads it again."""
+    """`stamp` is part of the cache's key: a changed file is read again."""
     try:
         return expiry(Path(path).read_bytes())
     except (OSError, ValueError, IndexError) as exc:

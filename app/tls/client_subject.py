@@ -27,7 +27,7 @@ def subject(certificate: dict[str, object] | None) -> bytes | None:
 
 
 def _escaped(value: str) -> str:
-    """ASCII without control characters: everything else as the backslash form of its UTF-8."""
+    """ASCII without control characters; all else as backslashes and the bytes of its UTF-8."""
     text = "".join(
         f"\\{char}"
         if char in ',+"\\<>;='

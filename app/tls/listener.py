@@ -1,4 +1,4 @@
-"""TLS towards clients: what is offered, and which certificate a handshake gets."""
+"""TLS towards clients: what we offer, and which certificate a handshake gets."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _CLIENT_AUTH = {
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
 
 CertificateLookup = Callable[[str], ssl.SSLContext | None]
-"""The certificate of exactly this name, `*.…` included, or None."""
+"""The context for exactly this name (`*.…` is a name, too), or None."""
 
 
 def new_context(settings: TLSSettings) -> ssl.SSLContext:
-    """A server's context without a certificate. Raises ConfigError."""
+    """A server's context, still without a certificate. Raises ConfigError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if settings.honor_cipher_order:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.num_tickets = 1  # each costs; a client that resumes gets a new one
+    context.num_tickets = 1  # each costs time; a client that resumes gets a new one
     context.set_alpn_protocols(ALPN)
     try:
         context.set_ciphers(settings.ciphers or CIPHERS)
@@ -62,15 +62,15 @@ def new_context(settings: TLSSettings) -> ssl.SSLContext:
 
 
 def weak_ciphers(context: ssl.SSLContext) -> list[str]:
-    """Those that are offered although they authenticate badly or are easily broken."""
+    """Ciphers on offer that authenticate badly or are easily broken."""
     return [c["name"] for c in context.get_ciphers() if not c["aead"] or c["strength_bits"] < 128]
 
 
 class TLSListener:
     """What one `https.bind` entry serves. `context` goes to the event loop.
 
-    Made by the supervisor, as root if it is root: keys need not be readable
-    for anybody else, and all workers share the keys of session tickets.
+    The supervisor makes it, before it gives up root: nobody else needs to read the
+    keys, and all workers share the keys of session tickets.
     """
 
     def __init__(self, bind: HttpsBind) -> None:
@@ -94,20 +94,20 @@ class TLSListener:
             self._sources.append(CertificateFolder(new, bind.certs).context)
 
     def add_source(self, make: Callable[[Callable[[], ssl.SSLContext]], CertificateLookup]) -> None:
-        """Ask there, too, after the folder; `make` gets what makes a new context."""
+        """Add a source, to be asked after the folder; `make` gets the maker of new contexts."""
         self._sources.append(make(self._new))
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
-        """OpenSSL asks in the middle of a handshake; a number refuses it with that alert."""
+        """OpenSSL calls this in a handshake; a number is the alert that refuses it."""
         context = self.context_for(name)
         if context is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        if context is not self.context:  # to change it costs a tenth of a handshake
+        if context is not self.context:  # a change costs a tenth of a handshake
             connection.context = context
         return None
 
     def context_for(self, name: str | None) -> ssl.SSLContext | None:
-        """Exact before wildcard before the default; None if there is nothing to show."""
+        """The exact name's, else its wildcard's, else the default; None if there is none."""
         name = (name or "").lower().removesuffix(".") if self._sources else ""
         if name and _HOST_NAME.fullmatch(name):
             for candidate in (name, wildcard(name)):
@@ -120,9 +120,9 @@ class TLSListener:
 def expiries(binds: Iterable[HttpsBind]) -> Iterator[tuple[str, datetime | str]]:
     """Every certificate file of the configuration, and when it ends or why that is unknown.
 
-    For `hipache doctor` and the metrics. A file is read again only when it has
-    changed: asking costs two microseconds for each. Those in the store are
-    told by `stores.certificates.stored_expiries`.
+    For `hipache doctor` and the metrics. A file is read again only after a change;
+    otherwise it costs two microseconds. For certificates in the store see
+    `stores.certificates.stored_expiries`.
     """
     files = {Path(bind.cert) for bind in binds if bind.cert}
     for bind in binds:

@@ -1,8 +1,8 @@
 """Certificates that live in the store, as planb and tsuru write them: hash `tls:<name>`.
 
-OpenSSL asks for a certificate in the middle of a handshake and can not await.
-So a thread with an event loop of its own asks the store and hears what
-changed; the handshake waits for it, but not for long.
+OpenSSL asks for a certificate in the middle of a handshake and cannot await. So a
+thread with an event loop of its own asks the store and hears of changes; the
+handshake waits for it, but not for long.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ logger = logging.getLogger("hipache.tls")
 LONGEST_WAIT = 0.05
 """Seconds that a handshake waits for the store; then it goes on with what is known."""
 PAUSE_AFTER_FAILURE = 1.0
-"""Seconds in which a store that did not answer is not waited for again."""
+"""Seconds for which no handshake waits, after the store did not answer."""
 UNTRACKED_FOR = 1.0
-"""Seconds that an answer is believed while the store reports no changes."""
+"""Seconds for which an answer is good while the store reports no changes."""
 ANSWER_WITHIN, LIST_ANSWER_WITHIN = 1.0, 5.0
 """Seconds for one answer of the store: to a question of ours, and to the list of all."""
 MOST_NAMES = 10_000
-"""Names remembered, those without a certificate too."""
+"""Names to remember, including those without a certificate."""
 
 T = TypeVar("T")
 
 
 class StoreCertificates:
-    """One worker's view of all `tls:*`. Starts its thread with the first question."""
+    """One worker's view of all `tls:*`. The first question starts its thread."""
 
     def __init__(self, store: Callable[[], CertificateStore]) -> None:
         """`store` opens it, in the thread that will use it."""
@@ -90,7 +90,7 @@ class StoreCertificates:
         return asyncio.run_coroutine_threadsafe(question, self._loop).result(LONGEST_WAIT)
 
     def close(self) -> None:
-        """End the thread and its connections; for whoever asks nothing more."""
+        """End the thread and its connections; no question may follow."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._over.set)
             self._thread.join(1.0)
@@ -108,7 +108,7 @@ class StoreCertificates:
         await store.aclose()
 
     async def _fetch(self, name: str) -> Pair:
-        """That of `name`. Its wildcard, asked for next, comes with it: one wait is enough."""
+        """The pair of `name`. Its wildcard, which is asked for next, is read along."""
         assert self._store is not None
         names = (name,) if name.startswith("*") else (name, wildcard(name))
         changes = self._changes
@@ -133,7 +133,7 @@ class StoreCertificates:
         self._tracked = False
 
     def changed(self, names: Sequence[str] | None) -> None:
-        """What is known of these is read again; with None all of it is."""
+        """Forget these names, with None all of them, so that they are read again."""
         self._changes += 1
         if names is None:
             self._known.clear()
@@ -159,8 +159,8 @@ async def stored_expiries(config: Config) -> list[tuple[str, datetime | str]]:
     """Every `tls:<name>` of the store, and when its certificate ends or why that is unknown;
     for the metrics.
 
-    Reads all of them: for once in a while, not for each question. Raises
-    StoreUnavailable; a store that can hold none has none.
+    Reads all of them, so call it rarely. Raises StoreUnavailable; a store that cannot
+    hold certificates has none.
     """
     store = driver_of(config).certificates(timeout=LIST_ANSWER_WITHIN)
     if store is None:
@@ -184,7 +184,7 @@ def _end(pem: str | StoreUnavailable) -> datetime | str:
 
 
 class StoreSource:
-    """Contexts for what is in the store: made when first asked for, again when it changed."""
+    """Contexts for the store's certificates: made at the first question, again after a change."""
 
     def __init__(self, certificates: StoreCertificates, new: Callable[[], ssl.SSLContext]) -> None:
         self._certificates = certificates
@@ -192,7 +192,7 @@ class StoreSource:
         self._contexts: dict[str, tuple[Pair, ssl.SSLContext | None]] = {}
 
     def context(self, name: str) -> ssl.SSLContext | None:
-        """That of exactly this name; a broken one is named once, and the old one stays."""
+        """The context for exactly this name; a broken one is logged once, and the old one stays."""
         pair = self._certificates.pair(name)
         if pair == NO_PAIR:
             self._contexts.pop(name, None)

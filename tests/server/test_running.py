@@ -17,7 +17,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Configuring(Recorder):
-    """Configures whoever runs it, as our application does in its lifespan."""
+    """Configures the server that runs it, as our application does in its lifespan."""
 
     edge = Edge(ClientLimits(drain_grace=0.001))
 
