@@ -43,7 +43,7 @@ class Answer:
         self.connect_time = stream.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
         self.whole: bytes | None = None
-        """The complete body, if it has come before anybody asked for a piece of it."""
+        """The complete body, if all of it came before iterating began."""
 
     # -- stream.Receiver
 
@@ -75,7 +75,7 @@ class Answer:
     def on_end(self, trailers: RawHeaders) -> None:
         self.trailers = trailers
         self._ended = True
-        if self._waiter is self.head:  # nobody has begun to iterate
+        if self._waiter is self.head:  # iterating has not begun
             self.whole = b"".join(self._chunks)
         if self._upload is None:
             self._stream = None

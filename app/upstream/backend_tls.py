@@ -11,11 +11,11 @@ from ..errors import ConfigError
 
 
 def context_source(config: BackendTLS) -> Callable[[], ssl.SSLContext]:
-    """Gives the context, the same one each time.
+    """A function that returns the context, the same one each time.
 
-    Without files it is made when the first backend needs it, for reading the
-    system's authorities costs some ten milliseconds and a megabyte. Raises
-    ConfigError at once where a file can not be used.
+    Without files the context is made when the first backend needs it, because reading the
+    system's authorities costs some ten milliseconds and a megabyte. Raises ConfigError at
+    once where a file cannot be used.
     """
     make = cache(lambda: _context(config))
     if config != BackendTLS():

@@ -1,4 +1,4 @@
-"""The worker's one httpx client: sends exactly what it is given, to the backend it is told."""
+"""The worker's one httpx client: sends exactly what it is given, to the backend it is given."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UpstreamClient(httpx.AsyncClient):
 
     `transport` takes the place of our own: `httpx.MockTransport`, respx's
     router or any other of httpx's. Use it within one event loop.
-    `listening` tells this proxy's own listeners, to which it never connects.
+    `listening` returns the addresses of this proxy's own listeners: it never connects there.
     Raises ConfigError where a file of `backendTLS` cannot be used.
     """
 
@@ -105,7 +105,7 @@ class UpstreamClient(httpx.AsyncClient):
         return transport.send_now(backend, method, head, answer_on, waiter)
 
     def queue(self, backend: Backend) -> Waiter | None:
-        """A place in the queue for a connection, where waiting for one is all that is left.
+        """Join the queue for a stream, where nothing is left but to wait; else None.
 
         `send_now` and, where that sends nothing, `open` must follow when it is done,
         or `dequeue` at any time.
@@ -119,7 +119,7 @@ class UpstreamClient(httpx.AsyncClient):
     def dequeue(self, backend: Backend, waiter: Waiter) -> None:
         """Give `waiter` up."""
         pool = self.pools.find(backend.origin) if self.pools is not None else None
-        if pool is not None:  # else everybody has been sent away
+        if pool is not None:  # else all waiters were refused
             pool.dequeue(waiter)
 
     async def answered(self, backend: Backend, answer: Answer) -> Answer:

@@ -24,7 +24,7 @@ from .parsing import COMPLETE, HEAD, AnswerParser
 from .stream import NEVER, Owner, Receiver
 
 LARGE = 65536
-"""Bytes of a request above which its leaving is watched, for it may take long."""
+"""Bytes of a request above which its sending is watched, because it may take long."""
 
 
 class BackendConnection(asyncio.Protocol):
@@ -144,7 +144,7 @@ class BackendConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         receiver, parser = self._receiver, self._parser
-        if receiver is None:  # nobody asked for it: whatever it is, it belongs to no request
+        if receiver is None:  # whatever it is, it belongs to no request
             self.abort()
             return
         began = parser.state
@@ -224,7 +224,7 @@ class BackendConnection(asyncio.Protocol):
             receiver.on_lost(error)
 
     def _loss(self) -> UpstreamError:
-        """What it means that the connection is gone now."""
+        """What the loss of the connection means for the request."""
         if self._parser.state > HEAD:
             return UpstreamCut()
         if self._parser.begun:
@@ -232,7 +232,7 @@ class BackendConnection(asyncio.Protocol):
         return UpstreamStale() if self.served else UpstreamReset()
 
     def _watch(self) -> None:
-        """Look after a request that takes time to leave: while it moves, no timeout runs."""
+        """Watch a request that takes long to send: while it moves, no timeout runs."""
         self.deadline = self._clock()  # each sweep asks how far it has come
         self._watched = (NEVER, self.deadline)
 

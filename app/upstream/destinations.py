@@ -1,4 +1,4 @@
-"""Whether a connection may be made: asked when a name is resolved, for only then is it certain."""
+"""Whether a connection may be made. The answer is certain only once the name is resolved."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 SocketAddress = tuple[int, tuple[object, ...]]  # family, and what connect() wants
 Bound = tuple[int, object]  # family, and what getsockname() gives
 
-MAX_TOLD = 1000
+MAX_LOGGED = 1000
 
 
 class Destinations:
-    """What one worker connects to: not to what is denied, and not to itself."""
+    """Where one worker connects to: to no denied address, and not to this proxy."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Destinations:
         self._deny = deny
         self._refuses = lru_cache(MAX_TOLD)(deny.refuses)
         self._listening = listening
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def check_name(self, host: str) -> None:
         """Raises BackendForbidden for a name that is denied."""
@@ -48,8 +48,8 @@ class Destinations:
             if family == socket.AF_UNIX and os.path.realpath(os.fsdecode(str(name))) == real:
                 raise BackendIsUs
 
-    def permitted(self, host: str, addresses: list[SocketAddress]) -> list[SocketAddress]:
-        """Those of a name's addresses that may be connected to.
+    def filter_permitted(self, host: str, addresses: list[SocketAddress]) -> list[SocketAddress]:
+        """The addresses of `host` that the proxy may connect to.
 
         Raises BackendForbidden and BackendIsUs where none is left.
         """
@@ -62,8 +62,8 @@ class Destinations:
         return others
 
     def _forbidden(self, what: str) -> BackendForbidden:
-        if what not in self._told and len(self._told) < MAX_TOLD:
-            self._told.add(what)
+        if what not in self._logged and len(self._logged) < MAX_LOGGED:
+            self._logged.add(what)
             logger.warning("backend refused host=%s cause=server.denyBackends", what)
         return BackendForbidden()
 
@@ -89,7 +89,7 @@ def _reaches(family: int, host: str, bound: str) -> bool:
 
 
 def _is_local(family: int, host: str) -> bool:
-    """Whether an address is this machine's: the way to it begins at itself. Sends nothing."""
+    """Whether an address is this machine's: its own source address then. Sends nothing."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))

@@ -28,10 +28,10 @@ ATTEMPT_DELAY = 0.25
 """Seconds one address has before the next one is tried beside it (RFC 8305 §5)."""
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""What this machine has run out of: files, memory, local ports. No backend is to blame."""
+"""This machine has run out of files, memory or local ports. No backend is to blame."""
 
 NO_ANSWER = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY})
-"""What the resolver says when it does not know, rather than that there is no such name."""
+"""The resolver does not know, which is not to say that there is no such name."""
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -43,10 +43,10 @@ async def connect(
     limit: float,
     destinations: Destinations,
 ) -> P:
-    """Connect to `(scheme, host, port)`, for `unix` the path of a socket in place of a host.
+    """Connect to `(scheme, host, port)` within `limit` seconds, which may be infinite.
 
-    Within `limit` seconds, which may be infinite. Raises UpstreamUnreachable and what is
-    derived from it.
+    For `unix` the path of a socket stands in place of a host. Raises UpstreamUnreachable and
+    its subclasses.
     """
     scheme, host, port = origin
     due = None if limit == math.inf else asyncio.get_running_loop().time() + limit
@@ -56,7 +56,7 @@ async def connect(
             addresses = []
         else:
             destinations.check_name(host)
-            addresses = destinations.permitted(host, await _resolve(host, port, due))
+            addresses = destinations.filter_permitted(host, await _resolve(host, port, due))
         async with asyncio.timeout_at(due):
             return await _dial(origin, addresses, factory, tls)
     except TimeoutError:
@@ -80,8 +80,11 @@ async def _dial(
     factory: Callable[[], P],
     tls: Callable[[], ssl.SSLContext],
 ) -> P:
-    """All `addresses` are tried, each family in turn (RFC 8305 §4). The certificate is checked
-    against the host, which is sent as SNI too. Raises OSError, ssl.SSLError among them."""
+    """Try all `addresses`, each family in turn (RFC 8305 §4).
+
+    The certificate is checked against the host, which is sent as SNI too. Raises OSError,
+    ssl.SSLError among them.
+    """
     loop = asyncio.get_running_loop()
     scheme, host, _ = origin
     if scheme == "unix":
@@ -121,7 +124,7 @@ async def _resolve(host: str, port: int, due: float | None) -> list[SocketAddres
 
 
 def _alternate(addresses: list[SocketAddress]) -> list[SocketAddress]:
-    """The resolver's order, but each second one of the other family.
+    """In the resolver's order, but with every second one of the other family.
 
     >>> _alternate([(10, ("a",)), (10, ("b",)), (2, ("c",))])
     [(10, ('a',)), (2, ('c',)), (10, ('b',))]

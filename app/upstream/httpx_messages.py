@@ -1,4 +1,4 @@
-"""Our requests and answers as httpx shows them: each attribute costs only those who read it."""
+"""Our requests and answers as httpx shows them: an attribute costs nothing until it is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Upload(httpx.AsyncByteStream):
 
 
 class UpstreamRequest(httpx.Request):
-    """What to send, as bytes. The httpx attributes are made when somebody reads them.
+    """What to send, as bytes. The httpx attributes are made when they are read.
 
     Making `httpx.URL` and `httpx.Headers` for each request costs several times
     what sending it does; our own transport reads neither.
@@ -110,13 +110,13 @@ class Download(httpx.AsyncByteStream):
 
 
 class UpstreamResponse(httpx.Response):
-    """An Answer in the clothes of httpx, which it puts on when looked at."""
+    """An Answer as an httpx.Response, which is made when one of its attributes is read."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
 
     def __getattr__(self, name: str) -> Any:
-        # The first attribute that is missing dresses it completely.
+        # The first attribute that is missing makes them all.
         if name.startswith("__") or "stream" in self.__dict__:
             raise AttributeError(name)
         answer = self.answer

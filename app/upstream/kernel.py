@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection that the event loop has not heard yet."""
+"""What the kernel knows of a connection before the event loop hears of it."""
 
 from __future__ import annotations
 

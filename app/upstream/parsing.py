@@ -55,7 +55,7 @@ class AnswerParser:
         self._to_head = to_head
 
     def feed(self, data: bytes) -> bytes:
-        """Take what was read; returns the part of the body in it. Raises UpstreamBadAnswer."""
+        """Parse what was read; returns the part of the body in it. Raises UpstreamBadAnswer."""
         state = self.state
         if state >= COUNTED:
             return self._count(data) if state == COUNTED else data
@@ -85,7 +85,7 @@ class AnswerParser:
         return body
 
     def eof(self) -> bool:
-        """The backend sends no more. Whether that completes the answer."""
+        """Note that the backend sends no more; whether that completes the answer."""
         if self.state != ENDLESS:
             return False
         self.state = COMPLETE
@@ -140,7 +140,7 @@ class AnswerParser:
     # -- inside
 
     def _start(self, data: bytes) -> bytes:
-        """Drop 1xx answers. Returns what begins the final one, nothing if that is yet to come."""
+        """Drop 1xx answers. Returns the beginning of the final one, once it has come."""
         while len(data) >= SHORTEST_START:
             framing.check_start(data)
             self._http10 = data[7] == ZERO
@@ -187,7 +187,7 @@ class AnswerParser:
             raise UpstreamBadAnswer(f"the backend's answer is not valid HTTP: {exc}") from None
 
     def _judge(self, body: bytes) -> None:
-        """The head is complete, and `body` came with it: may it be passed on, what follows?"""
+        """The head is complete and `body` came with it: refuse it, or prepare for the rest."""
         framing.check_status(self.status, self.reason)
         length = framing.body_length(
             self.status, self.headers, to_head=self._to_head, http10=self._http10

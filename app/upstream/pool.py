@@ -74,7 +74,7 @@ class Pool:
         return None
 
     def queue(self) -> Waiter | None:
-        """A waiter in the queue, where nothing is left but to wait.
+        """Join the queue; None where a connection may be made at once.
 
         Raises UpstreamBusy where `limits.queued` wait already.
         """
@@ -129,7 +129,7 @@ class Pool:
             self._make_room()
 
     def drop_closed(self) -> None:
-        """Where one kept connection was found closed, others may be: ask the kernel for each."""
+        """Ask the kernel for each free stream: one kept connection was found closed already."""
         for stream in tuple(self._available):
             if not _is_fit(stream, checked=True):
                 self._available.remove(stream)
@@ -190,7 +190,7 @@ class Pool:
             self._on_unused(self.origin)
 
     async def _await_stream(self, waiter: Waiter, checked: bool) -> BackendStream | None:
-        """A stream that can be used, or None: may connect, and is counted already."""
+        """A stream that can be used, or None: the waiter may connect, and is counted already."""
         while (stream := await self._await_turn(waiter)) is not None:
             self._promised -= 1
             if _is_fit(stream, checked):

@@ -28,8 +28,8 @@ class Pools:
         self._sweeper = Sweeper(limits.step, self._sweep)
         self.on_waited: Callable[[float], None] = lambda seconds: None
 
-    def of(self, origin: Origin) -> Pool:
-        """The pool of `origin`, made when first asked for and forgotten when not in use."""
+    def pool_for(self, origin: Origin) -> Pool:
+        """The pool of `origin`: made when it is first needed, forgotten when it is unused."""
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(

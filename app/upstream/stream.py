@@ -16,7 +16,7 @@ from ..errors import UpstreamError
 from ..fields.headers import RawHeaders
 
 NEVER = float("inf")
-"""A deadline, or a limit in seconds, that does not come."""
+"""A deadline that never comes, or a limit in seconds that is none."""
 
 
 class Receiver(Protocol):
@@ -39,7 +39,7 @@ class Receiver(Protocol):
 
 
 class BackendStream(Protocol):
-    """One request and its answer, or room for them."""
+    """One request and its answer on a connection, or the room for them."""
 
     new_future: Callable[[], asyncio.Future[None]]
     connect_time: float | None
@@ -87,7 +87,7 @@ class BackendStream(Protocol):
 
 
 class PooledConnection(Protocol):
-    """A connection, as the pool sees it that counts it."""
+    """A connection, as the pool sees it."""
 
     connect_time: float | None
     deadline: float
@@ -95,7 +95,7 @@ class PooledConnection(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it carries no request at all. One that is not may have a free stream yet."""
+        """Whether it carries no request. A connection that is not idle may have free streams."""
 
     def open_stream(self) -> BackendStream:
         """Its first stream, for the request that it was made for."""
@@ -120,7 +120,7 @@ class Owner(Protocol):
     """From the connection's beginning to the end of its last request."""
 
     def on_available(self, stream: BackendStream) -> None:
-        """One more request may be sent, on `stream`. Said once for each request."""
+        """One more request may be sent, on `stream`. Called once for each request."""
 
     def on_closed(self, connection: PooledConnection) -> None:
         """The socket is gone. Called once."""

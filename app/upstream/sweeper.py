@@ -32,7 +32,7 @@ class Sweeper:
     def _run(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         now = loop.time()
         # Late, because the event loop was held up: what backends have sent meanwhile may not have
-        # been read yet (uvloop runs timers before it reads), so nobody is judged this time.
+        # been read yet (uvloop runs timers before it reads), so this time nothing is judged.
         late = now - due >= self._step
         if late or self._sweep(now):
             self._wait(loop)

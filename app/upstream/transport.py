@@ -46,7 +46,7 @@ class Transport(httpx.AsyncBaseTransport):
             else:
                 upload = body
         method = request.raw_method
-        pool = self.pools.of(request.backend.origin)
+        pool = self.pools.pool_for(request.backend.origin)
         checked = _needs_check(method)
         stream = pool.take(checked=checked) if request.waiter is None else None
         if stream is None:
@@ -61,7 +61,7 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             await answer.wait_for_head()
         except UpstreamError as error:
-            _take_note(error, pool)
+            _suspect_others(error, pool)
             raise
         except Exception as failure:
             request.failure = failure
@@ -97,7 +97,7 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             await answer.wait_for_head()
         except UpstreamError as error:
-            _take_note(error, self.pools.find(backend.origin))
+            _suspect_others(error, self.pools.find(backend.origin))
             raise
         return answer
 
@@ -110,7 +110,7 @@ def _needs_check(method: bytes) -> bool:
     return method not in IDEMPOTENT
 
 
-def _take_note(error: UpstreamError, pool: Pool | None) -> None:
-    """One kept connection was found closed: others may be."""
+def _suspect_others(error: UpstreamError, pool: Pool | None) -> None:
+    """Where one kept connection was found closed, look at the others of its pool."""
     if isinstance(error, UpstreamStale) and pool is not None:
         pool.drop_closed()

@@ -30,7 +30,7 @@ class UpgradeConnection(BackendConnection):
         self._parser.may_switch = True
 
     def release(self) -> asyncio.Transport:
-        """Stop reading, with no deadline: whoever sets its own protocol goes on."""
+        """Stop reading and all deadlines: the owner of the transport goes on from here."""
         self.pause()
         return cast(asyncio.Transport, self._transport)
 

@@ -26,7 +26,7 @@ class WaitingLine(deque[Waiter]):
     """The waiters of one pool, the first to be served at the left."""
 
     def next_waiter(self) -> Waiter | None:
-        """Take out the first that nobody has cancelled."""
+        """Take out the first that was not cancelled."""
         while self:
             waiter = self.popleft()
             if not waiter.done():
@@ -34,13 +34,13 @@ class WaitingLine(deque[Waiter]):
         return None
 
     def drop_overdue(self, now: float) -> None:
-        """Tell those whose time is over. The first in the line is the first that is due."""
+        """Refuse those whose time is over. The first in the line is the first that is due."""
         while self and self[0].due <= now:
             waiter = self.popleft()
             if not waiter.done():
                 waiter.set_exception(UpstreamBusy())
 
     def fail_all(self, error: UpstreamError) -> None:
-        """Send everybody away."""
+        """Refuse them all."""
         while (waiter := self.next_waiter()) is not None:
             waiter.set_exception(error)

@@ -1,7 +1,7 @@
 """Where WebSocket frames begin and end, and which close codes may be sent. Pure.
 
-RFC 6455 §5.2 has the header, §7.4.1 the codes. A tunnel needs no more than
-this: payloads stay masked, compressed and unread.
+RFC 6455 §5.2 has the header, §7.4.1 the codes. A tunnel needs no more:
+payloads stay masked, compressed and unread.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ SERVICE_RESTART = 1012
 BAD_GATEWAY = 1014
 
 LAST_WORDS = 0.5
-"""Seconds that a session has to end when the worker's grace is over."""
+"""Seconds that a session has to end once the worker's grace is over."""
 
-HIGH_WATER = 65536
+MAX_UNREAD = 65536
 """Bytes of unread messages at which a relay stops reading from their sender."""
 
 MESSAGE_COST = 256
-"""Bytes that an unread message counts for beside its own, however small it is."""
+"""Bytes that an unread message counts for in addition to its own: what holding it costs."""
 
 _CLOSE = 0x8
 _LONGEST_PAYLOAD = 125
@@ -29,9 +29,9 @@ _LONGEST_CONTROL = 2 + 4 + _LONGEST_PAYLOAD
 class FrameTracker:
     """Follows one direction of a connection: counts messages, knows the boundaries.
 
-    It judges nothing: what a broken sender sends goes on to a peer that will
-    say so. After a header that can not be right the boundaries are the
-    sender's invention, as they would be on a direct connection.
+    It judges nothing: the bytes of a broken sender go on to its peer, which will
+    complain. After a header that cannot be right the boundaries are wherever the
+    sender puts them, as they would be on a direct connection.
     """
 
     __slots__ = ("_head", "_left", "close_code", "messages", "size")
@@ -72,7 +72,7 @@ class FrameTracker:
             at = end
         self._left = at - size
 
-    def cut(self, data: bytes) -> int:
+    def bytes_to_boundary(self, data: bytes) -> int:
         """How many of the next bytes complete the frame that is under way.
 
         0 at a boundary; all of them, or more than there are, if they do not

@@ -1,4 +1,4 @@
-"""Finds what stands still, at no cost to what moves."""
+"""Finds sessions on which nothing moves, at no cost to those on which something does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 CHECKS = 4
-"""Looks per limit: standstill is noticed at most a quarter of the limit late."""
+"""Looks per limit: a standstill is noticed at most a quarter of the limit late."""
 
 
 class IdleWatch:

@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.protocol import OPEN
 
-from .frames import HIGH_WATER, MESSAGE_COST
+from .frames import MAX_UNREAD, MESSAGE_COST
 from .read_budget import FairReader, ReadBudget
 from .server_frames import ServerFrames
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
-    """The stock class with bounded memory, fewer writes, and no traceback for a client's fault."""
+    """The stock class with bounded memory, fewer writes and no traceback for a client's fault."""
 
     def __init__(self, *args: Any, budget: ReadBudget, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,10 +51,10 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
             self.send_receive_event_to_app()
 
     def send_receive_event_to_app(self) -> None:
-        """As the stock class; but what a client did wrong needs no traceback."""
+        """As the stock class, but without a traceback where a client is at fault."""
         data, self.frames = bytes(self.frames[0]), []
         if self.close_sent:
-            return  # nobody reads it, and the answer to our close frame is still to come
+            return  # no one will read it, and the answer to our close frame is still to come
         message: ASGIReceiveEvent
         if self.curr_msg_data_type == "bytes":
             message = {"type": "websocket.receive", "bytes": data}
@@ -67,7 +67,7 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
                 return
         self.queue.put_nowait(message)
         self.waiting += len(data) + MESSAGE_COST
-        if self.waiting > HIGH_WATER and not self.read_paused:
+        if self.waiting > MAX_UNREAD and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()
 
@@ -88,7 +88,7 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
             super().keepalive_timeout()
 
     async def send_message(self, message: MutableMapping[str, Any]) -> None:
-        """As the stock class, but what is sent in one turn of the loop is written in one."""
+        """As the stock class, but one write for all messages of one turn of the loop."""
         if not self.writable.is_set():
             await self.writable.wait()
         if self.disconnected or self.close_sent or self.conn.state is not OPEN:

@@ -1,4 +1,4 @@
-"""What we say to a backend in the opening handshake, and what we hold it to."""
+"""Our side of the opening handshake with a backend, and what its answer must agree with."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SWITCH: RawHeaders = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
 class TunnelOffer(ClientProtocol):
     """The client's own handshake: its key, its extensions, its subprotocols.
 
-    The ends agree with each other; that the backend chose among what the client
-    offered is checked here, so that an answer no client would take is a 502.
+    The ends agree with each other. This only checks that the backend chose among the
+    client's offers: an answer that no client would take becomes a 502.
     """
 
     def __init__(self, headers: RawHeaders) -> None:

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol without its dead ends, and with a way out to a byte tunnel.
+"""uvicorn's WebSocket protocol with its faults mended, and with a way out to a byte tunnel.
 
 The stock class never answers a handshake that its parser refuses, closes every
 socket at the start of a drain, reports a broken connection as 1005, and keeps a
@@ -35,8 +35,8 @@ handshake with a message of this type in place of `websocket.accept`: `headers`
 are all fields of the 101, `tunnel` a Tunnel, `backend` a connected transport
 and `first` the bytes it has already sent."""
 
-NEVER = 1e9
-"""Seconds; a timer can not be infinite."""
+LONGEST_TIMER = 1e9
+"""Seconds, in place of no limit: a timer cannot be infinite."""
 
 MAX_EARLY = 65536
 """Bytes a client may send before its handshake is answered; RFC 6455 §4.1 allows none."""
@@ -51,7 +51,7 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     server.ws_max_size = config.web_socket_max_message
     server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping
     server.ws_per_message_deflate = config.web_socket_compression
-    # Both libraries tell every handshake as news; the access log tells every session.
+    # Both libraries log every handshake at level info; the access log has every session.
     logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
 
 
@@ -68,13 +68,13 @@ class WebSocketProtocol(MessageProtocol):
     def __init__(self, *args: Any, close_timeout: float = 10.0, **kwargs: Any) -> None:
         """`close_timeout`: seconds that the client of a relay has to answer a close frame."""
         super().__init__(*args, **kwargs)
-        self.close_timeout = close_timeout or NEVER
+        self.close_timeout = close_timeout or LONGEST_TIMER
         self.conn = self.frames_of(ServerFrames)
         self.early = b""
         self.peer: Peer | None = None
         self.release: Callable[[], None] | None = None
         self.refusing: int | None = None  # status of the refusal under way
-        self.refused: Refusal | None = None  # for a handshake that is none
+        self.refused: Refusal | None = None  # for a handshake that is not valid
         self.chunked = False
 
     def handle_upgrade(
@@ -83,8 +83,8 @@ class WebSocketProtocol(MessageProtocol):
         """Take over a GET with `Upgrade: websocket` that the HTTP side has parsed and checked.
 
         `rest` is what came behind the head; `release` is called when the
-        connection is gone, for those who count connections. Returns why it
-        was refused, if the application will not hear of it.
+        connection is gone, so that connections can be counted. Returns the refusal,
+        if the handshake was refused before the application heard of it.
         """
         self.early = rest
         self.peer = peer
@@ -126,7 +126,7 @@ class WebSocketProtocol(MessageProtocol):
                 self.handle_events()
 
     def _refuse_broken_handshake(self) -> None:
-        """The library has a refusal ready for what is too large, for the rest it has none."""
+        """The library has an answer for a handshake that is too large, and for no other."""
         answer = b"".join(self.conn.data_to_send())
         self.handshake_complete = self.close_sent = True
         self.transport.write(answer or plain_response(400, "malformed WebSocket handshake"))
@@ -147,7 +147,7 @@ class WebSocketProtocol(MessageProtocol):
             self.release()
 
     def shutdown(self) -> None:
-        """uvicorn asks at the start of a drain: a socket lives on until its grace ends."""
+        """uvicorn calls this at the start of a drain: a socket lives on until its grace ends."""
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         kind: str = message["type"]
@@ -185,7 +185,7 @@ class WebSocketProtocol(MessageProtocol):
         self.connections.add(tunnel.client)  # type: ignore[arg-type]
         tunnel.ended.add_done_callback(partial(self._tunnel_ended, tunnel))
         tunnel.join(self.transport, message["backend"], self.early, message["first"])
-        # 5,000 idle sockets should not hold 5,000 frame parsers and queues that nobody feeds.
+        # 5,000 idle sockets should not hold 5,000 frame parsers and queues without use.
         self.__dict__ = {name: self.__dict__[name] for name in HELD_IN_A_TUNNEL}
 
     def _tunnel_ended(self, tunnel: Tunnel, _: object) -> None:

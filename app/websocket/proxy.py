@@ -25,7 +25,7 @@ from ..fields.headers import RawHeaders, response_headers
 from ..proxy.attempt import Attempt
 from ..proxy.decision import OwnAnswer, Redirect, settled
 from ..proxy.gateway import Gateway
-from ..proxy.own_responses import OwnResponse, of_decision
+from ..proxy.own_responses import of_decision
 from ..proxy.request import Request
 from ..proxy.request_body import ClientLeft
 from ..routing import Route
@@ -35,7 +35,7 @@ from .handshake import Ask, checked
 from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
 from .protocol import TUNNEL
 from .read_budget import ReadBudget
-from .refusing import RefusalTooLong, pass_body, send_head, send_page
+from .refusing import RefusalTooLong, pass_body, respond, send_head
 from .relay import Relay
 from .relay_leg import RelayLeg
 from .tunnel import Tunnel
@@ -79,7 +79,7 @@ class WebSocketProxy:
         await receive()  # websocket.connect
         request, gateway = Request.of(scope), self._gateway
         if (probe := gateway.decisions.probe(request.host)) is not None:
-            await _respond(request, (probe.status, *of_decision(probe)), send)
+            await respond(request, (probe.status, *of_decision(probe)), send)
             return
         gateway.begin(request)
         try:
@@ -88,9 +88,9 @@ class WebSocketProxy:
                 del receive, send  # thousands of idle sessions should hold no more than they need
                 await self._live_through(request, attempt, session)
         except ProxyError as error:
-            await _respond(request, gateway.responses.of(request, error), send)
+            await respond(request, gateway.responses.of(request, error), send)
         except _NotForwarded as answer:
-            await _respond(request, gateway.responses.of(request, answer.decision), send)
+            await respond(request, gateway.responses.of(request, answer.decision), send)
         except ClientLeft:
             request.client_left = True
         finally:
@@ -247,13 +247,3 @@ class WebSocketProxy:
         except UpstreamError as error:
             record.error = str(error)
             self._gateway.attempts.cut_short(attempt, error)  # returning here ends the connection
-
-
-async def _respond(request: Request, response: OwnResponse, send: Send) -> None:
-    """Send an answer of the proxy's own, as over HTTP."""
-    status, headers, body = response
-    try:
-        if await send_head(send, request.extensions, status, headers):
-            await send_page(send, body)
-    except OSError:
-        request.client_left = True

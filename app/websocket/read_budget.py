@@ -1,8 +1,8 @@
-"""A turn of the loop is shared: thousands of sockets that speak at once do not hold it.
+"""A budget for parsing frames: thousands of sockets that speak at once do not hold up the loop.
 
-Frames are parsed as they are read, at ten microseconds and more for each. The loop
-reads every socket that has something before it looks at its timers; a broadcast to
-5,000 sockets would keep timers, health checks and the worker's sign of life waiting.
+Parsing a frame takes ten microseconds and more. The loop reads every socket that has
+data before it looks at its timers: a broadcast to 5,000 sockets would delay timers,
+health checks and the worker's sign of life.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable
 from time import monotonic
 
 BUDGET = 0.005
-"""Seconds of parsing in one turn of the loop. What it leads to costs about as much again."""
+"""Seconds of parsing in one turn of the loop. Acting on it costs about as much again."""
 
 SLICE = 16384
 """Bytes parsed at once: of the smallest frames 8,192, which take a tenth of a second."""
 
 
 class ReadBudget:
-    """What may not be done in this turn of the loop any more is done in the next ones, in order."""
+    """The time for parsing in one turn of the loop. Work beyond it waits, in order."""
 
     __slots__ = ("_end", "_running", "_waiting")
 
@@ -30,14 +30,14 @@ class ReadBudget:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def is_spent(self) -> bool:
-        """Whether this turn has had its share."""
+        """Whether the budget of this turn is used up."""
         if self._running:
             return monotonic() > self._end
         self._begin()
         return False
 
     def defer(self, work: Callable[[], None]) -> None:
-        """Do `work` when it is its turn."""
+        """Do `work` in a later turn."""
         self._waiting.append(work)
         if not self._running:
             self._begin()
@@ -57,9 +57,9 @@ class ReadBudget:
 
 
 class FairReader:
-    """A protocol whose `take` gets what is received: in slices, and when it is its turn.
+    """A protocol whose `take` gets the bytes received, in slices and within a ReadBudget.
 
-    The connection is read no further meanwhile.
+    While bytes wait, reading from the connection is paused.
     """
 
     transport: asyncio.Transport
@@ -72,7 +72,7 @@ class FairReader:
         raise NotImplementedError
 
     def is_full(self) -> bool:
-        """Whether it is somebody else who wants no more to be read."""
+        """Whether reading is paused for another reason."""
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
@@ -85,7 +85,7 @@ class FairReader:
             self.take(data)
 
     def take_all(self) -> None:
-        """The connection has ended: what is late can not wait."""
+        """The connection has ended: parse what still waits."""
         if late := self.late:
             self.late = b""
             self.take(late)
@@ -95,7 +95,7 @@ class FairReader:
             data, self.late = self.late[:SLICE], self.late[SLICE:]
             self.take(data)
             if self.transport.is_closing():
-                self.late = b""  # nobody waits for an answer
+                self.late = b""  # no answer can be sent
             elif not self.late:
                 if not self.is_full():
                     self.transport.resume_reading()

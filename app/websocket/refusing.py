@@ -9,6 +9,8 @@ from starlette.types import Message, Send
 
 from ..fields.headers import RawHeaders
 from ..logs.record import AccessRecord
+from ..proxy.own_responses import OwnResponse
+from ..proxy.request import Request
 from ..upstream.answer import Answer
 
 MAX_BODY = 2**24
@@ -46,9 +48,14 @@ async def send_head(
     return True
 
 
-async def send_page(send: Send, page: bytes) -> None:
-    """Send a whole body."""
-    await send(_body(page))
+async def respond(request: Request, response: OwnResponse, send: Send) -> None:
+    """Send an answer of the proxy's own, as over HTTP."""
+    status, headers, body = response
+    try:
+        if await send_head(send, request.extensions, status, headers):
+            await send(_body(body))
+    except OSError:
+        request.client_left = True
 
 
 async def pass_body(send: Send, refusal: Answer, record: AccessRecord) -> None:

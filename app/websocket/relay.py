@@ -1,7 +1,7 @@
 """A WebSocket as ASGI messages: one pump each way, and one ending for both.
 
-This is the way under any ASGI server, and where a middleware wants to see the
-messages. Text stays text, binary stays binary.
+It serves under any ASGI server, and where a middleware wants to see the messages. Text
+stays text, binary stays binary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .relay_leg import RelayLeg
 
 @dataclass(slots=True)
 class Traffic:
-    """What went one way."""
+    """The messages that went one way."""
 
     messages: int = 0
     size: int = 0
@@ -30,7 +30,7 @@ class Traffic:
 
 
 class Relay:
-    """One session. `closed_by` is `client`, `backend` or `proxy`, `close_code` what was said."""
+    """One session. `closed_by` is `client`, `backend` or `proxy`, `close_code` the code it sent."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Relay:
         """Relay until both ends are closed. A cancellation ends it with 1012 first."""
         watch: IdleWatch | None = None
         if self._idle_timeout:
-            watch = IdleWatch(self._idle_timeout, self._seen, self._idle)
+            watch = IdleWatch(self._idle_timeout, self._count_messages, self._idle)
         try:
             await self._pump()
             if not self.closed_by:
@@ -80,7 +80,7 @@ class Relay:
         try:
             await asyncio.wait({up, down, self._stop}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self.close(SERVICE_RESTART)  # uvicorn's way to say that the grace is over
+            self.close(SERVICE_RESTART)  # so uvicorn says that the grace is over
         finally:
             for pump in (up, down):
                 pump.cancel()
@@ -150,5 +150,5 @@ class Relay:
     def _idle(self) -> None:
         self.close(GOING_AWAY)
 
-    def _seen(self) -> int:
+    def _count_messages(self) -> int:
         return self.from_client.messages + self.from_backend.messages

@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
 from ..config.structs import ServerConfig
-from .frames import ABNORMAL, BAD_GATEWAY, HIGH_WATER, MESSAGE_COST, NO_CODE, sendable
+from .frames import ABNORMAL, BAD_GATEWAY, MAX_UNREAD, MESSAGE_COST, NO_CODE, sendable
 from .read_budget import FairReader, ReadBudget
 from .tcp_keep_alive import keep_alive
 
@@ -19,7 +19,7 @@ from .tcp_keep_alive import keep_alive
 class RelayLeg(FairReader, asyncio.Protocol):
     """A connection on which the handshake is done and `frames` speaks.
 
-    Reading pauses behind HIGH_WATER of unread messages, `send` waits while the backend
+    Reading pauses behind MAX_UNREAD of unread messages, `send` waits while the backend
     does not read: the slower side sets the pace. A backend that was silent for
     the whole of `webSocketPing` after a ping is gone. After a close frame it has
     `webSocketCloseTimeout` to answer and to close the connection.
@@ -32,7 +32,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
         self._ping = config.web_socket_ping
         self._close_timeout = config.web_socket_close_timeout
         self._messages: deque[str | bytes] = deque()
-        self._waiting = 0  # what `_messages` counts for
+        self._waiting = 0  # bytes that `_messages` count for
         self._joined = bytearray()
         self._text = False
         self._paused = False
@@ -59,7 +59,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
         self.transport.abort()
 
     def take_over(self, transport: asyncio.Transport, first: bytes) -> None:
-        """Speak on a connection that has switched and is paused; `first` has come already."""
+        """Go on with a connection that has switched and is paused; `first` has come already."""
         self.transport = transport
         transport.set_protocol(self)
         keep_alive(transport)
@@ -81,13 +81,13 @@ class RelayLeg(FairReader, asyncio.Protocol):
             await self._wanted
         message = self._messages.popleft()
         self._waiting -= len(message) + MESSAGE_COST
-        if self._paused and self._waiting <= HIGH_WATER:
+        if self._paused and self._waiting <= MAX_UNREAD:
             self._paused = False
             self.transport.resume_reading()
         return message
 
     async def send(self, message: str | bytes) -> None:
-        """Send one message, at the backend's pace. What comes after its end is dropped."""
+        """Send one message, at the backend's pace; once the backend has closed, drop it."""
         frames = self._frames
         if frames.state is not OPEN:
             return
@@ -95,7 +95,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
             frames.send_text(message.encode())
         else:
             frames.send_binary(message)
-        if not self._flushing:  # what is sent in one turn of the loop is written in one
+        if not self._flushing:  # one write for all messages of one turn of the loop
             self._flushing = True
             self._loop.call_soon(self._flush)
         if self._writable is not None:
@@ -128,7 +128,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
                 self._take(event)
         self._flush()
         if frames.parser_exc is not None and not self._ended:
-            # It broke the protocol or the limit: to the client we are a gateway.
+            # The backend broke the protocol or the limit: the client is told of a bad gateway.
             self._end(BAD_GATEWAY, "")
 
     def _take(self, frame: Frame) -> None:
@@ -159,7 +159,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
         self._messages.append(message)
         self._waiting += len(message) + MESSAGE_COST
         self._wake()
-        if self._waiting > HIGH_WATER and not self._paused:
+        if self._waiting > MAX_UNREAD and not self._paused:
             self._paused = True
             self.transport.pause_reading()
 

@@ -1,4 +1,4 @@
-"""The websockets library's server side, with what a proxy needs it to do differently."""
+"""The websockets library's server side, changed where a proxy needs it otherwise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ServerFrames(ServerProtocol):
 
 
 class FramesOnly(ServerFrames):
-    """The same behind a handshake that somebody else has read."""
+    """The same, where the HTTP side has read the handshake."""
 
     def parse(self) -> Generator[None]:
         yield from Protocol.parse(self)

@@ -1,4 +1,4 @@
-"""Has the kernel look after a peer that says nothing for long."""
+"""TCP keep-alive: the kernel finds a peer that vanished without a word."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A WebSocket as a byte tunnel: what one end sends, the other gets.
 
 From the 101 on, fragments, pings, compression, close codes and timing are the
-ends' own affair. What is ours: the slower side sets the pace, a side that
-vanishes takes the other with it, and a drain ends with 1012 between two frames.
+ends' own affair. The tunnel sees to three things: the slower side sets the pace, a
+side that vanishes ends the other too, and a drain ends with 1012 between two frames.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LINGER = 1.0
 class Tunnel:
     """Both legs of one session and how it ends. Times are seconds.
 
-    Without a byte for `idle_timeout` (0: however long) the session ends; after a
-    close frame the ends have `close_timeout` (0: however long) to agree on it.
+    The session ends when no byte has passed for `idle_timeout`. After a close frame the
+    ends have `close_timeout` to agree on it. 0 means no limit.
     """
 
     __slots__ = (
@@ -50,14 +50,14 @@ class Tunnel:
 
     def __init__(self, *, idle_timeout: float, close_timeout: float) -> None:
         self.loop = asyncio.get_running_loop()
-        self.client = Leg(self)
-        self.backend = Leg(self)
+        self.client = Leg(self, is_client=True)
+        self.backend = Leg(self, is_client=False)
         self.client.peer, self.backend.peer = self.backend, self.client
         self.idle_timeout = idle_timeout
         self.close_timeout = close_timeout
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.close_code: int | None = None
-        """The first close code that was said, 1006 where a side went without one."""
+        """The first close code that was sent, 1006 where a side went without one."""
         self.closed_by = ""
         """`client`, `backend` or `proxy`: who ended the session."""
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class Tunnel:
     def join(
         self, client: asyncio.Transport, backend: asyncio.Transport, early: bytes, first: bytes
     ) -> None:
-        """Let the bytes flow, first those that came too `early` and those behind the 101.
+        """Let the bytes flow. `early` came from the client too early, `first` came behind the 101.
 
         Both transports belong to the tunnel from here on.
         """
@@ -90,18 +90,20 @@ class Tunnel:
         for leg, data in ((self.client, early), (self.backend, first)):
             if data:
                 leg.data_received(data)
-            if leg.transport.is_closing():  # lost while nobody listened
+            if leg.transport.is_closing():  # lost before this leg listened
                 leg.connection_lost(None)
             else:
                 leg.transport.resume_reading()
         if self.idle_timeout:
-            self._idle = IdleWatch(self.idle_timeout, self._seen, lambda: self.close(GOING_AWAY))
+            self._idle = IdleWatch(
+                self.idle_timeout, self._count_bytes, lambda: self.close(GOING_AWAY)
+            )
 
     async def run(self) -> None:
         """Wait until both connections are gone. A cancellation ends the session with 1012 first."""
         try:
             await asyncio.shield(self.ended)
-        except asyncio.CancelledError:  # uvicorn's way to say that the grace is over
+        except asyncio.CancelledError:  # so uvicorn says that the grace is over
             self.close(SERVICE_RESTART)
             await asyncio.wait({self.ended}, timeout=LAST_WORDS)
             self.abort()
@@ -125,19 +127,19 @@ class Tunnel:
         self.client.transport.abort()
         self.backend.transport.abort()
 
-    def close_seen(self, leg: Leg) -> None:
-        """The far end of `leg` has sent its close frame."""
+    # -- tunnel_leg.LegListener
+
+    def on_close_frame(self, leg: Leg) -> None:
         if self.close_code is None:
             self._ends_by("client" if leg.is_client else "backend", leg.tracker.close_code or 0)
             self._expect_close()
         elif leg.peer.last is not None:
             leg.finish()  # it answered a close frame of ours
 
-    def leg_ended(self, leg: Leg) -> None:
-        """The far end of `leg` sends nothing more; perhaps it is gone altogether."""
+    def on_leg_end(self, leg: Leg) -> None:
         peer = leg.peer
         if self.client.lost and self.backend.lost:
-            return self._all_over()
+            return self._finish_session()
         if self.close_code is None:
             self._ends_by("client" if leg.is_client else "backend", ABNORMAL)
         if leg is self.backend:
@@ -152,6 +154,8 @@ class Tunnel:
         self._linger()
         return None
 
+    # -- inside
+
     def _ends_by(self, who: str, code: int) -> None:
         self.closed_by, self.close_code = who, code
 
@@ -160,7 +164,7 @@ class Tunnel:
             self._arm(self.close_timeout, self._close_overdue)
 
     def _close_overdue(self) -> None:
-        """Somebody does not answer a close frame: we do, and end it."""
+        """One end does not answer a close frame: the tunnel answers it, and ends the session."""
         for leg in (self.client, self.backend):
             code = leg.tracker.close_code
             if code is not None and leg.peer.tracker.close_code is None:
@@ -169,7 +173,7 @@ class Tunnel:
         self._linger()
 
     def _linger_on(self, before: int) -> None:
-        """Give a slow reader time as long as it reads, and nobody else."""
+        """Give a slow reader more time for as long as it reads; cut the others."""
         unwritten = self._unwritten()
         if 0 < unwritten < before:
             return self._linger()
@@ -187,7 +191,7 @@ class Tunnel:
         legs = (self.client, self.backend)
         return sum(leg.transport.get_write_buffer_size() for leg in legs if not leg.lost)
 
-    def _seen(self) -> int:
+    def _count_bytes(self) -> int:
         return self.client.tracker.size + self.backend.tracker.size
 
     def _arm(self, delay: float, callback: Callable[[], None]) -> None:
@@ -195,7 +199,7 @@ class Tunnel:
             self._timer.cancel()
         self._timer = self.loop.call_later(delay, callback)
 
-    def _all_over(self) -> None:
+    def _finish_session(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._idle is not None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from websockets.frames import Close, Frame, Opcode
 
 from .frames import FrameTracker
-
-if TYPE_CHECKING:
-    from .tunnel import Tunnel
 
 
 def close_frame(code: int, *, mask: bool) -> bytes:
@@ -18,39 +15,47 @@ def close_frame(code: int, *, mask: bool) -> bytes:
     return Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=mask)
 
 
+class LegListener(Protocol):
+    """The session that a leg belongs to."""
+
+    def on_close_frame(self, leg: Leg) -> None:
+        """The far end of `leg` has sent its close frame."""
+
+    def on_leg_end(self, leg: Leg) -> None:
+        """The far end of `leg` sends nothing more; perhaps it is gone altogether."""
+
+
 class Leg(asyncio.Protocol):
     """One connection of a tunnel: forwards what its far end sends."""
 
     __slots__ = (
         "eof",
+        "is_client",
         "last",
+        "listener",
         "lost",
         "peer",
         "sink",
         "stopped",
         "tracker",
         "transport",
-        "tunnel",
     )
 
     peer: Leg
     transport: asyncio.Transport
     sink: asyncio.Transport
 
-    def __init__(self, tunnel: Tunnel) -> None:
-        self.tunnel = tunnel
+    def __init__(self, listener: LegListener, *, is_client: bool) -> None:
+        self.listener = listener
+        self.is_client = is_client
+        """Whether the client is at the far end, and not the backend."""
         self.tracker = FrameTracker()
         self.last: bytes | None = None
-        """What the peer gets in place of this side's next frame; None: everything is forwarded."""
+        """What the peer gets in place of this side's next frame. None: all frames are forwarded."""
         self.stopped = False
         """`last` has been said: nothing of what still comes is forwarded."""
         self.eof = False
         self.lost = False
-
-    @property
-    def is_client(self) -> bool:
-        """Whether the client is at the far end, and not the backend."""
-        return self is self.tunnel.client
 
     def data_received(self, data: bytes) -> None:
         if self.last is not None:
@@ -59,12 +64,12 @@ class Leg(asyncio.Protocol):
         tracker.feed(data)
         self.sink.write(data)
         if tracker.close_code is not None:
-            self.tunnel.close_seen(self)
+            self.listener.on_close_frame(self)
         return None
 
     def _forward_to_boundary(self, data: bytes) -> None:
         if not self.stopped:
-            rest = self.tracker.cut(data)
+            rest = self.tracker.bytes_to_boundary(data)
             if rest > len(data):
                 self.sink.write(data)
             else:
@@ -72,7 +77,7 @@ class Leg(asyncio.Protocol):
                 self.stopped = True
         self.tracker.feed(data)
         if self.tracker.close_code is not None:
-            self.tunnel.close_seen(self)
+            self.listener.on_close_frame(self)
 
     def stop(self, last: bytes) -> None:
         """Forward no more than the frame under way, then `last`."""
@@ -106,12 +111,12 @@ class Leg(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.eof = True
-        self.tunnel.leg_ended(self)
+        self.listener.on_leg_end(self)
         return self.transport.can_write_eof()  # stay half open where there is such a thing
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.eof = self.lost = True
-        self.tunnel.leg_ended(self)
+        self.listener.on_leg_end(self)
 
     def pause_writing(self) -> None:
         self.peer.transport.pause_reading()

@@ -135,10 +135,10 @@ def test_a_name_keeps_the_addresses_that_are_allowed(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.WARNING, "app.upstream.destinations")
     allowed = Destinations()
     some = tcp("169.254.169.254", "10.0.0.1")
-    assert allowed.permitted("a.test", some) == some[1:]
+    assert allowed.filter_permitted("a.test", some) == some[1:]
     for _ in range(3):
         with pytest.raises(BackendForbidden) as raised:
-            allowed.permitted("meta.test", tcp("169.254.169.254", "fd00:ec2::254"))
+            allowed.filter_permitted("meta.test", tcp("169.254.169.254", "fd00:ec2::254"))
     assert raised.value.status == 502
     assert len(caplog.records) == 1
 
@@ -161,12 +161,12 @@ def test_what_arrives_at_our_own_listeners(bound: str, address: str, ours: bool)
     family = socket.AF_INET6 if ":" in bound else socket.AF_INET
     listeners: list[Bound] = [(family, (bound, 80)), (socket.AF_UNIX, "/run/hipache.sock")]
     allowed = Destinations(listening=lambda: listeners)
-    assert allowed.permitted("a", tcp(address, port=81)) == tcp(address, port=81)
+    assert allowed.filter_permitted("a", tcp(address, port=81)) == tcp(address, port=81)
     if ours:
         with pytest.raises(BackendIsUs):
-            allowed.permitted("a", tcp(address))
+            allowed.filter_permitted("a", tcp(address))
     else:
-        assert allowed.permitted("a", tcp(address)) == tcp(address)
+        assert allowed.filter_permitted("a", tcp(address)) == tcp(address)
 
 
 def test_this_machines_own_address_is_known_without_a_list() -> None:
@@ -178,7 +178,7 @@ def test_this_machines_own_address_is_known_without_a_list() -> None:
         address = probe.getsockname()[0]
     allowed = Destinations(listening=lambda: [(socket.AF_INET, ("0.0.0.0", 80))])
     with pytest.raises(BackendIsUs):
-        allowed.permitted("a", tcp(address))
+        allowed.filter_permitted("a", tcp(address))
 
 
 # Served.

@@ -51,7 +51,7 @@ def test_cut_finds_the_end_of_the_frame_under_way(
     seen = min(seen, len(raw))
     tracker = FrameTracker()
     tracker.feed(raw[:seen])
-    assert tracker.cut(raw[seen:] + tail) == len(raw) - seen
+    assert tracker.bytes_to_boundary(raw[seen:] + tail) == len(raw) - seen
 
 
 @pytest.mark.parametrize("mask", [True, False])
@@ -89,7 +89,7 @@ def test_a_small_frame_is_the_librarys(data: bytes, fin: bool, mask: bool) -> No
 def test_no_bytes_break_the_tracker(chunks: list[bytes]) -> None:
     tracker = FrameTracker()
     for chunk in chunks:
-        tracker.cut(chunk)
+        tracker.bytes_to_boundary(chunk)
         tracker.feed(chunk)
     assert tracker.size == sum(map(len, chunks))
 
