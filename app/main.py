@@ -84,7 +84,9 @@ def create_app(
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
-            log = await enter(access_log(config.server.access_log, config.server.access_log_format))
+            log = await enter(
+                access_log(config.server.access_log, config.server.access_log_format.value)
+            )
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
             counters = meter.counters if meter else None
             checkers = await enter(

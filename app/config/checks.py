@@ -7,7 +7,6 @@ from ipaddress import ip_address
 
 from ..fields.headers import HOP_BY_HOP
 from ..logs import syslog
-from ..logs.access_log import compile_format
 from ..masking import show
 from .binds import HttpsBind
 from .messages import fault
@@ -33,8 +32,8 @@ def check_tls(bind: HttpsBind, source: str, path: str) -> None:
         raise fault(source, path, "expected a ca that signs the certificates of clients")
 
 
-def check_logs(target: str | None, template: str, source: str) -> None:
-    """Raises ConfigError for an access log without a place, or with an unknown format."""
+def check_logs(target: str | None, source: str) -> None:
+    """Raises ConfigError for a place that no access log can be written to."""
     if target is not None and not (target and target.isprintable()):
         expected = "expected a path, stdout, syslog or null"
         raise fault(source, "server.accessLog", f"{expected}, found {show(target)}")
@@ -42,10 +41,6 @@ def check_logs(target: str | None, template: str, source: str) -> None:
         syslog.parse_address(target or "")
     except ValueError as exc:
         raise fault(source, "server.accessLog", f"{exc}, found {show(target)}") from None
-    try:
-        compile_format(template)
-    except ValueError as exc:
-        raise fault(source, "server.accessLogFormat", str(exc)) from None
 
 
 def check_id_field(name: str | None, source: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from ..fields.networks import Networks
 from ..frontends.options import HashKey, Policy, parse_hash_key, parse_policy, parse_sticky
+from ..logs.access_log import Format, compile_format
 from .deny_list import DenyList, parse_deny_list
 
 T = TypeVar("T")
@@ -40,6 +41,10 @@ class Parsed(Generic[T]):
     def __str__(self) -> str:
         return str(self.written)
 
+    def __reduce__(self) -> tuple[type[Parsed[T]], tuple[Any]]:
+        """Another process parses it anew: a value may be a function."""
+        return type(self), (self.written,)
+
 
 def text(written: Any) -> str:
     """`written` itself, if it is a string. Raises ValueError."""
@@ -70,6 +75,14 @@ class StickyCookie(Parsed[str | None]):
     def parse(self, written: Any) -> str | None:
         """The cookie's name, None for off."""
         return parse_sticky(text(written))
+
+
+class AccessLogFormat(Parsed[Format]):
+    """`server.accessLogFormat`."""
+
+    def parse(self, written: Any) -> Format:
+        """The function that writes a line."""
+        return compile_format(text(written))
 
 
 class DenyBackends(Parsed[DenyList]):

@@ -29,7 +29,15 @@ from .checks import (
 from .legacy import OLD_NAMES, translate, without_effect
 from .messages import Origins
 from .normalise import overlay, write_out
-from .parsed import BalancePolicy, DenyBackends, HashBy, StickyCookie, decode, encode
+from .parsed import (
+    AccessLogFormat,
+    BalancePolicy,
+    DenyBackends,
+    HashBy,
+    StickyCookie,
+    decode,
+    encode,
+)
 from .types import Count, Seconds, Section
 
 
@@ -101,7 +109,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     # logs
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
-    access_log_format: str = "hipache"  # hipache, combined, json, or a template
+    access_log_format: AccessLogFormat = AccessLogFormat("hipache")  # or combined, json, a template
     log_format: str = "text"  # of the proxy's own log: text or json
     tracing: bool = False  # OpenTelemetry spans, as $OTEL_* says; needs the extra otel
 
@@ -208,7 +216,7 @@ def parse(
 
 def _check(config: _File, source: str, origins: Origins) -> None:
     """Check what types and ranges cannot express. Raises ConfigError."""
-    check_logs(config.server.access_log, config.server.access_log_format, source)
+    check_logs(config.server.access_log, source)
     check_id_field(config.server.request_id_header, source)
     if config.server.log_format not in ("text", "json"):
         found = show(config.server.log_format)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from .access_log import compile_format
+from .access_log import Format
 from .record import AccessRecord
 from .sinks import Sink, open_sink
 
@@ -135,12 +135,11 @@ class LineWriter:
 class AccessLog:
     """The access log of one worker."""
 
-    def __init__(self, target: str | None, line_format: str) -> None:
-        """`target` is `server.accessLog`, None for no log; `line_format` is a format's name or
-        a template (`compile_format`)."""
+    def __init__(self, target: str | None, line_format: Format) -> None:
+        """`target` is `server.accessLog`, None for no log; `line_format` writes one line."""
         self.enabled = target is not None
         """Without a log nothing needs to fill in the whole record."""
-        self._format = compile_format(line_format)
+        self._format = line_format
         self._writer = LineWriter(open_sink(target)) if target is not None else None
 
     @property
@@ -167,7 +166,7 @@ class AccessLog:
 
 
 @asynccontextmanager
-async def access_log(target: str | None, line_format: str) -> AsyncIterator[AccessLog]:
+async def access_log(target: str | None, line_format: Format) -> AsyncIterator[AccessLog]:
     """The access log while the application runs; SIGUSR1 reopens its file."""
     log = AccessLog(target, line_format)
     log.start()

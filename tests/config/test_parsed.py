@@ -9,9 +9,13 @@ from app.config.parsed import HashBy, StickyCookie
 from app.config.structs import Config, parse, render
 from app.errors import ConfigError
 from app.frontends.options import HashKey, Policy
+from app.logs.record import AccessRecord
 
 WRITTEN = {
-    "server": {"denyBackends": ["10.0.0.0/8", "*.internal", "unix:/run/private"]},
+    "server": {
+        "denyBackends": ["10.0.0.0/8", "*.internal", "unix:/run/private"],
+        "accessLogFormat": "{status} {host}",
+    },
     "balance": {"policy": "hash", "hash": "header:X-User", "sticky": "on"},
     "admin": {"bind": "unix:/run/admin.sock"},
 }
@@ -30,6 +34,8 @@ def test_sections_hold_what_the_values_mean(config: Config) -> None:
     assert StickyCookie("on").value == "hipache"
     assert bind is not None
     assert bind.value == ("/run/admin.sock", 0)
+    record = AccessRecord(0.0, status=204, host="a.example")
+    assert config.server.access_log_format.value(record) == "204 a.example"
     assert deny.refuses("10.1.1.1")
     assert deny.refuses_name("db.internal")
     assert deny.refuses_socket("/run/private/a.sock")

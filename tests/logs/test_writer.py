@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.logs import writer as log_files
+from app.logs.access_log import compile_format
 from app.logs.record import AccessRecord
 from app.logs.sinks import DescriptorSink, FileSink
 from app.logs.writer import AccessLog, LineWriter, access_log
@@ -180,7 +181,7 @@ def test_four_workers_write_one_file_while_it_is_rotated(tmp_path):
 
 async def test_the_access_log_writes_records_in_the_configured_format(tmp_path):
     path = tmp_path / "log"
-    log = AccessLog(str(path), "{status} {host}")
+    log = AccessLog(str(path), compile_format("{status} {host}"))
     log.start()
     log.write(AccessRecord(0.0, host="a.org", status=200))
     await log.aclose()
@@ -190,7 +191,7 @@ async def test_the_access_log_writes_records_in_the_configured_format(tmp_path):
 
 async def test_without_an_access_log_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    log = AccessLog(None, "hipache")
+    log = AccessLog(None, compile_format("hipache"))
     log.start()
     log.write(AccessRecord(0.0))
     log.reopen()
@@ -200,7 +201,7 @@ async def test_without_an_access_log_nothing_is_written(tmp_path, monkeypatch):
 
 async def test_a_signal_begins_the_file_anew(tmp_path):
     path = tmp_path / "log"
-    async with access_log(str(path), "hipache"):
+    async with access_log(str(path), compile_format("hipache")):
         await asyncio.to_thread(exists, path)
         path.rename(tmp_path / "log.1")
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -214,6 +215,6 @@ def exists(path: Path) -> None:
 
 
 async def test_after_the_end_a_signal_is_harmless(tmp_path):
-    async with access_log(None, "hipache"):
+    async with access_log(None, compile_format("hipache")):
         pass
     os.kill(os.getpid(), signal.SIGUSR1)
