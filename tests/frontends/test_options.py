@@ -1,6 +1,7 @@
 """The `options:<host>` hash: what it may say, and that nothing in it stops the traffic."""
 
 import doctest
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     assert doctest.testmod(module).failed == 0
 
 
+ROOT = Path(__file__).parents[2]
 DEFAULTS = Options()
 
 
@@ -90,3 +92,10 @@ def test_what_is_wrong_is_named_and_passed_over(field: tuple[str, str]) -> None:
     options, problems = parsed({name: value, "slowStart:": "1", "backup:b": "1"} | dict([field]))
     assert options == Options(backups=frozenset({"b"}))
     assert any(name.partition(":")[0] in problem for problem in problems)
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_every_policy_is_explained(policy: Policy) -> None:
+    page = (ROOT / "docs/balancing.md").read_text("utf-8")
+    assert f"| `{policy}` |" in page
+    assert f"`{policy}`" in page.partition("## Options of a frontend")[2]
