@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from ..errors import AccessUnreadable
+from ..errors import AccessUnreadable, BackendForbidden
 from ..frontends.options import Options, Policy
 from ..frontends.protection import SHUT
 from ..masking import masked_url
@@ -20,7 +20,7 @@ class BackendState:
     url: str
     index: int
     state: str
-    """`live`, `dead`, `on trial`, `drained`, `backup` or `unusable`."""
+    """`live`, `dead`, `on trial`, `drained`, `backup`, `denied` or `unusable`."""
     weight: float = 1.0
     in_flight: int | None = None
     """Of all workers; None if no running worker could be asked."""
@@ -53,11 +53,9 @@ class Explanation:
     """Of new clients, for each URL of `choice`."""
 
 
-def not_found(host: str, keys: Sequence[str]) -> Explanation:
-    """No frontend serves this host."""
-    return Explanation(
-        host=host, tried=tuple(keys), matched=None, why="400 frontend not found", shares={}
-    )
+def not_forwarded(host: str, keys: Sequence[str], why: str) -> Explanation:
+    """The proxy answers by itself, before a frontend matched; `keys` were looked up in vain."""
+    return Explanation(host=host, tried=tuple(keys), matched=None, why=why, shares={})
 
 
 def explain(
@@ -69,10 +67,17 @@ def explain(
     *,
     now: float,
     in_flight: Mapping[str, int] | None = None,
+    denied: Collection[str] = (),
 ) -> Explanation:
-    """What `frontend` and its marks come to, for a client without a cookie."""
+    """What `frontend` and its marks come to, for a client without a cookie.
+
+    The proxy never connects to the URLs in `denied`.
+    """
     options = frontend.settings.over(defaults)
-    states = tuple(_states(frontend, marks, options, now, in_flight))
+    states = tuple(
+        replace(state, state="denied") if state.url in denied else state
+        for state in _states(frontend, marks, options, now, in_flight)
+    )
     choice, why = _choice(states, options, marks)
     protection = options.protection
     if protection is not None and protection.unreadable:
@@ -167,6 +172,8 @@ def _choice(
     if backups := urls("backup"):
         return backups, f"no other is live: {_ways(options)} among the backups{trial}"
     if not urls("on trial", "drained", "dead"):
+        if urls("denied"):
+            return (), f"{BackendForbidden.status} {BackendForbidden.message}"
         unusable = bool(urls("unusable"))
         return (), "502 backend is invalid" if unusable else "502 Cannot find a valid backend"
     if not options.panic:

@@ -5,29 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
+from functools import partial
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 
 from ..admin.client import AdminClient, NobodyTells
 from ..balancing.balancer import Balancer, RequestFacts
-from ..balancing.explain import Explanation, decided, not_found, refused
+from ..balancing.explain import Explanation, decided, not_forwarded, refused
 from ..balancing.explain import explain as explained
 from ..balancing.explain_text import as_text
 from ..balancing.sticky import secret_of
 from ..config.defaults import default_options
 from ..config.deny_list import DenyList
 from ..config.structs import Config
-from ..errors import BadHost, Forbidden, FrontendNotFound, Unauthorized
+from ..errors import BadHost, ProxyError, StoreUnavailable, Unauthorized
+from ..fields.forwarded import ForwardedFields
+from ..fields.headers import field
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
-from ..routing import Route, lookup_keys, normalise_host
+from ..proxy.assembly import make_added_fields, make_decisions
+from ..proxy.decision import OwnAnswer, Redirect, settled
+from ..proxy.guards.gate import check_address, check_readable
+from ..proxy.guards.overload import Overload
+from ..proxy.request import Request
+from ..routing import Frontend, Route, lookup_keys, normalise_host
+from ..server.peer import Peer
 from ..stores import CachedStore
 from .failing import CommandFailed
 from .open_store import run
 from .options import config_option, json_option
+
+TARGET = "/%:@!$&'()*+,;=~-._"
+"""What a path may hold as it is (RFC 3986 §3.3), and escapes."""
 
 
 @click.command()
@@ -49,25 +62,8 @@ def explain(
     """
 
     async def work(routes: CachedStore, config: Config) -> None:
-        host = _host(url)
-        keys = lookup_keys(host)
-        try:
-            route = await routes.find(host)
-        except FrontendNotFound:
-            found = not_found(host, keys)
-        else:
-            defaults = default_options(config)
-            in_flight = await asyncio.to_thread(_in_flight, config, route.frontend.key)
-            found = explained(
-                host, keys, route.frontend, route.marks, defaults,
-                now=time.time(), in_flight=in_flight,
-            )  # fmt: skip
-            if not routes.store.shares_marks:
-                remark = "marks live in each worker and are not known here"
-                found = replace(found, remarks=(*found.remarks, remark))
-            found = _with_denied(found, route, config)
-            if client or fields:
-                found = _for_client(found, route, config, _facts(client or "", fields))
+        request = _request(url, client or "", fields)
+        found = await _explained(request, routes, config, for_client=bool(client or fields))
         if as_json:
             click.echo(json.dumps(asdict(found), indent=2))
         else:
@@ -76,8 +72,73 @@ def explain(
     run(path, work)
 
 
+async def _explained(
+    request: Request, routes: CachedStore, config: Config, *, for_client: bool
+) -> Explanation:
+    """What the proxy would do: its own decision, then the backends that may be chosen."""
+    balancer = _balancer(config)
+    answer = await _answer(request, routes, config, balancer)
+    route, host = request.route, _host(request)
+    if route is None:
+        return not_forwarded(host or request.host.decode(), lookup_keys(host), answer)
+    denied = _denied(route.frontend, config.server.deny_backends.value)
+    in_flight = await asyncio.to_thread(_in_flight, config, route.frontend.key)
+    found = explained(
+        host, lookup_keys(host), route.frontend, route.marks, default_options(config),
+        now=time.time(), in_flight=in_flight, denied=denied,
+    )  # fmt: skip
+    remarks = [f"never connected to: {url}" for url in denied]
+    if not routes.store.shares_marks:
+        remarks.insert(0, "marks live in each worker and are not known here")
+    found = replace(found, remarks=(*found.remarks, *remarks))
+    if answer:
+        return refused(found, answer)
+    return _for_client(found, request, balancer, denied) if for_client else found
+
+
+async def _answer(request: Request, routes: CachedStore, config: Config, balancer: Balancer) -> str:
+    """How the proxy answers by itself; empty if the request goes to a backend."""
+    forwarded = ForwardedFields(config.server.trusted_proxies)
+    make_added_fields(config, forwarded).add(request)
+    decisions = make_decisions(
+        config, routes, balancer,
+        examine=partial(_examine, forwarded), overload=Overload(0.0, time.monotonic),
+    )  # fmt: skip
+    try:
+        decision = decisions.probe(request.host) or await settled(decisions.decide(request))
+    except StoreUnavailable:
+        raise  # this command cannot know what the workers remember
+    except ProxyError as error:
+        return f"{error.status} {error}"
+    if isinstance(decision, Redirect):
+        return f"{decision.status} to {decision.location.decode('latin-1')}"
+    if isinstance(decision, OwnAnswer):
+        return f"{decision.status} {decision.body.decode()}, from the proxy itself"
+    return ""
+
+
+def _examine(
+    forwarded: ForwardedFields, request: Request, route: Route, protection: Protection
+) -> None:
+    """Apply the access rules that depend on nothing but the request.
+
+    Rates and requests in flight are the workers' own, and an authorization service would
+    take the question for a request. Without --client and without an `Authorization` field
+    nothing is known of the client: the explanation lists what it has to pass.
+    """
+    check_readable(protection)
+    if request.client:
+        check_address(protection, forwarded.true_client(request.headers, request.client))
+    authorization = field(request.headers, b"authorization")
+    if protection.users and authorization is not None:
+        user, password = credentials(authorization) or ("", b"")
+        kept = protection.users.get(user)
+        if kept is None or not kept.matches(password):
+            raise Unauthorized(route.frontend.key)
+
+
 def _in_flight(config: Config, key: str) -> dict[str, int] | None:
-    """By URL, of all workers of the proxy that runs here; None where none tells."""
+    """By URL, of all workers of the proxy that runs here; None if no proxy tells."""
     try:
         with AdminClient(config) as admin:
             told = admin.ask("/api/backends", frontend=key)
@@ -86,29 +147,50 @@ def _in_flight(config: Config, key: str) -> dict[str, int] | None:
     return {each["backend"]: each["in_flight"] for each in told if each["backend"]}
 
 
-def _facts(client: str, fields: tuple[str, ...]) -> RequestFacts:
-    headers = []
-    for field in fields:
-        name, colon, value = field.partition(":")
+def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
+    """The request that a client would send for this URL; one without a scheme will do."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna")
+    except ValueError as exc:
+        raise CommandFailed(f"{url}: {exc}") from None
+    headers = [(b"host", host)]
+    for text in fields:
+        name, colon, value = text.partition(":")
         if not colon:
-            raise CommandFailed(f"{field!r} is no field: expected 'Name: value'")
+            raise CommandFailed(f"{text!r} is no field: expected 'Name: value'")
         headers.append((name.strip().lower().encode(), value.strip().encode()))
-    return RequestFacts(client, headers)
+    target = quote(parts.path or "/", safe=TARGET) + (f"?{parts.query}" if parts.query else "")
+    scheme = "https" if parts.scheme in ("https", "wss") else "http"
+    peer = Peer((client, 0) if client else None, None, client, scheme)
+    request = Request(b"GET", target.encode("latin-1", "replace"), headers, peer, "1.1", None)
+    request.web_socket = parts.scheme in ("ws", "wss")
+    request.facts = RequestFacts(client, headers)
+    return request
+
+
+def _host(request: Request) -> str:
+    """The host that is looked up, empty if there is none."""
+    try:
+        return normalise_host(request.host)
+    except BadHost:
+        return ""
+
+
+def _balancer(config: Config) -> Balancer:
+    """One that leaves nothing to chance."""
+    secret = secret_of(config.balance.secret, config.driver)
+    return Balancer(default_options(config), random=lambda: 0.0, clock=time.time, secret=secret)
 
 
 def _for_client(
-    found: Explanation, route: Route, config: Config, facts: RequestFacts
+    found: Explanation, request: Request, balancer: Balancer, denied: Collection[str]
 ) -> Explanation:
-    """What a worker would do, where that does not depend on chance or on its load."""
-    secret = secret_of(config.balance.secret, config.driver)
-    defaults = default_options(config)
-    balancer = Balancer(defaults, random=lambda: 0.0, clock=time.time, secret=secret)
-    protection = balancer.options(route).protection
-    if protection is not None and (why := _refusal(protection, facts)):
-        return refused(found, why)
-    if len(found.choice) < 2:
+    """The backend of this client, if neither chance nor load decides it."""
+    route, facts = request.route, request.facts
+    if route is None or len(found.choice) < 2:
         return found
-    backend = balancer.pick(route, facts)
+    backend = balancer.pick(route, facts, denied)
     if found.sticky and balancer.cookie(route, backend, facts, secure=False) is None:
         return decided(found, backend.url, f"the cookie {found.sticky} leads here")
     if found.policy.startswith("hash"):
@@ -116,46 +198,19 @@ def _for_client(
     return found
 
 
-def _refusal(protection: Protection, facts: RequestFacts) -> str:
-    """What such a client is answered, where no chance and nobody else decides that."""
-    if protection.unreadable:
-        return ""  # which the explanation says already
-    if facts.client and not protection.lets_in(facts.client):
-        return f"{Forbidden.status} {Forbidden.message}"
-    if protection.users and (said := facts.header(b"authorization")) is not None:
-        user, password = credentials(said) or ("", b"")
-        kept = protection.users.get(user)
-        if kept is None or not kept.matches(password):
-            return f"{Unauthorized.status} {Unauthorized.message}"
-    return ""
-
-
-def _with_denied(found: Explanation, route: Route, config: Config) -> Explanation:
-    """Tell which backends are never connected to, as far as that shows without a resolver."""
-    deny = config.server.deny_backends.value
-    remarks = [
-        f"never connected to: {backend.url}"
-        for backend in route.frontend.backends
+def _denied(frontend: Frontend, deny: DenyList) -> list[str]:
+    """URLs that are never connected to, as far as that shows without a resolver."""
+    return [
+        backend.url
+        for backend in frontend.backends
         if (backend.scheme == "unix" and deny.refuses_socket(backend.host))
-        or (backend.scheme != "unix" and _denied(deny, backend.host))
+        or (backend.scheme != "unix" and _denies_host(deny, backend.host))
     ]
-    return replace(found, remarks=(*found.remarks, *remarks))
 
 
-def _denied(deny: DenyList, host: str) -> bool:
+def _denies_host(deny: DenyList, host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
         return deny.refuses_name(host)
     return deny.refuses(host)
-
-
-def _host(url: str) -> str:
-    """The host that a client would send for this URL; one without a scheme will do."""
-    try:
-        netloc = urlsplit(url if "://" in url else f"http://{url}").netloc
-        return normalise_host(
-            netloc.rpartition("@")[2].encode("idna" if not url.isascii() else "ascii")
-        )
-    except (BadHost, ValueError) as exc:
-        raise CommandFailed(f"{url}: {exc}") from None

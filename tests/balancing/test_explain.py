@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.balancing import explain_text as module
-from app.balancing.explain import Explanation, explain, not_found
+from app.balancing.explain import Explanation, explain, not_forwarded
 from app.balancing.explain_text import as_text
 from app.cli import main
 from app.frontends.options import Options
@@ -36,7 +36,11 @@ def explained(*urls: str, marks: dict[str, Mark] | None = None, **options: str) 
 def test_the_keys_that_were_tried_come_in_order() -> None:
     found = explained(A)
     assert (found.tried, found.matched) == (("www.example.com",), "*.example.com")
-    assert not_found("a.b", lookup_keys("a.b")).tried == ("a.b", "*.b", "*")
+    assert not_forwarded("a.b", lookup_keys("a.b"), "400 frontend not found").tried == (
+        "a.b",
+        "*.b",
+        "*",
+    )
 
 
 @pytest.mark.parametrize(
