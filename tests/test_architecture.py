@@ -66,6 +66,7 @@ LATER = {
     "workers.serve": 7,
     "commands.demo": 8,
     "commands.doctor": 8,
+    "commands.explain": 8,
     "commands.route": 8,
     "commands.status": 8,
     "cli": 9,

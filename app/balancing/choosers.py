@@ -29,23 +29,23 @@ noise, and following noise sends all clients to one backend."""
 class RequestFacts:
     """What a policy may ask about a request. Nothing is looked up before it asks."""
 
-    __slots__ = ("_headers", "client")
+    __slots__ = ("client", "headers")
 
     def __init__(self, client: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """`client` is the client's address, `headers` have lower-case names (ASGI)."""
         self.client = client
-        self._headers = headers
+        self.headers = headers
 
     def header(self, name: bytes) -> bytes | None:
         """The first field of this lower-case name."""
-        for field_name, value in self._headers:
+        for field_name, value in self.headers:
             if field_name == name:
                 return value
         return None
 
     def cookie(self, name: bytes) -> bytes | None:
         """The first cookie of this name (RFC 6265 §4.2.1; several fields: RFC 9113 §8.2.3)."""
-        for field_name, value in self._headers:
+        for field_name, value in self.headers:
             if field_name == b"cookie":
                 for pair in value.split(b";"):
                     key, equals, text = pair.strip(b" \t").partition(b"=")

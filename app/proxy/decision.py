@@ -103,12 +103,13 @@ class Decisions:
         self._https_port = https_port
         self._paths = paths
         self._prefixes = tuple(paths)
-        self._probes = {b"__ping__": self._ping, b"__ready__": self._ready}
+        self.probes = {b"__ping__": self._ping, b"__ready__": self._ready}
+        """The `Host` fields of probes, and what answers them."""
         self._names = HostNames()
 
     def probe(self, host: bytes) -> OwnAnswer | None:
         """The answer to a probe, None for a request to a site."""
-        answer = self._probes.get(host)
+        answer = self.probes.get(host)
         return None if answer is None else answer()
 
     def decide(self, request: Request) -> Decision | Awaitable[Decision]:

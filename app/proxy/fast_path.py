@@ -44,7 +44,7 @@ class FastPath:
         self.attempts = gateway.attempts
         self.http = http
         self.client = client
-        self._probe = gateway.decisions.probe
+        self._probes = gateway.decisions.probes
         self._decide = gateway.decisions.decide
         self._count = count
 
@@ -58,7 +58,7 @@ class FastPath:
             head.method, head.target, head.headers, exchange.peer, head.http_version,
             exchange,
         )  # fmt: skip
-        if self._probe(request.host) is not None:
+        if request.host in self._probes:
             return False
         self._count()
         self.gateway.begin(request)

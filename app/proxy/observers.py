@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
-from ..fields.headers import RawHeaders, field
+from ..fields.headers import RawHeaders
 from ..logs.record import AccessRecord
 from ..metrics.counters import Counters
 from .attempt import Attempt
@@ -88,15 +88,14 @@ class DebugObserver(Observer):
     def __init__(self, fields: DebugFields) -> None:
         self._fields = fields
 
-    def began(self, request: Request) -> None:
-        exchange, headers = request.exchange, request.headers
-        if exchange.asks_debug if exchange is not None else field(headers, ASKED) is not None:
-            request.debug = self._fields.granted(headers, request.client)
-
     def answered(
         self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
     ) -> None:
-        if not request.debug:
+        exchange, facts = request.exchange, request.facts
+        if not (exchange.asks_debug if exchange is not None else facts.header(ASKED) is not None):
+            return
+        # As the client sent them: a guard may have changed the request's own.
+        if not self._fields.granted(list(facts.headers), request.client):
             return
         if attempt is not None:
             headers += self._fields.of_answer(

@@ -31,7 +31,7 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "debug", "exchange", "extensions", "facts", "fields",
+        "backend", "client", "client_left", "exchange", "extensions", "facts", "fields",
         "headers", "host", "http_version", "method", "ours", "peer", "record", "route",
         "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
@@ -68,8 +68,6 @@ class Request:
     """The task that serves it, None if it needs none."""
     slot: Slot | None
     """Its slot among those that `maxInFlight` allows."""
-    debug: bool
-    """This client may see the `X-Debug` fields, and asked for them."""
     extensions: Mapping[str, Any]
     """What the server offers, in ASGI's terms."""
 
@@ -89,7 +87,7 @@ class Request:
         self.http_version = http_version
         self.host = field(headers, b"host") or b""
         self.client = peer.address
-        self.client_left = self.debug = self.web_socket = False
+        self.client_left = self.web_socket = False
         self.route = self.backend = self.task = self.slot = None
         self.exchange = exchange
         self.extensions = _NONE

@@ -30,7 +30,7 @@ class Destinations:
     ) -> None:
         """`listening` gives the addresses of this proxy's own listeners."""
         self._deny = deny
-        self._refuses = lru_cache(MAX_TOLD)(deny.refuses)
+        self._refuses = lru_cache(MAX_LOGGED)(deny.refuses)
         self._listening = listening
         self._logged: set[str] = set()
 
