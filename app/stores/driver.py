@@ -1,4 +1,4 @@
-"""One kind of store: all that the rest of Hipache asks of it is asked here.
+"""One kind of store, with all that the rest of Hipache needs to know of it.
 
 A driver knows its schemes and what their URLs mean. Nothing outside this folder does.
 docs/stores.md shows how to write one.
@@ -94,7 +94,7 @@ class StoreDriver(ABC):
         return Remedy("", "Start it, or let driver name the right one.")
 
     def writes(self) -> Sequence[Path]:
-        """Files that the store needs to write; `hipache doctor` looks whether that is possible."""
+        """Files that the store must be able to write; `hipache doctor` checks that."""
         return ()
 
     async def command(self, words: Sequence[str], *, timeout: float) -> list[str]:

@@ -31,8 +31,8 @@ class CacheNumbers(Protocol):
 class Routes(Protocol):
     """Implemented by `stores.cache.routes.CachedStore`.
 
-    Other routes, for `create_app(store=...)`, inherit from this class: what is not abstract
-    in all but name has a default here, that of routes without a store.
+    Other routes, for `create_app(store=...)`, inherit from this class. From `in_memory` on the
+    methods have defaults, which suit routes without a store.
     """
 
     ready: bool

@@ -1,4 +1,4 @@
-"""Brings a worker's memory to the snapshot now and then, and back when the store is away."""
+"""Saves a worker's memory to the snapshot now and then; restores it while the store is away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 WRITE_EVERY = 5.0
 """Seconds between two writings of one worker, at least."""
 SHARE_OF_TIME = 0.02
-"""Of its time a worker spends no more than this on writing."""
+"""The share of its time that a worker spends on writing, at most."""
 RESTORED_PER_TURN = 100
 """Hosts that are restored before others get their turn."""
 
@@ -47,7 +47,7 @@ class Archive:
             pause = max(self._every, (time.thread_time() - started) / SHARE_OF_TIME)
 
     async def aclose(self) -> None:
-        """Write a last time. A worker that hardly lived knows nothing that is worth it."""
+        """Write a last time, unless this worker has lived too briefly to know much."""
         if time.monotonic() - self._born >= self._every:
             await self._write()
 
@@ -59,7 +59,7 @@ class Archive:
         try:
             with snapshot.alone() as alone:
                 if not alone:
-                    return  # another worker is at it; our turn comes again
+                    return  # another worker writes; our turn comes again
                 lines = await asyncio.to_thread(snapshot.read)
                 merged = await _in_turns(snapshot.merge(lines, known, memory.absent()))
                 await asyncio.to_thread(snapshot.replace, merged)
@@ -70,7 +70,7 @@ class Archive:
             self._failing = True
 
     async def restore(self) -> bool:
-        """Remember what the snapshot knows besides. Is there anything to serve now?"""
+        """Remember what the snapshot knows besides. Returns whether any route is known now."""
         try:
             lines = await asyncio.to_thread(self._snapshot.read)
         except OSError as exc:

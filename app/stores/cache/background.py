@@ -1,4 +1,4 @@
-"""Tasks that belong to one object: started by name, seen to fail, ended together."""
+"""The background tasks of one object: named, logged when they fail, cancelled together."""
 
 from __future__ import annotations
 

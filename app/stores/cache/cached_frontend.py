@@ -21,7 +21,7 @@ class CachedFrontend:
         self.stored: Marks = NO_MARKS
         self.by_host: dict[str, Marks] | None = None
         """Marks that stand under a requested host, for the few hosts that have any."""
-        # A key without a wildcard has one host, itself; an empty set would cost more than all else.
+        # A key without a wildcard has one host, itself. An empty set would cost more than the rest.
         self.hosts: set[str] | None = set() if frontend.key.startswith("*") else None
         self.route = Route(frontend)
         self.used = False
@@ -33,14 +33,14 @@ class CachedFrontend:
             self.hosts.add(host)
 
     def discard(self, host: str) -> bool:
-        """`host` no longer is. Was it the last one?"""
+        """`host` is no longer served by it. Returns whether no host is left."""
         if self.hosts is None:
             return True
         self.hosts.discard(host)
         return not self.hosts
 
     def take(self, found: Found, host: str) -> bool:
-        """Take over what was read for `host`. False: it is what is known already."""
+        """Take over what was read for `host`. Returns False if that was known already."""
         before = self.by_host.get(host, NO_MARKS) if self.by_host else NO_MARKS
         same = _same(self.frontend, found.frontend)
         if same and self.stored == found.marks and before == found.host_marks:

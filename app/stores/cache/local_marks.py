@@ -42,7 +42,7 @@ class LocalMarks:
         self._sweep_at = 1000
 
     def of(self, key: str) -> Mapping[str, Mark | None]:
-        """This worker's word on the backends of `key`, by URL; None: surely no mark."""
+        """What this worker says of the backends of `key`, by URL; None: there is no mark."""
         return self._marks.get(key, _NONE)
 
     def mark(self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool) -> None:

@@ -1,4 +1,4 @@
-"""Is the store away? When to ask it again, and what to say about it: at first and once a minute."""
+"""Whether the store is away, when to ask it again, and when to log that."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Outage:
         self._contact = monotonic()
 
     def begin(self, reason: str, routes: int) -> bool:
-        """The store did not answer. Is that news?"""
+        """The store did not answer. Returns whether it was there before."""
         now = asyncio.get_running_loop().time()
         self._probe_at = now + PROBE_EVERY
         if self.away:
@@ -45,7 +45,7 @@ class Outage:
         return True
 
     def note(self, reason: str) -> None:
-        """The store did not answer once, but is there: said now and then."""
+        """The store is there, but did not answer once. This is logged now and then."""
         now = asyncio.get_running_loop().time()
         if now >= self._noted + NOTE_EVERY:
             self._noted = now
@@ -68,7 +68,7 @@ class Outage:
         return monotonic() - self._contact
 
     def time_to_probe(self) -> bool:
-        """May this request ask the store? At most one in PROBE_EVERY seconds."""
+        """Returns whether this request may ask the store: one may in PROBE_EVERY seconds."""
         now = asyncio.get_running_loop().time()
         if now < self._probe_at:
             return False

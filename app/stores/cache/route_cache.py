@@ -195,7 +195,7 @@ class RouteCache:
             self.set_marks(key, others if mark is None else {**others, url: mark})
 
     def rebuild(self, key: str) -> None:
-        """This worker's own word on the marks of `key` changed."""
+        """This worker's own marks of `key` changed."""
         if (served := self._by_key.get(key)) is not None:
             served.rebuild(self._own_marks)
 

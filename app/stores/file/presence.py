@@ -97,13 +97,13 @@ def _note(stamp: Stamp) -> bytes:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Anybody may put anything there, a pipe or a link: none of that may hold us up."""
+    """The folder is open to every user: a pipe or a link in it must not block us."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     return open(descriptor, "rb")
 
 
 def _remove_dead(folder: Path) -> None:
-    """Notes of ours whose workers were killed, about whatever table."""
+    """Remove the notes of killed workers, about any table."""
     for path in folder.glob(f"{_KIND}*"):
         with contextlib.suppress(OSError), _opened(path) as file:
             if not is_held(file.fileno()):

@@ -1,4 +1,4 @@
-"""What active checkers share: what to check, who does it, and that somebody does.
+"""What active checkers share: what to check, which of them does it, and that one is alive.
 
 `healthcheck:<host>` is planb's and tsuru's hash, `hchecker_ping` hchecker's sign of life, which
 has no prefix. Beside it we note whether the last ping was ours: only a foreign checker's makes our

@@ -27,7 +27,7 @@ PING_AFTER = 1.0
 PONG_WITHIN = 1.0
 """Together with PING_AFTER below the 3 s that a cache may be blind."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between attempts to connect: doubled, and spread so that workers do not march in step."""
+"""Seconds between attempts to connect: doubled, and spread so that not all workers try at once."""
 
 
 class Refused(Exception):
@@ -184,7 +184,7 @@ class Tracker:
 
 
 def _judged(exc: ResponseError) -> Exception:
-    """Is this answer a refusal for good, or a server in trouble?"""
+    """Refused, if this answer refuses us for good; else the server is in trouble."""
     text = str(exc).lower()
     for_good = ("unknown command", "unknown subcommand", "noproto", "noperm", "no permissions")
     return Refused(str(exc)) if any(sign in text for sign in for_good) else exc

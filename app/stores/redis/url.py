@@ -1,4 +1,4 @@
-"""URLs of Redis: which server, which database, and as whom. Pure.
+"""URLs of Redis: the server, the database, the user. Pure.
 
 `redis://[user[:password]@]host[:port][/db][#prefix]` and `rediss://` as Hipache 0.4 wrote them
 (lib/drivers/redis.js), `unix:///path/to.sock`, `redis+sentinel://host[:port],host.../service[/db]`.
