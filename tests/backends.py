@@ -176,6 +176,7 @@ async def scripted(
     *,
     tls: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
+    port: int = 0,
     path: str | None = None,
     limit: int = LIMIT,
 ) -> AsyncIterator[ScriptedBackend]:
@@ -213,7 +214,7 @@ async def scripted(
         server = await asyncio.start_unix_server(converse, path, limit=limit)
         backend.url = f"unix:{path}"
     else:
-        server = await asyncio.start_server(converse, host, 0, limit=limit, ssl=tls)
+        server = await asyncio.start_server(converse, host, port, limit=limit, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         backend.url = f"{'https' if tls else 'http'}://{shown}:{port}"

@@ -60,6 +60,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     max_sockets: Annotated[int, Meta(ge=1, le=1_000_000)] = 100  # per backend and per worker
     tcp_timeout: Seconds = 30.0  # nothing moved in either direction
     connect_timeout: Seconds = 3.0
+    resolve_interval: Annotated[float, Meta(ge=1, le=3600)] = 30.0  # until a move is followed
     response_timeout: Seconds | None = None  # until the answer's head; None means tcp_timeout
     queue_timeout: Seconds = 5.0  # waiting for one of max_sockets
     max_queue: Count = 1000  # requests that wait for one; more are answered 503

@@ -8,7 +8,7 @@ The callbacks run inside the event loop's read: nothing in here awaits but `drai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import cast
 
 from ..errors import (
@@ -19,6 +19,7 @@ from ..errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
+from ..system.resolver import plain
 from . import kernel
 from .parsing import COMPLETE, HEAD, AnswerParser
 from .stream import NEVER, Owner, Receiver
@@ -109,6 +110,13 @@ class BackendConnection(asyncio.Protocol):
 
     def open_stream(self) -> BackendConnection:
         return self
+
+    def retire_from(self, addresses: Set[str]) -> None:
+        peer = self._transport.get_extra_info("peername") if self._transport else None
+        if peer and plain(peer[0]) in addresses:
+            self._retires = -NEVER
+            if self.is_idle:
+                self.abort()
 
     def hung_up(self) -> bool:
         # Between two requests whatever can be read is the end, or was not asked for.

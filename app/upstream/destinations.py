@@ -1,20 +1,21 @@
-"""Whether a connection may be made. The answer is certain only once the name is resolved."""
+"""Where a name leads, and whether a connection may be made: certain only once it is resolved."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Set
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ..config.deny_list import DenyList
-from ..errors import BackendForbidden, BackendIsUs
+from ..errors import BackendForbidden, BackendIsUs, UpstreamUnresolved
+from ..system.name_lookups import SocketAddress
+from ..system.resolver import Resolver, is_silence, loop_resolver
 
 logger = logging.getLogger(__name__)
 
-SocketAddress = tuple[int, tuple[object, ...]]  # family, and what connect() wants
 Bound = tuple[int, object]  # family, and what getsockname() gives
 
 MAX_LOGGED = 1000
@@ -33,6 +34,30 @@ class Destinations:
         self._refuses = lru_cache(MAX_LOGGED)(deny.refuses)
         self._listening = listening
         self._logged: set[str] = set()
+
+    @cached_property
+    def _resolver(self) -> Resolver:
+        return loop_resolver()  # found when first needed, for only then there is a loop
+
+    async def find(self, host: str, port: int, limit: float) -> list[SocketAddress]:
+        """The addresses of `host`, found within `limit` seconds, that may be connected to.
+
+        Raises UpstreamUnresolved, BackendForbidden, BackendIsUs, OSError and UnicodeError.
+        """
+        self.check_name(host)
+        try:
+            found = await self._resolver.find(host, port, limit=limit)
+        except TimeoutError:
+            raise UpstreamUnresolved from None
+        except socket.gaierror as exc:
+            if is_silence(exc):
+                raise UpstreamUnresolved(f"{UpstreamUnresolved.message}: {exc.strerror}") from exc
+            raise
+        return self.filter_permitted(host, found)
+
+    def moved_from(self, host: str, interval: float) -> Set[str]:
+        """As `Resolver.moved_from`."""
+        return self._resolver.moved_from(host, interval)
 
     def check_name(self, host: str) -> None:
         """Raises BackendForbidden for a name that is denied."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import encodings.idna  # noqa: F401 - getaddrinfo imports it: too late where root was given up
 import errno
 import math
 import os
@@ -18,9 +17,9 @@ from ..errors import (
     UpstreamExhausted,
     UpstreamTLSFailure,
     UpstreamUnreachable,
-    UpstreamUnresolved,
 )
-from .destinations import Destinations, SocketAddress
+from ..system.name_lookups import SocketAddress
+from .destinations import Destinations
 
 Origin = tuple[str, str, int]
 
@@ -29,9 +28,6 @@ ATTEMPT_DELAY = 0.25
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """This machine has run out of files, memory or local ports. No backend is to blame."""
-
-NO_ANSWER = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY})
-"""The resolver does not know, which is not to say that there is no such name."""
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -55,8 +51,7 @@ async def connect(
             destinations.check_socket(host)
             addresses = []
         else:
-            destinations.check_name(host)
-            addresses = destinations.filter_permitted(host, await _resolve(host, port, due))
+            addresses = _alternate(await destinations.find(host, port, limit))
         async with asyncio.timeout_at(due):
             return await _dial(origin, addresses, factory, tls)
     except TimeoutError:
@@ -102,25 +97,6 @@ async def _dial(
     except BaseException:
         sock.close()
         raise
-
-
-async def _resolve(host: str, port: int, due: float | None) -> list[SocketAddress]:
-    """The addresses of `host`, by `due` (loop time). Raises UpstreamUnresolved, socket.gaierror."""
-    kind = socket.SOCK_STREAM
-    try:  # an address needs no resolver, and no thread for it
-        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        try:
-            async with asyncio.timeout_at(due):
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
-        except TimeoutError:  # a dead resolver takes longer to be noticed by the system
-            raise UpstreamUnresolved from None
-        except socket.gaierror as exc:
-            if exc.errno in NO_ANSWER:
-                raise UpstreamUnresolved(f"{UpstreamUnresolved.message}: {exc.strerror}") from exc
-            raise
-    addresses: list[SocketAddress] = [(family, address) for family, _, _, _, address in found]
-    return _alternate(addresses)
 
 
 def _alternate(addresses: list[SocketAddress]) -> list[SocketAddress]:

@@ -21,11 +21,13 @@ class PoolLimits:
     idle: float = 60.0
     age: float = NEVER
     keep_alive: bool = True
+    resolve: float = 30.0  # until an address that a name has no longer is left
 
     @property
     def step(self) -> float:
         """Seconds between two sweeps: an eighth of the shortest limit that a sweep enforces."""
-        return min(max(min(self.response, self.tcp, self.queue, self.idle) / 8, 0.01), 1.0)
+        shortest = min(self.response, self.tcp, self.queue, self.idle, self.resolve)
+        return min(max(shortest / 8, 0.01), 1.0)
 
 
 def pool_limits(server: ServerConfig) -> PoolLimits:
@@ -41,4 +43,5 @@ def pool_limits(server: ServerConfig) -> PoolLimits:
         idle=server.backend_idle_timeout or NEVER,
         age=server.backend_max_age or NEVER,
         keep_alive=server.http_keep_alive,
+        resolve=server.resolve_interval,
     )

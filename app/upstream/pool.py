@@ -136,7 +136,11 @@ class Pool:
                 stream.abort()
 
     def sweep(self, now: float) -> None:
-        """Enforce what is due: unused connections, silent backends, the time in the queue."""
+        """Enforce what is due: unused connections, silent backends, the time in the queue; leave
+        the addresses that the backend's name has no longer."""
+        if left := self._destinations.moved_from(self.origin[1], self.limits.resolve):
+            for connection in tuple(self._open):
+                connection.retire_from(left)
         for connection in tuple(self._open):
             if connection.deadline <= now:
                 if connection.is_idle:

@@ -9,7 +9,7 @@ pool hands out streams that are free, and counts the connections below them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol
 
 from ..errors import UpstreamError
@@ -99,6 +99,9 @@ class PooledConnection(Protocol):
 
     def open_stream(self) -> BackendStream:
         """Its first stream, for the request that it was made for."""
+
+    def retire_from(self, addresses: Set[str]) -> None:
+        """Begin no further request if it leads to one of these IP addresses."""
 
     def expire(self, now: float) -> None:
         """The deadline has passed with a request under way."""

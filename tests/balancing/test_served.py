@@ -82,7 +82,7 @@ async def test_a_resolver_that_fails_blames_nobody(
         for _ in range(20):
             assert (await proxy.talk(POST)).endswith(b"hello")
         alone = await proxy.get(host=b"b.test")
-    assert len(names) > 2
+    assert set(names) == {"named.test"}
     assert alone.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 1\r\n" in alone.lower()
     async with valkey.client as redis:

@@ -1,0 +1,164 @@
+"""Look-ups of names in threads of our own, with a share for each part of the name space.
+
+Nobody can call off a thread that is in getaddrinfo: where a name server is silent, the thread
+comes back only when resolv.conf says so. So the names of one owner must not hold all threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import encodings.idna  # noqa: F401 - getaddrinfo imports it: too late where root was given up
+import errno
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeAlias
+
+SocketAddress = tuple[int, tuple[object, ...]]  # family, and what connect() wants
+Found: TypeAlias = list[SocketAddress] | Exception
+SystemLookup: TypeAlias = Callable[[str], list[SocketAddress]]
+
+MAX_THREADS = 64
+MAX_UNPROVEN = 48
+"""Threads for names that have never led anywhere: the others go ahead of them."""
+MAX_PER_DOMAIN = 16
+"""Threads for the names with the same last two labels."""
+MAX_PER_ZONE = 4
+"""Threads for the names that differ in their first label only."""
+
+
+def system_lookup(host: str) -> list[SocketAddress]:
+    """The addresses of `host` with port 0, as this machine is set up to find them. Blocks.
+
+    Raises socket.gaierror, OSError and UnicodeError.
+    """
+    found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+class Lookup(asyncio.Future[Found]):
+    """One look-up that runs or waits for a thread, shared by all who ask. Its result is what was
+    found, or the error that came instead."""
+
+    def __init__(self, host: str, *, proven: bool, since: float) -> None:
+        super().__init__()
+        self.host = host
+        self.proven = proven
+        self.since = since
+        self.share: Share | None = None
+        """Whose queue it waits in; None when it runs."""
+
+
+class Share:
+    """So many look-ups run at once, the others wait in order."""
+
+    __slots__ = ("limit", "queue", "running")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0
+        self.queue: deque[Lookup] = deque()
+
+
+class NameLookups:
+    """Runs look-ups; use it within one event loop."""
+
+    def __init__(self, lookup: SystemLookup = system_lookup) -> None:
+        self._lookup = lookup
+        self._shares: dict[tuple[str, str], Share] = {}
+
+    def start(self, host: str, *, proven: bool, since: float = 0.0) -> Lookup:
+        """Look `host` up as soon as its shares allow. `proven`: it has led somewhere before;
+        `since`: what the time is."""
+        lookup = Lookup(host, proven=proven, since=since)
+        self._begin(lookup)
+        return lookup
+
+    def give_up(self, lookup: Lookup) -> bool:
+        """Take `lookup` out of its queue; False where it runs, for then it cannot be stopped."""
+        share = lookup.share
+        if share is None:
+            return False
+        share.queue.remove(lookup)
+        lookup.cancel()
+        return True
+
+    def _begin(self, lookup: Lookup) -> None:
+        shares = [self._share(*each) for each in _shares_of(lookup)]
+        lookup.share = next((each for each in shares if each.running >= each.limit), None)
+        if lookup.share is not None:
+            lookup.share.queue.append(lookup)
+            return
+        for share in shares:
+            share.running += 1
+        arguments = lookup.get_loop(), lookup
+        try:
+            threading.Thread(target=self._run, args=arguments, name="look-up", daemon=True).start()
+        except RuntimeError:  # no memory for another thread, or not allowed
+            error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            lookup.get_loop().call_soon(self._end, lookup, error)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, lookup: Lookup) -> None:
+        """In a thread, which nobody waits for at the end: it may be stuck."""
+        found: Found
+        try:
+            found = self._lookup(lookup.host)
+        except (OSError, UnicodeError) as exc:
+            found = exc
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(self._end, lookup, found)
+
+    def _end(self, lookup: Lookup, found: Found) -> None:
+        lookup.set_result(found)
+        names = list(_shares_of(lookup))
+        shares = [self._share(*name) for name in names]
+        for share in shares:
+            share.running -= 1
+        for share in shares:
+            while share.queue and share.running < share.limit:
+                self._begin(share.queue.popleft())
+        for name, share in zip(names, shares, strict=True):
+            if not share.running and not share.queue:
+                self._shares.pop(name, None)
+
+    def _share(self, kind: str, name: str) -> Share:
+        share = self._shares.get((kind, name))
+        if share is None:
+            share = self._shares[kind, name] = Share(_LIMITS[kind])
+        return share
+
+
+_LIMITS = {
+    "zone": MAX_PER_ZONE,
+    "domain": MAX_PER_DOMAIN,
+    "unproven": MAX_UNPROVEN,
+    "all": MAX_THREADS,
+}
+
+
+def _shares_of(lookup: Lookup) -> Iterator[tuple[str, str]]:
+    """The shares that a look-up takes a thread of, the narrowest first."""
+    zone, domain = zone_and_domain(lookup.host)
+    yield "zone", zone
+    yield "domain", domain
+    if not lookup.proven:
+        yield "unproven", ""
+    yield "all", ""
+
+
+def zone_and_domain(host: str) -> tuple[str, str]:
+    """A name without its first label, and its last two; a short name is both itself.
+
+    >>> zone_and_domain("db.Shop.Example.com.")
+    ('shop.example.com', 'example.com')
+    >>> zone_and_domain("www.example.com"), zone_and_domain("example.com")
+    (('example.com', 'example.com'), ('example.com', 'example.com'))
+    >>> zone_and_domain("localhost")
+    ('localhost', 'localhost')
+    """
+    labels = host.lower().rstrip(".").split(".")
+    start = min(1, max(0, len(labels) - 2))
+    return ".".join(labels[start:]), ".".join(labels[-2:])

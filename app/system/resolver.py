@@ -1,0 +1,231 @@
+"""What names lead to: looked up once for all who ask, and remembered while nobody can say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import time
+from collections.abc import Callable, Set
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from .name_lookups import Found, Lookup, NameLookups, SocketAddress, SystemLookup, system_lookup
+
+logger = logging.getLogger(__name__)
+
+FRESH = 1.0
+"""Seconds for which an answer, a refusal too, is good for everybody who asks."""
+PATIENCE = 0.5
+"""Seconds that an answer may take before the last known addresses are used."""
+REST = 3.0
+"""A name that got no answer is left alone for so many times as long as that took: no request
+waits for it again at a later attempt."""
+MAX_REST = 10.0
+MAX_NAMES = 20_000
+REMEMBERED = 7200.0
+"""Seconds for which an address is remembered that a name does not lead to any more."""
+QUIET = 60.0
+"""Seconds without another use of last known addresses: the next one is news again."""
+
+SILENCE = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY})
+"""What the resolver says when it does not know, rather than that there is no such name."""
+
+
+def is_silence(error: Exception) -> bool:
+    """Whether an error of a look-up says nothing about the name."""
+    if isinstance(error, socket.gaierror):
+        return error.errno in SILENCE
+    return isinstance(error, OSError)
+
+
+class Resolver:
+    """All who connect in one event loop share its memory and its threads: see `loop_resolver`."""
+
+    def __init__(
+        self,
+        lookup: SystemLookup = system_lookup,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._lookups = NameLookups(lookup)
+        self._names: dict[str, _Name] = {}
+        self._last_told = -math.inf
+
+    async def find(self, host: str, port: int, *, limit: float = math.inf) -> list[SocketAddress]:
+        """The addresses of `host`, in the system's order; an address is its own.
+
+        A look-up has `limit` seconds from its beginning, whoever began it. Where it fails
+        without saying that there is no such name, the last known addresses are used. Raises
+        TimeoutError, socket.gaierror, OSError and UnicodeError.
+        """
+        name = self._names.get(host)
+        if name is None:
+            try:  # an address needs no resolver, and no thread for it
+                return _numeric(host, port)
+            except socket.gaierror:
+                name = self._new(host)
+        now = self._clock()
+        if now - name.answered >= FRESH:
+            await self._ask(name, now, limit)
+        return [(family, (where[0], port, *where[2:])) for family, where in self._known(name)]
+
+    def moved_from(self, host: str, interval: float) -> Set[str]:
+        """The addresses that the name `host` had, and has no longer.
+
+        Ask while the name is in use: this looks it up twice in `interval` seconds, and tells of
+        a move before they are over.
+        """
+        name = self._names.get(host)
+        if name is None:
+            return frozenset()
+        now = self._clock()
+        if now - name.tried >= interval / 2:
+            self._look_up(name, now)
+        return name.left(interval) if len(name.seen) > 1 else frozenset()
+
+    async def _ask(self, name: _Name, now: float, limit: float) -> None:
+        """Wait for an answer as long as it is worth it."""
+        lookup = self._look_up(name, now)
+        if lookup is None:
+            return
+        if name.addresses:
+            limit = 0.0 if name.error else min(limit, PATIENCE)
+        left = lookup.since + limit - now
+        if left <= 0:
+            return
+        name.askers += 1
+        try:
+            await asyncio.wait({lookup}, timeout=None if left == math.inf else left)
+        finally:
+            name.askers -= 1
+            if not name.askers and not name.addresses and self._lookups.give_up(lookup):
+                name.lookup = None
+                now = self._clock()
+                name.rest(now - lookup.since, now)
+
+    def _look_up(self, name: _Name, now: float) -> Lookup | None:
+        """The look-up that runs or begins; None where the name is left alone for now."""
+        if name.lookup is None and now >= name.rests_until:
+            if not name.addresses:
+                name.error = None
+            proven = bool(name.addresses)
+            name.lookup = self._lookups.start(name.host, proven=proven, since=now)
+            name.lookup.add_done_callback(partial(self._answered, name))
+        return name.lookup
+
+    def _answered(self, name: _Name, lookup: Lookup) -> None:
+        if lookup.cancelled():
+            return
+        name.lookup = None
+        now = self._clock()
+        if name.take(lookup.result(), lookup.since, now) and name.told:
+            name.told = False
+            logger.info("resolver answers again host=%s", name.host)
+        if self._names.get(name.host) is name:  # the first ones are forgotten first
+            self._names[name.host] = self._names.pop(name.host)
+
+    def _known(self, name: _Name) -> list[SocketAddress]:
+        """The addresses as they are known by now, or the error that is."""
+        if not name.addresses:
+            raise TimeoutError if name.error is None else _again(name.error)
+        if name.error is not None:
+            self._tell(name)
+        return name.addresses
+
+    def _tell(self, name: _Name) -> None:
+        now = self._clock()
+        if now - self._last_told >= QUIET:
+            name.told = True
+            logger.warning(
+                "resolver silent, last known addresses are used host=%s cause=%s",
+                name.host, name.error,
+            )  # fmt: skip
+        self._last_told = now
+
+    def _new(self, host: str) -> _Name:
+        while len(self._names) >= MAX_NAMES:
+            del self._names[next(iter(self._names))]
+        name = self._names[host] = _Name(host)
+        return name
+
+
+_resolvers: WeakKeyDictionary[asyncio.AbstractEventLoop, Resolver] = WeakKeyDictionary()
+
+
+def loop_resolver() -> Resolver:
+    """The one resolver of the running event loop, in place of the loop's own `getaddrinfo`."""
+    loop = asyncio.get_running_loop()
+    resolver = _resolvers.get(loop)
+    if resolver is None:
+        resolver = _resolvers[loop] = Resolver()
+    return resolver
+
+
+class _Name:
+    """What is known of one name. Times are the clock's."""
+
+    __slots__ = (
+        "addresses", "answered", "askers", "error", "host", "lookup", "rests_until", "seen", "told",
+        "tried",
+    )  # fmt: skip
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.addresses: list[SocketAddress] = []
+        self.answered = -math.inf
+        self.tried = -math.inf
+        """When the last look-up ended, whatever it found."""
+        self.error: Exception | None = None
+        """What the last look-up ended with, if not with addresses."""
+        self.rests_until = -math.inf
+        self.lookup: Lookup | None = None
+        self.askers = 0
+        self.seen: dict[str, float] = {}
+        """When each address was in an answer last."""
+        self.told = False
+
+    def take(self, found: Found, since: float, now: float) -> bool:
+        """Note what a look-up that began at `since` has found; whether it was an address."""
+        self.tried = now
+        if isinstance(found, Exception):
+            self.error = found
+            if is_silence(found):
+                self.rest(now - since, now)
+            else:
+                self.addresses = []
+                self.rests_until = now + FRESH
+            return False
+        self.addresses, self.answered, self.error = found, now, None
+        self.seen = {ip: at for ip, at in self.seen.items() if now - at < REMEMBERED}
+        self.seen |= {plain(where[0]): now for _, where in found}
+        return True
+
+    def left(self, interval: float) -> Set[str]:
+        """Addresses that were not among the answers for a while.
+
+        A server that knows many addresses tells some of them at a time: one miss is no move.
+        """
+        first, last = 0.4 * interval, 2 * interval
+        return {ip for ip, at in self.seen.items() if first <= self.answered - at < last}
+
+    def rest(self, waited: float, now: float) -> None:
+        """Nobody answered for `waited` seconds."""
+        self.rests_until = now + min(max(REST * waited, FRESH), MAX_REST)
+
+
+def plain(address: object) -> str:
+    """An IP address without the zone that a link-local one may have."""
+    return str(address).partition("%")[0]
+
+
+def _numeric(host: str, port: int) -> list[SocketAddress]:
+    """Raises socket.gaierror where `host` is no address."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _again(error: Exception) -> Exception:
+    """The same error, for another who asks: each has a traceback of its own."""
+    return type(error)(*error.args)
