@@ -51,7 +51,7 @@ async def connect(
             destinations.check_socket(host)
             addresses = []
         else:
-            addresses = _alternate(await destinations.find(host, port, limit))
+            addresses = await destinations.find(host, port, limit)
         async with asyncio.timeout_at(due):
             return await _dial(origin, addresses, factory, tls)
     except TimeoutError:
@@ -75,10 +75,9 @@ async def _dial(
     factory: Callable[[], P],
     tls: Callable[[], ssl.SSLContext],
 ) -> P:
-    """Try all `addresses`, each family in turn (RFC 8305 §4).
+    """Try all `addresses`. The certificate is checked against the host, which is sent as SNI too.
 
-    The certificate is checked against the host, which is sent as SNI too. Raises OSError,
-    ssl.SSLError among them.
+    Raises OSError, ssl.SSLError among them.
     """
     loop = asyncio.get_running_loop()
     scheme, host, _ = origin
@@ -111,11 +110,14 @@ def _alternate(addresses: list[SocketAddress]) -> list[SocketAddress]:
 
 
 async def first_to_connect(addresses: list[SocketAddress]) -> socket.socket:
-    """The first socket that connects; an address that fails or takes long starts the next."""
+    """The first socket that connects; an address that fails or takes long starts the next.
+
+    Each family is tried in turn (RFC 8305 §4). Raises OSError.
+    """
     if len(addresses) == 1:
         return await _connect(addresses[0])
     attempts: set[asyncio.Task[socket.socket]] = set()
-    waiting = list(reversed(addresses))
+    waiting = list(reversed(_alternate(addresses)))
     failure: OSError | None = None
     try:
         while waiting or attempts:

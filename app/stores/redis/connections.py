@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio import ConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from .dialled import (
+    DialledConnection,
+    DialledSentinelConnection,
+    DialledSentinelSSLConnection,
+    DialledSSLConnection,
+)
 from .url import SENTINEL_SCHEMES, RedisURL
 
 MAX_CONNECTIONS = 64
@@ -68,13 +69,13 @@ class Connections:
         secure = url.scheme.startswith("rediss")
         options |= {"socket_keepalive": True, **(_tls_options(url) if secure else {})}
         if self._sentinel is not None:
-            kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
+            kind = DialledSentinelSSLConnection if secure else DialledSentinelConnection
             return SentinelConnectionPool(  # type: ignore[no-untyped-call]
                 url.service, self._sentinel, connection_class=kind, **options
             )
         host, port = url.addresses[0]
         options |= {"host": host, "port": port}
-        options |= {"connection_class": SSLConnection if secure else Connection}
+        options |= {"connection_class": DialledSSLConnection if secure else DialledConnection}
         return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
 
     async def ask(self, commands: Sequence[Sequence[str]]) -> list[Any]:
@@ -149,11 +150,17 @@ def _sentinel(url: RedisURL, timeout: float | None) -> Sentinel:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
     }
-    if url.scheme == "rediss+sentinel":
-        options |= {"ssl": True} | _tls_options(url)
-    return Sentinel(  # type: ignore[no-untyped-call]
-        list(url.addresses), sentinel_kwargs=options
-    )
+    secure = url.scheme == "rediss+sentinel"
+    kind = DialledSSLConnection if secure else DialledConnection
+    if secure:
+        options |= _tls_options(url)
+    pools = [
+        ConnectionPool(connection_class=kind, host=host, port=port, **options)
+        for host, port in url.addresses
+    ]
+    sentinel = Sentinel([])  # type: ignore[no-untyped-call]
+    sentinel.sentinels = [Redis.from_pool(pool) for pool in pools]
+    return sentinel
 
 
 def _tls_options(url: RedisURL) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from app.config.structs import Config, HealthCheck, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.routing import Mark
 from app.stores import CachedStore, open_store
+from app.system import resolver as system_resolver
+from tests import resolver
 from tests.backends import answer, answering, refusing
 from tests.redis_servers import REDIS, RedisServer, until
 
@@ -169,11 +172,29 @@ async def test_marks_go_to_the_primary_and_routes_come_from_the_replica(server, 
     replica.kill()
 
 
+async def test_a_store_with_a_name_is_found_again_while_the_resolver_is_silent(server, monkeypatch):
+    def look_up(host: str) -> list[str]:
+        if len(names) == 1:
+            return ["127.0.0.1"]
+        raise socket.gaierror(socket.EAI_AGAIN, "not now")
+
+    monkeypatch.setattr(system_resolver, "FRESH", 0.0)
+    names = resolver.answering(monkeypatch, look_up)
+    async with store(f"redis://redis.test:{server.port}") as routes:
+        assert await routes.find("a.example")
+        async with server.client as redis:
+            await redis.client_kill_filter(_type="normal")
+            await redis.rpush("frontend:b.example", "id", "http://127.0.0.1:1")
+        assert await routes.find("b.example")
+    assert names[0] == "redis.test"
+    assert len(names) > 1
+
+
 @pytest.mark.skipif(REDIS is None, reason="the bundled Valkey is built without TLS")
-async def test_tls_with_a_client_certificate(tmp_path):
+async def test_tls_with_a_client_certificate(tmp_path, monkeypatch):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+    authority.issue_cert("127.0.0.1", "redis.test").private_key_and_cert_chain_pem.write_to_path(
         tmp_path / "server.pem"
     )
     pem = str(tmp_path / "server.pem")
@@ -192,4 +213,8 @@ async def test_tls_with_a_client_certificate(tmp_path):
         assert await routes.find("a.example")
     async with store(f"{url}?certfile={pem}&keyfile={pem}") as distrustful:
         assert distrustful.away
+    resolver.answering(monkeypatch, lambda host: ["127.0.0.1"])
+    for name, trusted in (("redis.test", True), ("other.test", False)):
+        async with store(f"rediss://{name}:{secure.port}?{files}") as routes:
+            assert routes.away is not trusted
     server.kill()
