@@ -8,8 +8,8 @@ and in each the status's own page comes before the default one:
     error_<status>.html   Hipache's name; served byte for byte
     default.html, error_default.html
 
-A template is rendered once for each kind of error. What differs from request to
-request is filled in afterwards, so a flood of errors costs no rendering.
+A template is rendered once for each kind of error. The parts that differ between requests
+are filled in afterwards, so a flood of errors costs no rendering.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ import logging
 import os
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError
-from markupsafe import escape
+from jinja2 import TemplateSyntaxError
 
 from ..errors import ProxyError
 from ..fields.headers import RawHeaders
 from .media_types import HTML, PLAIN, preferred_type
+from .page_blanks import Blank, ErrorPage, environment_of, static_page, template_page
 
 MAX_SHOWN = 200
 """Characters of a message or request id that an answer repeats."""
 
 BARE_PAGE = "<!doctype html><h1>%d %s</h1><p>\1message\1<p>Request id \1request_id\1"
-"""When not even the built-in page can be read: a request is answered whatever happens."""
+"""For when not even the built-in page can be read."""
 
 
 class ErrorPages:
@@ -51,10 +50,10 @@ class ErrorPages:
         self._logger = logger or logging.getLogger(__name__)
         self._built_in = templates_directory() / "errors"
         self._environments = {
-            directory: _environment(directory, self._built_in)
+            directory: environment_of(directory, self._built_in)
             for directory in (*directories, self._built_in)
         }
-        self._rendered: dict[tuple[type[ProxyError], int], _Page] = {}
+        self._rendered: dict[tuple[type[ProxyError], int], ErrorPage] = {}
         self._refused: set[Path] = set()
         for directory in directories:
             self._check(directory)
@@ -88,41 +87,41 @@ class ErrorPages:
         headers += error.fields
         return headers, body
 
-    def _page(self, error: ProxyError) -> _Page:
+    def _page(self, error: ProxyError) -> ErrorPage:
         key = (type(error), error.status)
         page = self._rendered.get(key)
         if page is None:
             page = self._rendered[key] = self._find(error)
         return page
 
-    def _find(self, error: ProxyError) -> _Page:
+    def _find(self, error: ProxyError) -> ErrorPage:
         for path in self._candidates(error.status):
             if page := self._load(path, error):
                 return page
-        return _template_page(BARE_PAGE % (error.status, reason_phrase(error.status)))
+        return template_page(BARE_PAGE % (error.status, reason_phrase(error.status)))
 
     def _candidates(self, status: int) -> Iterator[Path]:
         for directory in self._environments:
             for stem in (str(status), "default"):
                 yield from (directory / f"{stem}.html", directory / f"error_{stem}.html")
 
-    def _load(self, path: Path, error: ProxyError) -> _Page | None:
+    def _load(self, path: Path, error: ProxyError) -> ErrorPage | None:
         if path in self._refused:
             return None
         try:
             if not path.is_file():
                 return None
             if path.name.startswith("error_"):
-                return _static_page(path.read_bytes())
-            return _template_page(
+                return static_page(path.read_bytes())
+            return template_page(
                 self._environments[path.parent]
                 .get_template(path.name)
                 .render(
                     status=error.status,
                     title=reason_phrase(error.status),
                     error=type(error).__name__,
-                    message=_Blank("message"),
-                    request_id=_Blank("request_id"),
+                    message=Blank("message"),
+                    request_id=Blank("request_id"),
                 )
             )
         except Exception as exc:  # a template is somebody's program: it can raise anything
@@ -157,7 +156,7 @@ def templates_directory() -> Path:
 
 
 def public_message(error: ProxyError) -> str:
-    """What a stranger may read of `error`.
+    """The part of `error` that any client may read.
 
     The text of a 4xx is about the client's own request. That of a 5xx may name
     addresses behind the proxy, so only the message of its class is shown.
@@ -192,65 +191,6 @@ def _json(status: int, message: str, request_id: str) -> bytes:
         "request_id": request_id,
     }
     return json.dumps(problem).encode() + b"\n"
-
-
-class _Blank:
-    """A value that is filled in after rendering: a template can print it, not compute with it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __html__(self) -> str:
-        return f"\1{self._name}\1"
-
-    def __str__(self) -> str:
-        raise TypeError(f"{self._name} can only be printed")
-
-    def __eq__(self, other: object) -> bool:
-        raise TypeError(f"{self._name} can only be printed; compare error or status")
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """A page with its blanks."""
-
-    content_type: str
-    pieces: tuple[bytes, ...]
-    """Text and the names of blanks by turns: text first and last."""
-
-    def fill(self, message: str, request_id: str) -> bytes:
-        values = {
-            b"message": str(escape(message)).encode(),
-            b"request_id": str(escape(request_id)).encode(),
-        }
-        return b"".join(values[p] if i % 2 else p for i, p in enumerate(self.pieces))
-
-
-def _template_page(rendered: str) -> _Page:
-    return _Page("text/html; charset=utf-8", tuple(rendered.encode().split(b"\1")))
-
-
-def _static_page(content: bytes) -> _Page:
-    """A Hipache page as it is; a charset is announced only when it can be no other."""
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return _Page("text/html", (content,))
-    return _Page("text/html; charset=utf-8", (content,))
-
-
-def _environment(directory: Path, built_in: Path) -> Environment:
-    """Templates of one directory, which may extend our `base.html`."""
-    return Environment(
-        loader=FileSystemLoader([directory, built_in]),
-        autoescape=True,
-        auto_reload=False,
-        undefined=StrictUndefined,  # a misspelt name is a mistake, not an empty string
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _place(exc: Exception, path: Path) -> tuple[str, int]:
