@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii as json_string
 from .record import AccessRecord
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
-# FUNCTIONS. Python's own calls are what a line costs, so the frequent ones are written out here.
+# FUNCTIONS. Calls make up the cost of a line, so the frequent ones are written out here.
 _BYTES = ("escape(r.{0})", "json_bytes(r.{0})")
 _TEXT = ("escape_text(r.{0})", "json_string(r.{0}) if r.{0} else 'null'")
 _SHORT = ("escape_short(r.{0})", _TEXT[1])  # its length is not the client's choice
@@ -53,7 +53,7 @@ WRITTEN = {
     "closed_by": _SHORT,
     "request": ("request_line(r)", ""),
 }
-"""Field -> expression for text, expression for JSON; the latter is empty where there is none."""
+"""Field -> its expressions for text and for JSON; JSON has no field whose second one is empty."""
 
 
 # What nginx escapes in its logs: control bytes, what is not ASCII, and what ends a quoted field.
@@ -79,7 +79,7 @@ def _escape(value: bytes) -> str:
     return _UNSAFE.sub(lambda found: b"\\x%02X" % ord(found[0]), value).decode("ascii")
 
 
-# The same user agents and hosts come again and again. The limits bound the memory to about 1 MB.
+# User agents and hosts repeat. The limits bound the memory to about 1 MB.
 CACHED = 200
 _escape_cached = lru_cache(1024)(_escape)
 
@@ -90,7 +90,7 @@ def escape_short(value: str) -> str:
 
 
 def request_line(r: AccessRecord) -> str:
-    """Empty where no request line could be read."""
+    """The request line; empty if none could be read."""
     if not r.method:
         return ""
     return f"{escape_short(r.method)} {escape(r.target)} HTTP/{escape_short(r.http_version)}"

@@ -72,7 +72,7 @@ def _expression(name: str, spec: str, conversion: str | None) -> str:
 
 
 def _compile(parts: list[tuple[str, str]]) -> Format:
-    """One function of one expression; of the caller's text it holds nothing but string literals."""
+    """One function of one expression; the caller's text enters it only as string literals."""
     pattern = "".join(
         literal.replace("%", "%%") + ("%s" if code else "") for literal, code in parts
     )

@@ -30,11 +30,11 @@ MAX_REMEMBERED = 1000
 OURS = tuple({__name__.partition(".")[0], "hipache"})
 """Our own loggers: the package is `app` in a checkout and `hipache` where it is installed."""
 LIBRARIES = ("opentelemetry", "uvicorn")
-"""Of these only warnings are kept: what they do is told by our own lines."""
+"""Of these only warnings are kept: our own lines say what they do."""
 CHATTY = "opentelemetry."
-"""While a collector is away each of its lines differs, by how long it will wait: one is enough."""
+"""While a collector is away, each of its lines differs only in the time to wait: one is enough."""
 
-# `key=%s`, with a unit behind it perhaps; or any other conversion, which no key names.
+# `key=%s`, perhaps with a unit behind it; or any other conversion, which has no key.
 _CONVERSION = re.compile(
     r"(?:(?P<key>\w+)=)?(?P<format>%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])[^\s%,]*)"
 )
@@ -58,7 +58,7 @@ def _parse(template: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
 
 
 def fields(record: logging.LogRecord, *, numbers: bool) -> dict[str, Any]:
-    """What a line says, in order: time, level, event, the event's own keys.
+    """The parts of a line, in order: time, level, event, the event's own keys.
 
     With `numbers`, a number is one, without its unit; else all is text.
     """
@@ -84,7 +84,7 @@ def fields(record: logging.LogRecord, *, numbers: bool) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """`key=value`, quoted as in JSON where a value has spaces or worse."""
+    """`key=value`, quoted as in JSON if the value is more than plain characters."""
 
     def __init__(self, worker: int | None = None) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(TextFormatter):
-    """One object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json.dumps(_with_worker(fields(record, numbers=True), self._worker))
@@ -110,12 +110,12 @@ def _with_worker(values: dict[str, Any], worker: int | None) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Said:
-    """What one place, or one line, has said in its minute."""
+    """The lines of one place in the code, or repeats of one line, in their minute."""
 
     begun: float
     lines: int = 0
     held: int = 0
-    """Lines held back since the last one, be it from a minute before."""
+    """Lines held back since the last one that was written."""
 
 
 class Repeats(logging.Filter):
@@ -130,7 +130,7 @@ class Repeats(logging.Filter):
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic, *, info: bool = True) -> None:
-        """`info`: whether that is limited, too."""
+        """`info`: whether to limit lines of that level, too."""
         super().__init__()
         self._clock = clock
         self._least = logging.INFO if info else logging.WARNING
@@ -146,7 +146,7 @@ class Repeats(logging.Filter):
             return False
         repeated = 0
         if record.levelno >= logging.WARNING:
-            # Of two defects that are told in the same words, the trace tells which.
+            # Two defects may have the same message: the trace tells them apart.
             raised = record.exc_info[0] if record.exc_info else None
             line = self._of((*where, str(record.args), raised))
             if line.lines:

@@ -1,7 +1,7 @@
 """Where lines of a log go: a file, standard output, a syslog. Blocking; for the writer's thread.
 
 A sink takes a list of lines, writes whole ones only, and returns how many it
-could not write. What goes wrong is kept in `fault` for whoever reports it.
+could not write. `fault` keeps the reason for the writer's report.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from . import syslog
 
 class Sink(Protocol):
     fault: str
-    """Why the last write failed; empty after one that did not."""
+    """Why the last write failed; empty if it did not."""
 
     def write(self, lines: list[str]) -> int:
         """Write `lines` and return how many were lost."""
 
     def reopen(self) -> None:
-        """Open whatever stands under the name now. Never raises."""
+        """Open what has the name now. Never raises."""
 
     def close(self) -> None: ...
 
 
 class FileSink:
-    """A file that others append to, rotate and remove as they like.
+    """A file that other programs may append to, rotate and remove.
 
     It is opened again as soon as another file, or none, stands under its name:
     after logrotate's rename no signal is needed. Each write is one appending
@@ -79,7 +79,7 @@ class FileSink:
         self._fd = os.open(self.path, flags, 0o644)
 
     def _append(self, data: bytes) -> tuple[int, str]:
-        """Write `data` whole, or as many whole lines of it as there is room for."""
+        """Write all of `data`, or as many whole lines as there is room for."""
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
             written = os.write(self._fd, data)
@@ -160,7 +160,7 @@ class SyslogSink:
 def open_sink(target: str) -> Sink:
     """The sink that `server.accessLog` names: `stdout`, `syslog…`, else the path of a file.
 
-    Opens nothing yet, so it can not fail but for ValueError on a syslog's address.
+    Opens nothing yet. Raises ValueError for a syslog address that is none, and nothing else.
     """
     if target == "stdout":
         return DescriptorSink(1)

@@ -1,4 +1,4 @@
-"""Where a syslog is, and how one line is put for it (RFC 3164). Pure."""
+"""The address of a syslog, and the format of its lines (RFC 3164). Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parse_address(target: str) -> SyslogAddress | None:
 
 
 def prefix(now: datetime, pid: int, hostname: str = "") -> str:
-    """What stands before each line. A local daemon adds the host's name itself (`hostname` empty).
+    """The beginning of each line. A local daemon adds the host's name itself (`hostname` empty).
 
     >>> prefix(datetime(2026, 2, 3, 4, 5, 6), 7)
     '<134>Feb  3 04:05:06 hipache[7]: '

@@ -1,1 +1,1 @@
-"""What the workers counted: written by each, told by any."""
+"""The numbers that workers count: each worker writes its own, any of them shows all."""

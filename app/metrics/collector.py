@@ -1,4 +1,4 @@
-"""Once a second: what is so now, and what others have counted, goes into the worker's page."""
+"""Writes states, and the totals that other modules keep, into the worker's page once a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERVAL = 1.0
 
 
 class Collector:
-    """An asynchronous context; at its end the worker's last figures are in its page."""
+    """An asynchronous context; at its end the worker's last numbers are in its page."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Collector:
             self.collect()
 
     def collect(self) -> None:
-        """Now."""
+        """Write all of them now."""
         counters = self._counters
         counters.gauge("memory", self._process.memory_info().rss)
         counters.gauge("lag", self._lag.take_worst())

@@ -6,7 +6,7 @@ To count something new:
   `rate`. Add the family to `families.COUNTERS`, with its labels and its meaning: /metrics then
   shows `hipache_limited_total{reason="rate"}`. It costs 0.3 us; labels must come from a short
   list of our own, never from a client;
-- a state (connections, bytes of memory): set it once a second in `collector.Collector`;
+- a state (connections, bytes of memory): let `collector.Collector` set it once a second;
 - a module that must not know of metrics keeps a plain integer; the collector copies it here
   with `counters.total("pushes", value)`.
 """

@@ -1,4 +1,4 @@
-"""The numbers as Prometheus reads them: its text format 0.0.4, or OpenMetrics 1.0."""
+"""The numbers in Prometheus's text format 0.0.4, or in OpenMetrics 1.0."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def number(value: float) -> str:
 
 
 class Exposition:
-    """Writes families one after the other; every method gives pieces of text of a few lines."""
+    """Writes families one after the other; every method yields pieces of a few lines."""
 
     def __init__(self, bounds: Sequence[float], *, openmetrics: bool = False) -> None:
         self._openmetrics = openmetrics
@@ -79,7 +79,7 @@ class Exposition:
     def gauge(
         self, family: Family, values: Iterable[tuple[str, float]], prefix: str = PREFIX
     ) -> Iterator[str]:
-        """The same for what goes up and down."""
+        """The same for a state, which goes up and down."""
         yield self.head(family, "gauge", prefix)
         name = prefix + family.name
         for labels, value in values:
@@ -93,7 +93,7 @@ class Exposition:
         name = prefix + family.name
         for labels, cells in values:
             if len(cells) != self._buckets + 1:
-                continue  # counted with other buckets, by a configuration that is no more
+                continue  # counted with the buckets of an earlier configuration
             within = f"{name}_bucket{{{labels}," if labels else f"{name}_bucket{{"
             around = f"{{{labels}}}" if labels else ""
             counts = [int(count) for count in accumulate(cells[1:])]
@@ -111,7 +111,7 @@ class Exposition:
 
 
 def frontends(out: Exposition, shown: Mapping[str, array[float]]) -> Iterator[str]:
-    """What is counted for each frontend; that of requests without one is empty."""
+    """The families of each frontend; requests without one have an empty label."""
     labelled = [(f'frontend="{escaped(key)}"', cells) for key, cells in shown.items() if cells]
     after = DURATION + out._buckets + 1  # where the cells of its backends begin
     classes = [
@@ -157,7 +157,7 @@ def frontends(out: Exposition, shown: Mapping[str, array[float]]) -> Iterator[st
 
 
 def proxy(out: Exposition, total: Sum) -> Iterator[str]:
-    """What is counted for the proxy as a whole, and what its workers say of themselves."""
+    """The families of the whole proxy, and the states of its workers."""
     found: dict[tuple[str, str], list[tuple[list[str], array[float]]]] = {}
     for name, cells in total.blocks.items():
         kind, *rest = name.split("\0")
@@ -187,7 +187,7 @@ def proxy(out: Exposition, total: Sum) -> Iterator[str]:
 
 
 def _worker(info: Mapping[str, object]) -> str:
-    """Its number and pid: two of the same number live while one replaces the other."""
+    """A worker's number and pid: two have the same number while one replaces the other."""
     return f"{info.get('worker', 0)}-{info['pid']}"
 
 

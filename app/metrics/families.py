@@ -1,4 +1,4 @@
-"""Every metric: its name, its labels and what it means; and how the cells of a block are used."""
+"""Every metric: its name, its labels and its meaning; and the layout of the cells of a block."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 PREFIX = "hipache_"
 OTHER = "other"
-"""The label of all frontends that are not shown by name."""
+"""The label that stands for all frontends that are not shown by name."""
 
 # What a block's name begins with; the parts of a name are separated by NUL.
 FRONTEND, BACKEND, COUNTER, HISTOGRAM, GAUGE = "f", "b", "c", "h", "g"
@@ -62,7 +62,7 @@ COUNTERS = {
     "exits": Family("worker_exits", "Workers that ended (drained) or died.", ("how",)),
     "log_lines_lost": Family("access_log_lines_lost", "Lines of the access log that were lost."),
 }
-"""By the name that the code counts under."""
+"""By the name that the code uses for counting."""
 
 HISTOGRAMS = {
     "connect": Family("connect_seconds", "Time to open a new connection to a backend."),

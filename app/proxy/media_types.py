@@ -1,4 +1,4 @@
-"""Which of the types that we can write does a client want? Pure."""
+"""Chooses the media type of our own pages that a client prefers. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _preferred_type(accept: bytes) -> str:
 
 
 def _weight(parameters: list[str]) -> float:
-    """A media range's `q`: 1 when there is none, 0 when it is not a number from 0 to 1."""
+    """The `q` of a media range: 1 if there is none, 0 if it is not a number from 0 to 1."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
