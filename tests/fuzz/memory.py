@@ -14,6 +14,7 @@ from typing import Any
 
 HIGH, LOW = 65536, 16384
 HERE = ("127.0.0.1", 80)
+BACKEND = "unix:/in/memory"
 
 
 class Jumping(selectors.DefaultSelector):
@@ -31,7 +32,10 @@ class Jumping(selectors.DefaultSelector):
 
 
 class MemoryLoop(asyncio.SelectorEventLoop):
-    """`dialled` makes the protocol at the other end of each connection to a backend."""
+    """`dialled` makes the protocol at the other end of each connection to a backend.
+
+    Backends have the URL BACKEND: for a unix socket the proxy makes no socket of its own.
+    """
 
     dialled: Callable[[], asyncio.Protocol]
 
@@ -42,11 +46,7 @@ class MemoryLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        pass
-
-    async def create_connection(self, factory: Any, *_: Any, sock: Any = None, **__: Any) -> Any:
-        sock.close()
+    async def create_unix_connection(self, factory: Any, *_: Any, **__: Any) -> Any:
         near, _ = pair(self, factory(), self.dialled())
         return near, near.get_protocol()
 

@@ -18,7 +18,7 @@ import uvicorn
 from app.config.structs import parse
 from app.main import create_app
 from app.server.running import edge_of, uvicorn_config
-from tests.fuzz.memory import MemoryLoop, Transport, pair
+from tests.fuzz.memory import BACKEND, MemoryLoop, Transport, pair
 from tests.websocket.serving import FixedRoutes
 
 PATIENCE = 600.0
@@ -93,7 +93,7 @@ class World:
         )
         values = {"accessLog": None, "snapshot": None, "deadBackendTTL": 0} | keys
         config = parse(json.dumps({"server": values, "memory": {"limit": 0}}))
-        self.app = create_app(config, store=AnyHost("http://192.0.2.9:80"))
+        self.app = create_app(config, store=AnyHost(BACKEND))
         self.server = uvicorn.Server(
             uvicorn_config(self.app, log_config=None, host="127.0.0.1", lifespan="on", loop="none")
         )
