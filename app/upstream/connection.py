@@ -1,8 +1,6 @@
 """One HTTP/1.1 connection to a backend: bytes in, a Receiver's callbacks out.
 
-Knows neither httpx nor ASGI. `begin` writes a request; its answer comes as
-`on_head`, `on_body`..., `on_end`, or breaks off with `on_lost` at any point.
-The callbacks run inside the event loop's read: nothing in here awaits but `drain`.
+Knows neither httpx nor ASGI. The callbacks run inside the event loop's read: only `drain` awaits.
 """
 
 from __future__ import annotations
@@ -45,9 +43,8 @@ class BackendConnection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
         self._parser = AnswerParser()
-        self._uploading = self._chunked = False
+        self._uploading = self._chunked = self.paused = False
         self._watched: tuple[float, float] | None = None
-        self.paused = False
         self._retires = loop.time() + owner.max_age
         self.connect_time: float | None = 0.0
         self.deadline = NEVER
@@ -56,14 +53,9 @@ class BackendConnection(asyncio.Protocol):
     # -- stream.BackendStream and stream.PooledConnection
 
     def begin(
-        self,
-        receiver: Receiver,
-        request: bytes,
-        *,
-        to_head: bool,
-        upload: bool = False,
-        chunked: bool = False,
-    ) -> None:
+        self, receiver: Receiver, request: bytes, *,
+        to_head: bool, upload: bool = False, chunked: bool = False,
+    ) -> None:  # fmt: skip
         self._receiver = receiver
         self._chunked = chunked
         self._uploading = upload
