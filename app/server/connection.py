@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any, cast
 
 from .edge import NO_DEADLINE
-from .peer import Peer, SocketAddress, peer_of
+from .peer import HostPort, Peer, peer_of
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -65,7 +65,7 @@ class ClientConnection(asyncio.Protocol):
         self.read_paused = False
         self.write_paused = False
         self._unsent = 0  # bytes in the transport's buffer at the last look
-        self.origin: tuple[SocketAddress, SocketAddress] | None = None
+        self.origin: tuple[HostPort, HostPort] | None = None
         """Client and server as a trusted balancer names them; set before `connection_made`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

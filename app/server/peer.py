@@ -11,7 +11,7 @@ from ..tls.client_subject import subject
 if TYPE_CHECKING:
     from asyncio import BaseTransport
 
-SocketAddress = tuple[str, int]
+HostPort = tuple[str, int]
 """An IP address and a port."""
 PEER = "hipache.peer"
 """The scope extension that holds a Peer."""
@@ -21,9 +21,9 @@ PEER = "hipache.peer"
 class Peer:
     """Client, server, and what the TLS handshake has established."""
 
-    client: SocketAddress | None
+    client: HostPort | None
     """None over a unix socket."""
-    server: SocketAddress | None
+    server: HostPort | None
     """The address that the client connected to."""
     address: str = ""
     """The client's IP address, empty over a unix socket."""
@@ -35,9 +35,7 @@ class Peer:
     """The subject of the client's verified certificate (RFC 4514), None without one."""
 
 
-def peer_of(
-    transport: BaseTransport, told: tuple[SocketAddress, SocketAddress] | None = None
-) -> Peer:
+def peer_of(transport: BaseTransport, told: tuple[HostPort, HostPort] | None = None) -> Peer:
     """The peer of a new connection, whose TLS handshake is done.
 
     `told`: client and server as a trusted balancer names them.
@@ -61,7 +59,7 @@ def peer_in(scope: MutableMapping[str, Any]) -> Peer:
     return Peer(client, server, client[0] if client else "", "https" if secure else "http")
 
 
-def _endpoint(name: object) -> SocketAddress | None:
+def _endpoint(name: object) -> HostPort | None:
     """None for the name of a unix socket."""
     if isinstance(name, tuple | list) and isinstance(name[1], int):
         return str(name[0]), name[1]

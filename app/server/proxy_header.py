@@ -17,7 +17,7 @@ from typing import cast
 
 from ..fields.networks import Networks
 from .connection import ClientConnection
-from .peer import SocketAddress
+from .peer import HostPort
 
 logger = logging.getLogger("hipache.server")
 
@@ -30,7 +30,7 @@ HEADER_TIMEOUT = 10.0
 """Seconds for the header to arrive."""
 _LOCAL, _PROXY = 0x20, 0x21
 
-Claim = tuple[SocketAddress, SocketAddress] | None
+Claim = tuple[HostPort, HostPort] | None
 """Client and server, or None if the balancer speaks for itself (a health check)."""
 
 

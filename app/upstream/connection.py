@@ -11,10 +11,7 @@ from typing import cast
 
 from ..errors import (
     UpstreamBadAnswer,
-    UpstreamCut,
     UpstreamError,
-    UpstreamReset,
-    UpstreamStale,
     UpstreamTimeout,
 )
 from ..system.resolver import plain
@@ -179,7 +176,7 @@ class BackendConnection(asyncio.Protocol):
         self.resume_writing()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            error = self._loss()
+            error = self._parser.loss(kept=self.served > 0)
             error.__cause__ = exc
             receiver.on_lost(error)
         self._owner.on_closed(self)
@@ -222,14 +219,6 @@ class BackendConnection(asyncio.Protocol):
         self.abort()
         if receiver is not None:
             receiver.on_lost(error)
-
-    def _loss(self) -> UpstreamError:
-        """What the loss of the connection means for the request."""
-        if self._parser.state > HEAD:
-            return UpstreamCut()
-        if self._parser.begun:
-            return UpstreamBadAnswer("the backend closed the connection inside its answer's head")
-        return UpstreamStale() if self.served else UpstreamReset()
 
     def _watch(self) -> None:
         """Watch a request that takes long to send: while it moves, no timeout runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httptools
 
-from ..errors import UpstreamBadAnswer
+from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamReset, UpstreamStale
 from ..fields.headers import RawHeaders
 from . import framing
 from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START
@@ -90,6 +90,17 @@ class AnswerParser:
             return False
         self.state = COMPLETE
         return True
+
+    def loss(self, *, kept: bool) -> UpstreamError:
+        """What the loss of the connection now means for the request.
+
+        `kept`: the connection has served another request before.
+        """
+        if self.state > HEAD:
+            return UpstreamCut()
+        if self.begun:
+            return UpstreamBadAnswer("the backend closed the connection inside its answer's head")
+        return UpstreamStale() if kept else UpstreamReset()
 
     @property
     def begun(self) -> bool:

@@ -18,7 +18,9 @@ RUN = [sys.executable, "-m", "bench.questions.silent_resolver"]
 )
 @pytest.mark.parametrize("requests", [300, pytest.param(3000, marks=pytest.mark.long)])
 def test_the_others_notice_nothing(requests: int) -> None:
-    ran = subprocess.run([*RUN, str(requests)], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run(
+        [*RUN, str(requests)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     told = re.findall(r"^ *(\d+) in vain: .* (\d+) of (\d+) failed$", ran.stdout, re.M)
     assert ran.returncode == 0, ran.stderr
     assert [(int(bad), int(failed)) for bad, failed, _ in told] == [(0, 0), (100, 0)]
