@@ -19,7 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from .admin.metering import Metering, Supervision, metering
-from .admin.worker_metrics import Parts, told
+from .admin.worker_metrics import MetricSources, reporting
 from .application import Application, Endpoint
 from .checks.fleet import checking
 from .config.file import load
@@ -101,8 +101,8 @@ def create_app(
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
                 edge.fast_path = FastPath(gateway, client, endpoint.http, counts.request).begin
             await enter(_memory_watch(config, counts, server, counters))
-            parts = Parts(server, routes, client, gateway, endpoint.websocket, log)
-            await enter(told(meter, parts))
+            sources = MetricSources(server, routes, client, gateway, endpoint.websocket, log)
+            await enter(reporting(meter, sources))
             yield
 
     counts = Counts()

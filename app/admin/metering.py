@@ -75,7 +75,7 @@ class Metering:
             self._folder.note(SERVED)
 
     @asynccontextmanager
-    async def told(
+    async def reporting(
         self,
         routes: Routes,
         lag: LoopLag,
@@ -84,7 +84,7 @@ class Metering:
         totals: Mapping[str, Callable[[], float]],
         busy: Callable[[], Iterable[tuple[str, int]]],
     ) -> AsyncIterator[None]:
-        """Collect and answer. The arguments are those of Sources and Collector."""
+        """Collect, and answer on the listener. The arguments are those of Sources and Collector."""
         collector = Collector(self.counters, lag, gauges=gauges, totals=totals, busy=busy)
         bind = self._config.admin.bind
         if self._folder is not None:
