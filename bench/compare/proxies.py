@@ -154,6 +154,8 @@ class Hipache(Proxy):
             "server": {
                 "workers": 1,
                 "accessLog": str(site.folder / f"{self.name}-access.log"),
+                # Below valgrind the loop is late by nature: nothing may be turned away for it.
+                **({"maxLoopLag": 0} if site.runner else {}),
                 **self.server,
             },
             "http": {"port": site.port, "bind": ["127.0.0.1"]},
