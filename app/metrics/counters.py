@@ -72,14 +72,9 @@ class Counters:
 
     # A request
 
-    def ended(
-        self, record: AccessRecord, key: str, url: str | None, method: bytes, host: bytes
-    ) -> None:
-        """Count a request by its complete record.
-
-        `key` is the frontend's, empty if none matched; `url` the last backend's, None if no
-        attempt was made; `host` the `Host` field.
-        """
+    def ended(self, record: AccessRecord, method: bytes, host: bytes) -> None:
+        """Count a request by its complete record. `host` is the `Host` field."""
+        key, url = record.frontend, record.backend
         frontend = self._frontends.get(key) or self._frontend(key)
         cells, status = frontend.cells, record.status
         cells[_CLASSES[status] + (method not in SAFE)] += 1
@@ -89,7 +84,7 @@ class Counters:
         total = record.total_time
         cells[DURATION] += total
         cells[DURATION + 1 + bisect_left(self._bounds, total)] += 1
-        if record.head_time is not None and url is not None:
+        if record.head_time is not None and url:
             cells = frontend.backends.get(url) or self._backend(key, frontend, url)
             cells[HEAD] += record.head_time
             cells[HEAD + 1 + bisect_left(self._bounds, record.head_time)] += 1
@@ -100,7 +95,7 @@ class Counters:
             self.count("web_socket_messages", "backend", by=record.messages_out or 0)
             self.count("web_socket_closes", record.closed_by or "none")
         if record.error:
-            self._failed(record, key, url, host)
+            self._failed(record, host)
         if self._statuses:
             self.count("statuses", str(status))
 
@@ -111,13 +106,13 @@ class Counters:
         cells[BAD if answered else UNANSWERED] += 1
         self.count("attempt_failures", reason)
 
-    def _failed(self, record: AccessRecord, key: str, url: str | None, host: bytes) -> None:
+    def _failed(self, record: AccessRecord, host: bytes) -> None:
         if record.status < _FAILED:
             return  # the client left, or asked for what does not exist
         self.page.add_text(
             json.dumps({
-                "time": record.start, "frontend": key[:100], "host": _short(host),
-                "backend": url and url[:120], "status": record.status,
+                "time": record.start, "frontend": record.frontend[:100], "host": _short(host),
+                "backend": record.backend[:120] or None, "status": record.status,
                 "reason": record.error[:100], "attempts": record.attempts,
                 "request_id": record.request_id[:40],
             })

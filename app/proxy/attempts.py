@@ -98,7 +98,9 @@ class Attempts:
         """Pick a backend; `finished` must follow. Raises NoLiveBackend, InvalidBackend."""
         backend = request.backend = self._balancer.pick(route, request.facts, tried)
         self._balancer.started(route, backend)
-        request.record.attempts += 1
+        record = request.record
+        record.attempts += 1
+        record.backend = backend.url
         attempt: Attempt[Any] = Attempt(request, route, backend)
         for tell in self._observers.attempt_began:
             tell(request, attempt)

@@ -144,6 +144,8 @@ class Decisions:
         return await settled(self._on_route(request, route))
 
     def _on_route(self, request: Request, route: Route) -> Decision | Awaitable[Decision]:
+        record, frontend = request.record, route.frontend
+        record.frontend, record.identifier = frontend.key, frontend.identifier
         options = self.options(route)
         if options.redirect:
             location = redirect_location(
@@ -153,7 +155,7 @@ class Decisions:
             if location is not None:
                 return Redirect(location)
         if self._overload.active:
-            self._overload.check(route.frontend.key)
+            self._overload.check(frontend.key)
         if options.protection is not None:
             pending = self._examine(request, route, options.protection)
             if pending is not None:

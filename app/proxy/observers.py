@@ -91,8 +91,11 @@ class DebugObserver(Observer):
     def answered(
         self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
     ) -> None:
-        exchange, facts = request.exchange, request.facts
-        if not (exchange.asks_debug if exchange is not None else facts.header(ASKED) is not None):
+        exchange = request.exchange
+        if exchange is not None and not exchange.asks_debug:
+            return  # most requests: our own server has looked already
+        facts = request.facts
+        if facts.header(ASKED) is None:
             return
         # As the client sent them: a guard may have changed the request's own.
         if not self._fields.granted(list(facts.headers), request.client):
@@ -113,14 +116,7 @@ class CountersObserver(Observer):
         self._counters = counters
 
     def ended(self, request: Request) -> None:
-        route, backend = request.route, request.backend
-        self._counters.ended(
-            request.record,
-            "" if route is None else route.frontend.key,
-            None if backend is None else backend.url,
-            request.method,
-            request.host,
-        )
+        self._counters.ended(request.record, request.method, request.host)
 
     def refused(self, record: AccessRecord) -> None:
         self._counters.count("refused_requests", str(record.status))
@@ -154,11 +150,6 @@ class AccessLogObserver(Observer):
                 record.user_agent = value
             elif name == b"referer":
                 record.referer = value
-        if request.route is not None:
-            record.frontend = request.route.frontend.key
-            record.identifier = request.route.frontend.identifier
-        if request.backend is not None:
-            record.backend = request.backend.url
         self.write(record)
 
     def refused(self, record: AccessRecord) -> None:

@@ -134,8 +134,8 @@ async def scrape(folder: Path) -> None:
                 for backend in route.frontend.backends:
                     record = AccessRecord(0.0, status=status, bytes_out=100)
                     record.head_time, record.total_time = 0.001 * n, 0.002 * n
-                    key, url = route.frontend.key, backend.url
-                    counters.ended(record, key, url, b"GET", b"www.example.com")
+                    record.frontend, record.backend = route.frontend.key, backend.url
+                    counters.ended(record, b"GET", b"www.example.com")
     sources = Sources(config, routes, routes.served, workers[0], pages, lambda: None)
     transport = httpx.ASGITransport(admin_application(sources))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -17,13 +17,15 @@ BOUNDS = (0.1, 1.0)
 
 
 URL = "http://10.0.0.1"
-Ended = tuple[AccessRecord, str, str | None, bytes, bytes]
+Ended = tuple[AccessRecord, bytes, bytes]
 
 
 def request(key: str | None, status: int = 200, method: str = "GET", **record: object) -> Ended:
     """What `Counters.ended` is told of a request at frontend `key`."""
     ended = AccessRecord(1.0, status=status, **record)  # type: ignore[arg-type]
-    return ended, key or "", None if key is None else URL, method.encode(), b"h"
+    if key is not None:
+        ended.frontend, ended.backend = key, URL
+    return ended, method.encode(), b"h"
 
 
 @pytest.fixture
