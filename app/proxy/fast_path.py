@@ -204,7 +204,7 @@ class FastAnswer(Answer):
             finally:
                 path.attempts.finished(attempt)
             request.record.bytes_out = len(body)
-            exchange.answer(status, fields, reason, body)
+            exchange.stream.answer(status, fields, reason, body)
         except Exception as failure:
             path.hand_over(exchange, request, Failed(failure))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -115,12 +115,6 @@ class Exchange:
             self.stream.refuse(status, text)
 
     # What the application does.
-
-    def answer(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes, body: bytes
-    ) -> None:
-        """Send a whole response at once, as two messages to `send` would."""
-        self.stream.answer(status, headers, reason, body)
 
     async def send(self, message: Message) -> None:
         """ASGI's. Raises ClientDisconnected, an OSError, once the client has gone.

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .http1_connection import Http1Connection
     from .request_head import RequestHead
 
-STATUS_LINES = {status: status_line(status) for status in range(200, 600)}
 SMALL_BODY = 65536
 """Up to here a body is copied behind its head, so that both leave in one write."""
 
@@ -72,9 +71,6 @@ class Http1Stream:
         """The head, held until the body or a flush."""
         if status < 200:
             raise RuntimeError(f"{status} is no final status")
-        line = STATUS_LINES.get(status)
-        if line is None or reason is not None:
-            line = status_line(status, reason or b"")
         lines, length = self._fields(headers)
         request = self._request
         http11 = request.http_version == "1.1"
@@ -95,7 +91,7 @@ class Http1Stream:
         elif not http11:
             lines.append(b"connection: keep-alive")
         lines.append(b"\r\n")
-        head = line + b"\r\n".join(lines)
+        head = status_line(status, reason) + b"\r\n".join(lines)
         # Checked once for the whole head: no field may end its line, or the head.
         ends = len(lines) + 1
         if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:

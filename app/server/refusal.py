@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 
 
@@ -25,7 +26,8 @@ class Refusal(Exception):
         return _body(self.status, self.reason) if self._body is None else self._body
 
 
-def status_line(status: int, reason: bytes = b"") -> bytes:
+@lru_cache(maxsize=1024)  # backends say the same few all day
+def status_line(status: int, reason: bytes | None = None) -> bytes:
     """`HTTP/1.1 404 Not Found` with CRLF; the phrase of an unknown status is empty.
 
     >>> status_line(404)

@@ -39,7 +39,7 @@ class Stream(Protocol):
     def answer(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
     ) -> None:
-        """A whole answer at once."""
+        """A whole answer at once, as the application's two messages would send it."""
 
     def refuse(self, status: int, text: str) -> None:
         """A whole answer of the server's own, in plain text; nothing was sent before."""
