@@ -24,6 +24,8 @@ SystemLookup: TypeAlias = Callable[[str], list[SocketAddress]]
 MAX_THREADS = 64
 MAX_UNPROVEN = 48
 """Threads for names that have never led anywhere: the others go ahead of them."""
+MAX_SILENT = 16
+"""Threads for names that got no answer the last time."""
 MAX_PER_DOMAIN = 16
 """Threads for the names with the same last two labels."""
 MAX_PER_ZONE = 4
@@ -43,10 +45,11 @@ class Lookup(asyncio.Future[Found]):
     """One look-up that runs or waits for a thread, shared by all who ask. Its result is what was
     found, or the error that came instead."""
 
-    def __init__(self, host: str, *, proven: bool, since: float) -> None:
+    def __init__(self, host: str, *, proven: bool, silent: bool, since: float) -> None:
         super().__init__()
         self.host = host
         self.proven = proven
+        self.silent = silent
         self.since = since
         self.share: Share | None = None
         """Whose queue it waits in; None when it runs."""
@@ -70,10 +73,15 @@ class NameLookups:
         self._lookup = lookup
         self._shares: dict[tuple[str, str], Share] = {}
 
-    def start(self, host: str, *, proven: bool, since: float = 0.0) -> Lookup:
-        """Look `host` up as soon as its shares allow. `proven`: it has led somewhere before;
-        `since`: what the time is."""
-        lookup = Lookup(host, proven=proven, since=since)
+    def start(
+        self, host: str, *, proven: bool = False, silent: bool = False, since: float = 0.0
+    ) -> Lookup:
+        """Look `host` up as soon as its shares allow.
+
+        `proven`: it has led somewhere before; `silent`: it got no answer the last time;
+        `since`: what the time is.
+        """
+        lookup = Lookup(host, proven=proven, silent=silent, since=since)
         self._begin(lookup)
         return lookup
 
@@ -134,6 +142,7 @@ class NameLookups:
 _LIMITS = {
     "zone": MAX_PER_ZONE,
     "domain": MAX_PER_DOMAIN,
+    "silent": MAX_SILENT,
     "unproven": MAX_UNPROVEN,
     "all": MAX_THREADS,
 }
@@ -144,6 +153,8 @@ def _shares_of(lookup: Lookup) -> Iterator[tuple[str, str]]:
     zone, domain = zone_and_domain(lookup.host)
     yield "zone", zone
     yield "domain", domain
+    if lookup.silent:
+        yield "silent", ""
     if not lookup.proven:
         yield "unproven", ""
     yield "all", ""

@@ -102,16 +102,18 @@ class Resolver:
             name.askers -= 1
             if not name.askers and not name.addresses and self._lookups.give_up(lookup):
                 name.lookup = None
-                now = self._clock()
-                name.rest(now - lookup.since, now)
+        if lookup.cancelled():  # there was no thread for it in all this time
+            now = self._clock()
+            name.rest(now - lookup.since, now)
 
     def _look_up(self, name: _Name, now: float) -> Lookup | None:
         """The look-up that runs or begins; None where the name is left alone for now."""
         if name.lookup is None and now >= name.rests_until:
             if not name.addresses:
                 name.error = None
-            proven = bool(name.addresses)
-            name.lookup = self._lookups.start(name.host, proven=proven, since=now)
+            name.lookup = self._lookups.start(
+                name.host, proven=bool(name.addresses), silent=name.silent, since=now
+            )
             name.lookup.add_done_callback(partial(self._answered, name))
         return name.lookup
 
@@ -167,8 +169,8 @@ class _Name:
     """What is known of one name. Times are the clock's."""
 
     __slots__ = (
-        "addresses", "answered", "askers", "error", "host", "lookup", "rests_until", "seen", "told",
-        "tried",
+        "addresses", "answered", "askers", "error", "host", "lookup", "rests_until", "seen",
+        "silent", "told", "tried",
     )  # fmt: skip
 
     def __init__(self, host: str) -> None:
@@ -184,20 +186,22 @@ class _Name:
         self.askers = 0
         self.seen: dict[str, float] = {}
         """When each address was in an answer last."""
+        self.silent = False
+        """Whether nobody answered the last look-up."""
         self.told = False
 
     def take(self, found: Found, since: float, now: float) -> bool:
         """Note what a look-up that began at `since` has found; whether it was an address."""
         self.tried = now
         if isinstance(found, Exception):
-            self.error = found
-            if is_silence(found):
+            self.error, self.silent = found, is_silence(found)
+            if self.silent:
                 self.rest(now - since, now)
             else:
                 self.addresses = []
                 self.rests_until = now + FRESH
             return False
-        self.addresses, self.answered, self.error = found, now, None
+        self.addresses, self.answered, self.error, self.silent = found, now, None, False
         self.seen = {ip: at for ip, at in self.seen.items() if now - at < REMEMBERED}
         self.seen |= {plain(where[0]): now for _, where in found}
         return True

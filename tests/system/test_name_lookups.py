@@ -15,6 +15,7 @@ from app.system import name_lookups
 from app.system.name_lookups import (
     MAX_PER_DOMAIN,
     MAX_PER_ZONE,
+    MAX_SILENT,
     MAX_THREADS,
     MAX_UNPROVEN,
     Lookup,
@@ -40,8 +41,8 @@ class Silence:
             self.over.wait()
         return LOOPBACK
 
-    def start(self, *hosts: str, proven: bool = False) -> list[Lookup]:
-        return [self.lookups.start(host, proven=proven) for host in hosts]
+    def start(self, *hosts: str, proven: bool = False, silent: bool = False) -> list[Lookup]:
+        return [self.lookups.start(host, proven=proven, silent=silent) for host in hosts]
 
 
 @pytest.fixture
@@ -61,10 +62,12 @@ def test_the_examples_in_the_docstrings_hold() -> None:
         pytest.param("x{}.bad.test", MAX_PER_ZONE, id="one zone"),
         pytest.param("x.y{}.bad.test", MAX_PER_DOMAIN, id="zones of one domain"),
         pytest.param("bad{}.test", MAX_UNPROVEN, id="as many domains as one likes"),
+        pytest.param("bad{}.test", MAX_SILENT, id="names known to be silent"),
     ],
 )
 async def test_silent_names_have_a_share_and_no_more(silence, pattern, limit) -> None:
-    bad = silence.start(*(pattern.format(n) for n in range(2 * MAX_THREADS)))
+    hosts = [pattern.format(n) for n in range(2 * MAX_THREADS)]
+    bad = silence.start(*hosts, silent=limit == MAX_SILENT)
     await until(lambda: len(silence.asked) == limit)
     proven = limit == MAX_UNPROVEN  # then only names that were good once have room
     [good] = silence.start("www.good.test", proven=proven)

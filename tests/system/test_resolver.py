@@ -123,7 +123,11 @@ async def test_a_silent_name_is_left_alone_for_a_while(names) -> None:
     assert names.asked == 1
     names.now += MAX_REST
     names.answer = ["127.0.0.1"]
-    assert await names.find() == ["127.0.0.1"]
+    asking = asyncio.create_task(names.find())
+    await asyncio.sleep(0)
+    assert names.resolver._names[HOST].lookup.silent
+    assert await asking == ["127.0.0.1"]
+    assert not names.resolver._names[HOST].silent
 
 
 async def test_who_leaves_takes_a_look_up_along_that_has_not_begun(names) -> None:
@@ -134,9 +138,23 @@ async def test_who_leaves_takes_a_look_up_along_that_has_not_begun(names) -> Non
         task.cancel()
     await asyncio.wait(asking)
     names.open.set()
-    names.now += MAX_REST
     assert await names.find("y.a.test") == ["127.0.0.1"]
     assert names.asked == 4 + 1
+    assert await names.find("x5.a.test") == ["127.0.0.1"]
+
+
+async def test_a_name_that_never_had_a_thread_is_left_alone_too(names) -> None:
+    names.open.clear()
+    asking = [asyncio.create_task(names.find(f"x{n}.a.test")) for n in range(4)]
+    await asyncio.sleep(0)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await names.find("y.a.test", limit=0.01)
+    assert names.resolver._names["y.a.test"].lookup is None
+    names.open.set()
+    await asyncio.gather(*asking)
+    names.now += FRESH
+    assert await names.find("y.a.test") == ["127.0.0.1"]
 
 
 async def test_last_known_addresses_are_used_while_the_resolver_is_silent(names, caplog) -> None:
