@@ -37,6 +37,10 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 """RFC 9110 §9.2.2; a method that we do not know is not among them."""
 
 
+READING = frozenset({b"GET", b"HEAD"})
+"""What `server.retryTimeouts` lets be sent again."""
+
+
 class Outcome(StrEnum):
     """How an attempt at a backend ended, in words to count by."""
 
@@ -186,21 +190,28 @@ def may_retry(
     answer_started: bool,
     retries: int,
     limit: int,
+    retry_timeouts: bool = False,
 ) -> bool:
     """Whether a request whose attempt ended with `error` may be sent again.
 
     `body_intact`: the body is empty, not touched yet, or still held whole; a
     retry without its first bytes would be a truncated upload (hipache #137).
     `answer_started`: a byte of an answer came. `retries`: how many were made
-    so far, of `limit` (`server.retryOnError`).
+    so far, of `limit` (`server.retryOnError`). `retry_timeouts`: `server.retryTimeouts`.
 
     If nothing was sent, the backend cannot have acted, so any method may be
-    retried; otherwise only an idempotent one (RFC 9110 §9.2.2). A request for a
-    busy backend does not move to another: its queue has an end.
+    retried; otherwise only an idempotent one (RFC 9110 §9.2.2). A request whose
+    answer takes too long is probably being worked on: a second backend would do the
+    same work and be late as well. A request for a busy backend does not move to
+    another: its queue has an end.
     """
     if answer_started or retries >= limit or not body_intact or isinstance(error, UpstreamBusy):
         return False
-    return not error.request_sent or method in IDEMPOTENT
+    if not error.request_sent:
+        return True
+    if isinstance(error, UpstreamTimeout):
+        return retry_timeouts and method in READING
+    return method in IDEMPOTENT
 
 
 class RetryBudget:

@@ -145,7 +145,6 @@ NOTHING_SENT = [
 SENT = [
     errors.UpstreamStale(),
     errors.UpstreamReset(),
-    errors.UpstreamTimeout(),
     errors.UpstreamBadAnswer(),
 ]
 
@@ -169,6 +168,17 @@ def test_once_sent_only_idempotent_methods_go_on(
     error: UpstreamError, method: bytes, again: bool
 ) -> None:
     assert retry(error, method) is again
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST"])
+def test_a_request_that_a_backend_is_working_on_goes_nowhere_else(method: bytes) -> None:
+    assert not retry(errors.UpstreamTimeout(), method)
+
+
+def test_an_option_lets_what_only_reads_go_on_after_a_timeout() -> None:
+    methods = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"POST", b"get"]
+    again = [m for m in methods if retry(errors.UpstreamTimeout(), m, retry_timeouts=True)]
+    assert again == [b"GET", b"HEAD"]
 
 
 @pytest.mark.parametrize(("error", "method"), [*product(NOTHING_SENT + SENT, [b"GET", b"POST"])])

@@ -19,13 +19,7 @@ from ..masking import masked, show
 from . import messages
 from .admin import AdminConfig, check_admin
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
-from .checks import (
-    check_address,
-    check_health_check,
-    check_id_field,
-    check_logs,
-    check_tls,
-)
+from .checks import check_address, check_health_check, check_id_field, check_logs, check_tls
 from .legacy import OLD_NAMES, translate, without_effect
 from .messages import Origins
 from .normalise import overlay, write_out
@@ -71,6 +65,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     # retries and marks
     retry_on_error: Annotated[int, Meta(ge=0, le=100)] = 3  # after the first attempt
+    retry_timeouts: bool = False  # a GET or HEAD whose answer takes too long, too
     retry_buffer: Count = 65_536  # bytes of a request's body held for a retry
     dead_backend_ttl: Seconds = 30.0
     dead_backend_max_ttl: Seconds = 300.0  # the time doubles up to this with each failed trial

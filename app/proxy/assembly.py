@@ -78,7 +78,8 @@ def make_gateway(
             config, routes, balancer, examine=examine, overload=overload
         ),
         attempts=Attempts(
-            balancer, reports, retries=server.retry_on_error, queue_timeout=server.queue_timeout,
+            balancer, reports, retries=server.retry_on_error,
+            retry_timeouts=server.retry_timeouts, queue_timeout=server.queue_timeout,
             in_flight=load.asking, id_field=id_name, observers=telling,
         ),
         responses=OwnResponses(_pages(server), id_name, telling),

@@ -29,17 +29,20 @@ class Attempts:
         reports: HealthReports,
         *,
         retries: int,
+        retry_timeouts: bool,
         queue_timeout: float,
         in_flight: Callable[[], int],
         id_field: bytes | None,
         observers: Observers,
     ) -> None:
-        """`retries`: attempts after the first one; `queue_timeout`: seconds that one of them
+        """`retries`: attempts after the first one; `retry_timeouts`: whether a GET or HEAD is sent
+        again whose answer takes too long; `queue_timeout`: seconds that one of them
         waits for its turn; `in_flight`: requests of this worker; `id_field`: the field of
         answers with the request's id."""
         self._balancer = balancer
         self._reports = reports
         self._retries = retries
+        self._retry_timeouts = retry_timeouts
         self._observers = observers
         self._id_field = id_field
         self._retry_queue = RetryQueue(queue_timeout, in_flight)
@@ -72,6 +75,7 @@ class Attempts:
                     if not may_retry(
                         error, method=request.method, body_intact=body_intact(),
                         answer_started=error.answer_begun, retries=done, limit=limit,
+                        retry_timeouts=self._retry_timeouts,
                     ):  # fmt: skip
                         raise
                     if stale:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.backends import Conversation, answer, answering, resetting, scripted
+from tests.backends import Conversation, answer, answering, resetting, scripted, silent
 from tests.proxy.test_http_failures import closed_port
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
@@ -46,6 +46,28 @@ async def test_a_post_is_never_sent_twice_once_a_byte_of_it_left(proxy: Proxy) -
         await proxy.route("a.test", one, two)
         assert b" 502 " in await proxy.talk(POST)
     assert len(one.requests) + len(two.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "times"),
+    [
+        pytest.param(b"GET", {}, 1, id="a timeout is not tried again"),
+        pytest.param(b"GET", {"retryTimeouts": True}, 3, id="unless that is asked for"),
+        pytest.param(b"PUT", {"retryTimeouts": True}, 1, id="and never for what may change things"),
+    ],
+)
+async def test_how_often_backends_get_a_request_that_takes_too_long(
+    valkey: RedisServer, method: bytes, options: dict[str, bool], times: int
+) -> None:
+    request = b"%b /report HTTP/1.1\r\nHost: a.test\r\n\r\n" % method
+    async with (
+        proxying(valkey, responseTimeout=0.05, retryOnError=2, **options) as proxy,
+        silent() as one,
+        silent() as two,
+    ):
+        await proxy.route("a.test", one, two)
+        assert b" 504 " in await proxy.talk(request)
+        assert len(one.requests) + len(two.requests) == times
 
 
 async def test_retries_end(valkey: RedisServer) -> None:
