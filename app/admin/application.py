@@ -1,4 +1,4 @@
-"""The paths of the admin listener, and who may ask."""
+"""The paths of the admin listener, and the check of its token."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from .openapi import DESCRIPTION
 from .state import Sources
 
 OPEN = ("/healthz", "/readyz")
-"""Paths that anybody may ask: a platform's probes have no token, and learn only yes or no."""
+"""Paths that need no token: a platform's probes have none, and the answer is only yes or no."""
 READ_EVERY, MOST_STORED = 600.0, 500
-"""Seconds for which the ends of the store's certificates are believed; how many are told."""
+"""Seconds between two reads of the store's certificates, and how many of them are shown."""
 
 
 def admin_application(sources: Sources) -> ASGIApp:
@@ -60,11 +60,11 @@ def admin_application(sources: Sources) -> ASGIApp:
 
 
 class Guarded:
-    """Asks for the token if there is one.
+    """Checks the token or, if there is none, the `Host` field.
 
-    Without, the listener is on loopback; there a page in the operator's browser
-    could still ask through a name of its own that resolves to 127.0.0.1, so
-    only names of this machine are answered.
+    Without a token the listener is on loopback. A page in the operator's browser could still
+    reach it through a name of its own that resolves to 127.0.0.1 (DNS rebinding), so `Host`
+    must name this machine.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -80,17 +80,20 @@ class Guarded:
             host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
             if is_local(host.strip("[]") or "localhost"):
                 return None
-            return PlainTextResponse("ask by an address of this machine\n", 403)
+            return PlainTextResponse("the host must be an address of this machine\n", 403)
         claimed = headers.get("authorization", "").removeprefix("Bearer ")
         if hmac.compare_digest(claimed.encode("latin-1"), self._token.encode()):
             return None
         return PlainTextResponse(
-            "admin.token is needed\n", 401, {"www-authenticate": 'Bearer realm="hipache"'}
+            "admin.token is required\n", 401, {"www-authenticate": 'Bearer realm="hipache"'}
         )
 
 
 class StoredCertificates:
-    """When the certificates of the store end, as of a while ago: to ask means to read all keys."""
+    """When the certificates of the store expire.
+
+    A read goes over all keys, so the answer may be READ_EVERY seconds old.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -98,15 +101,15 @@ class StoredCertificates:
         self._read_at = -inf
         self._reading: asyncio.Task[None] | None = None
 
-    def now(self) -> list[tuple[str, datetime]]:
-        """Those that end first, as far as they are known; what is too old is read beside."""
+    def soonest(self) -> list[tuple[str, datetime]]:
+        """The certificates that expire first, as last read; starts a new read if one is due."""
         due = self._read_at + READ_EVERY <= monotonic()
         if self._config.https.binds and due and (self._reading is None or self._reading.done()):
             self._reading = asyncio.create_task(self._read(), name="stored certificates")
         return self._ends
 
     async def _read(self) -> None:
-        with suppress(StoreUnavailable):  # which is told elsewhere
+        with suppress(StoreUnavailable):  # the store reports its outage itself
             found = await stored_expiries(self._config)
             ends = [(name, end) for name, end in found if isinstance(end, datetime)]
             self._ends = nsmallest(MOST_STORED, ends, key=itemgetter(1))
@@ -114,7 +117,7 @@ class StoredCertificates:
 
 
 class Admin:
-    """Answers each path."""
+    """Answers requests, with one method per path."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -122,7 +125,7 @@ class Admin:
         self._stored = StoredCertificates(sources.config)
 
     async def healthz(self, request: Request) -> Response:
-        """This worker lives."""
+        """Say that this worker runs."""
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
@@ -132,7 +135,7 @@ class Admin:
         return PlainTextResponse("no route store has been reached yet\n", 503)
 
     async def metrics(self, request: Request) -> Response:
-        """All metrics, made in turns with the proxy's own work."""
+        """All metrics. Other tasks run while they are written."""
         total = await self._sources.sum()
         chosen = await shown(total, self._sources.folder)
         await state.learn(self._sources, chosen)
@@ -142,23 +145,23 @@ class Admin:
             exposition.frontends(out, chosen),
             exposition.proxy(out, total),
             out.gauge(*await self._backends_by_state(chosen)),
-            out.gauge(*await asyncio.to_thread(self._certificates, self._stored.now())),
+            out.gauge(*await asyncio.to_thread(self._certificates, self._stored.soonest())),
         ]
         if self._sources.config.admin.planb_names:
             parts.append(exposition.planb(out, total, chosen))
         parts.append([out.end()])
-        return StreamingResponse(_in_turns(parts), media_type=OPENMETRICS if openmetrics else TEXT)
+        return StreamingResponse(_chunks(parts), media_type=OPENMETRICS if openmetrics else TEXT)
 
     async def _backends_by_state(
         self, chosen: Iterable[str]
     ) -> tuple[Family, list[tuple[str, float]]]:
-        """Of the frontends that are shown, as far as this worker has their routes in memory."""
+        """Count the backends of frontends that are shown and whose route is in memory."""
         counts, budget = Counter({"live": 0, "dead": 0}), YieldBudget()
         for key in chosen:
             route = self._sources.routes.in_memory(key)
             if route is not None:
                 counts.update(state.backend_states(route, self._sources.config))
-            await budget.spend()
+            await budget.yield_if_spent()
         family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
         return family, [(f'state="{name}"', count) for name, count in sorted(counts.items())]
 
@@ -166,7 +169,9 @@ class Admin:
         self, stored: Iterable[tuple[str, datetime]]
     ) -> tuple[Family, list[tuple[str, float]]]:
         family = Family(
-            "certificate_expiry_timestamp_seconds", "When a certificate ends.", ("file",)
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate expires, in Unix time.",
+            ("file",),
         )
         ends = [*expiries(self._sources.config.https.binds), *stored]
         return family, [
@@ -176,7 +181,7 @@ class Admin:
         ]
 
     async def index(self, request: Request) -> Response:
-        """Whose routes are served, and where to go on."""
+        """The store whose routes are served, and the paths of this API."""
         return JSONResponse({
             "store": store_names(self._sources.config),
             "openapi": "/api/openapi.json",
@@ -202,14 +207,14 @@ class Admin:
         return JSONResponse(state.failures(await self._sources.sum()))
 
 
-async def _in_turns(parts: Iterable[Iterable[str]]) -> AsyncIterator[bytes]:
-    """The text in chunks of a moment's work each."""
+async def _chunks(parts: Iterable[Iterable[str]]) -> AsyncIterator[bytes]:
+    """The text in chunks. Other tasks run after each chunk."""
     budget, pieces = YieldBudget(), []
     for part in parts:
         for piece in part:
             pieces.append(piece)
-            if budget.spent:
+            if budget.is_spent:
                 yield "".join(pieces).encode()
                 pieces.clear()
-                await budget.spend()
+                await budget.yield_if_spent()
     yield "".join(pieces).encode()

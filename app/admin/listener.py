@@ -21,10 +21,10 @@ from ..server.protocols import ProtocolFactory
 
 logger = logging.getLogger("hipache.admin")
 
-MOST = 100
-"""Connections of clients: who can reach the listener must not take the worker's files."""
+MAX_CONNECTIONS = 100
+"""Open connections of clients: they must not use up the worker's file descriptors."""
 RETRY = 1.0
-"""Seconds between two attempts to bind: a sibling that has the port may end any time."""
+"""Seconds between two attempts to bind: the sibling that has the port may end at any time."""
 
 
 def bind_admin(bind: AdminBind) -> socket.socket:
@@ -35,8 +35,8 @@ def bind_admin(bind: AdminBind) -> socket.socket:
 class AdminListener:
     """Serves `app` on a socket that all workers share, or on one that this worker binds.
 
-    Without `shared` the worker tries until it has the port: of the workers of a
-    bare uvicorn one has it, and another when that one ends.
+    Without `shared` the worker keeps trying to bind the port. Under a bare uvicorn
+    one worker has it, and another takes it over when that one ends.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class AdminListener:
         self._sock: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self.address: str | None = None
-        """Where it listens; None while it does not."""
+        """The address it listens on; None while it does not listen."""
         self.bound: tuple[int, object] | None = None
-        """The same as the kernel has it: family and name."""
+        """The same address as the kernel reports it: family and name."""
 
     async def __aenter__(self) -> AdminListener:
         if self._shared is not None:
             await self._listen(self._shared)
-        elif not await self._try():
-            self._task = asyncio.create_task(self._try_for_ever(), name="admin listener")
+        elif not await self._try_to_bind():
+            self._task = asyncio.create_task(self._bind_later(), name="admin listener")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,18 +80,20 @@ class AdminListener:
         for task in list(self._state.tasks):
             task.cancel()
 
-    async def _try_for_ever(self) -> None:
+    async def _bind_later(self) -> None:
         while True:
             await asyncio.sleep(RETRY)
-            if await self._try(quiet=True):
+            if await self._try_to_bind(quiet=True):
                 return
 
-    async def _try(self, *, quiet: bool = False) -> bool:
+    async def _try_to_bind(self, *, quiet: bool = False) -> bool:
         try:
             self._sock = bind_admin(self._bind)
         except ConfigError as exc:
             if not quiet:
-                logger.info("admin listener elsewhere pid=%d cause=%s", os.getpid(), exc)
+                logger.info(
+                    "admin listener not bound by this worker pid=%d cause=%s", os.getpid(), exc
+                )
             return False
         await self._listen(self._sock)
         logger.info("admin listening address=%s", self.address)
@@ -104,7 +106,7 @@ class AdminListener:
         )  # fmt: skip
         config.load()
 
-        make_protocol = ProtocolFactory(Edge(ClientLimits(connections=MOST)))
+        make_protocol = ProtocolFactory(Edge(ClientLimits(connections=MAX_CONNECTIONS)))
 
         def protocol() -> asyncio.Protocol:
             return make_protocol(config, self._state, {})

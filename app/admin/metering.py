@@ -1,4 +1,4 @@
-"""The counters of one worker and the listener that tells them, for as long as the worker lives."""
+"""The counters of one worker and the listener that shows them, while the worker runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .state import Sources
 logger = logging.getLogger("hipache.metrics")
 
 SERVED = "served"
-"""What the worker that has the admin listener notes for its siblings."""
+"""The note that the worker with the admin listener leaves for its siblings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Supervision:
     admin: socket.socket | None
     """The admin listener that all of them share; None where it could not be bound."""
     pid: int
-    """Of the supervisor; a worker that outlives it has another parent."""
+    """The supervisor's. A worker that outlives it has another parent, so getppid() would not do."""
 
     def close(self) -> None:
-        """For the supervisor, when its last worker has gone."""
+        """Release what the workers shared. The supervisor calls this after its last worker."""
         if self.admin is not None:
             close_all([self.admin])
             with contextlib.suppress(OSError):
@@ -51,7 +51,7 @@ class Supervision:
 
 
 class Metering:
-    """The counters, and where they are kept."""
+    """The counters of one worker, the page that holds them, and the admin listener."""
 
     def __init__(self, config: Config, supervision: Supervision | None, number: int) -> None:
         self._config = config
@@ -62,17 +62,17 @@ class Metering:
         self._where = _addresses(config.admin.bind)
 
     def listening(self) -> list[tuple[int, object]]:
-        """Family and name of the admin listener, be it this worker's or a sibling's.
+        """Family and name of the admin listener, this worker's own or a sibling's.
 
-        Not what the configuration says: another program may have that address.
+        Empty if no worker listens: another program may have the configured address.
         """
         if self.listener is not None and self.listener.bound is not None:
             return [self.listener.bound]
-        return self._where if self._folder is not None and self._folder.has(SERVED) else []
+        return self._where if self._folder is not None and self._folder.has_note(SERVED) else []
 
-    def _say_served(self) -> None:
+    def _note_served(self) -> None:
         if self._folder is not None:
-            self._folder.note(SERVED)
+            self._folder.leave_note(SERVED)
 
     @asynccontextmanager
     async def reporting(
@@ -84,11 +84,11 @@ class Metering:
         totals: Mapping[str, Callable[[], float]],
         busy: Callable[[], Iterable[tuple[str, int]]],
     ) -> AsyncIterator[None]:
-        """Collect, and answer on the listener. The arguments are those of Sources and Collector."""
+        """Collect the metrics and serve them. The arguments are those of Sources and Collector."""
         collector = Collector(self.counters, lag, gauges=gauges, totals=totals, busy=busy)
         bind = self._config.admin.bind
         if self._folder is not None:
-            await self._folder.sum()  # for what predecessors left, should nobody ever ask
+            await self._folder.sum()  # adds up what ended workers left, even if nobody asks
         async with collector:
             if bind is None or (self._supervision is not None and self._supervision.admin is None):
                 yield
@@ -96,13 +96,13 @@ class Metering:
             sources = Sources(self._config, routes, self.page, self._folder, collector.collect)
             shared = None if self._supervision is None else self._supervision.admin
             self.listener = AdminListener(
-                admin_application(sources), bind, shared, self._say_served
+                admin_application(sources), bind, shared, self._note_served
             )
             async with self.listener:
                 yield
 
     def close(self) -> None:
-        """The worker ends; what it counted stays for the others."""
+        """Release the page when the worker ends. Its counts stay for the others."""
         self.page.close()
         alone = self._supervision is None and multiprocessing.parent_process() is None
         if self._folder is not None and alone:
@@ -113,7 +113,7 @@ class Metering:
 def metering(
     config: Config, supervision: Supervision | None, number: int
 ) -> Iterator[Metering | None]:
-    """None where `admin.bind` is null: then nobody could ask, and nothing is counted."""
+    """Yields None if `admin.bind` is null: without a listener nothing is counted."""
     if config.admin.bind is None:
         yield None
         return
@@ -125,20 +125,20 @@ def metering(
 
 
 def _addresses(bind: AdminBind | None) -> list[tuple[int, object]]:
-    """Where the configuration puts it; nowhere as long as the kernel is to choose the port."""
+    """The configured addresses; none if the kernel chooses the port."""
     if bind is None:
         return []
     host, port = bind.value
     if host.startswith("/"):
         return [(int(socket.AF_UNIX), host)]
-    with contextlib.suppress(OSError):  # the listener says so
+    with contextlib.suppress(OSError):  # the listener reports it
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [(int(family), name) for family, *_, name in found if port]
     return []
 
 
 def _page(supervision: Supervision | None, info: dict[str, Any]) -> tuple[Folder | None, Page]:
-    """In the folder that all workers of this proxy share; in our own memory if there is no room."""
+    """A page in the folder that all workers share, or in private memory if that fails."""
     parent = multiprocessing.parent_process()
     if supervision is not None:
         owner = supervision.pid
@@ -148,5 +148,5 @@ def _page(supervision: Supervision | None, info: dict[str, Any]) -> tuple[Folder
         folder = Folder.of(owner)
         return folder, folder.new_page(info)
     except (OSError, psutil.NoSuchProcess) as exc:
-        logger.warning("metrics of this worker alone cause=%s", exc)
+        logger.warning("metrics show this worker only cause=%s", exc)
         return None, Page(info)

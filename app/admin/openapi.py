@@ -1,4 +1,4 @@
-"""What `/api/` answers, as OpenAPI 3.1 describes it."""
+"""The OpenAPI 3.1 description of `/api/`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _told(text: str, kind: str, *, null: bool = False) -> Schema:
+def _described(text: str, kind: str, *, null: bool = False) -> Schema:
     return {"type": [kind, "null"] if null else kind, "description": text}
 
 
@@ -22,32 +22,34 @@ _HISTOGRAM = {"$ref": "#/components/schemas/Histogram"}
 
 _SCHEMAS: dict[str, Schema] = {
     "Histogram": _object(
-        sum=_told("of all observations, seconds", "number"),
-        bounds={"type": "array", "items": _NUMBER, "description": "upper ends, seconds"},
+        sum=_described("the sum of all observations, seconds", "number"),
+        bounds={"type": "array", "items": _NUMBER, "description": "upper bounds, seconds"},
         counts={
             "type": "array", "items": _INT,
-            "description": "of each bucket by itself; the last one has no bound",
+            "description": "one count per bucket, not cumulative; the last bucket has no bound",
         },
     ),
     "Worker": _object(
-        worker=_told("its number, 0 where nobody numbers them", "integer"),
+        worker=_described("its number under `hipache serve`, else 0", "integer"),
         pid=_INT,
         state={"type": "string", "enum": ["serving", "draining"]},
-        started=_told("Unix time", "number"),
-        memory=_told("resident, bytes", "integer"),
-        loop_lag=_told("how late its event loop was at worst in the last second", "number"),
-        requests=_told("that have ended", "integer"),
+        started=_described("Unix time", "number"),
+        memory=_described("resident memory, bytes", "integer"),
+        loop_lag=_described("longest delay of its event loop in the last second", "number"),
+        requests=_described("requests that have ended", "integer"),
         in_flight=_INT,
-        connections=_told("of clients", "integer"),
+        connections=_described("open connections of clients", "integer"),
         web_sockets=_INT,
-        store_contact_age=_told("seconds since the store gave a sign of life", "number"),
+        store_contact_age=_described("seconds since the store last answered", "number"),
     ),
     "Frontend": _object(
-        frontend=_told("its key; null for requests that no frontend matched", "string", null=True),
-        others=_told("this is the sum of those that are not told by name", "boolean"),
+        frontend=_described(
+            "its key; null for requests that no frontend matched", "string", null=True
+        ),
+        others=_described("whether this is the sum of frontends not listed by name", "boolean"),
         requests={
             "type": "object", "additionalProperties": _INT,
-            "description": "that have ended, by status class and method class: `2xx read`",
+            "description": "requests that have ended, by status and method class: `2xx read`",
         },
         bytes_in=_INT,
         bytes_out=_INT,
@@ -58,10 +60,14 @@ _SCHEMAS: dict[str, Schema] = {
         "required": ["frontend", "backend", "in_flight", "unanswered", "bad", "state"],
         "properties": {
             "frontend": _STRING,
-            "backend": _told("its URL; null for those not told by name", "string", null=True),
-            "in_flight": _told("at this URL, by all workers, at most a second ago", "integer"),
-            "unanswered": _told("attempts that got no answer", "integer"),
-            "bad": _told("answers that were 5xx or cut", "integer"),
+            "backend": _described(
+                "its URL; null for the sum of backends not listed by name", "string", null=True
+            ),
+            "in_flight": _described(
+                "requests in flight to this URL, of all workers, up to a second old", "integer"
+            ),
+            "unanswered": _described("attempts that got no answer", "integer"),
+            "bad": _described("answers that were 5xx or cut short", "integer"),
             "time_to_head": {"anyOf": [_HISTOGRAM, {"type": "null"}]},
             "state": {
                 "type": "string",
@@ -70,18 +76,20 @@ _SCHEMAS: dict[str, Schema] = {
                 ],
             },
             "weight": _NUMBER,
-            "since": _told("of the mark, Unix time", "number", null=True),
-            "until": _told("of the mark, Unix time", "number", null=True),
-            "by": _told("who marked it", "string", null=True),
-            "reason": _told("of the mark, or why it can not be used", "string", null=True),
-            "failures": _told("in a row", "integer"),
+            "since": _described("start of the mark, Unix time", "number", null=True),
+            "until": _described("end of the mark, Unix time", "number", null=True),
+            "by": _described("who set the mark", "string", null=True),
+            "reason": _described(
+                "reason of the mark, or why the backend cannot be used", "string", null=True
+            ),
+            "failures": _described("failures in a row", "integer"),
         },
     },
     "Failure": _object(
-        time=_told("when the request came, Unix time", "number"),
+        time=_described("when the request arrived, Unix time", "number"),
         frontend=_STRING,
-        host=_told("as the client sent it, at most 100 bytes", "string"),
-        backend=_told("of the last attempt", "string", null=True),
+        host=_described("as the client sent it, at most 100 bytes", "string"),
+        backend=_described("backend of the last attempt", "string", null=True),
         status=_INT,
         reason=_STRING,
         attempts=_INT,
@@ -108,7 +116,7 @@ DESCRIPTION: Schema = {
     "info": {
         "title": "Hipache",
         "version": "1",
-        "description": "What the proxy does now. Read only; the figures are of all workers.",
+        "description": "The current state of the proxy. Read only. Values cover all workers.",
     },
     "security": [{"token": []}, {}],
     "paths": {
@@ -116,15 +124,20 @@ DESCRIPTION: Schema = {
             "All metrics, as Prometheus or OpenMetrics text.",
             _TEXT | {"application/openmetrics-text": {"schema": _STRING}},
         ),
-        "/healthz": _get("This proxy lives.", _TEXT),
+        "/healthz": _get("The worker runs.", _TEXT),
         "/readyz": _get(
-            "It can route.",
+            "Requests can be routed.",
             _TEXT,
-            **{"503": {"description": "No store was reached since the start.", "content": _TEXT}},
+            **{
+                "503": {
+                    "description": "No store has been reached since the start.",
+                    "content": _TEXT,
+                }
+            },
         ),
-        "/api/": _get("Where to go on.", _JSON),
+        "/api/": _get("The store whose routes are served, and the paths of this API.", _JSON),
         "/api/openapi.json": _get("This description.", _JSON),
-        "/api/workers": _list_of("Worker", "Workers that live."),
+        "/api/workers": _list_of("Worker", "Workers that run."),
         "/api/frontends": _list_of("Frontend", "Frontends that had requests."),
         "/api/backends": _list_of(
             "Backend",
@@ -134,7 +147,7 @@ DESCRIPTION: Schema = {
                 "in": "query",
                 "required": False,
                 "schema": _STRING,
-                "description": "Only those of this one, whether it had requests or not.",
+                "description": "Only the backends of this frontend, even if it had no requests.",
             },
         ),
         "/api/failures": _list_of("Failure", "The latest requests that failed, newest first."),

@@ -1,4 +1,4 @@
-"""What `/api/` tells, made of what all workers counted and what this one knows of the routes."""
+"""The answers of `/api/`, from the counts of all workers and the routes that this one knows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from ..stores.routes import Routes
 Json = dict[str, Any]
 UNKNOWN = "unknown"
 LEARN_WITHIN = 0.02
-"""Seconds that a scrape waits for the store. Afterwards the worker is told what changes."""
+"""Seconds that a scrape waits for unknown routes. The store reports changes of known ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Sources:
     routes: Routes
     page: Page
     folder: Folder | None
-    """None where this worker is the only one that counts."""
+    """None if this worker shares no counts with others."""
     collect: Callable[[], None]
     """Brings this worker's own page up to date."""
 
@@ -63,7 +63,7 @@ class Sources:
 
 
 def workers(total: Sum) -> Iterator[Json]:
-    """Those that live, as of at most a second ago."""
+    """The workers that run. Values are up to a second old."""
     for page in sorted(total.workers, key=lambda page: (page.info["worker"], page.info["pid"])):
 
         def now(name: str, page: Any = page) -> float:
@@ -90,7 +90,7 @@ def workers(total: Sum) -> Iterator[Json]:
 
 
 def frontends(total: Sum, bounds: Sequence[float]) -> Iterator[Json]:
-    """Those that had requests since the start; `null` had no frontend at all."""
+    """The frontends that had requests; `null` stands for requests that no frontend matched."""
     for name, cells in total.blocks.items():
         kind, _, key = name.partition("\0")
         if kind == FRONTEND and requests_of(cells):
@@ -110,12 +110,12 @@ def frontends(total: Sum, bounds: Sequence[float]) -> Iterator[Json]:
 
 
 def histogram(cells: array[float], bounds: Sequence[float]) -> Json:
-    """With the counts of each bucket, not added up; the last one has no bound."""
+    """A histogram as JSON. Counts are not cumulative; the last bucket has no bound."""
     return {"sum": cells[0], "bounds": list(bounds), "counts": [int(n) for n in cells[1:]]}
 
 
 async def backends(total: Sum, sources: Sources, only: str | None = None) -> list[Json]:
-    """Every backend of the frontends that had requests, with its state; `only` of one frontend."""
+    """Each backend, with its state, of the frontends that had requests, or of the one `only`."""
     budget, found = YieldBudget(), []
     for key in dict.fromkeys(_keys(total)) if only is None else [only]:
         route = await _route(sources, key)
@@ -136,7 +136,7 @@ async def backends(total: Sum, sources: Sources, only: str | None = None) -> lis
                     **states.get(url, {"state": UNKNOWN}),
                 }
             )
-            await budget.spend()
+            await budget.yield_if_spent()
     return found
 
 
@@ -160,7 +160,7 @@ async def _route(sources: Sources, key: str) -> Route | None:
 
 
 async def learn(sources: Sources, keys: Iterable[str]) -> None:
-    """Have the routes of these in memory; what takes longer than LEARN_WITHIN goes on by itself."""
+    """Read the routes of `keys` into memory. Reads slower than LEARN_WITHIN go on by themselves."""
     unknown = [
         key for key in keys if key not in ("", OTHER) and sources.routes.in_memory(key) is None
     ]
@@ -171,7 +171,7 @@ async def learn(sources: Sources, keys: Iterable[str]) -> None:
 
 
 def states_of(route: Route, config: Config) -> dict[str, Json]:
-    """By URL: the state that the balancer sees, and the mark if there is one."""
+    """The state of each backend as the balancer sees it, and its mark if it has one, by URL."""
     found = explain(
         route.frontend.key,
         [route.frontend.key],
@@ -195,7 +195,7 @@ def states_of(route: Route, config: Config) -> dict[str, Json]:
 
 
 def backend_states(route: Route, config: Config) -> Sequence[str]:
-    """The states alone; where nothing was ever said about a backend that is quick."""
+    """The states alone. This is quick for a frontend without marks, options and bad entries."""
     frontend = route.frontend
     if not (route.marks or frontend.options or frontend.bad_entries):
         return ["live"] * len(frontend.backends)
@@ -209,5 +209,5 @@ def failures(total: Sum) -> list[Json]:
         try:
             found.append(json.loads(text))
         except ValueError:
-            continue  # it is being written over just now
+            continue  # a worker is overwriting it
     return sorted(found, key=lambda each: -float(each["time"]))

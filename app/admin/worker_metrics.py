@@ -1,4 +1,4 @@
-"""The sources of the metrics' states and totals: parts of one worker, asked once a second."""
+"""The gauges and totals that the parts of one worker report, read once a second."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Readers = dict[str, Callable[[], float]]
 
 @dataclass(frozen=True, slots=True)
 class MetricSources:
-    """The parts of a worker that the metrics ask."""
+    """The parts of one worker that the metrics are read from."""
 
     server: uvicorn.Server | None
     routes: Routes
@@ -35,7 +35,7 @@ class MetricSources:
 
 @asynccontextmanager
 async def reporting(meter: Metering | None, sources: MetricSources) -> AsyncIterator[None]:
-    """Collect from the sources, and serve the metrics on the admin listener, while this is open."""
+    """Collect the metrics and serve them on the admin listener while this is open."""
     if meter is None:
         yield
         return
@@ -45,15 +45,15 @@ async def reporting(meter: Metering | None, sources: MetricSources) -> AsyncIter
         async with meter.reporting(
             sources.routes,
             lag,
-            gauges=states(sources),
+            gauges=gauges(sources),
             totals=totals(sources),
             busy=sources.gateway.loads,
         ):
             yield
 
 
-def states(sources: MetricSources) -> Readers:
-    """States, which go up and down, by the names of `metrics.families`."""
+def gauges(sources: MetricSources) -> Readers:
+    """Values that go up and down, by their names in `metrics.families`."""
     found: Readers = {
         "in_flight": lambda: sources.gateway.in_flight,
         "web_sockets": lambda: sources.websocket.live,
@@ -69,7 +69,7 @@ def states(sources: MetricSources) -> Readers:
 
 
 def totals(sources: MetricSources) -> Readers:
-    """What other modules have counted since the worker began."""
+    """Counts that other modules have kept since the worker started."""
     log = sources.log
     found: Readers = {"log_lines_lost": lambda: log.lost}
     edge = edge_of(sources.server) if sources.server is not None else None

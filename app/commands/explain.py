@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from ..admin.client import AdminClient, NobodyTells
+from ..admin.client import AdminClient, AdminUnavailable
 from ..balancing.balancer import Balancer, RequestFacts
 from ..balancing.explain import Explanation, decided, not_forwarded, refused
 from ..balancing.explain import explain as explained
@@ -142,7 +142,7 @@ def _in_flight(config: Config, key: str) -> dict[str, int] | None:
     try:
         with AdminClient(config) as admin:
             told = admin.ask("/api/backends", frontend=key)
-    except NobodyTells:
+    except AdminUnavailable:
         return None
     return {each["backend"]: each["in_flight"] for each in told if each["backend"]}
 

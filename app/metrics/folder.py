@@ -66,13 +66,13 @@ class YieldBudget:
         self._began = perf_counter()
 
     @property
-    def spent(self) -> bool:
+    def is_spent(self) -> bool:
         """Whether other tasks should run now."""
         return perf_counter() - self._began > BUDGET
 
-    async def spend(self) -> None:
-        """Yield to other tasks if the budget is spent. Call this after each piece of work."""
-        if self.spent:
+    async def yield_if_spent(self) -> None:
+        """Let other tasks run if the budget is spent. Call this after each piece of work."""
+        if self.is_spent:
             await asyncio.sleep(0)
             self._began = perf_counter()
 
@@ -114,7 +114,7 @@ class Folder:
             found = read_file(path)
             if found is not None:
                 (pages if found[1] else dead)[path.name] = found[0]
-            await budget.spend()
+            await budget.yield_if_spent()
         # Read this last: it has what was folded since, and those pages must not count twice.
         kept = self._kept()
         folded = set(kept.folded)
@@ -154,12 +154,12 @@ class Folder:
         new.write_bytes(msgspec.msgpack.encode(value))
         new.rename(self.path / name)
 
-    def note(self, name: str) -> None:
+    def leave_note(self, name: str) -> None:
         """Leave a note that lives as long as the folder."""
         with contextlib.suppress(OSError):  # no room: then there is no note
             (self.path / name).touch()
 
-    def has(self, name: str) -> bool:
+    def has_note(self, name: str) -> bool:
         """Whether such a note was left."""
         return (self.path / name).exists()
 
@@ -182,7 +182,7 @@ async def _add(total: Sum, content: Content, budget: YieldBudget, *, alive: bool
     for name, cells in content.blocks.items():
         if alive or not name.startswith(GAUGE):
             total.add(name, cells)
-        await budget.spend()
+        await budget.yield_if_spent()
     total.texts += content.texts
     if not alive:
         total.add(_DRAINED if drained else _DIED, array("d", [1]))

@@ -39,7 +39,7 @@ async def per_frontend(total: Sum) -> dict[str, array[float]]:
             key = key.partition("\0")[0]
             before = heads.get(key)
             heads[key] = cells if before is None else array("d", map(add, before, cells))
-        await budget.spend()
+        await budget.yield_if_spent()
     size = len(next(iter(heads.values()), ()))
     return {
         key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()

@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
-from app.admin.listener import MOST
+from app.admin.listener import MAX_CONNECTIONS
 from app.config.structs import parse
 from app.errors import ConfigError
 from tests.admin.serving import REQUESTS, observed
@@ -40,7 +40,7 @@ async def test_it_is_as_strict_and_as_bounded_as_the_other_listeners(
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
-        idle = [await asyncio.open_connection(host, port) for _ in range(MOST)]
+        idle = [await asyncio.open_connection(host, port) for _ in range(MAX_CONNECTIONS)]
         reader, writer = await asyncio.open_connection(host, port)
         assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
         for _, each in [*idle, (reader, writer)]:

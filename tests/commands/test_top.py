@@ -96,12 +96,12 @@ async def test_explain_knows_what_is_in_flight(tmp_path: Path, valkey: RedisServ
 async def test_nobody_to_ask_is_one_line(tmp_path: Path, valkey: RedisServer) -> None:
     write_config(tmp_path, valkey.url)
     assert await hipache(tmp_path, "top", "--once") == (
-        "hipache: admin.bind is null, nobody can be asked\n", 1,
+        "hipache: admin.bind is null: the proxy has no admin listener\n", 1,
     )  # fmt: skip
     write_config(tmp_path, valkey.url, admin={"bind": f"127.0.0.1:{free_port()}"})
     said, status = await hipache(tmp_path, "top", "--once")
     assert (said.count("\n"), status) == (1, 1)
-    assert "nobody answers" in said
+    assert "no answer" in said
 
 
 async def test_the_proxy_of_other_routes_is_not_asked(tmp_path: Path, valkey: RedisServer) -> None:
@@ -112,7 +112,7 @@ async def test_the_proxy_of_other_routes_is_not_asked(tmp_path: Path, valkey: Re
         write_config(tmp_path, "redis://10.0.0.1", admin={"bind": address})
         said, status = await hipache(tmp_path, "top", "--once")
         assert (said, status) == (
-            f"hipache: {address}: what answers there serves other routes\n",
+            f"hipache: {address}: a proxy with other routes answers there\n",
             1,
         )
 
