@@ -1,1 +1,1 @@
-"""`hipache doctor`: what is wrong, what it means, and the command that mends it."""
+"""`hipache doctor`: what is wrong, what it means, and the command that fixes it."""

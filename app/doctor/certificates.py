@@ -1,4 +1,4 @@
-"""Certificates towards clients: until when they hold, and whether they can be used at all."""
+"""The certificates that clients see: when they expire, and whether they can be used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..tls.listener import TLSListener, expiries
 from .findings import Finding, Severity
 
 SOON = timedelta(days=21)
-"""Let's Encrypt renews with 30 days left: what has less has missed its renewal."""
+"""Let's Encrypt certificates are renewed with 30 days left: this one has missed its renewal."""
 
 
 def look(config: Config) -> Iterator[Finding]:
-    """What is wrong with every certificate file of the configuration."""
+    """Check every certificate file of the configuration."""
     for index, bind in enumerate(config.https.binds):
         try:
             TLSListener(bind)
@@ -28,8 +28,8 @@ def look(config: Config) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR, "certificate-unusable", f"https.bind[{index}]", str(exc),
                 "'hipache serve' does not start.",
-                advice="Put a certificate and its key there, in PEM form, readable for whoever "
-                "starts the proxy.",
+                advice="Put a certificate and its key there, in PEM format. The user who starts "
+                "the proxy must be able to read them.",
             )  # fmt: skip
     files = {bind.cert: bind.key for bind in config.https.binds if bind.cert}
     folders = {bind.certs for bind in config.https.binds if bind.certs}
@@ -54,7 +54,7 @@ def _key_of(cert: Path) -> Path:
 
 
 def _of_pair(cert: Path) -> Iterator[Finding]:
-    """A file of a folder: its fault costs its own names only, and shows in a handshake."""
+    """Check a file of a folder. A fault affects only its own names, and shows in a handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         load(context, str(cert), str(_key_of(cert)) if _key_of(cert) != cert else None)
@@ -63,32 +63,32 @@ def _of_pair(cert: Path) -> Iterator[Finding]:
 
 
 def unusable(subject: str, reason: str, mend: str = "") -> Finding:
-    """`mend`: a command that writes a new one."""
+    """A certificate that cannot be loaded. `mend` is a command that writes a new one."""
     return Finding(
         Severity.ERROR, "certificate-unusable", subject, reason.removeprefix(f"{subject}: "),
         "Clients that ask for its names get another certificate, or none.",
-        mend, "Put a certificate and the key that belongs to it there, in PEM form."
-        + (" With them in two files:" if mend else ""),
+        mend, "Put a certificate and its key there, in PEM format."
+        + (" If they are in two files:" if mend else ""),
     )  # fmt: skip
 
 
 def of_expiry(
     subject: str, until: datetime, show: str, now: datetime | None = None
 ) -> Iterator[Finding]:
-    """`show`: a command that tells who issued it, or writes a new one."""
+    """Check the expiry. `show` is a command that shows the issuer, or writes a new certificate."""
     left = until - (now or datetime.now(UTC))
     if left > SOON:
         return
-    over = left < timedelta(0)
+    expired = left < timedelta(0)
     when = f"{until:%Y-%m-%d %H:%M} UTC"
     yield Finding(
-        Severity.ERROR if over else Severity.WARNING, "certificate-expiry", subject,
-        f"the certificate {'ended' if over else 'ends'} on {when}"
-        + ("" if over else f", in {left.days} days"),
-        "Browsers refuse to open its sites" + (" now." if over else " from then on."),
+        Severity.ERROR if expired else Severity.WARNING, "certificate-expiry", subject,
+        f"the certificate {'expired' if expired else 'expires'} on {when}"
+        + ("" if expired else f", in {left.days} days"),
+        "Browsers refuse to open its sites" + (" now." if expired else " from then on."),
         show,
-        "Whoever issued it has to issue a new one. Written to the same place it is used with the "
-        "next handshake, without a restart.",
+        "Get a new one from its issuer and write it to the same place. The next handshake uses it, "
+        "without a restart.",
     )  # fmt: skip
 
 
@@ -100,6 +100,6 @@ def _of_secrecy(key: Path) -> Iterator[Finding]:
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         yield Finding(
             Severity.WARNING, "key-readable", str(key), "every user of this machine can read it",
-            "It holds a private key: who has it can pretend to be your sites.",
+            "It holds a private key: anyone who has it can impersonate your sites.",
             f"chmod o-rwx {shlex.quote(str(key))}",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One thing that is wrong, and how it is told. Pure."""
+"""A problem that the doctor has found, and its forms as text and JSON. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 SHOWN_ALIKE = 20
-"""Findings of one name that are printed for people; `--json` has all."""
+"""Findings of one name that the text form prints; `--json` has all."""
 
 KINDS = ("frontend:", "options:", "dead:", "dead-info:", "healthcheck:", "tls:", "broken:")
-"""What a key of the store may begin with, after the prefix."""
+"""The kinds of keys in the store: each key begins with one of them, after the prefix."""
 
 
 class Severity(StrEnum):
-    """How bad it is. The exit statuses are those of monitoring plugins: 0, 1 and 2."""
+    """How bad a finding is. The exit statuses are those of monitoring plugins: 0, 1 and 2."""
 
     NOTE = "note"
-    """Nothing suffers from it."""
+    """It does no harm."""
     WARNING = "warning"
-    """Something is lost, or will be."""
+    """Something is lost, or will be lost."""
     ERROR = "error"
     """Requests fail because of it, or the service does not start."""
 
@@ -32,7 +32,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """For an operator who has never read this code."""
+    """One problem, described for an operator who has never read this code."""
 
     severity: Severity
     name: str
@@ -42,11 +42,11 @@ class Finding:
     problem: str
     """What was found."""
     meaning: str
-    """What that does to requests or to the service."""
+    """The effect on requests or on the service."""
     mend: str = ""
-    """The command that mends it; empty where `advice` is all there is."""
+    """The command that fixes it; empty if there is only `advice`."""
     advice: str = ""
-    """What to do that no command can, or to think of before the command."""
+    """What to do by hand, or to consider before running the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class Commands:
     """Writes commands as a person would type them, for the configuration that doctor reads."""
 
     config: str | None = None
-    """What doctor was told with `--config`."""
+    """The value of doctor's `--config`."""
     prefix: str = ""
-    """Of the store's keys."""
+    """The prefix of the store's keys."""
     can_mend_keys: bool = True
-    """The store answers `hipache redis`."""
+    """Whether the store answers `hipache redis`."""
 
     def hipache(self, *words: str) -> str:
         """
@@ -69,7 +69,7 @@ class Commands:
         return shlex.join(("hipache", *words, *options))
 
     def redis(self, *words: str) -> str:
-        """A command to the store itself; empty where it answers none.
+        """A command for the store itself; empty if the store takes none.
 
         >>> Commands(prefix="p:").redis("del", "frontend:a.org")
         'hipache redis del p:frontend:a.org'
@@ -88,12 +88,12 @@ def worst(findings: Iterable[Finding]) -> int:
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first, what is alike together."""
+    """The worst first, those of one name together."""
     return sorted(findings, key=lambda found: (-found.severity.status, found.name, found.subject))
 
 
 def as_json(findings: Sequence[Finding], looked_at: Sequence[str]) -> str:
-    """For scripts."""
+    """The findings as JSON, for scripts."""
     return json.dumps(
         {
             "status": worst(findings),
@@ -105,13 +105,13 @@ def as_json(findings: Sequence[Finding], looked_at: Sequence[str]) -> str:
 
 
 def as_text(findings: Sequence[Finding], looked_at: Sequence[str]) -> Iterator[str]:
-    """For people: line by line."""
-    told: dict[str, int] = {}
+    """The findings as lines of text, for people."""
+    counts: dict[str, int] = {}
     for finding in findings:
-        told[finding.name] = told.get(finding.name, 0) + 1
-        if told[finding.name] <= SHOWN_ALIKE:
+        counts[finding.name] = counts.get(finding.name, 0) + 1
+        if counts[finding.name] <= SHOWN_ALIKE:
             yield from _paragraph(finding)
-    for name, count in told.items():
+    for name, count in counts.items():
         if count > SHOWN_ALIKE:
             yield f"and {count - SHOWN_ALIKE} more of {name}; --json has all"
             yield ""
@@ -130,7 +130,7 @@ def _paragraph(finding: Finding) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    """What stands in a store must not write to a terminal what it likes."""
+    """Escape control characters: text from the store must not control the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -140,4 +140,4 @@ def _summary(findings: Sequence[Finding]) -> str:
         for severity in reversed(Severity)
     ]
     parts = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts if count]
-    return ", ".join(parts) or "nothing wrong was found"
+    return ", ".join(parts) or "no problems were found"

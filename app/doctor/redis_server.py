@@ -9,30 +9,30 @@ from .findings import Commands, Finding, Severity
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 Info = Mapping[str, str]
-"""The lines of INFO, as they come."""
+"""The fields of INFO, as text."""
 
 NEEDED = (6, 0)
-"""From this version on Redis tells who reads it what changed; every Valkey does."""
+"""Since this version Redis reports changed keys to its readers; every Valkey does."""
 FULL = 0.9
 SKEW = 2.0
-"""Seconds that two clocks may differ before marks are seen to end early or late."""
+"""Seconds by which two clocks may differ before marks end noticeably early or late."""
 
 
 def version_of(info: Info) -> tuple[str, str]:
-    """Who it is, and which version: Valkey tells an old Redis's as `redis_version`, too."""
+    """The server's name and version. Valkey also reports an old Redis's as `redis_version`."""
     if "valkey_version" in info:
         return "Valkey", info["valkey_version"]
     return "Redis", info.get("redis_version", "unknown")
 
 
 def of_server(info: Info, name: str, *, alone: bool, commands: Commands) -> Iterator[Finding]:
-    """Everything but the clock. `alone`: marks are written here as well, not to a primary."""
+    """Check what INFO says. `alone`: marks are written here, too, not to another server."""
     who, version = version_of(info)
     if who == "Redis" and _numbers(version) < NEEDED:
         yield Finding(
-            WARNING, "redis-version", name, f"Redis {version} does not tell what changed",
-            "A worker may follow an old route for server.lruCache.ttl seconds (default 1).",
-            advice="Redis 6 or later, or any Valkey, tells changes at once.",
+            WARNING, "redis-version", name, f"Redis {version} does not report changes",
+            "A worker may use an outdated route for server.lruCache.ttl seconds (default 1).",
+            advice="Redis 6 or later, or any Valkey, reports changes at once.",
         )  # fmt: skip
     yield from _of_memory(info, name, commands)
     yield from _of_role(info, name, alone)
@@ -70,15 +70,15 @@ def _of_role(info: Info, name: str, alone: bool) -> Iterator[Finding]:
     primary = f"{info.get('master_host')}:{info.get('master_port')}"
     if alone:
         yield Finding(
-            ERROR, "redis-replica", name, "it is a replica: nothing can be written here",
-            "Workers can not share which backends are dead, and routes can not be changed.",
-            advice=f'Let driver name both: ["{name}", "redis://{primary}"].',
+            ERROR, "redis-replica", name, "it is a replica, which accepts no writes",
+            "Workers cannot share which backends are dead, and routes cannot be changed.",
+            advice=f'Name both in driver: ["{name}", "redis://{primary}"].',
         )  # fmt: skip
     if info.get("master_link_status") == "down":
         yield Finding(
             ERROR, "redis-link", name, f"this replica has lost its primary {primary}",
-            "Routes are read here, and stay as they were when the link broke.",
-            advice="Bring the primary back, or make this one the primary: replicaof no one.",
+            "Routes are read here, and have not changed since the link broke.",
+            advice="Restore the primary, or promote this replica: replicaof no one.",
         )  # fmt: skip
 
 
@@ -88,39 +88,40 @@ def _of_disk(info: Info, name: str, commands: Commands) -> Iterator[Finding]:
             ERROR, "redis-disk", name, "Redis could not save its data",
             "It may refuse every write (MISCONF): no marks, no new routes.",
             commands.redis("bgsave"),
-            "Its log tells why; most often the disk is full. When that is mended:",
+            "Its log says why; usually the disk is full. When that is fixed:",
         )  # fmt: skip
 
 
 def of_persistence(info: Info, save: str, name: str, commands: Commands) -> Iterator[Finding]:
-    """`save` is its setting of that name."""
+    """Check that data is kept on disk. `save` is the server's setting of that name."""
     if not save and info.get("aof_enabled") == "0" and info.get("role") != "slave":
         yield Finding(
             NOTE, "redis-forgets", name, "Redis keeps its data in memory only",
-            "All routes are gone when it starts again, unless something writes them anew.",
+            "All routes are lost when it restarts, unless a program writes them again.",
             commands.redis("config", "set", "save", "3600 1 300 100 60 10000"),
             "Write it into redis.conf, too: this lasts until the next start of Redis.",
         )  # fmt: skip
 
 
 def of_clock(theirs: float, ours: float, name: str) -> Iterator[Finding]:
-    """Both in Unix seconds."""
+    """Compare the clocks. Both times are Unix seconds."""
     skew = theirs - ours
     if abs(skew) >= SKEW:
         yield Finding(
             WARNING, "clock", name,
             f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's",
-            "Marks on dead backends end too early or too late, and signs of life look old.",
+            "Marks on dead backends end too early or too late, and heartbeats look old.",
             "timedatectl set-ntp true",
             "On the machine whose clock is wrong:",
         )  # fmt: skip
 
 
 def of_ping(value: str, by_us: bool, now: float, commands: Commands) -> Iterator[Finding]:
-    """`hchecker_ping`, the sign of life of an active checker (seconds since 1970)."""
+    """Check `hchecker_ping`, the heartbeat of an active checker (Unix seconds)."""
     if not value.isdecimal() or int(value) > now + 60:
         yield Finding(
-            WARNING, "checker-ping", "hchecker_ping", f"it holds {value!r}, no time of the past",
+            WARNING, "checker-ping", "hchecker_ping",
+            f"it holds {value!r}, which is not a time in the past",
             "While it looks fresh, workers leave marking dead backends to a checker.",
             commands.redis("del", "hchecker_ping"),
         )  # fmt: skip

@@ -17,14 +17,14 @@ from .findings import Commands, Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
-# `http://…` and `10.0.0.1:8080` are no names that anybody gives to a site.
+# Nobody names a site `http://…` or `10.0.0.1:8080`.
 _LOOKS_LIKE_URL = re.compile(r"[a-z+]+://|unix:/|[A-Za-z0-9_.-]+:[0-9]{1,5}/?\Z")
 
 
 def of_frontend(
     key: str, listed: Listed, keys: Container[str], commands: Commands
 ) -> Iterator[Finding]:
-    """Everything about one list. `keys`: of all frontends."""
+    """Check one frontend. `keys` are those of all frontends."""
     frontend = parse_frontend(key, listed.rows, listed.options)
     yield from _of_key(key, keys, commands)
     if _LOOKS_LIKE_URL.match(frontend.identifier):
@@ -32,15 +32,15 @@ def of_frontend(
     elif not frontend.backends:
         yield Finding(
             ERROR, "no-backend", key,
-            "it has no backend that can be used" if frontend.size else "it has no backend",
-            "Every request for it is answered 502.",
+            "it has no usable backend" if frontend.size else "it has no backend",
+            "Every request for it is answered with 502.",
             commands.hipache("route", "remove", key),
-            "Add one with 'hipache route set', or take the frontend away:",
+            "Add one with 'hipache route set', or remove the frontend:",
         )  # fmt: skip
     for bad in frontend.bad_entries if frontend.backends else ():
         yield Finding(
-            ERROR, "bad-backend", key, f"row {bad.index + 1} is no backend: {bad.reason}",
-            "No request goes there; the other backends carry its share.",
+            ERROR, "bad-backend", key, f"row {bad.index + 1} is not a backend: {bad.reason}",
+            "It gets no requests; the other backends take its share.",
             _rewritten(key, frontend, listed, commands),
         )  # fmt: skip
     yield from _duplicates(key, frontend, listed, commands)
@@ -52,14 +52,14 @@ def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Ite
     for problem in parse_protection(access)[1]:
         yield Finding(
             ERROR, "bad-access", key, problem.removesuffix(SHUT),
-            "Nobody may enter: every request for it is answered 500.",
-            advice="Set the option right. To take it away would open the site to everybody.",
+            "Access is denied: every request for it is answered with 500.",
+            advice="Correct the option. Removing it would open the site to everyone.",
         )  # fmt: skip
     for name, value in options.items() - access.items():
         for problem in settings_of({name: value}).problems:
             yield Finding(
                 WARNING, "bad-option", key, problem,
-                "It is passed over: what the configuration says for all frontends holds.",
+                "It is ignored: the configuration's value for all frontends applies.",
                 commands.redis("hdel", f"options:{key}", name),
             )  # fmt: skip
 
@@ -71,7 +71,7 @@ def _of_key(key: str, keys: Container[str], commands: Commands) -> Iterator[Find
     advice = "A wildcard is '*.' and one to five labels, or '*' for everything." if why else ""
     mend = commands.redis("del", f"frontend:{key}")
     if right and right in keys:
-        advice = f"frontend:{right} is there, too. If nothing in this one is still needed:"
+        advice = f"frontend:{right} exists, too. If nothing in this one is needed:"
     elif right:
         mend = commands.redis("renamenx", f"frontend:{key}", f"frontend:{right}")
     yield Finding(
@@ -82,21 +82,21 @@ def _of_key(key: str, keys: Container[str], commands: Commands) -> Iterator[Find
 
 
 def _looked_up_as(key: str) -> tuple[str, str]:
-    """The key that requests for such a host look for, or what is wrong with it."""
+    """The key under which such a host is looked up, or else what is wrong with it."""
     try:
         return (check_key(key) if key.startswith("*") else normalise_host(key.encode())), ""
     except TableError as exc:
         return "", str(exc).removeprefix(f"{key!r}").lstrip(": ")
     except BadHost:
-        return "", "it is no host, no *.domain and not *"
+        return "", "it is neither a host nor *.domain nor *"
 
 
 def _no_identifier(key: str, frontend: Frontend, listed: Listed, commands: Commands) -> Finding:
     whole = parse_frontend(key, [key, *listed.rows])
     return Finding(
         ERROR, "no-identifier", key, "the first row of its list is a URL",
-        f"The first row is a name for the log, so {frontend.identifier} is never asked"
-        + ("." if frontend.backends else ", and every request is answered 502."),
+        f"The first row is a name for the log, so {frontend.identifier} gets no requests"
+        + ("." if frontend.backends else ", and every request is answered with 502."),
         _rewritten(key, whole, listed, commands),
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def _duplicates(
             first = seen[backend.origin]
             same = "" if first == backend.url else f", as {first}"
             yield Finding(
-                WARNING, "duplicate-backend", key, f"{backend.url} is there twice{same}",
+                WARNING, "duplicate-backend", key, f"{backend.url} is listed twice{same}",
                 "It gets a double share, and a retry may go to the backend that just failed.",
                 _rewritten(key, frontend, listed, commands),
             )  # fmt: skip
@@ -118,7 +118,7 @@ def _duplicates(
 
 
 def _rewritten(key: str, frontend: Frontend, listed: Listed, commands: Commands) -> str:
-    """The frontend with all that can be used of it, each backend once."""
+    """The command that writes the frontend again, with each usable backend once."""
     urls = {backend.origin: backend.url for backend in reversed(frontend.backends)}
     kept = [backend.url for backend in frontend.backends if urls[backend.origin] == backend.url]
     words = ["route", "set", key, *dict.fromkeys(kept), "--id", frontend.identifier or key]
@@ -128,12 +128,12 @@ def _rewritten(key: str, frontend: Frontend, listed: Listed, commands: Commands)
 
 
 def of_marks(key: str, found: MarksFound, now: float, commands: Commands) -> Iterator[Finding]:
-    """Everything about the marks under `key`, a frontend's or a requested host's."""
+    """Check the marks under `key`, which is a frontend's or a requested host's."""
     frontend = found.frontend
     if frontend is None:
         yield Finding(
-            WARNING, "stale-mark", key, "marks are left of a frontend that is gone",
-            "A frontend of that name would begin with backends that count as dead.",
+            WARNING, "stale-mark", key, "marks remain of a frontend that no longer exists",
+            "A new frontend of that name would start with dead backends.",
             commands.redis("del", f"dead:{key}", f"dead-info:{key}"),
         )  # fmt: skip
         return
@@ -142,7 +142,7 @@ def of_marks(key: str, found: MarksFound, now: float, commands: Commands) -> Ite
             yield Finding(
                 WARNING, "stale-mark", key,
                 f"backend number {number} is marked dead, but its list has {frontend.size}",
-                "A backend that is added later would begin as a dead one.",
+                "A backend that is added later would start as a dead one.",
                 commands.redis("srem", f"dead:{key}", number),
             )  # fmt: skip
     live = {backend.url: backend for backend in frontend.backends}
@@ -156,8 +156,8 @@ def of_marks(key: str, found: MarksFound, now: float, commands: Commands) -> Ite
             ERROR, "all-dead", key, f"all its backends are marked dead: {reasons}",
             "Requests go to the one that was marked longest ago (balance.panic), or get 502.",
             commands.hipache("dead", "clear", key),
-            "Bring the backends back; a mark ends with the first request that succeeds. "
-            "Or, if they are well:",
+            "Repair the backends; the first request that succeeds clears a mark. "
+            "Or, if they are healthy:",
         )  # fmt: skip
 
 
@@ -165,15 +165,15 @@ def _foreign(key: str, url: str, mark: Mark, now: float, commands: Commands) -> 
     clear = commands.hipache("dead", "clear", key, url)
     if mark.until == inf:
         return Finding(
-            ERROR, "foreign-mark", key, f"{url} is marked dead for ever by another program",
-            f"It gets no request until somebody takes the mark away: dead:{key} has no expiry.",
+            ERROR, "foreign-mark", key, f"{url} is marked dead forever by another program",
+            f"It gets no request until the mark is removed: dead:{key} has no expiry.",
             clear,
         )  # fmt: skip
     return Finding(
         NOTE, "foreign-mark", key,
         f"{url} is marked dead by another program, for {mark.until - now:.0f} s more",
         "It gets no request until then. An old Hipache or a health checker uses the same store.",
-        clear, "If that backend is well:",
+        clear, "If that backend is healthy:",
     )  # fmt: skip
 
 
@@ -181,23 +181,23 @@ def of_orphan(kind: str, key: str, commands: Commands) -> Finding:
     """`options:` or `healthcheck:` of a frontend that does not exist."""
     return Finding(
         NOTE, "orphan", f"{kind}{key}", f"there is no frontend:{key}",
-        "Nobody reads it; a frontend of that name would begin with these settings.",
+        "It has no effect; a new frontend of that name would start with these settings.",
         commands.redis("del", f"{kind}{key}"),
     )  # fmt: skip
 
 
 def of_type(name: str, found: str, expected: str, commands: Commands) -> Finding:
-    """A key under one of our prefixes that holds something else. `name` is the whole key."""
+    """A key of ours that holds another type. `name` is the whole key."""
     effect = {
-        "list": "Every request for it is answered 502.",
-        "hash": "It is taken for empty.",
-        "set": "Marks of other programs on these backends are not seen.",
+        "list": "Every request for it is answered with 502.",
+        "hash": "It is treated as empty.",
+        "set": "Marks of other programs on these backends are ignored.",
     }[expected]
     if shut := "options:" in name:  # no host has a colon
-        effect = "It may have held who may enter, so every request for it is answered 500."
+        effect = "It may hold access rules, so every request for it is answered with 500."
     return Finding(
         ERROR if shut or expected == "list" else WARNING, "wrong-type", name,
         f"it is a {found}, expected a {expected}", effect,
         commands.redis("rename", name, f"broken:{name}"),
-        "Put it aside, so that nothing is lost, and write it anew:",
+        "Rename it, so that nothing is lost, and write it again:",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Looks into the store that holds the routes, and judges what is there. Changes nothing."""
+"""Reads the store that holds the routes, and checks what it holds. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEW_PAIR = ' certificate "$(cat new.crt)" key "$(cat new.key)"'
 
 
 async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[list[Finding], str]:
-    """What is wrong with the store and all in it, and in one phrase what was looked at."""
+    """Check the store and its content; also returns a phrase that says what was checked."""
     driver = driver_of(config)
     try:
         seen = await driver.inspect(timeout=timeout)
@@ -47,14 +47,14 @@ def _looked_at(seen: Inspection, name: str) -> str:
 def _bad_table(driver: StoreDriver, exc: TableError) -> Finding:
     return Finding(
         Severity.ERROR, "bad-table", driver.name, str(exc),
-        "Workers keep the last table that was right; one that starts now knows no route.",
+        "Workers keep the last valid table; a worker that starts now has no routes.",
         *driver.remedy(exc),
     )  # fmt: skip
 
 
 def _away(driver: StoreDriver, name: str, exc: HipacheError) -> Finding:
     return Finding(
-        Severity.ERROR, "store-away", name, f"it can not be read: {exc}",
+        Severity.ERROR, "store-away", name, f"it cannot be read: {exc}",
         "Workers serve the routes that they know already; every other request gets 503.",
         *driver.remedy(exc),
     )  # fmt: skip
@@ -108,5 +108,5 @@ def _none_at_all(name: str, commands: Commands) -> Finding:
     example = commands.hipache("route", "set", "www.example.com", "http://127.0.0.1:8000")
     return Finding(
         Severity.NOTE, "no-routes", name, "it holds no frontend",
-        "Every request is answered 400.", example, "Add one, for example:",
+        "Every request is answered with 400.", example, "Add one, for example:",
     )  # fmt: skip

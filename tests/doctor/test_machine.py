@@ -323,8 +323,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("days", "severity", "problem"),
     [
-        (-1, "error", "the certificate ended on 2025-12-31 00:00 UTC"),
-        (10, "warning", "the certificate ends on 2026-01-11 00:00 UTC, in 10 days"),
+        (-1, "error", "the certificate expired on 2025-12-31 00:00 UTC"),
+        (10, "warning", "the certificate expires on 2026-01-11 00:00 UTC, in 10 days"),
         (40, None, ""),
     ],
 )
