@@ -1,1 +1,1 @@
-"""The subcommands of `hipache` that look into the store."""
+"""The subcommands of `hipache`."""

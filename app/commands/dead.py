@@ -1,4 +1,4 @@
-"""`hipache dead`: which backends are marked, and marks by hand."""
+"""`hipache dead`: lists the marks on backends, and sets and clears them by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dead() -> None:
 @config_option
 @json_option
 def list_(hosts: tuple[str, ...], path: str | None, *, as_json: bool) -> None:
-    """List marked backends: of HOST, or of every frontend there is."""
+    """List the marked backends of HOST, or of every frontend."""
 
     async def work(routes: CachedStore, config: Config) -> None:
         _must_share(routes)
@@ -50,17 +50,17 @@ def list_(hosts: tuple[str, ...], path: str | None, *, as_json: bool) -> None:
 
 
 def _rows(key: str, found: Found) -> Iterator[dict[str, object]]:
-    """One for each mark that stands under `key`."""
+    """One row for each mark under `key`."""
     own = found.frontend.key == key
     for backend in found.frontend.backends:
         mark = (found.marks if own else found.host_marks).get(backend.url)
         if mark is not None:
             state = "dead" if mark.until > time.time() else "on trial"
-            yield {"frontend": key, "backend": backend.url, "state": state, **_of(mark)}
+            yield {"frontend": key, "backend": backend.url, "state": state, **_as_json(mark)}
 
 
-def _of(mark: Mark) -> dict[str, object]:
-    forever = mark.until == float("inf")  # JSON knows no infinity
+def _as_json(mark: Mark) -> dict[str, object]:
+    forever = mark.until == float("inf")  # JSON has no infinity
     return {**asdict(mark), "until": None if forever else mark.until}
 
 
@@ -81,7 +81,7 @@ def _line(row: dict[str, object]) -> str:
 @click.argument("url")
 @click.option(
     "--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS",
-    help="How long; else server.deadBackendTTL. Then one request tries the backend again.",
+    help="How long it lasts; default: server.deadBackendTTL. Then one request tries it again.",
 )  # fmt: skip
 @click.option("--reason", default="marked by hand", show_default=True)
 @config_option
@@ -108,7 +108,7 @@ def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str |
 @click.argument("url", required=False)
 @config_option
 def clear(host: str, url: str | None, path: str | None) -> None:
-    """Clear the mark on the backend URL of HOST, or all its marks, whoever set them."""
+    """Clear the mark on the backend URL of HOST, or all its marks, also those of other programs."""
 
     async def work(routes: CachedStore, config: Config) -> None:
         _must_share(routes)
@@ -129,7 +129,7 @@ def clear(host: str, url: str | None, path: str | None) -> None:
 
 def _must_share(routes: CachedStore) -> None:
     if not routes.store.shares_marks:
-        raise CommandFailed(f"{routes.store.name}: marks live in each worker, nobody shares them")
+        raise CommandFailed(f"{routes.store.name}: marks live in each worker and are not shared")
 
 
 def _key(host: str) -> str:
@@ -148,4 +148,4 @@ def _backend(frontend: Frontend, url: str) -> Backend:
         if backend.url == url:
             return backend
     urls = ", ".join(backend.url for backend in frontend.backends)
-    raise CommandFailed(f"{url} is no backend of {frontend.key}, which has {urls or 'none'}")
+    raise CommandFailed(f"{url} is not a backend of {frontend.key}, which has {urls or 'none'}")

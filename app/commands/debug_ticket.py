@@ -1,4 +1,4 @@
-"""`hipache debug-ticket`: a permission to see the `X-Debug` fields for a while."""
+"""`hipache debug-ticket`: a ticket that shows the `X-Debug` fields for a limited time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _seconds(_: click.Context, __: click.Parameter, value: str) -> int:
     found = re.fullmatch(r"([0-9]{1,7})([smhd]?)", value)
     seconds = int(found[1]) * UNITS[found[2] or "s"] if found else 0
     if not 0 < seconds <= LONGEST:
-        raise click.BadParameter(f"{value!r} is no time such as 30s, 10m, 2h, up to 7d")
+        raise click.BadParameter(f"{value!r} is not a time such as 30s, 10m, 2h, up to 7d")
     return seconds
 
 
 @click.command("debug-ticket")
 @click.option(
     "--for", "seconds", callback=_seconds, default="10m", show_default=True, metavar="TIME",
-    help="How long it holds: 30s, 10m, 2h, up to 7d.",
+    help="How long it is valid: 30s, 10m, 2h, up to 7d.",
 )  # fmt: skip
 @config_option
 def debug_ticket(seconds: int, path: str | None) -> None:
@@ -44,7 +44,7 @@ def debug_ticket(seconds: int, path: str | None) -> None:
         secret = config.server.debug_secret
         if not secret:
             raise ConfigError(
-                f"{config.source}: server.debugSecret: expected a secret to sign with, for all "
-                f'proxies the same, such as "{token_urlsafe(24)}"'
+                f"{config.source}: server.debugSecret: expected a secret for signing, the same "
+                f'for all proxies, such as "{token_urlsafe(24)}"'
             )
     click.echo(DebugTickets(secret).issue(int(time.time()) + seconds))

@@ -1,4 +1,4 @@
-"""`hipache demo`: the proxy, and two small backends behind demo.localhost to try it on."""
+"""`hipache demo`: runs the proxy with two small backends behind demo.localhost."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ NAMES = ("A", "B")
 def run(config: Config, path: str | None) -> int:
     """Serve with demo backends until Ctrl-C; returns the proxy's exit status.
 
-    `path` is the file that `config` was asked from, if one was named. Raises
-    ConfigError when it names no embedded store, since nobody wants the demo's
-    routes in a store of their own, or no port to ask at.
+    `path` is the configuration file, if one was named. Raises ConfigError if the
+    store is not an embedded one, because the demo's routes do not belong in a real
+    store, or if no port is configured.
     """
     driver = driver_of(config)
     if not driver.private:
@@ -52,24 +52,24 @@ def run(config: Config, path: str | None) -> int:
     proxy = get_context("fork").Process(target=run_proxy, args=(config,))
     proxy.start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # One way to stop; SIGINT, too, is not there yet when a script starts us behind a "&".
+        # All three stop the demo. A script that starts it with "&" has SIGINT ignored until here.
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), backends() as ports, driver.hold():
         asyncio.run(add_route(driver, [f"http://127.0.0.1:{port}" for port in ports]))
         if answers(proxy, address):
             print(what_to_type(address, path, ports), flush=True)
         proxy.join()
-    proxy.terminate()  # the backends are gone by now, and with them what might hold it up
+    proxy.terminate()  # the backends have ended, so no open request delays its end
     proxy.join()
     return proxy.exitcode or 0
 
 
 def run_proxy(config: Config) -> None:
     """`hipache serve`, in a process of its own."""
-    os.setsid()  # Ctrl-C comes to the demo alone, which ends everything in order
+    os.setsid()  # Ctrl-C reaches only the demo, which stops everything in order
     die_with_parent()
-    # Each worker takes turns of its own: with one of them the turns can be seen. And the
-    # store's folder belongs to the user who asked, root or not.
+    # Each worker has its own round robin, so only one worker shows the turns. No `user`: the
+    # store's folder belongs to the user who started the demo, root or not.
     server = replace(config.server, workers=1)
     try:
         sys.exit(serve(lambda: replace(config, server=server, user=None), os.environ))
@@ -79,7 +79,7 @@ def run_proxy(config: Config) -> None:
 
 
 def answers(proxy: BaseProcess, address: ListenAddress) -> bool:
-    """Waits until the proxy serves; False if it ended before."""
+    """Wait until the proxy serves; False if it ends before that."""
     while proxy.is_alive():
         connection = http.client.HTTPConnection(address.host, address.port, timeout=1)
         try:
@@ -95,14 +95,14 @@ def answers(proxy: BaseProcess, address: ListenAddress) -> bool:
 
 @contextmanager
 def backends() -> Iterator[Mapping[int, str]]:
-    """Two backends that listen; yields the name behind each port."""
+    """Run two backends; yields the name of the backend on each port."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in NAMES]
     names = {sock.getsockname()[1]: name for sock, name in zip(sockets, NAMES, strict=True)}
     settings = uvicorn.Config(
         create_backends(names),
         lifespan="off",
         log_config=None,
-        log_level="critical",  # it calls it an error when the end cuts a clock off
+        log_level="critical",  # it logs an error for each open clock that the end cuts off
     )
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, args=(sockets,), name="demo backends")
@@ -115,7 +115,7 @@ def backends() -> Iterator[Mapping[int, str]]:
 
 
 def create_backends(names: Mapping[int, str]) -> Starlette:
-    """Both backends in one application: the port that was asked tells which one answers."""
+    """Both backends in one application: the port says which one answers."""
     page = (templates_directory() / "demo.html").read_bytes()
 
     def name(asked: Request | WebSocket) -> str:
@@ -153,10 +153,10 @@ def create_backends(names: Mapping[int, str]) -> Starlette:
 
 
 async def add_route(driver: StoreDriver, urls: Sequence[str]) -> None:
-    """Write demo.localhost anew: the backends have other ports at each start."""
+    """Replace the route of demo.localhost: the backends have other ports at each start."""
     table = driver.table()
     try:
-        await table.change([HOST], lambda before: {})  # old marks go, too
+        await table.change([HOST], lambda before: {})  # removes old marks, too
         entry = Entry("demo", tuple(urls), {"policy": "round_robin"})
         await table.change([HOST], lambda before: {HOST: entry})
     finally:
@@ -164,7 +164,7 @@ async def add_route(driver: StoreDriver, urls: Sequence[str]) -> None:
 
 
 def tcp_address(config: Config) -> ListenAddress:
-    """Where to ask the proxy. Raises ConfigError."""
+    """An address at which the proxy serves HTTP. Raises ConfigError."""
     for bind in config.http.binds:
         if bind.port and not bind.address.startswith("unix:"):
             return ListenAddress(bind.address, bind.port)
@@ -172,7 +172,7 @@ def tcp_address(config: Config) -> ListenAddress:
 
 
 def what_to_type(address: ListenAddress, path: str | None, ports: Iterable[int]) -> str:
-    """The next three things to type, made for this machine."""
+    """The next three things to type, with this machine's addresses."""
     proxy, backend = f"http://{address}/", f"http://127.0.0.1:{next(iter(ports))}"
     script = Path(sys.argv[0]).name == "hipache"  # as it was typed, or as make did
     hipache = [sys.argv[0]] if script else [sys.executable, "-m", __name__.partition(".")[0]]

@@ -1,4 +1,4 @@
-"""`hipache doctor`: what is wrong here, what it means, and the command that mends it."""
+"""`hipache doctor`: what is wrong here, what it means, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STORE_ANSWERS_WITHIN = 5.0
 @config_option
 @json_option
 def doctor(path: str | None, *, as_json: bool) -> None:
-    """Look for what is wrong with the configuration, this machine and the store.
+    """Look for problems of the configuration, this machine and the store.
 
-    Changes nothing. Tells what each finding means and which command mends it.
+    Changes nothing. Says what each finding means and which command fixes it.
     Exit status: 0 for nothing worse than notes, 1 for warnings, 2 for errors.
     """
     commands = Commands(path)

@@ -40,12 +40,12 @@ from .open_store import run
 from .options import config_option, json_option
 
 TARGET = "/%:@!$&'()*+,;=~-._"
-"""What a path may hold as it is (RFC 3986 §3.3), and escapes."""
+"""Characters of a path that stay as they are (RFC 3986 §3.3); `%` begins an escape."""
 
 
 @click.command()
 @click.argument("url")
-@click.option("--client", metavar="ADDRESS", help="Whose request it is.")
+@click.option("--client", metavar="ADDRESS", help="The address of the client.")
 @click.option(
     "-H", "--header", "fields", multiple=True, metavar="FIELD",
     help="A field of the request, as in 'Cookie: hipache=...'.",
@@ -57,8 +57,8 @@ def explain(
 ) -> None:
     """Say what this proxy would do with a request for URL, and why, step by step.
 
-    Which backend a client gets by policy hash, or by its sticky cookie, depends
-    on the client: --client and --header tell.
+    With the policy hash, or with sticky sessions, the backend depends on the client:
+    describe it with --client and --header.
     """
 
     async def work(routes: CachedStore, config: Config) -> None:
@@ -122,8 +122,8 @@ def _examine(
 ) -> None:
     """Apply the access rules that depend on nothing but the request.
 
-    Rates and requests in flight are the workers' own, and an authorization service would
-    take the question for a request. Without --client and without an `Authorization` field
+    Rates and requests in flight are known to the workers only, and an authorization service
+    would count the question as a request. Without --client and without an `Authorization` field
     nothing is known of the client: the explanation lists what it has to pass.
     """
     check_readable(protection)
@@ -138,7 +138,7 @@ def _examine(
 
 
 def _in_flight(config: Config, key: str) -> dict[str, int] | None:
-    """By URL, of all workers of the proxy that runs here; None if no proxy tells."""
+    """Requests in flight by URL, over all workers; None if no proxy answers here."""
     try:
         with AdminClient(config) as admin:
             told = admin.ask("/api/backends", frontend=key)
@@ -148,7 +148,7 @@ def _in_flight(config: Config, key: str) -> dict[str, int] | None:
 
 
 def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
-    """The request that a client would send for this URL; one without a scheme will do."""
+    """The request that a client would send for this URL, which may lack a scheme."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna")
@@ -158,7 +158,7 @@ def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
     for text in fields:
         name, colon, value = text.partition(":")
         if not colon:
-            raise CommandFailed(f"{text!r} is no field: expected 'Name: value'")
+            raise CommandFailed(f"{text!r} is not a field: expected 'Name: value'")
         headers.append((name.strip().lower().encode(), value.strip().encode()))
     target = quote(parts.path or "/", safe=TARGET) + (f"?{parts.query}" if parts.query else "")
     scheme = "https" if parts.scheme in ("https", "wss") else "http"
@@ -178,7 +178,7 @@ def _host(request: Request) -> str:
 
 
 def _balancer(config: Config) -> Balancer:
-    """One that leaves nothing to chance."""
+    """A balancer without randomness."""
     secret = secret_of(config.balance.secret, config.driver)
     return Balancer(default_options(config), random=lambda: 0.0, clock=time.time, secret=secret)
 
@@ -199,7 +199,7 @@ def _for_client(
 
 
 def _denied(frontend: Frontend, deny: DenyList) -> list[str]:
-    """URLs that are never connected to, as far as that shows without a resolver."""
+    """URLs that the proxy never connects to, as far as known without resolving names."""
     return [
         backend.url
         for backend in frontend.backends

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do its work."""
+"""How a command ends if it cannot do its work."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..errors import EX_CONFIG, ConfigError, HipacheError
 
 
 class CommandFailed(HipacheError):
-    """The command cannot do what was asked; the text is all there is to say."""
+    """The command cannot do what was asked; the text says why."""
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """End with one line and a status if something goes wrong inside."""
+    """Turn an error inside into one line and an exit status."""
     try:
         yield
     except HipacheError as exc:

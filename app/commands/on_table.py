@@ -39,7 +39,7 @@ async def _with_table(path: str | None, work: TableWork, wait: float | None) -> 
     table = driver_of(load(path, os.environ, Path.cwd())).table()
     try:
         if wait is not None:
-            await table.wait(0)  # a user who may not ask the workers: say so before
+            await table.wait(0)  # fails before the change if this user may not ask the workers
         await work(table)
         if wait is not None:
             workers, missing = await table.wait(wait)

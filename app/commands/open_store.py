@@ -20,9 +20,9 @@ Work = Callable[[CachedStore, Config], Awaitable[None]]
 
 
 def run(path: str | None, work: Work) -> None:
-    """Do `work` on the configured store; what goes wrong is one line and a status."""
+    """Do `work` on the configured store; an error is one line and an exit status."""
     for name in OURS:
-        logging.getLogger(name).addHandler(logging.NullHandler())  # the one line says it all
+        logging.getLogger(name).addHandler(logging.NullHandler())  # `one_line` prints the error
     with one_line():
         asyncio.run(_on_store(load(path, os.environ, Path.cwd()), work))
 

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ config_option = click.option(
     "-c", "--config", "path", metavar="PATH",
     help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
 )  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

@@ -1,4 +1,4 @@
-"""`hipache password USER`: what the option `basicAuth` keeps of a password."""
+"""`hipache password USER`: makes the hash that the option `basicAuth` stores."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..frontends.passwords import make_hash
 def password(user: str) -> None:
     """Ask for a password, and print USER:HASH for the option basicAuth.
 
-    From a pipe, its first line is the password.
+    If the input is a pipe, its first line is the password.
     """
     if ":" in user or "$" in user or any(c.isspace() for c in user) or not user:
-        raise click.BadParameter("a user has no spaces, no colon and no dollar in it")
+        raise click.BadParameter("a user name must not contain spaces, colons or dollar signs")
     if sys.stdin.isatty():
         text = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:

@@ -1,4 +1,4 @@
-"""`hipache redis COMMAND ...`: one command to the configured store, with nothing else installed."""
+"""`hipache redis COMMAND ...`: sends one command to the configured store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .failing import one_line
 from .options import config_option
 
 REPLY_WITHIN = 30.0
-"""Seconds for the answer."""
+"""Seconds to wait for the reply."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -24,8 +24,8 @@ def redis(path: str | None, words: tuple[str, ...]) -> None:
     """Send one COMMAND to the store, as redis-cli does: 'hipache redis lrange frontend:a.org 0 -1'.
 
     It goes to the store that routes are written to, with the configuration's
-    address, password and certificates. Keys are taken as they are, prefix
-    included.
+    address, password and certificates. Write keys in full, with
+    their prefix.
     """
     with one_line():
         driver = driver_of(load(path, os.environ, Path.cwd()))

@@ -1,4 +1,4 @@
-"""`hipache route ...`: change routes in whatever store the configuration names, safely."""
+"""`hipache route ...`: shows and changes the routes in the configured store."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def list_(path: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def show(host: str, path: str | None, as_json: bool) -> None:
-    """Show the frontend that serves HOST, or the one of this very key."""
+    """Show the frontend that serves HOST, or the one with exactly this key."""
 
     async def work(table: RouteTable) -> None:
         key = check_key(host)
@@ -86,8 +86,8 @@ def show(host: str, path: str | None, as_json: bool) -> None:
 @route.command("set")
 @click.argument("host")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
-@click.option("--id", "identifier", help="The name in the log; else as before, or HOST.")
-@click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Disappear by itself.")
+@click.option("--id", "identifier", help="The name in the log; default: as before, or HOST.")
+@click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Expire after SECONDS.")
 @wait_option
 @config_option
 def set_(
@@ -132,7 +132,7 @@ def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) 
 @wait_option
 @config_option
 def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) -> None:
-    """Remove backends from the frontend HOST; without URL the frontend itself."""
+    """Remove backends from the frontend HOST, or, without URL, the frontend itself."""
 
     def edit(before: Entry | None) -> Entry | None:
         if before is None:
@@ -159,7 +159,7 @@ def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
         if old_key not in before:
             raise TableError(f"no frontend {old_key}")
         if new_key in before:
-            raise TableError(f"{new_key} is there already")
+            raise TableError(f"{new_key} exists already")
         return {new_key: before[old_key]}
 
     old_key, new_key = _key(host), _key(new)
@@ -185,7 +185,7 @@ def export(file: IO[str], path: str | None) -> None:
 @wait_option
 @config_option
 def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | None) -> None:
-    """Take over the table in FILE (JSON, or TOML), all or nothing, after showing what changes."""
+    """Import the table in FILE (JSON or TOML), all or nothing, after showing what changes."""
 
     async def work(table: RouteTable) -> None:
         wanted = parse_table(text, str(file))
@@ -201,7 +201,7 @@ def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | 
 
         def edit(now: Table) -> Table:
             if not same_tables(now, before):
-                raise TableError("somebody changed routes meanwhile; nothing was changed")
+                raise TableError("routes have changed meanwhile; nothing was written")
             return wanted
 
         await table.change(before.keys() | wanted.keys(), edit)

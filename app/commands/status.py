@@ -1,4 +1,4 @@
-"""`hipache status`: what the running service says about itself."""
+"""`hipache status`: shows the workers of the running service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def status(path: str | None, as_json: bool) -> None:
     try:
         config = load(path, os.environ, Path.cwd())
         if config.server.status_socket is None:
-            raise ConfigError(f"{config.source}: server.statusSocket is null, nothing to ask")
+            raise ConfigError(f"{config.source}: server.statusSocket is null: no status to show")
         report = ask(config.server.status_socket)
     except ConfigError as exc:
         click.echo(f"hipache: {exc}", err=True)

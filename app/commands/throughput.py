@@ -1,4 +1,4 @@
-"""Two reports of the admin listener, some seconds apart, as rates and times. Pure."""
+"""Rates and latencies, from two reports of the admin listener. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Throughput:
     """One frontend or backend over an interval."""
 
     now: AdminReport
-    """What the later report says of it."""
+    """Its entry in the later report."""
     per_second: float
     errors_per_second: float
     buckets: list[int]
@@ -29,7 +29,7 @@ def rates(
     histogram: str,
     seconds: float,
 ) -> list[Throughput]:
-    """The busiest first. `name` and `histogram` are the keys of a report's entry."""
+    """Each entry's throughput, the busiest first. `name` and `histogram` are keys of an entry."""
 
     def identity(each: AdminReport) -> tuple[object, ...]:
         return each["frontend"], each[name]
@@ -60,8 +60,8 @@ def _errors(report: AdminReport) -> int:
 def quantile(share: float, buckets: Sequence[int], bounds: Sequence[float]) -> float | None:
     """The time that `share` of the observations stay below, in seconds; None without any.
 
-    Within its bucket it is found by proportion, as Prometheus does; beyond the
-    last bound it is infinite.
+    It is interpolated within its bucket, as Prometheus does; beyond the last
+    bound it is infinite.
 
     >>> quantile(0.5, [0, 10, 0], [1.0, 2.0])
     1.5
@@ -79,7 +79,7 @@ def quantile(share: float, buckets: Sequence[int], bounds: Sequence[float]) -> f
 
 
 def latencies(buckets: Sequence[int], bounds: Sequence[float]) -> tuple[str, str]:
-    """p50 and p99 for people.
+    """p50 and p99 as text.
 
     >>> latencies([100, 0, 0], [0.010, 10.0]), latencies([0, 0, 1], [0.01, 10.0])
     (('5.0 ms', '9.9 ms'), ('> 10 s', '> 10 s'))

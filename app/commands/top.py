@@ -1,4 +1,4 @@
-"""`hipache top`: workers, frontends and backends of the proxy that runs here, while it works."""
+"""`hipache top`: shows workers, frontends and backends of the proxy that runs here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Print one screen and end.")
+@click.option("--once", is_flag=True, help="Print one screen and exit.")
 @click.option(
     "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True,
     help="Seconds over which rates are taken.",
@@ -48,7 +48,7 @@ def top(path: str | None, interval: float, *, once: bool) -> None:
 
 
 def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
-    """One for each interval, without end."""
+    """One screen for each interval, without end."""
     before, then = _report(admin), time.monotonic()
     while True:
         time.sleep(max(0.0, then + interval - time.monotonic()))
@@ -79,7 +79,7 @@ def screen(before: AdminReport, after: AdminReport, seconds: float, now: float) 
 
 
 _LEAST = {"state": 5, "p50": 7, "p99": 7}
-"""Of a narrow terminal, long names give away their ends first."""
+"""Minimum widths: in a narrow terminal, names are cut before these columns."""
 
 
 def _table(*columns: str) -> Table:
@@ -115,12 +115,12 @@ def _workers(
 def _frontends(found: list[Throughput]) -> Table:
     table = _table("FRONTEND", "req/s", "p50", "p99", "err/s", "in", "out")
     for rate in found[:20]:
-        told = rate.now
-        name = "(others)" if told["others"] else told["frontend"] or "(none matched)"
+        entry = rate.now
+        name = "(others)" if entry["others"] else entry["frontend"] or "(none matched)"
         table.add_row(
             Text(name), f"{rate.per_second:.1f}", *latencies(rate.buckets, rate.bounds),
-            _alarming(rate.errors_per_second), f"{told['bytes_in'] / MIB:.1f} MB",
-            f"{told['bytes_out'] / MIB:.1f} MB",
+            _alarming(rate.errors_per_second), f"{entry['bytes_in'] / MIB:.1f} MB",
+            f"{entry['bytes_out'] / MIB:.1f} MB",
         )  # fmt: skip
     return table
 
@@ -129,13 +129,13 @@ def _backends(found: list[Throughput]) -> Table:
     table = _table("FRONTEND", "backend", "state", "ans/s", "p50", "p99", "err/s", "flying", "why")
     found.sort(key=lambda rate: (rate.now["state"] != "dead", -rate.per_second))
     for rate in found[:30]:
-        told = rate.now
+        entry = rate.now
         table.add_row(
-            Text(told["frontend"]), Text(told["backend"] or "(others)"),
-            Text(told["state"], style="red" if told["state"] == "dead" else ""),
+            Text(entry["frontend"]), Text(entry["backend"] or "(others)"),
+            Text(entry["state"], style="red" if entry["state"] == "dead" else ""),
             f"{rate.per_second:.1f}", *latencies(rate.buckets, rate.bounds),
-            _alarming(rate.errors_per_second), str(told["in_flight"]),
-            Text((told.get("reason") or "").partition(":")[0]),
+            _alarming(rate.errors_per_second), str(entry["in_flight"]),
+            Text((entry.get("reason") or "").partition(":")[0]),
         )  # fmt: skip
     return table
 

@@ -82,7 +82,7 @@ def test_marks_under_a_host_of_a_wildcard_are_found_too(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["mark", HOST, "http://x"], f"http://x is no backend of {HOST}, which has {A}, {B}"),
+        (["mark", HOST, "http://x"], f"http://x is not a backend of {HOST}, which has {A}, {B}"),
         (["mark", "a b", A], "malformed host header"),
         (["clear", "nowhere.test"], "no frontend serves nowhere.test"),
     ],

@@ -85,7 +85,7 @@ def test_rename_keeps_everything_but_the_key(run):
     run("rename", "a.example", "b.example")
     assert run("list").output == "b.example  x  http://a:1\n"
     run("set", "c.example", "http://c:1")
-    assert "is there already" in run("rename", "b.example", "c.example", fails=1).output
+    assert "exists already" in run("rename", "b.example", "c.example", fails=1).output
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,9 @@ async def test_a_ticket_opens_them_from_anywhere(
 @pytest.mark.parametrize(
     ("words", "status", "told"),
     [
-        (["--for", "10m"], 78, "server.debugSecret: expected a secret to sign with"),
-        (["--for", "8d"], 2, "is no time such as 30s, 10m, 2h, up to 7d"),
-        (["--for", "soon"], 2, "is no time such as"),
+        (["--for", "10m"], 78, "server.debugSecret: expected a secret for signing"),
+        (["--for", "8d"], 2, "is not a time such as 30s, 10m, 2h, up to 7d"),
+        (["--for", "soon"], 2, "is not a time such as"),
     ],
 )
 def test_no_ticket_without_a_secret_or_a_time(
