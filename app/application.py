@@ -15,8 +15,8 @@ from .websocket.proxy import WebSocketProxy
 class Endpoint:
     """The catch-all behind Starlette's router: every path, every method, both protocols.
 
-    A Route or Mount can not stand here: each answers 404 for `*` and for a path
-    with an encoded newline.
+    A Route or Mount cannot replace it: each answers 404 for `*` and for a path with
+    an encoded newline.
     """
 
     http: HttpProxy
@@ -28,12 +28,12 @@ class Endpoint:
 
 
 class Application(Starlette):
-    """Starlette, less what the way to a catch-all does not need: a tenth of a request's cost.
+    """Starlette without the parts that a catch-all does not need: a tenth of a request's cost.
 
-    Its two exception middlewares turn what an application raises into pages,
-    but our endpoints answer every ProxyError themselves; what else gets out is
-    a defect, and the server answers it with 500 and logs it. And without routes
-    there is nothing to match. Middleware and routes that a user adds work as ever.
+    Starlette's two exception middlewares turn exceptions into pages, but our
+    endpoints answer every ProxyError themselves. Any other exception is a defect:
+    the server logs it and answers 500. Without routes there is nothing to match.
+    Middleware and routes that a user adds work as usual.
     """
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -43,7 +43,7 @@ class Application(Starlette):
         return app
 
     def goes_straight_to(self, endpoint: ASGIApp) -> bool:
-        """Whether nobody but ourselves stands between a request and `endpoint`."""
+        """Whether there is only our own middleware between a request and `endpoint`."""
         middleware: set[object] = {each.cls for each in self.user_middleware}
         return (
             middleware <= {Counting} and not self.router.routes and self.router.default is endpoint

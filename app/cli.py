@@ -40,7 +40,7 @@ main.add_command(top)
 
 
 def read_config(path: str | None) -> Config:
-    """The configuration that this command is about. Raises ConfigError."""
+    """The configuration, with all its parts checked. Raises ConfigError."""
     config = load(path, os.environ, Path.cwd())
     check_tracing(config)
     driver_of(config)
@@ -67,7 +67,7 @@ def serve(path: str | None) -> None:
 @config_option
 @click.option(
     "--modernise", is_flag=True,
-    help="First rewrite the file with today's names; the old one is kept as NAME.old.",
+    help="First rewrite the file with current names; the old one is kept as NAME.old.",
 )  # fmt: skip
 def check(path: str | None, *, modernise: bool) -> None:
     """Validate the configuration and print what it means, secrets masked."""

@@ -54,7 +54,7 @@ from .websocket.proxy import WebSocketProxy
 logger = logging.getLogger("hipache")
 
 UVICORN_GIVE_UP = 3
-"""uvicorn's supervisor ends the service on this status, and starts the worker again on others."""
+"""uvicorn's supervisor ends the service on this exit status; on others it restarts the worker."""
 
 
 def create_app(
@@ -66,10 +66,10 @@ def create_app(
 ) -> Starlette:
     """The proxy as an ASGI application, one per worker.
 
-    Without `config` it is read as `hipache serve` reads it. `store` and
-    `transport` take the place of the configured driver and of our connections:
-    any httpx transport will do, `httpx.MockTransport` for one. `supervision` is
-    what `hipache serve` has for its workers.
+    Without `config`, the configuration is read as `hipache serve` reads it. `store`
+    and `transport` replace the configured driver and our connections; any httpx
+    transport works, such as `httpx.MockTransport`. `supervision` is what `hipache
+    serve` gives its workers.
     """
     config = config or _configured()
     endpoint = Endpoint()
@@ -114,7 +114,7 @@ def create_app(
 
 
 def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
-    """Our edge, in place in the server that runs us, if that is one we know."""
+    """Our edge, and the uvicorn server that it is installed in; None for another server."""
     edge = Edge(ClientLimits.of(config.server))
     server = configure(edge)
     if server is not None:
@@ -125,7 +125,7 @@ def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
 
 
 def _own_listeners(server: uvicorn.Server | None, meter: Metering | None) -> list[Bound]:
-    """Where this proxy can be reached: no backend, and no check, leads there."""
+    """The addresses of this proxy: no request to a backend and no check may go there."""
     return [*listening(server), *(meter.listening() if meter is not None else ())]
 
 
@@ -180,17 +180,17 @@ def _version() -> str:
 
 
 def _number() -> int:
-    """This worker's, under `hipache serve`."""
+    """This worker's number under `hipache serve`, else 0."""
     return int(os.environ.get("HIPACHE_WORKER", "0"))
 
 
 def _name() -> str:
-    """This worker, for those who ask who marked a backend."""
+    """This worker's name, which its marks on backends carry."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _configured() -> Config:
-    """The configuration, or one line and the end: a traceback would bury it."""
+    """Read the configuration. An error ends the process with one line, without a traceback."""
     try:
         config = load(None, os.environ, Path.cwd())
         check_tracing(config)

@@ -29,10 +29,10 @@ def masked(value: Any, *, key: str = "") -> Any:
 
 
 def masked_url(url: str) -> str:
-    """A driver's URL without its password, however badly it is written.
+    """A driver's URL without its password, even if the URL is malformed.
 
-    A password with an unescaped `/`, `#` or `@` is hidden too, so all between
-    the scheme and the last `@` goes; so does a query, where redis-py reads a
+    Everything between the scheme and the last `@` is hidden, because a password may
+    hold an unescaped `/`, `#` or `@`. So is the query, where redis-py reads a
     password as well.
 
     >>> masked_url("redis://:s3cret@10.0.0.1:6379/2#shop")

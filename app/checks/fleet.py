@@ -57,7 +57,7 @@ async def checking(
         yield checkers
         return
     async with AsyncExitStack() as stack:
-        if not routes.away:  # so that the first failure is already judged beside them
+        if not routes.away:  # so that the first failure already takes them into account
             await _look(config, records, checkers, rights)
         stack.push_async_callback(
             _end, _start(_listen(config, records, checkers, rights), "checkers' pings")

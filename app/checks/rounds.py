@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_CONCURRENT = 100
 LIST_EVERY = 2.0
-"""Seconds between two looks at which frontends are to be checked, if a look is quick."""
+"""Seconds between two listings of the frontends to check, if a listing is quick."""
 LIST_SHARE = 0.02
 """The share of the time that listing may take, however many keys the store has."""
 PING_EVERY = 10.0  # as hchecker
@@ -133,7 +133,7 @@ class Rounds:
             UpstreamBusy,
             UpstreamExhausted,
             UpstreamUnresolved,
-        ):  # our lack
+        ):  # our fault, not the backend's
             return
         except UpstreamError as exc:
             problem = str(exc)

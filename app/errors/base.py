@@ -20,7 +20,7 @@ class ProxyError(HipacheError):
     status = 500
     message = "internal error"
     retry_after: int | None = None
-    """Seconds for the `Retry-After` field, where waiting helps."""
+    """Seconds for the `Retry-After` field, if waiting helps."""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     """More fields of our answer."""
 

@@ -8,9 +8,9 @@ from .base import ProxyError
 class UpstreamError(ProxyError):
     """An attempt at a backend failed.
 
-    `request_sent` tells whether a byte of the request may have reached the
-    backend: only then can it have acted on it. `answer_begun` tells whether a
-    byte of an answer came: then it has.
+    `request_sent`: a byte of the request may have reached the backend, so the
+    backend may have acted on it. `answer_begun`: a byte of an answer came, so the
+    backend has acted on it.
     """
 
     status = 502

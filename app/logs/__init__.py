@@ -1,1 +1,1 @@
-"""What is written: the access log and the proxy's own."""
+"""The access log and the proxy's own log."""

@@ -35,10 +35,10 @@ def compile_format(text: str) -> Format:
     """The function that writes a record by `text`: `hipache`, `combined`, `json` or a template.
 
     A template names fields in braces, `{client} {status} {total_time}`, and a
-    literal brace is doubled. Values are escaped as nginx does. Nothing is
-    written as `-`, or as nothing with `!e`: `{referer!e}`.
+    literal brace is doubled. Values are escaped as nginx does. A missing
+    value is written as `-`, or as nothing with `!e`: `{referer!e}`.
 
-    Raises ValueError, whose text tells what is wrong with a template.
+    Raises ValueError, whose text says what is wrong with a template.
     """
     if text == "json":
         parts = [(f', "{name}": ', WRITTEN[name][1].format(name)) for name in FIELDS]
@@ -66,7 +66,7 @@ def _expression(name: str, spec: str, conversion: str | None) -> str:
             f"unknown field {{{name}}}" + (f"; did you mean {{{near[0]}}}?" if near else "")
         )
     if spec or conversion not in (None, "e"):
-        raise ValueError(f"{{{name}}} takes nothing but !e behind it")
+        raise ValueError(f"{{{name}}} allows only !e after it")
     code = WRITTEN[name][0].format(name)
     return code if conversion or WRITTEN[name] is NUMBER else f"({code}) or '-'"
 

@@ -1,4 +1,4 @@
-"""Whether a log can be opened, and whose its file is: asked and settled once, at the start."""
+"""Checks at the start that a log can be opened, and gives its file to the right user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .sinks import FileSink, open_sink
 
 
 def why_closed(target: str) -> str:
-    """Why this process cannot open the log; empty if it can, which makes its folder and file.
+    """Why this process cannot open the log; empty if it can. Makes the log's folder and file.
 
     A pipe whose reader has not come yet is no reason.
     """
@@ -36,8 +36,8 @@ def hand_over(target: str | None, uid: int, gid: int) -> None:
     if not sink.path.parent.exists():
         sink.path.parent.mkdir(parents=True)
         os.chown(sink.path.parent, uid, gid)
-    # The user may own the folder. A link that it put there, to a file of root's, is not ours to
-    # give away.
+    # The user may own the folder, and may have put a link to a file of root's there: do not give
+    # that file away.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     fd = os.open(sink.path, flags, 0o644)
     try:

@@ -30,7 +30,7 @@ MAX_REMEMBERED = 1000
 OURS = tuple({__name__.partition(".")[0], "hipache"})
 """Our own loggers: the package is `app` in a checkout and `hipache` where it is installed."""
 LIBRARIES = ("opentelemetry", "uvicorn")
-"""Of these only warnings are kept: our own lines say what they do."""
+"""Only warnings of these are kept: our own lines report the same events."""
 CHATTY = "opentelemetry."
 """While a collector is away, each of its lines differs only in the time to wait: one is enough."""
 
@@ -60,7 +60,7 @@ def _parse(template: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
 def fields(record: logging.LogRecord, *, numbers: bool) -> dict[str, Any]:
     """The parts of a line, in order: time, level, event, the event's own keys.
 
-    With `numbers`, a number is one, without its unit; else all is text.
+    With `numbers`, numbers stay numbers, without a unit; else every value is text.
     """
     at = datetime.fromtimestamp(record.created, UTC)
     values: dict[str, Any] = {
@@ -121,12 +121,12 @@ class _Said:
 class Repeats(logging.Filter):
     """Lets a warning through once a minute; the next one tells how many were held back.
 
-    What was said is told apart by its values too, so that two dead backends
-    are two lines; but no place in the code gets more than MAX_ALIKE lines a
-    minute, or a client could fill the log with ever new values. That holds for
-    info as well where requests bring it about: a backend that comes and goes
-    says so each time. Debug is not limited, and neither is a supervisor's info:
-    forty workers may start at once. The place is a logger and a message's template.
+    Lines with different values are different, so two dead backends are two lines.
+    But no place in the code gets more than MAX_ALIKE lines a minute, or a client
+    could fill the log with new values. That limit holds for info as well where
+    requests cause it, such as a backend that comes and goes. Debug is not limited,
+    and neither is a supervisor's info: forty workers may start at once. A place is
+    a logger and a message's template.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic, *, info: bool = True) -> None:
@@ -180,8 +180,9 @@ def set_up(
 ) -> None:
     """Send these loggers to `stream` (stderr) as `text` or `json`; debug messages if `debug`.
 
-    Replaces the handlers they had, so it may be called again in a worker. The empty name is
-    everybody else's: asyncio's, for one; warnings of them. `serves`: requests are served here.
+    Replaces the handlers they had, so it may be called again in a worker. The empty name
+    stands for all other loggers, such as asyncio's: only their warnings are kept. `serves`:
+    requests are served here.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter((JsonFormatter if log_format == "json" else TextFormatter)(worker))

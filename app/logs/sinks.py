@@ -26,7 +26,7 @@ class Sink(Protocol):
         """Write `lines` and return how many were lost."""
 
     def reopen(self) -> None:
-        """Open what has the name now. Never raises."""
+        """Open the file that has the name now. Never raises."""
 
     def close(self) -> None: ...
 
@@ -36,8 +36,8 @@ class FileSink:
 
     It is opened again as soon as another file, or none, stands under its name:
     after logrotate's rename no signal is needed. Each write is one appending
-    `write(2)` under a lock that all our workers take: only so may a worker cut
-    off the half line that a full disk left behind.
+    `write(2)` under a lock that all our workers take: the lock lets a worker
+    cut off the half line that a full disk left behind.
     """
 
     def __init__(self, path: Path) -> None:

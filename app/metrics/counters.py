@@ -35,7 +35,7 @@ from .families import (
 from .pages import Cells, Page
 
 MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
-"""As many as a worker counts by name: a page has room for so many."""
+"""The frontends and backends that a worker counts by name: a page has room for these."""
 
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _FAILED = 500
@@ -153,7 +153,7 @@ class Counters:
     # Room
 
     def _frontend(self, key: str) -> _Frontend:
-        # A frontend whose key is OTHER cannot be told from all the others.
+        # A frontend whose key is OTHER cannot be distinguished from all the others.
         if key == OTHER or len(self._frontends) >= MAX_FRONTENDS:
             return self._other
         size = DURATION + self._histogram

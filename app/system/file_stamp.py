@@ -1,4 +1,4 @@
-"""What tells two states of a file apart without reading it."""
+"""Detects that a file has changed without reading it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Stamp = tuple[int, int, int] | None
 
 
 def stamp_of(path: str | Path) -> Stamp:
-    """Inode, time of change in nanoseconds, bytes; None where there is no file to be seen."""
+    """Inode, time of change in nanoseconds, size in bytes; None if the file cannot be seen."""
     try:
         status = os.stat(path)
     except OSError:

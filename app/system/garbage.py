@@ -1,4 +1,4 @@
-"""Keeps Python's cycle collector from looking at what does not change."""
+"""Keeps Python's cycle collector away from objects that do not change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ THRESHOLDS = (10_000, 20, 50)
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """While open, what was there before is not looked at again, the rest less often.
+    """While open, the collector skips objects made before, and visits others less often.
 
-    At Python's own thresholds walking over modules, classes and configuration
-    again and again took an eighth of a worker's time.
+    With Python's own thresholds, repeated walks over modules, classes and
+    configuration took an eighth of a worker's time.
     """
     before = gc.get_threshold()
     gc.collect()

@@ -1,8 +1,7 @@
-"""Counts what a worker serves, and has it replaced before its memory hurts.
+"""Counts a worker's requests, and has the worker replaced when it uses too much memory.
 
-Hipache looked once a minute, and the worker was replaced only after it had gone
-(hipache.md 1.8). Here a fresh worker takes over first, where there is somebody
-to start one.
+Hipache checked once a minute, and replaced a worker only after it had ended
+(hipache.md 1.8). Here a fresh worker takes over first, if a supervisor can start one.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ logger = logging.getLogger("hipache.memory")
 
 MIB = 1 << 20
 GLANCE_EVERY = 32
-"""Requests between two glances: a fast leak does not wait for the next look."""
+"""Requests between two glances: they notice a fast leak before the next regular look."""
 LOOKS_APART = 1.0
-"""Seconds at least between two looks: each may collect garbage, which takes a while."""
+"""Minimum seconds between two looks that glances ask for: each may collect garbage."""
 TRACED_SITES = 10
 
 Recycle = Callable[[str], None]
 
 
 class Counts:
-    """What one worker was asked for since it began."""
+    """The requests of one worker since it started."""
 
     __slots__ = ("glance", "requests", "web_sockets")
 
@@ -44,7 +43,7 @@ class Counts:
         """Called every GLANCE_EVERY requests."""
 
     def request(self) -> None:
-        """Count one, and give the watch a glance now and then."""
+        """Count one request; call `glance` after every GLANCE_EVERY."""
         self.requests += 1
         if not self.requests % GLANCE_EVERY:
             self.glance()
@@ -73,7 +72,7 @@ class Counting:
 
 
 class MemoryWatch:
-    """One worker's watch. `recycle(why)` asks for a successor; None: there is nobody to ask."""
+    """Watches one worker. `recycle(why)` asks for a replacement; None if nobody can start one."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class MemoryWatch:
         connections: Callable[[], int] = lambda: 0,
         rss: Callable[[], int] | None = None,
     ) -> None:
-        """`connections` are the open ones; `rss` (bytes) is this process's unless given."""
+        """`connections` counts the open ones; `rss` (bytes) is this process's by default."""
         self._config = config
         self._counts = counts
         self._limit = config.limit * MIB
@@ -97,7 +96,7 @@ class MemoryWatch:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> MemoryWatch:
-        """Look from now on, every `checkInterval` and when a glance says so."""
+        """Look from now on, every `checkInterval` and when a glance asks for it."""
         if self._limit:
             self._start()
         return self
@@ -123,10 +122,10 @@ class MemoryWatch:
             self._task = None
 
     def glance(self) -> None:
-        """Ask for a look if the peak says that one is due; costs a microsecond.
+        """Ask for a look if the peak memory exceeds the limit; costs a microsecond.
 
-        The peak never falls again, so after a spike every glance asks;
-        LOOKS_APART bounds what that costs.
+        The peak never falls, so after a spike every glance asks. LOOKS_APART
+        bounds the cost.
         """
         if self._task is None or self._over or self._peak() < self._limit:
             return
@@ -150,7 +149,7 @@ class MemoryWatch:
             self._last_look = monotonic()
 
     def look(self) -> None:
-        """Compare with the limit, and do what there is to do."""
+        """Compare memory with the limit; above it, report it and ask for a replacement."""
         before = self._rss()
         if before < self._limit:
             self._over = False
@@ -162,14 +161,14 @@ class MemoryWatch:
             self._over = False
             return
         if self._over:
-            return  # that is known, and a successor on its way
+            return  # reported already, and a replacement is on its way
         self._over = True
         self._report(rss)
         if self._recycle is not None:
             self._recycle("memory")
 
     def _report(self, rss: int) -> None:
-        """What Hipache wrote as its `Exceeded memory report`."""
+        """Log the same facts as Hipache's `Exceeded memory report`."""
         counts = self._counts
         logger.warning(
             "memory over its limit rss=%dMB limit=%dMB uptime=%.0fmin requests=%d "

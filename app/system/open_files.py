@@ -1,4 +1,4 @@
-"""How many files this process may open: a connection is one."""
+"""The limit of open files of this process: each connection counts as one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import resource
 KEPT = 64
 """Files that a worker needs beside connections: for logs, the store and the listeners."""
 UNLIMITED = 1 << 20
-"""Enough for everybody, where the system names no number, or an absurd one."""
+"""Used if the system sets no limit, or an absurdly high one."""
 
 
 def raise_limit() -> int:
-    """Raise the soft limit to the hard one, for this process and its children; the new limit.
+    """Raise the soft limit to the hard one, for this process and its children; returns it.
 
-    The soft limit is low for the sake of select(), which nobody here calls.
+    The soft limit is low for programs that use select(), which this one does not.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = highest()
@@ -28,7 +28,7 @@ def limit() -> int:
 
 
 def highest() -> int:
-    """What `raise_limit` can reach."""
+    """The limit that `raise_limit` can reach."""
     return _bounded(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
