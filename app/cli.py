@@ -20,6 +20,7 @@ from .commands.redis import redis
 from .commands.route import route
 from .commands.status import status
 from .commands.top import top
+from .commands.upgrade import upgrade
 from .config.file import load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
@@ -27,6 +28,7 @@ from .errors import EX_CONFIG, ConfigError
 from .proxy.tracing import check_tracing
 from .stores.drivers import driver_of, shown
 from .workers.serve import serve as serve_forever
+from .workers.successor import own_program
 
 
 @click.group()
@@ -57,7 +59,7 @@ def _fail(error: ConfigError) -> NoReturn:
 def serve(path: str | None) -> None:
     """Run the proxy: one supervisor and its workers."""
     try:
-        status = serve_forever(lambda: read_config(path), os.environ)
+        status = serve_forever(lambda: read_config(path), os.environ, own_program())
     except ConfigError as exc:
         _fail(exc)
     sys.exit(status)
@@ -99,6 +101,7 @@ main.add_command(doctor)
 main.add_command(explain)
 main.add_command(password)
 main.add_command(redis)
+main.add_command(upgrade)
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib import metadata
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -46,6 +45,7 @@ from .stores.routes import Routes
 from .system.garbage import rare_collections
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
+from .system.release import version
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
 from .websocket.protocol import install
@@ -164,19 +164,12 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     stack.enter_context(LoopLag(tell=overload.look))
     gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, routes.rates))
     stack.callback(gate.close)
-    identity = WorkerIdentity(_name(), _number(), _version())
-    spans = await stack.enter_async_context(tracing(config, forwarded, _name(), _version()))
+    identity = WorkerIdentity(_name(), _number(), version())
+    spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
         checkers=checkers, log=log, counters=counters, observers=spans,
     )  # fmt: skip
-
-
-def _version() -> str:
-    try:
-        return metadata.version("hipache")
-    except metadata.PackageNotFoundError:  # a checkout that was never installed
-        return "unknown"
 
 
 def _number() -> int:

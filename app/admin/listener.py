@@ -71,14 +71,18 @@ class AdminListener:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        if self._server is not None:
-            self._server.close()
+        self.stop_listening()
         if self._sock is not None:
             close_all([self._sock])
         for connection in list(self._state.connections):
             connection.shutdown()
         for task in list(self._state.tasks):
             task.cancel()
+
+    def stop_listening(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
 
     async def _bind_later(self) -> None:
         while True:
@@ -112,8 +116,9 @@ class AdminListener:
             return make_protocol(config, self._state, {})
 
         loop = asyncio.get_running_loop()
-        make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._server = await make(protocol, sock=sock)
+        # Not create_unix_server: from Python 3.13 on, closing that removes the file of a socket
+        # on which other workers listen.
+        self._server = await loop.create_server(protocol, sock=sock)
         name = sock.getsockname()
         self.bound = int(sock.family), name
         self._on_listening()

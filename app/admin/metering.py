@@ -33,7 +33,7 @@ SERVED = "served"
 """The note that the worker with the admin listener leaves for its siblings."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Supervision:
     """What `hipache serve` gives each of its workers."""
 
@@ -41,6 +41,16 @@ class Supervision:
     """The admin listener that all of them share; None where it could not be bound."""
     pid: int
     """The supervisor's. A worker that outlives it has another parent, so getppid() would not do."""
+    listener: AdminListener | None = None
+    """In a worker: what answers at `admin`."""
+
+    def hand_over(self) -> None:
+        """In a worker that drains: another supervisor's workers answer from now on.
+
+        Were both to answer, counters would jump between what either has counted.
+        """
+        if self.listener is not None:
+            self.listener.stop_listening()
 
     def close(self) -> None:
         """Release what the workers shared. The supervisor calls this after its last worker."""
@@ -98,6 +108,8 @@ class Metering:
             self.listener = AdminListener(
                 admin_application(sources), bind, shared, self._note_served
             )
+            if self._supervision is not None:
+                self._supervision.listener = self.listener
             async with self.listener:
                 yield
 

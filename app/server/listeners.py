@@ -38,16 +38,17 @@ class ListenAddress:
 class UnixListener(socket.socket):
     """A listening unix socket that knows which file is its own."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path: str, fileno: int | None = None) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fileno)
         self._path = path
-        self._file: tuple[int, int] | None = None
+        self.file: tuple[int, int] | None = None
+        """Device and inode of the file to remove at the end; None while it is another's."""
 
-    def listen_there(self, mode: int = 0o666) -> None:
+    def listen_there(self, mode: int) -> None:
         """Bind and listen. Raises OSError. Of `mode` the kernel checks the permission to write."""
         self.bind(self._path)
         status = os.stat(self._path)
-        self._file = status.st_dev, status.st_ino
+        self.file = status.st_dev, status.st_ino
         os.chmod(self._path, mode)
         self.listen(BACKLOG)
 
@@ -55,9 +56,9 @@ class UnixListener(socket.socket):
         """Remove the file, once, if it is still this socket's."""
         with contextlib.suppress(OSError):  # already gone, or the folder is no longer ours
             status = os.stat(self._path)
-            if self._file == (status.st_dev, status.st_ino):
+            if self.file == (status.st_dev, status.st_ino):
                 os.unlink(self._path)
-        self._file = None
+        self.file = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,20 @@ def bind_all(addresses: Iterable[ListenAddress]) -> list[socket.socket]:
     bound: list[socket.socket] = []
     try:
         for address in addresses:
-            bound.append(_bind_unix(address) if address.is_unix else _bind_tcp(address))
+            bound.append(bind(address))
     except ConfigError:
         for sock in bound:
             sock.close()
         raise
     return bound
+
+
+def bind(address: ListenAddress, mode: int = 0o666) -> socket.socket:
+    """A socket that listens there, a unix socket with this mode.
+
+    Raises ConfigError naming the address and the reason.
+    """
+    return _bind_unix(address, mode) if address.is_unix else _bind_tcp(address)
 
 
 def _bind_tcp(address: ListenAddress) -> socket.socket:
@@ -104,18 +113,18 @@ def _bind_tcp(address: ListenAddress) -> socket.socket:
     return sock
 
 
-def _bind_unix(address: ListenAddress) -> socket.socket:
+def _bind_unix(address: ListenAddress, mode: int) -> socket.socket:
     sock = UnixListener(address.host)
     try:
-        remove_dead_socket(address.host)
-        sock.listen_there()  # the folder says who may connect
+        _remove_dead_socket(address.host)
+        sock.listen_there(mode)
     except OSError as exc:
         sock.close()
         raise ConfigError(f"cannot listen on {address}: {_reason(exc, 0)}") from exc
     return sock
 
 
-def remove_dead_socket(path: str) -> None:
+def _remove_dead_socket(path: str) -> None:
     """Remove the socket file of a killed predecessor, but never a socket that still answers."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -150,7 +159,10 @@ def from_systemd(environ: Mapping[str, str]) -> list[socket.socket]:
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(environ.get("LISTEN_FDS", "0"))
-    return [socket.socket(fileno=fd) for fd in range(_SD_FIRST_FD, _SD_FIRST_FD + count)]
+    sockets = [socket.socket(fileno=fd) for fd in range(_SD_FIRST_FD, _SD_FIRST_FD + count)]
+    for sock in sockets:
+        sock.set_inheritable(False)  # else every program that this one starts would listen, too
+    return sockets
 
 
 def names_from_systemd(environ: Mapping[str, str], count: int) -> list[str]:

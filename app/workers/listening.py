@@ -8,23 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from ..admin.listener import bind_admin
 from ..config.binds import Bind, HttpsBind
 from ..config.structs import Config
 from ..errors import ConfigError
-from ..server.listeners import (
-    ListenAddress,
-    ListeningSocket,
-    bind_all,
-    from_systemd,
-    names_from_systemd,
-)
+from ..server.listeners import ListenAddress, ListeningSocket
 from ..tls.listener import TLSListener
+from .sockets import ServiceSockets
 
 logger = logging.getLogger("hipache.serve")
 
 
-def listen(config: Config, environ: Mapping[str, str]) -> list[ListeningSocket]:
+def listen(
+    config: Config, sockets: ServiceSockets, environ: Mapping[str, str]
+) -> list[ListeningSocket]:
     """Every listener, bound, with its certificates loaded. Raises ConfigError.
 
     Of the sockets that systemd hands over, those named `https` (by
@@ -32,19 +28,21 @@ def listen(config: Config, environ: Mapping[str, str]) -> list[ListeningSocket]:
     the PROXY protocol if the first of `http.bind` does.
     """
     secured = tls_listeners(config)
-    given = from_systemd(environ)
-    if given:
-        names = names_from_systemd(environ, len(given))
-        if "https" in names and not secured:
+    if given := sockets.given(environ):
+        if "https" in dict(given) and not secured:
             raise ConfigError(f"{config.source}: https.bind: expected one for systemd's socket")
         return [
             ListeningSocket(sock, secured[0]) if name == "https" else plain(sock, config, 0)
-            for sock, name in zip(given, names, strict=True)
+            for name, sock in given
         ]
-    sockets = iter(bind_all([*addresses(config.http.binds), *addresses(config.https.binds)]))
+    http = [sockets.bind(address) for address in addresses(config.http.binds)]
+    https = [sockets.bind(address) for address in addresses(config.https.binds)]
     return [
-        *(plain(next(sockets), config, entry) for entry in range(len(config.http.binds))),
-        *(ListeningSocket(next(sockets), tls, entry=entry) for entry, tls in enumerate(secured)),
+        *(plain(sock, config, entry) for entry, sock in enumerate(http)),
+        *(
+            ListeningSocket(sock, tls, entry=entry)
+            for entry, (sock, tls) in enumerate(zip(https, secured, strict=True))
+        ),
     ]
 
 
@@ -102,12 +100,12 @@ def addresses(binds: Iterable[Bind | HttpsBind]) -> list[ListenAddress]:
     return [ListenAddress(bind.address.removeprefix("unix:"), bind.port) for bind in binds]
 
 
-def listen_for_admin(config: Config) -> socket.socket | None:
-    """The admin listener; None, with one line, where it can not be: that is no reason to stop."""
+def listen_for_admin(config: Config, sockets: ServiceSockets) -> socket.socket | None:
+    """The admin listener; None, with one line, where it cannot be: that is no reason to stop."""
     if config.admin.bind is None:
         return None
     try:
-        sock = bind_admin(config.admin.bind)
+        sock = sockets.bind(ListenAddress(*config.admin.bind.value), "admin ")
     except ConfigError as exc:
         logger.error("no admin listener, the proxy serves without: admin.bind: %s", exc)
         return None

@@ -81,7 +81,7 @@ class WorkerProcess:
         theirs.close()
         return cls(slot, pid, ControlChannel(ours), time.monotonic())
 
-    def drain(self, grace: float, now: float) -> None:
+    def drain(self, grace: float, now: float, *, handed_over: bool = False) -> None:
         """Ask for a graceful end within `grace` seconds (0: however long it takes).
 
         One that drains already keeps its deadline if that is sooner.
@@ -90,7 +90,7 @@ class WorkerProcess:
         if not self.draining or deadline < self.drain_deadline:
             self.draining = True
             self.drain_deadline = deadline
-            self.channel.send(do="drain", grace=grace)
+            self.channel.send(do="drain", grace=grace, handed_over=handed_over)
 
     @property
     def serving(self) -> bool:

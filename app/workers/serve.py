@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
@@ -25,7 +25,10 @@ from ..tls.store_certificates import StoreCertificates
 from . import privileges, worker
 from .generation import Generation, Patience
 from .listening import equipped_again, listen, listen_for_admin, name_of
+from .predecessor import Predecessor
+from .sockets import ServiceSockets
 from .status import StatusSocket
+from .successor import ROOT_IS_GONE
 from .supervisor import Supervisor
 from .systemd import Notifier
 
@@ -34,31 +37,59 @@ logger = logging.getLogger("hipache.serve")
 ReadConfig = Callable[[], Config]
 
 
-def serve(read: ReadConfig, environ: Mapping[str, str]) -> int:
+def serve(
+    read: ReadConfig, environ: MutableMapping[str, str], program: Sequence[str] | None = None
+) -> int:
     """Serve until told to stop; returns the exit status.
 
-    `read` reads the configuration, now and at every SIGHUP. Raises ConfigError
-    for whatever keeps the service from starting; nothing was started then.
+    `read` reads the configuration, now and at every SIGHUP; `program` is what an upgrade
+    starts, None where this process cannot be replaced. Raises ConfigError for whatever
+    keeps the service from starting; nothing was started then.
     """
+    predecessor = Predecessor.of(environ)
+    try:
+        return serve_after(predecessor, read, environ, program)
+    except ConfigError as exc:
+        if predecessor is None or not predecessor.gave_up_root:
+            raise
+        raise ConfigError(f"{exc}{ROOT_IS_GONE}") from None
+
+
+def serve_after(
+    predecessor: Predecessor | None,
+    read: ReadConfig,
+    environ: Mapping[str, str],
+    program: Sequence[str] | None,
+) -> int:
+    """The same, on the sockets of a predecessor where there is one."""
     config = read()
     set_up_log(config)
     raise_limit()
     open_store(config)  # what every worker would fail on, it fails on here
-    listeners = listen(config, environ)
-    supervision = Supervision(listen_for_admin(config), os.getpid())
-    become_user(config)
+    sockets = ServiceSockets(predecessor.offers if predecessor is not None else ())
+    listeners = listen(config, sockets, environ)
+    supervision = Supervision(listen_for_admin(config, sockets), os.getpid())
+    gave_up_root = become_user(config) or (predecessor is not None and predecessor.gave_up_root)
     check_log(config)
     with store_held(config):
         for listener in listeners:
             scheme = "https" if listener.tls else "http"
             logger.info("listening address=%s scheme=%s", name_of(listener.sock), scheme)
         path = config.server.status_socket
+        status = StatusSocket.open(path, sockets) if path is not None else None
+        sockets.refuse_rest()
+        if predecessor is not None:
+            predecessor.use_own_stderr()
         supervisor = Supervisor(
             generation(config, listeners, supervision),
+            sockets,
             reload=partial(reloaded, read, config, listeners, supervision),
-            status=StatusSocket.open(path) if path is not None else None,
-            notifier=Notifier(environ),
             on_stop=partial(close_all, [listener.sock for listener in listeners]),
+            status=status,
+            notifier=Notifier(environ, main=predecessor is None),
+            program=program,
+            predecessor=predecessor,
+            gave_up_root=gave_up_root,
         )
         try:
             return supervisor.run()
@@ -139,13 +170,17 @@ def run_worker(
             for tls in secured:
                 tls.add_source(stored.source)
         app = create_app(config, supervision=supervision)
-        worker.serve(uvicorn_config(app, log_config=None, lifespan="on"), listeners, control)
+        uvicorn_settings = uvicorn_config(app, log_config=None, lifespan="on")
+        worker.serve(uvicorn_settings, listeners, control, supervision.hand_over)
 
 
-def become_user(config: Config) -> None:
-    """Give root away once the ports are bound, as Hipache's workers did; its master kept it."""
+def become_user(config: Config) -> bool:
+    """Give root away once the ports are bound, as Hipache's workers did; its master kept it.
+
+    False where there was nothing to give away.
+    """
     if os.geteuid() != 0 or config.user is None:
-        return
+        return False
     group = None if config.group is None else str(config.group)
     uid, gid = privileges.find_ids(str(config.user), group)
     with suppress(OSError):  # whether they can write it is asked when we are they
@@ -153,6 +188,7 @@ def become_user(config: Config) -> None:
     if uid != 0:
         privileges.drop(uid, gid)
         check_readable(str(config.user))
+    return uid != 0
 
 
 def check_log(config: Config) -> None:
@@ -166,7 +202,7 @@ def check_log(config: Config) -> None:
 
 
 def check_readable(user: str) -> None:
-    """Raises ConfigError where `user`, whom we are now, can not read what every worker reads."""
+    """Raises ConfigError where `user`, who we are now, cannot read what every worker reads."""
     if (closed := privileges.unreadable()) is not None:
         raise ConfigError(
             f"user: {user} may not read the program itself: {closed} is closed to it; "

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..server.listeners import UnixListener, remove_dead_socket
+from ..server.listeners import ListenAddress, close_all
+from .sockets import ServiceSockets
 
 logger = logging.getLogger("hipache.status")
 
 ANSWER_TIMEOUT = 0.5
-"""Seconds that the supervisor gives whoever asks to take the answer."""
+"""Seconds that a peer has to take the answer."""
 
 ServiceReport = Mapping[str, Any]
 
@@ -25,26 +26,26 @@ ServiceReport = Mapping[str, Any]
 class StatusSocket:
     """Answers every connection with one JSON object, and closes it."""
 
-    def __init__(self, sock: UnixListener) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
 
     @classmethod
-    def open(cls, path: str) -> StatusSocket | None:
+    def open(cls, path: str, sockets: ServiceSockets) -> StatusSocket | None:
         """None, after a warning, where that is not possible: it is no reason not to serve."""
-        sock = UnixListener(os.path.abspath(path))
         try:
             Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            remove_dead_socket(path)
-            sock.listen_there(mode=0o600)
+            sock = sockets.bind(ListenAddress(os.path.abspath(path)), "status ", mode=0o600)
         except OSError as exc:
-            sock.close()
             logger.warning("no status socket path=%s cause=%s", path, exc.strerror or exc)
+            return None
+        except ConfigError as exc:
+            logger.warning("no status socket path=%s cause=%s", path, exc)
             return None
         sock.setblocking(False)
         return cls(sock)
 
     def answer(self, report: ServiceReport) -> None:
-        """Tell whoever has connected."""
+        """Tell the peer that has connected."""
         with contextlib.suppress(OSError):  # gone again, or it does not read
             peer, _ = self.sock.accept()
             with peer:
@@ -53,8 +54,7 @@ class StatusSocket:
 
     def close(self) -> None:
         """Answer no more, and leave no file."""
-        self.sock.remove_file()
-        self.sock.close()
+        close_all([self.sock])
 
 
 def ask(path: str) -> ServiceReport:

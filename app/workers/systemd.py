@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Mapping
 
 PATIENCE = 0.2
 """Seconds that systemd gets to read: a supervisor must not hang on it."""
+PATIENCE_FOR_PID = 5.0
+"""The same for the one message that must not be lost."""
 
 
 class Notifier:
     """Tells systemd about the service's state, and that it lives."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, main: bool = True) -> None:
+        """`main`: systemd hears this process. A successor is not heard until it takes over."""
+        self._main = main
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
@@ -25,7 +28,7 @@ class Notifier:
 
     def ready(self) -> None:
         """Once: what was promised to start is serving."""
-        if not self._ready:
+        if not self._ready and self._main:
             self._ready = True
             self._send("READY=1")
 
@@ -44,13 +47,28 @@ class Notifier:
             self._alive_at = now
             self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
-        if not self._address:
-            return
-        with (
-            contextlib.suppress(OSError),  # nobody listens: nobody misses it
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
-        ):
-            sock.settimeout(PATIENCE)
-            sock.connect(self._address)
-            sock.send(message.encode())
+    def hand_over(self, pid: int) -> bool:
+        """From now on `pid` is the service's main process: systemd hears it in our place.
+
+        It must come from us: by `NotifyAccess=main`, the default, nobody else is heard.
+        False where systemd did not take it: it would end the service when we end.
+        """
+        self._main = not self._send(f"MAINPID={pid}", PATIENCE_FOR_PID)
+        return not self._main
+
+    def take_over(self) -> None:
+        """The predecessor has named this process as the main one."""
+        self._main = True
+
+    def _send(self, message: str, patience: float = PATIENCE) -> bool:
+        """False where somebody wants to hear it and cannot."""
+        if not self._address or not self._main:
+            return True
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.settimeout(patience)
+                sock.connect(self._address)
+                sock.send(message.encode())
+        except OSError:
+            return False
+        return True

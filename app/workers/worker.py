@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import cast
 
@@ -43,9 +43,15 @@ class WorkerServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, listeners: Sequence[ListeningSocket], control: socket.socket
+        self,
+        config: uvicorn.Config,
+        listeners: Sequence[ListeningSocket],
+        control: socket.socket,
+        on_hand_over: Callable[[], None],
     ) -> None:
+        """`on_hand_over` is called when it drains because a successor serves in its place."""
         super().__init__(config)
+        self._on_hand_over = on_hand_over
         self._listeners = listeners
         self._channel = ControlChannel(control)
         self._started_at = monotonic()
@@ -72,7 +78,7 @@ class WorkerServer(uvicorn.Server):
     async def _listen(
         self, loop: asyncio.AbstractEventLoop, listener: ListeningSocket
     ) -> asyncio.Server:
-        """What uvicorn can not do: TLS beside HTTP, and the PROXY protocol."""
+        """What uvicorn cannot do: TLS beside HTTP, and the PROXY protocol."""
         backlog, trusted = self.config.backlog, listener.proxied_by
         if trusted is not None:
             return await loop.create_server(
@@ -154,6 +160,8 @@ class WorkerServer(uvicorn.Server):
         for message in messages:
             if message.get("do") == "drain":
                 self.drain(message["grace"])
+                if message["handed_over"]:
+                    self._on_hand_over()
 
     def _say_alive(self) -> None:
         self._channel.send(say="alive", **self.figures())
@@ -171,9 +179,12 @@ class WorkerServer(uvicorn.Server):
 
 
 def serve(
-    config: uvicorn.Config, listeners: Sequence[ListeningSocket], control: socket.socket
+    config: uvicorn.Config,
+    listeners: Sequence[ListeningSocket],
+    control: socket.socket,
+    on_hand_over: Callable[[], None],
 ) -> WorkerServer:
     """Run until drained; returns the server, whose figures are final then."""
-    server = WorkerServer(config, listeners, control)
+    server = WorkerServer(config, listeners, control, on_hand_over)
     server.run()
     return server

@@ -34,15 +34,18 @@ class WorkerPool:
         *,
         close_in_child: Callable[[], None],
         on_complete: Callable[[], None],
+        on_death: Callable[[str], None] = lambda why: None,
     ) -> None:
         """`on_complete` is called when a worker is ready and as many serve as there should be.
 
+        `on_death` is called when a worker ends that nobody told to; it gets one line.
         `close_in_child` closes what only the supervisor may hold, other than the workers.
         """
         self._generation = generation
         self._selector = selector
         self._close_others = close_in_child
         self._on_complete = on_complete
+        self._on_death = on_death
         self._count = generation.workers
         self._workers = Roster()
         self._replacements = Replacements()
@@ -61,16 +64,24 @@ class WorkerPool:
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(self._workers.workers)
 
+    @property
+    def complete(self) -> bool:
+        """Whether as many workers serve as there should be."""
+        return self._workers.serving >= self._count
+
     def start(self) -> None:
         """Start as many workers as there should be."""
         for slot in range(1, self._count + 1):
             self._spawn(slot)
 
-    def stop(self, grace: float, why: str) -> None:
-        """Drain all workers; none is started any more."""
+    def stop(self, grace: float, why: str, *, handed_over: bool = False) -> None:
+        """Drain all workers; none is started any more.
+
+        `handed_over`: a successor serves on the same listeners, the admin listener included.
+        """
         self._stopping = True
         for worker in self:
-            self._drain(worker, grace, why)
+            self._drain(worker, grace, why, handed_over=handed_over)
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -126,10 +137,12 @@ class WorkerPool:
         )
         logger.info("worker started worker=%d pid=%d", slot, worker.pid)
 
-    def _drain(self, worker: WorkerProcess, grace: float, why: str) -> None:
+    def _drain(
+        self, worker: WorkerProcess, grace: float, why: str, *, handed_over: bool = False
+    ) -> None:
         if not worker.draining:
             logger.info("worker draining worker=%d pid=%d why=%s", worker.slot, worker.pid, why)
-        worker.drain(grace, time.monotonic())
+        worker.drain(grace, time.monotonic(), handed_over=handed_over)
 
     def exited(self, pid: int, exit_code: int) -> None:
         """A child has ended; it need not be a worker."""
@@ -155,6 +168,7 @@ class WorkerPool:
             self._replacements.retry(replaced, time.monotonic() + max(delay, 1.0))
         elif not self._workers.holds_slot(worker.slot):  # a replacement may be on its way
             self._respawning.at(worker.slot, time.monotonic() + delay)
+        self._on_death(f"worker {worker.slot} ended with status {exit_name(exit_code)}")
 
     # What workers say
 
@@ -173,7 +187,7 @@ class WorkerPool:
                 logger.info("worker ready worker=%d pid=%d", worker.slot, worker.pid)
                 if (old := self._replacements.settled(worker)) is not None:
                     self._drain(old, self.patience.recycle_grace, "replaced")
-                if self._workers.serving >= self._count:
+                if self.complete:
                     self._on_complete()
             case "recycle" if not worker.draining:
                 self._replacements.recycle(worker)

@@ -15,7 +15,7 @@ from tests.processes import ROOT
 from tests.redis_servers import RedisServer
 from tests.tls.authority import trusting
 from tests.tls.serving import Secured, secured
-from tests.workers.test_draining import echo
+from tests.workers.site import echo
 
 
 def documented() -> list[str]:

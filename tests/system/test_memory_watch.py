@@ -22,7 +22,7 @@ from tests.processes import command, write_config
 from tests.redis_servers import RedisServer
 from tests.server.serving import raw
 from tests.serving import serving
-from tests.workers.test_draining import around
+from tests.workers.site import around
 
 BIG = 1 << 50
 

@@ -15,7 +15,7 @@ from tests.processes import ROOT, program
 from tests.redis_servers import RedisServer
 from tests.tls.authority import trusting
 from tests.tls.serving import Secured, secured, write_tls_config
-from tests.workers.test_draining import echo
+from tests.workers.site import echo
 
 
 async def test_one_worker_serves_http_and_https(tmp_path: Path, valkey: RedisServer) -> None:

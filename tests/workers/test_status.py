@@ -5,15 +5,18 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from app.errors import ConfigError
+from app.workers.sockets import ServiceSockets
 from app.workers.status import StatusSocket, as_table, ask
 from app.workers.systemd import Notifier
 from tests.processes import ROOT, command, program, serve, write_config
@@ -75,13 +78,13 @@ async def test_without_a_folder_for_it_the_service_runs_all_the_same(
 
 def test_a_dead_socket_is_taken_over_and_a_living_one_is_not(tmp_path: Path) -> None:
     path = str(tmp_path / "status.sock")
-    first = StatusSocket.open(path)
+    first = StatusSocket.open(path, ServiceSockets())
     assert first is not None
-    assert StatusSocket.open(path) is None
+    assert StatusSocket.open(path, ServiceSockets()) is None
     first.sock.close()
     with pytest.raises(ConfigError, match="nothing runs there"):
         ask(path)
-    second = StatusSocket.open(path)
+    second = StatusSocket.open(path, ServiceSockets())
     assert second is not None
     second.close()
 
@@ -148,5 +151,16 @@ def test_the_unit_file_runs_a_command_that_there_is() -> None:
     unit.optionxform = str  # type: ignore[method-assign,assignment]
     unit.read(ROOT / "packaging/hipache.service")
     assert unit["Service"]["ExecStart"].endswith("/hipache serve")
-    assert unit["Service"]["Type"] == "notify-reload"
+    assert unit["Service"]["Type"] == "notify"  # notify-reload needs systemd 253
+    assert unit["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert unit["Service"]["RestartPreventExitStatus"] == "78"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    for name in ("hipache.service", "hipache.socket"):
+        text = (ROOT / "packaging" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/hipache/bin/hipache", "/bin/true"))
+    units = [str(tmp_path / "hipache.service"), str(tmp_path / "hipache.socket")]
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

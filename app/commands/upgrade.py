@@ -1,0 +1,82 @@
+"""`hipache upgrade`: the running service starts the installed version and hands over to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config.file import load
+from ..errors import ConfigError, HipacheError
+from ..workers.status import ServiceReport, ask
+from .options import config_option
+
+POLL_INTERVAL = 0.1
+"""Seconds between two looks at how far it is."""
+PATIENCE = 120.0
+"""Seconds for an upgrade; the service itself gives a new version less."""
+
+
+class UpgradeFailed(HipacheError):
+    """The old version serves on; the text says why."""
+
+
+@click.command()
+@config_option
+def upgrade(path: str | None) -> None:
+    """Let the running service go on as the version that is installed now.
+
+    The new version starts on the same sockets and serves before the old one drains: no
+    request is lost, no connection refused. If it cannot serve, the old one goes on, and this
+    command says why. Exit status: 0 if the new version serves, else 1.
+    """
+    try:
+        config = load(path, os.environ, Path.cwd())
+        if config.server.status_socket is None:
+            raise ConfigError(f"{config.source}: server.statusSocket is null, nothing to ask")
+        click.echo(_upgrade(config.server.status_socket))
+    except HipacheError as exc:
+        click.echo(f"hipache: {exc}", err=True)
+        sys.exit(1)
+
+
+def _upgrade(path: str) -> str:
+    """What was done. Raises ConfigError where nothing runs, and UpgradeFailed."""
+    before = ask(path)
+    running = _progress(before)
+    if running["pid"] is not None:
+        raise UpgradeFailed(f"an upgrade is running already, to pid {running['pid']}")
+    try:
+        os.kill(before["pid"], signal.SIGUSR2)
+    except PermissionError:
+        raise UpgradeFailed(f"pid {before['pid']} belongs to another user") from None
+    except ProcessLookupError:
+        raise UpgradeFailed(f"pid {before['pid']} has just ended") from None
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        now = ask(path)
+        if now["pid"] != before["pid"]:
+            return (
+                f"pid {now['pid']} serves, version {now['version']}; "
+                f"pid {before['pid']} drains, version {before['version']}"
+            )
+        progress = _progress(now)
+        if progress["begun"] > running["begun"] and progress["failed"] is not None:
+            raise UpgradeFailed(
+                f"the upgrade failed, version {before['version']} serves on: {progress['failed']}"
+            )
+        time.sleep(POLL_INTERVAL)
+    raise UpgradeFailed(f"the service does not say within {PATIENCE:.0f} s how it went")
+
+
+def _progress(report: ServiceReport) -> dict[str, Any]:
+    """How far upgrades are. Raises UpgradeFailed."""
+    found = report.get("upgrade")
+    if not isinstance(found, dict):
+        raise UpgradeFailed("the version that runs cannot be upgraded while it serves: restart it")
+    return found

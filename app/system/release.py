@@ -1,0 +1,13 @@
+"""Which Hipache this is."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+
+def version() -> str:
+    """The installed version."""
+    try:
+        return metadata.version("hipache")
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
