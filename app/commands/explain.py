@@ -27,6 +27,7 @@ from ..fields.forwarded import ForwardedFields
 from ..fields.headers import field
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
+from ..logs.record import AccessRecord
 from ..proxy.assembly import make_added_fields, make_decisions
 from ..proxy.decision import OwnAnswer, Redirect, settled
 from ..proxy.guards.gate import check_address, check_readable
@@ -154,6 +155,8 @@ def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
         host = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna")
     except ValueError as exc:
         raise CommandFailed(f"{url}: {exc}") from None
+    if not host or not parts.netloc.isprintable() or " " in parts.netloc:
+        raise CommandFailed(f"{url!r} names no host")
     headers = [(b"host", host)]
     for text in fields:
         name, colon, value = text.partition(":")
@@ -166,6 +169,7 @@ def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
     request = Request(b"GET", target.encode("latin-1", "replace"), headers, peer, "1.1", None)
     request.web_socket = parts.scheme in ("ws", "wss")
     request.facts = RequestFacts(client, headers)
+    request.record = AccessRecord(0.0)
     return request
 
 

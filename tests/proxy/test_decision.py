@@ -19,6 +19,7 @@ from app.cli import main
 from app.config.structs import Config, parse
 from app.fields.via import hop_name
 from app.frontends.passwords import make_hash
+from app.logs.record import AccessRecord
 from app.main import create_app
 from app.proxy.decision import Decisions, OwnAnswer
 from app.proxy.guards.overload import Overload
@@ -226,6 +227,6 @@ def decisions(paths: Mapping[bytes, OwnAnswer | None]) -> Decisions:
 def test_a_path_of_the_proxys_own_comes_before_the_route(target: bytes, own: bool) -> None:
     ours = OwnAnswer(200, b"mine")
     request = Request(b"GET", target, [(b"host", b"a.test")], Peer(None, None), "1.1", None)
-    request.ours = []
+    request.ours, request.record = [], AccessRecord(0.0)
     decision = decisions({b"/own/": ours, b"/none/": None}).decide(request)
     assert decision is ours if own else isinstance(decision, Route)
