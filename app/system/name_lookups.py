@@ -1,13 +1,13 @@
 """Look-ups of names in threads of our own, with a share for each part of the name space.
 
-Nobody can call off a thread that is in getaddrinfo: where a name server is silent, the thread
-comes back only when resolv.conf says so. So the names of one owner must not hold all threads.
+A thread inside getaddrinfo cannot be cancelled: if a name server is silent, the call returns only
+after resolv.conf's timeout. So the names of one owner must not hold all threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import encodings.idna  # noqa: F401 - getaddrinfo imports it: too late where root was given up
+import encodings.idna  # noqa: F401 - getaddrinfo imports it, too late once root is given up
 import errno
 import os
 import socket
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-SocketAddress = tuple[int, tuple[object, ...]]  # family, and what connect() wants
+SocketAddress = tuple[int, tuple[object, ...]]  # family, and the argument of connect()
 Found: TypeAlias = list[SocketAddress] | Exception
 SystemLookup: TypeAlias = Callable[[str], list[SocketAddress]]
 
 MAX_THREADS = 64
 MAX_UNPROVEN = 48
-"""Threads for names that have never led anywhere: the others go ahead of them."""
+"""Threads for names that never had an address; the rest stays free for the others."""
 MAX_SILENT = 16
 """Threads for names that got no answer the last time."""
 MAX_PER_DOMAIN = 16
@@ -33,7 +33,7 @@ MAX_PER_ZONE = 4
 
 
 def system_lookup(host: str) -> list[SocketAddress]:
-    """The addresses of `host` with port 0, as this machine is set up to find them. Blocks.
+    """The addresses of `host` with port 0, from this machine's resolver. Blocks.
 
     Raises socket.gaierror, OSError and UnicodeError.
     """
@@ -42,8 +42,8 @@ def system_lookup(host: str) -> list[SocketAddress]:
 
 
 class Lookup(asyncio.Future[Found]):
-    """One look-up that runs or waits for a thread, shared by all who ask. Its result is what was
-    found, or the error that came instead."""
+    """One look-up that runs or waits for a thread, shared by all callers. Its result is the
+    addresses or the error."""
 
     def __init__(self, host: str, *, proven: bool, silent: bool, since: float) -> None:
         super().__init__()
@@ -52,11 +52,11 @@ class Lookup(asyncio.Future[Found]):
         self.silent = silent
         self.since = since
         self.share: Share | None = None
-        """Whose queue it waits in; None when it runs."""
+        """The share in whose queue it waits; None if it runs."""
 
 
 class Share:
-    """So many look-ups run at once, the others wait in order."""
+    """Runs at most `limit` look-ups at once; the others wait in order."""
 
     __slots__ = ("limit", "queue", "running")
 
@@ -78,15 +78,15 @@ class NameLookups:
     ) -> Lookup:
         """Look `host` up as soon as its shares allow.
 
-        `proven`: it has led somewhere before; `silent`: it got no answer the last time;
-        `since`: what the time is.
+        `proven`: it has had addresses before; `silent`: its last look-up got no answer;
+        `since`: the time now.
         """
         lookup = Lookup(host, proven=proven, silent=silent, since=since)
         self._begin(lookup)
         return lookup
 
     def give_up(self, lookup: Lookup) -> bool:
-        """Take `lookup` out of its queue; False where it runs, for then it cannot be stopped."""
+        """Take `lookup` out of its queue; False if it runs, because it cannot be stopped then."""
         share = lookup.share
         if share is None:
             return False
@@ -105,12 +105,12 @@ class NameLookups:
         arguments = lookup.get_loop(), lookup
         try:
             threading.Thread(target=self._run, args=arguments, name="look-up", daemon=True).start()
-        except RuntimeError:  # no memory for another thread, or not allowed
+        except RuntimeError:  # no memory for another thread, or a limit is reached
             error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             lookup.get_loop().call_soon(self._end, lookup, error)
 
     def _run(self, loop: asyncio.AbstractEventLoop, lookup: Lookup) -> None:
-        """In a thread, which nobody waits for at the end: it may be stuck."""
+        """Runs in a thread. Nothing waits for the thread at the end, because it may be stuck."""
         found: Found
         try:
             found = self._lookup(lookup.host)
@@ -149,7 +149,7 @@ _LIMITS = {
 
 
 def _shares_of(lookup: Lookup) -> Iterator[tuple[str, str]]:
-    """The shares that a look-up takes a thread of, the narrowest first."""
+    """The shares that count the thread of a look-up, the narrowest first."""
     zone, domain = zone_and_domain(lookup.host)
     yield "zone", zone
     yield "domain", domain
@@ -161,7 +161,7 @@ def _shares_of(lookup: Lookup) -> Iterator[tuple[str, str]]:
 
 
 def zone_and_domain(host: str) -> tuple[str, str]:
-    """A name without its first label, and its last two; a short name is both itself.
+    """A name without its first label, and its last two labels; a short name is both.
 
     >>> zone_and_domain("db.Shop.Example.com.")
     ('shop.example.com', 'example.com')

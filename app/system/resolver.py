@@ -1,4 +1,4 @@
-"""What names lead to: looked up once for all who ask, and remembered while nobody can say."""
+"""Resolves names: one look-up serves all callers, and known addresses outlast an outage."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .name_lookups import Found, Lookup, NameLookups, SocketAddress, SystemLooku
 logger = logging.getLogger(__name__)
 
 FRESH = 1.0
-"""Seconds for which an answer, a refusal too, is good for everybody who asks."""
-PATIENCE = 0.5
+"""Seconds for which an answer is reused, also the answer that a name does not exist."""
+FALLBACK_AFTER = 0.5
 """Seconds that an answer may take before the last known addresses are used."""
 REST = 3.0
-"""A name that got no answer is left alone for so many times as long as that took: no request
-waits for it again at a later attempt."""
+"""After a look-up without an answer, the name is not looked up again for this many times as long
+as that took: the later attempts of a request do not wait for it again."""
 MAX_REST = 10.0
 MAX_NAMES = 20_000
 REMEMBERED = 7200.0
-"""Seconds for which an address is remembered that a name does not lead to any more."""
+"""Seconds for which a former address of a name is remembered."""
 QUIET = 60.0
-"""Seconds without another use of last known addresses: the next one is news again."""
+"""Seconds without a use of last known addresses after which the next use is logged again."""
 
 SILENCE = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY})
-"""What the resolver says when it does not know, rather than that there is no such name."""
+"""Errors that mean that the resolver does not know, not that the name does not exist."""
 
 
 def is_silence(error: Exception) -> bool:
@@ -41,7 +41,7 @@ def is_silence(error: Exception) -> bool:
 
 
 class Resolver:
-    """All who connect in one event loop share its memory and its threads: see `loop_resolver`."""
+    """All connections of one event loop share one, with its memory and threads: `loop_resolver`."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Resolver:
         self._last_told = -math.inf
 
     async def find(self, host: str, port: int, *, limit: float = math.inf) -> list[SocketAddress]:
-        """The addresses of `host`, in the system's order; an address is its own.
+        """The addresses of `host`, in the system's order. `host` may be an address itself.
 
-        A look-up has `limit` seconds from its beginning, whoever began it. Where it fails
-        without saying that there is no such name, the last known addresses are used. Raises
-        TimeoutError, socket.gaierror, OSError and UnicodeError.
+        A look-up has `limit` seconds from its start, also if another caller started it. If it
+        fails but the name may exist, the last known addresses are used. Raises TimeoutError,
+        socket.gaierror, OSError and UnicodeError.
         """
         name = self._names.get(host)
         if name is None:
@@ -72,10 +72,10 @@ class Resolver:
         return [(family, (where[0], port, *where[2:])) for family, where in self._known(name)]
 
     def moved_from(self, host: str, interval: float) -> Set[str]:
-        """The addresses that the name `host` had, and has no longer.
+        """The addresses that the name `host` no longer has.
 
-        Ask while the name is in use: this looks it up twice in `interval` seconds, and tells of
-        a move before they are over.
+        Call this again and again while the name is in use. It looks the name up twice in
+        `interval` seconds, and so notices a move within that time.
         """
         name = self._names.get(host)
         if name is None:
@@ -86,12 +86,12 @@ class Resolver:
         return name.left(interval) if len(name.seen) > 1 else frozenset()
 
     async def _ask(self, name: _Name, now: float, limit: float) -> None:
-        """Wait for an answer as long as it is worth it."""
+        """Wait for an answer, or until the last known addresses are to be used."""
         lookup = self._look_up(name, now)
         if lookup is None:
             return
         if name.addresses:
-            limit = 0.0 if name.error else min(limit, PATIENCE)
+            limit = 0.0 if name.error else min(limit, FALLBACK_AFTER)
         left = lookup.since + limit - now
         if left <= 0:
             return
@@ -102,12 +102,12 @@ class Resolver:
             name.askers -= 1
             if not name.askers and not name.addresses and self._lookups.give_up(lookup):
                 name.lookup = None
-        if lookup.cancelled():  # there was no thread for it in all this time
+        if lookup.cancelled():  # no thread was free for it in all this time
             now = self._clock()
             name.rest(now - lookup.since, now)
 
     def _look_up(self, name: _Name, now: float) -> Lookup | None:
-        """The look-up that runs or begins; None where the name is left alone for now."""
+        """The running look-up, or a new one; None if the name is not to be looked up now."""
         if name.lookup is None and now >= name.rests_until:
             if not name.addresses:
                 name.error = None
@@ -125,11 +125,11 @@ class Resolver:
         if name.take(lookup.result(), lookup.since, now) and name.told:
             name.told = False
             logger.info("resolver answers again host=%s", name.host)
-        if self._names.get(name.host) is name:  # the first ones are forgotten first
+        if self._names.get(name.host) is name:  # the oldest answers are forgotten first
             self._names[name.host] = self._names.pop(name.host)
 
     def _known(self, name: _Name) -> list[SocketAddress]:
-        """The addresses as they are known by now, or the error that is."""
+        """The addresses that are known now. Raises the last error if there are none."""
         if not name.addresses:
             raise TimeoutError if name.error is None else _again(name.error)
         if name.error is not None:
@@ -157,7 +157,7 @@ _resolvers: WeakKeyDictionary[asyncio.AbstractEventLoop, Resolver] = WeakKeyDict
 
 
 def loop_resolver() -> Resolver:
-    """The one resolver of the running event loop, in place of the loop's own `getaddrinfo`."""
+    """The resolver of the running event loop; use it instead of the loop's `getaddrinfo`."""
     loop = asyncio.get_running_loop()
     resolver = _resolvers.get(loop)
     if resolver is None:
@@ -166,7 +166,7 @@ def loop_resolver() -> Resolver:
 
 
 class _Name:
-    """What is known of one name. Times are the clock's."""
+    """What is known about one name. Times are on the resolver's clock."""
 
     __slots__ = (
         "addresses", "answered", "askers", "error", "host", "lookup", "rests_until", "seen",
@@ -185,13 +185,13 @@ class _Name:
         self.lookup: Lookup | None = None
         self.askers = 0
         self.seen: dict[str, float] = {}
-        """When each address was in an answer last."""
+        """When each address was last in an answer."""
         self.silent = False
-        """Whether nobody answered the last look-up."""
+        """Whether the last look-up got no answer."""
         self.told = False
 
     def take(self, found: Found, since: float, now: float) -> bool:
-        """Note what a look-up that began at `since` has found; whether it was an address."""
+        """Store the result of a look-up that began at `since`; returns whether it was addresses."""
         self.tried = now
         if isinstance(found, Exception):
             self.error, self.silent = found, is_silence(found)
@@ -207,15 +207,15 @@ class _Name:
         return True
 
     def left(self, interval: float) -> Set[str]:
-        """Addresses that were not among the answers for a while.
+        """The addresses that have been missing from the answers for a while.
 
-        A server that knows many addresses tells some of them at a time: one miss is no move.
+        A server may return some of its many addresses at a time, so one miss is not a move.
         """
         first, last = 0.4 * interval, 2 * interval
         return {ip for ip, at in self.seen.items() if first <= self.answered - at < last}
 
     def rest(self, waited: float, now: float) -> None:
-        """Nobody answered for `waited` seconds."""
+        """Do not look the name up for a while: there was no answer for `waited` seconds."""
         self.rests_until = now + min(max(REST * waited, FRESH), MAX_REST)
 
 
@@ -225,11 +225,11 @@ def plain(address: object) -> str:
 
 
 def _numeric(host: str, port: int) -> list[SocketAddress]:
-    """Raises socket.gaierror where `host` is no address."""
+    """The address that `host` is. Raises socket.gaierror if it is a name."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     return [(family, address) for family, _, _, _, address in found]
 
 
 def _again(error: Exception) -> Exception:
-    """The same error, for another who asks: each has a traceback of its own."""
+    """A copy of the error for another caller: each raises it with its own traceback."""
     return type(error)(*error.args)

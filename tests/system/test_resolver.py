@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.system import resolver as module
-from app.system.resolver import FRESH, MAX_REST, PATIENCE, Resolver, loop_resolver
+from app.system.resolver import FALLBACK_AFTER, FRESH, MAX_REST, Resolver, loop_resolver
 
 HOST = "a.test"
 SILENT = socket.gaierror(socket.EAI_AGAIN, "not now")
@@ -183,8 +183,8 @@ async def test_last_known_addresses_do_not_wait_for_an_answer(names) -> None:
     names.now += 3600
     first = asyncio.create_task(names.find())
     await asyncio.sleep(0)
-    names.now += PATIENCE
-    async with asyncio.timeout(PATIENCE / 2):
+    names.now += FALLBACK_AFTER
+    async with asyncio.timeout(FALLBACK_AFTER / 2):
         assert await names.find() == ["127.0.0.1"]
     assert await first == ["127.0.0.1"]
     assert names.asked == 2
