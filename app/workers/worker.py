@@ -31,6 +31,8 @@ HANDSHAKE_TIMEOUT = 10.0
 """Seconds from a connection's start to the end of its TLS handshake."""
 GOODBYE_TIMEOUT = 1.0
 """Seconds that a client has to answer the end of TLS, which hardly any does."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a worker whose supervisor is gone has to close its store, its logs and its pools."""
 POLL_INTERVAL = 0.05
 """Seconds between two looks whether a draining worker is done."""
 
@@ -130,8 +132,10 @@ class WorkerServer(uvicorn.Server):
         cut = len(self.server_state.tasks)
         for task in list(self.server_state.tasks):
             task.cancel("the grace is over")
-        if not self.force_exit:
-            await self.lifespan.shutdown()
+        with contextlib.suppress(TimeoutError):
+            # Its task, were it cancelled in the middle, would leave a traceback.
+            async with asyncio.timeout(CLOSE_TIMEOUT if self.force_exit else None):
+                await self.lifespan.shutdown()
         logger.log(
             logging.WARNING if cut else logging.INFO,
             "worker drained gracefully=%s cut=%d took=%.1fs uptime=%.0fmin requests=%d",
