@@ -80,7 +80,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
             meter = stack.enter_context(metering(config, supervision, _number()))
-            own = partial(_own_listeners, server, meter)
+            own = partial(_own_listeners, config, server, meter)
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
@@ -124,9 +124,13 @@ def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
     return edge, server
 
 
-def _own_listeners(server: uvicorn.Server | None, meter: Metering | None) -> list[Bound]:
+def _own_listeners(
+    config: Config, server: uvicorn.Server | None, meter: Metering | None
+) -> list[Bound]:
     """The addresses of this proxy: no request to a backend and no check may go there."""
-    return [*listening(server), *(meter.listening() if meter is not None else ())]
+    path = config.server.status_socket
+    status = [] if path is None else [(int(socket.AF_UNIX), path)]
+    return [*listening(server), *(meter.listening() if meter is not None else ()), *status]
 
 
 def _memory_watch(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ..errors import ConfigError
+from ..logs.syslog import is_no_file
+from .binds import HttpsBind
 from .legacy import modern
+from .places import Places
 from .structs import Config, parse
 
 DEFAULT_NAME = "config.json"
@@ -19,15 +25,59 @@ def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Conf
 
     With `$SETTINGS_FLAVOR` set to `x`, `config_x.json` in the same folder is
     read in its place. If none of these names a file and there is no
-    `config.json`, the defaults apply.
+    `config.json`, the defaults apply. Relative paths in it are made absolute: what they
+    mean does not depend on `cwd`.
 
     Raises ConfigError, in one line, for a file that cannot be read or used.
     """
     name = _name(path, environ)
     unasked = not (path or environ.get("HIPACHE_CONFIG") or environ.get("SETTINGS_FLAVOR"))
-    if unasked and not (cwd / name).exists():
-        return parse("{}", source="defaults", environ=environ)
-    return parse(_read(cwd / name, str(name)), source=str(name), environ=environ)
+    places = Places.of(os.path.abspath(cwd / name), environ)
+    if unasked and not os.path.exists(cwd / name):
+        return _placed(parse("{}", source="defaults", environ=environ), places)
+    read = parse(_read(cwd / name, str(name)), source=str(name), environ=environ)
+    return _placed(read, places)
+
+
+def _placed(config: Config, places: Places) -> Config:
+    """With absolute paths. Those in `driver` are for the store's driver to understand."""
+    beside, server = places.beside, config.server
+    log = server.access_log
+    return replace(
+        config,
+        places=places,
+        server=replace(
+            server,
+            status_socket=_made(places.running, server.status_socket),
+            snapshot=_made(places.kept, server.snapshot),
+            static_dir=_made(beside, server.static_dir),
+            templates_dir=_made(beside, server.templates_dir),
+            access_log=log if log is None or is_no_file(log) else beside(log),
+        ),
+        backend_tls=replace(
+            config.backend_tls,
+            ca=_made(beside, config.backend_tls.ca),
+            cert=_made(beside, config.backend_tls.cert),
+            key=_made(beside, config.backend_tls.key),
+        ),
+        https=replace(
+            config.https, binds=tuple(_placed_bind(bind, beside) for bind in config.https.binds)
+        ),
+    )
+
+
+def _placed_bind(bind: HttpsBind, beside: Callable[[str], str]) -> HttpsBind:
+    return replace(
+        bind,
+        key=_made(beside, bind.key),
+        cert=_made(beside, bind.cert),
+        certs=_made(beside, bind.certs),
+        ca=tuple(beside(path) for path in bind.ca),
+    )
+
+
+def _made(absolute: Callable[[str], str], path: str | None) -> str | None:
+    return None if path is None else absolute(path)
 
 
 def modernise(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Path:

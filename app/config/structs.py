@@ -32,6 +32,7 @@ from .parsed import (
     decode,
     encode,
 )
+from .places import Places
 from .types import Count, Seconds, Section
 
 
@@ -175,6 +176,7 @@ class Config(_File, frozen=True, kw_only=True):
 
     source: str = "defaults"  # the file's name, for messages
     driver_from: str | None = None  # the variable that named the driver, for messages
+    places: Places = Places()  # where the driver's relative paths begin
     warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
 
 
@@ -192,7 +194,6 @@ def parse(
     `$WEB_CONCURRENCY` over `server.workers`, as platforms that set them expect.
 
     What a URL of `driver` means, and whether it can be used, `stores.driver_of` knows.
-
     Raises ConfigError: one line with `source`, key, what was expected and found.
     """
     raw, warnings, origins = translate(messages.read_json(text, source), source)
@@ -240,6 +241,5 @@ def render(config: Config, *, drivers: Sequence[str] | None = None) -> str:
     `drivers`: the URLs of the store as its driver shows them.
     """
     values = msgspec.to_builtins(config, enc_hook=encode)
-    file = {name: values[name] for name in _File.__struct_encode_fields__}
-    shown = masked(file)
+    shown = masked({name: values[name] for name in _File.__struct_encode_fields__})
     return json.dumps(shown if drivers is None else shown | {"driver": drivers}, indent=4)

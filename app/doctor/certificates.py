@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import ssl
 import stat
@@ -46,7 +47,7 @@ def look(config: Config) -> Iterator[Finding]:
 
 
 def _is_folder(path: str) -> bool:
-    return Path(path).is_dir()
+    return os.path.isdir(path)
 
 
 def _key_of(cert: Path) -> Path:

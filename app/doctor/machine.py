@@ -89,8 +89,8 @@ def of_user(config: Config) -> Iterator[Finding]:
             return
         yield from _of_program(who, *ids)
     yield from _of_syslog(config)
-    for key, path, why in _written(config):
-        yield from _of_folder(key, path, why, who, ids)
+    for severity, key, path, why in _written(config):
+        yield from _of_folder(severity, key, path, why, who, ids)
     yield from _of_pages(config, who, ids)
 
 
@@ -133,31 +133,39 @@ def _of_syslog(config: Config) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _written(config: Config) -> Iterator[tuple[str, Path, str]]:
-    """Each file that the service writes: key, path, and what it costs if that is impossible."""
+def _written(config: Config) -> Iterator[tuple[Severity, str, Path, str]]:
+    """Each file that the service writes: key, path, and what it costs if that is impossible.
+
+    An error where 'hipache serve' does not start then (`workers.serve.check_log`).
+    """
     server = config.server
     log = server.access_log
-    if log not in (None, "stdout") and syslog.parse_address(log) is None:
-        yield "server.accessLog", Path(log), "Requests are served, but none is logged."
+    if log is not None and not syslog.is_no_file(log):
+        yield ERROR, "server.accessLog", Path(log), "'hipache serve' does not start."
     if server.snapshot is not None:
         yield (
-            "server.snapshot", Path(server.snapshot),
+            WARNING, "server.snapshot", Path(server.snapshot),
             "A worker that starts while the store is away knows no route.",
         )  # fmt: skip
+    if server.status_socket is not None:
+        yield (
+            WARNING, "server.statusSocket", Path(server.status_socket),
+            "'hipache status' and 'hipache upgrade' find no service, and 'hipache doctor' neither.",
+        )  # fmt: skip
     for path in driver_of(config).writes():
-        yield "driver", path, "The store cannot start."
+        yield ERROR, "driver", path, "The store cannot start."
 
 
-def _of_folder(
-    key: str, path: Path, why: str, who: str, ids: tuple[int, int] | None
+def _of_folder(  # noqa: PLR0917
+    severity: Severity, key: str, path: Path, why: str, who: str, ids: tuple[int, int] | None
 ) -> Iterator[Finding]:
     folder = path.absolute().parent
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    target = path if path.exists() else there
-    root_makes_it = key == "server.accessLog" and ids is not None  # see logs.sinks.hand_over
-    if not (_may_write(target, ids) or (root_makes_it and not folder.exists())):
+    there = next(each for each in (folder, *folder.parents) if os.path.exists(each))
+    target = path if os.path.exists(path) else there
+    root_makes_it = ids is not None and key != "driver"  # see workers.serve.become_user
+    if not (_may_write(target, ids) or (root_makes_it and not os.path.exists(folder))):
         yield Finding(
-            WARNING, "not-writable", f"{key} = {path}", f"{who} may not write to {target}", why,
+            severity, "not-writable", f"{key} = {path}", f"{who} may not write to {target}", why,
             *_opened(path, folder, who, ids),
         )  # fmt: skip
         return
@@ -173,11 +181,13 @@ def _of_folder(
 
 def _opened(path: Path, folder: Path, who: str, ids: tuple[int, int] | None) -> tuple[str, str]:
     """The command that lets `who` write there, and what to do where none can."""
-    above = [each for each in folder.parents if each.exists() and not _may(each, os.X_OK, ids)]
+    above = [
+        each for each in folder.parents if os.path.exists(each) and not _may(each, os.X_OK, ids)
+    ]
     if above:
         return "", f"{above[-1]} is closed to {who}: name a place that is not."
     user = who if ids else str(os.getuid())
-    if path.exists():
+    if os.path.exists(path):
         mend = shlex.join(("chown", user, str(path)))
     else:
         mend = shlex.join(("install", "-d", "-o", user, str(folder)))
@@ -191,7 +201,7 @@ def _of_pages(config: Config, who: str, ids: tuple[int, int] | None) -> Iterator
     ):  # fmt: skip
         if folder is None:
             continue
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):
             yield Finding(
                 WARNING, "no-pages", f"{key} = {folder}", "there is no such folder",
                 "The built-in error pages are shown.", f"mkdir -p {shlex.quote(folder)}",
@@ -204,7 +214,7 @@ def _of_pages(config: Config, who: str, ids: tuple[int, int] | None) -> Iterator
 
 
 def _may_write(path: Path, ids: tuple[int, int] | None) -> bool:
-    return _may(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK, ids)
+    return _may(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK, ids)
 
 
 def _may_read(path: Path, ids: tuple[int, int] | None) -> bool:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
+from ..config.places import Places
 from ..config.structs import ServerConfig
 from ..errors import HipacheError
 from ..masking import masked_url
@@ -46,6 +47,11 @@ class StoreDriver(ABC):
     def name(self) -> str:
         """The URL that is read from, without secrets."""
         return self.names[0]
+
+    @classmethod
+    def placed(cls, url: str, places: Places) -> str:
+        """`url` with absolute paths, which then mean the same in every folder."""
+        return url
 
     @classmethod
     def mask(cls, url: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 from ..config.messages import fault
+from ..config.places import Places
 from ..config.structs import Config
 from ..masking import masked_url, show
 from .driver import StoreDriver
@@ -28,27 +29,31 @@ def driver_of(config: Config) -> StoreDriver:
     Raises ConfigError, which names the key, where the URLs cannot be used.
     """
     try:
-        return driver_for(config.driver)
+        return driver_for(config.driver, config.places)
     except ValueError as exc:
         if config.driver_from is not None:
             raise fault(config.driver_from, "", str(exc)) from None
         raise fault(config.source, "driver", str(exc)) from None
 
 
-def driver_for(urls: Sequence[str]) -> StoreDriver:
-    """The driver of these URLs. Raises ValueError, in words without secrets."""
+def driver_for(urls: Sequence[str], places: Places = Places()) -> StoreDriver:  # noqa: B008 - immutable
+    """The driver of these URLs, whose relative paths begin at `places`.
+
+    Raises ValueError, in words without secrets.
+    """
     if not urls:
         raise ValueError("expected one URL, or [read, write] of a Redis")
     for url in urls:
         if not url.isprintable():
             raise ValueError(f"expected a URL without line breaks, found {show(masked_url(url))}")
-    return _kind(urls[0])(urls)
+    kind = _kind(urls[0])
+    return kind([kind.placed(url, places) for url in urls])
 
 
 def shown(config: Config) -> list[str]:
     """The URLs as `hipache check` shows them, without secrets. Raises ConfigError."""
     kind = type(driver_of(config))
-    return [kind.mask(url) for url in config.driver]
+    return [kind.mask(kind.placed(url, config.places)) for url in config.driver]
 
 
 def _kind(url: str) -> type[StoreDriver]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Iterator
@@ -89,7 +90,7 @@ class TLSListener:
         if weak := weak_ciphers(self.context):
             logger.warning("https.ciphers offers weak ones: %s", ", ".join(weak))
         if bind.certs:
-            if not Path(bind.certs).is_dir():
+            if not os.path.isdir(bind.certs):
                 raise ConfigError(f"https.certs: {bind.certs}: no such folder")
             self._sources.append(CertificateFolder(new, bind.certs).context)
 
@@ -126,7 +127,7 @@ def expiries(binds: Iterable[HttpsBind]) -> Iterator[tuple[str, datetime | str]]
     """
     files = {Path(bind.cert) for bind in binds if bind.cert}
     for bind in binds:
-        if bind.certs and Path(bind.certs).is_dir():
+        if bind.certs and os.path.isdir(bind.certs):
             files.update(certificate_files(bind.certs))
     for path in sorted(files):
         yield str(path), end_of(str(path))

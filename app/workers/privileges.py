@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
@@ -42,6 +43,17 @@ def drop(uid: int, gid: int) -> None:
     os.initgroups(name, gid)
     os.setgid(gid)
     os.setuid(uid)
+
+
+def make_folder(folder: Path, uid: int, gid: int) -> None:
+    """Make a folder that is missing, for those who will write to it. For root.
+
+    Where it cannot be made, they are told when they write.
+    """
+    with contextlib.suppress(OSError):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        os.chown(folder, uid, gid)
 
 
 def unreadable(*, library: bool = False) -> str | None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -185,6 +186,9 @@ def become_user(config: Config) -> bool:
     uid, gid = privileges.find_ids(str(config.user), group)
     with suppress(OSError):  # whether they can write it is asked when we are they
         hand_over(config.server.access_log, uid, gid)
+    for path in (config.server.status_socket, config.server.snapshot):
+        if path is not None:
+            privileges.make_folder(Path(path).parent, uid, gid)
     if uid != 0:
         privileges.drop(uid, gid)
         check_readable(str(config.user))

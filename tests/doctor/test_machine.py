@@ -199,6 +199,8 @@ def test_a_folder_that_the_workers_may_not_write_to(tmp_path: Path) -> None:
     sh(found)
     assert of_user(asked) == []
     asked = config(user="nobody", server={"snapshot": str(tmp_path / "new" / "routes.json")})
+    assert of_user(asked) == [], "root makes it and hands it over"
+    (tmp_path / "new").mkdir()
     (found,) = of_user(asked)
     sh(found)
     assert of_user(asked) == []

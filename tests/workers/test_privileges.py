@@ -50,5 +50,6 @@ async def test_a_log_that_the_user_may_not_write_is_named_before_any_worker_star
     async with command("app.cli", "serve", cwd=tmp_path) as service:
         assert await service.ended() == 78
     told = [line for line in service.log if "server.accessLog" in line]
-    assert told == ["hipache: config.json: server.accessLog: log/access.log: Permission denied\n"]
+    log = tmp_path / "log/access.log"
+    assert told == [f"hipache: config.json: server.accessLog: {log}: Permission denied\n"]
     assert "worker started" not in "".join(service.log)

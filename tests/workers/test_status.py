@@ -48,6 +48,31 @@ async def test_status_shows_every_worker(tmp_path: Path, valkey: RedisServer) ->
         assert len(text.splitlines()) == 4
 
 
+async def test_status_and_doctor_find_the_service_from_every_folder(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    async with serve(tmp_path, valkey.url, workers=1) as service:
+        code, text = await status(elsewhere, "--json", "--config", str(tmp_path / "config.json"))
+        assert (code, json.loads(text)["pid"]) == (0, service.pid)
+        asked = ("app.cli", "doctor", "--json", "--config", "../config.json")
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        words = (sys.executable, "-m", *asked)
+        async with program(*words, cwd=elsewhere, environ=environ, stdout=True) as asking:
+            assert asking.process.stdout is not None
+            report = json.loads(await asking.process.stdout.read())
+            await asking.ended()
+        assert f"the service that runs here (pid {service.pid})" in report["looked_at"]
+        assert [each for each in report["findings"] if each["severity"] == "error"] == []
+
+
+async def test_the_status_socket_is_no_backend(tmp_path: Path, valkey: RedisServer) -> None:
+    async with serve(tmp_path, valkey.url, workers=1) as service, valkey.client as client:
+        await client.rpush("frontend:a.test", "id", f"unix:{tmp_path}/.hipache/status.sock")
+        assert (await service.ask()).startswith(b"HTTP/1.1 508 ")
+
+
 async def test_the_socket_is_private_and_goes_with_the_service(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
@@ -63,7 +88,8 @@ async def test_status_of_nothing_is_one_line(tmp_path: Path) -> None:
     write_config(tmp_path, "redis:")
     async with command("app.cli", "status", cwd=tmp_path) as asking:
         assert await asking.ended() == 1
-        assert asking.log == ["hipache: .hipache/status.sock: No such file or directory\n"]
+        path = tmp_path / ".hipache/status.sock"
+        assert asking.log == [f"hipache: {path}: No such file or directory\n"]
 
 
 async def test_without_a_folder_for_it_the_service_runs_all_the_same(
@@ -72,7 +98,7 @@ async def test_without_a_folder_for_it_the_service_runs_all_the_same(
     (tmp_path / ".hipache").write_text("a file")
     write_config(tmp_path, valkey.url, 1)
     async with command("app.cli", "serve", cwd=tmp_path) as service:
-        await service.saw("no status socket. path=.hipache/status.sock")
+        await service.saw(f"no status socket. path={tmp_path}/.hipache/status.sock")
         await service.saw("worker ready")
 
 

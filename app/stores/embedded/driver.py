@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from ...config.places import Places
 from ...config.structs import ServerConfig
 from ...errors import ConfigError, HipacheError
 from ..driver import StoreDriver, only_url
@@ -29,6 +30,13 @@ class EmbeddedDriver(StoreDriver):
     def __init__(self, urls: Sequence[str]) -> None:
         self._directory = unquote(only_url(urls).removeprefix("//")) or DEFAULT_DIRECTORY
         self.names = (f"embedded:{self._directory}",)
+
+    @classmethod
+    def placed(cls, url: str, places: Places) -> str:
+        """The server's data is state."""
+        path = unquote(only_url([url]).removeprefix("//")) or DEFAULT_DIRECTORY
+        absolute = places.kept(path)
+        return url if absolute == path else f"embedded:{absolute.replace('%', '%25')}"
 
     @classmethod
     def mask(cls, url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import unquote
 
+from ...config.places import Places
 from ...config.structs import ServerConfig
 from ...errors import HipacheError
 from ...masking import show
@@ -25,6 +26,13 @@ class FileDriver(StoreDriver):
         if not self._path:
             raise ValueError(f"expected file:PATH, found {show(urls[0])}")
         self.names = (f"file:{self._path}",)
+
+    @classmethod
+    def placed(cls, url: str, places: Places) -> str:
+        """The table is beside the configuration file."""
+        path = unquote(only_url([url]).removeprefix("//"))
+        absolute = places.beside(path)
+        return url if absolute == path or not path else f"file:{absolute.replace('%', '%25')}"
 
     @classmethod
     def mask(cls, url: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote, unquote_plus
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from ...config.places import Places
 from ...config.structs import ServerConfig
 from ...errors import HipacheError, StoreUnavailable
 from ..driver import StoreDriver
@@ -34,6 +37,15 @@ class RedisDriver(StoreDriver):
             raise ValueError("expected one URL, or [read, write] of a Redis")
         self.urls = [parse_url(url) for url in urls]
         self.names = tuple(url.name for url in self.urls)
+
+    @classmethod
+    def placed(cls, url: str, places: Places) -> str:
+        """Certificates are beside the configuration file."""
+
+        def absolute(found: re.Match[str]) -> str:
+            return f"{found[1]}={quote(places.beside(unquote_plus(found[2])))}"
+
+        return re.sub(r"(?<=[?&])((?:ca|cert|key)file)=([^&#]+)", absolute, url)
 
     def open(self, server: ServerConfig) -> RedisStore:
         """Connects to nothing yet."""
