@@ -81,7 +81,8 @@ def explain(
     choice, why = _choice(states, options, marks)
     protection = options.protection
     if protection is not None and protection.unreadable:
-        choice, why = (), f"500 {AccessUnreadable.message}"
+        error = AccessUnreadable(protection.unreadable, protection.unreadable_option)
+        choice, why = (), f"{error.status} {error.message}"
     weights = {state.url: state.weight for state in states if state.url in choice}
     total = sum(weights.values()) or 1.0
     return Explanation(

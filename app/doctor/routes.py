@@ -7,8 +7,9 @@ from collections.abc import Container, Iterator, Mapping
 from math import inf
 
 from ..errors import BadHost
+from ..frontends.option_names import decides_access
 from ..frontends.options import settings_of
-from ..frontends.protection import SHUT, decides_who_enters, parse_protection
+from ..frontends.protection import SHUT, parse_protection
 from ..routing import Frontend, Mark, normalise_host, parse_frontend
 from ..stores.base import FOREIGN
 from ..stores.inspection import Listed, MarksFound
@@ -48,7 +49,7 @@ def of_frontend(
 
 
 def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Iterator[Finding]:
-    access = {name: value for name, value in options.items() if decides_who_enters(name)}
+    access = {name: value for name, value in options.items() if decides_access(name)}
     for problem in parse_protection(access)[1]:
         yield Finding(
             ERROR, "bad-access", key, problem.removesuffix(SHUT),

@@ -95,6 +95,14 @@ class AccessUnreadable(ProxyError):
     status = 500
     message = "this site's access rules are invalid; access is denied"
 
+    def __init__(self, reason: str, option: str = "") -> None:
+        """Any client may read the name of `option`, but not the reason: that quotes the store."""
+        super().__init__(reason)
+        if option:
+            self.message = (
+                f"this site's access rules are invalid (option {option}); access is denied"
+            )
+
 
 class AccessUnknown(ProxyError):
     """The service that `forwardAuth` names gave no usable answer."""

@@ -31,7 +31,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .protection import Protection, field_of, parse_protection
+from .option_names import LIMITS, decides_access, meant_by, no_option
+from .protection import Protection, parse_protection
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0
@@ -140,11 +141,11 @@ def _parse(fields: tuple[tuple[str, str], ...]) -> Settings:
     problems = list(told)
     for name, value in fields:
         kind, _, url = name.partition(":")
-        if field_of(kind) is not None:
-            continue
+        if decides_access(name) or name in LIMITS:
+            continue  # parse_protection has read it
         known = _OF_ONE.get(kind) if url else _OF_ALL.get(name)
         if known is None:
-            problems.append(f"{name!r} is no option")
+            problems.append(no_option(name, meant_by(kind)))
             continue
         attribute, parse = known
         try:

@@ -8,8 +8,8 @@
     rateLimit            10/s, 600/m burst 20, off
     maxInFlight          requests at once, per worker; 0 is no limit
 
-All but the last two decide about access. If a mistake in one of them were ignored,
-as in a balancing option, the site would be open to all; so the proxy denies access.
+All but the last two decide about access. If a mistake in one of them or in its name were
+ignored, as in a balancing option, the site would be open to all; so the proxy denies access.
 A mistake in a limit only removes the limit.
 """
 
@@ -23,13 +23,9 @@ from urllib.parse import urlsplit
 
 from ..fields.networks import Networks
 from .backends import Backend, InvalidBackendURL, parse_backend
+from .option_names import ACCESS, LIMITS, UNREADABLE, meant_by, no_option
 from .passwords import PasswordHash, parse_hash
 from .rates import Rate, parse_rate
-
-ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "forwardAuthCopy")
-LIMITS = ("rateLimit", "maxInFlight")
-UNREADABLE = "unreadable"
-"""The name of a field that stores put into options which they could not read."""
 
 SHUT = "; nobody may enter"
 """The end of a sentence about an option that shuts the frontend."""
@@ -44,7 +40,6 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _NEVER_COPIED = frozenset({
     b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
-_NAMES = {name.lower(): name for name in (*ACCESS, *LIMITS, UNREADABLE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +69,8 @@ class Protection:
     max_in_flight: int = 0
     unreadable: str = ""
     """Why access is denied: the first access option that cannot be understood."""
+    unreadable_option: str = ""
+    """Its name, or the name that was meant; empty where no option could be read at all."""
 
     def lets_in(self, address: str) -> bool:
         """Whether the networks allow this address."""
@@ -100,47 +97,35 @@ class Protection:
             yield f"if {asked} says so within {self.forward_timeout:g} s"
 
 
-def field_of(name: str) -> str | None:
-    """The guards' option that `name` is, or is meant to be: `basic_auth` is a mistake to close on.
-
-    >>> field_of("Basic-Auth"), field_of("policy")
-    ('basicAuth', None)
-    """
-    return _NAMES.get(re.sub(r"[\s_-]", "", name).lower())
-
-
-def decides_who_enters(name: str) -> bool:
-    """Whether a mistake in this option shuts the frontend."""
-    return field_of(name.partition(":")[0]) in (*ACCESS, UNREADABLE)
-
-
 def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[str, ...]]:
     """The guards' fields among `raw`, and one sentence for each that cannot be used.
 
     None if there is nothing to guard.
     """
     values: dict[str, str] = {}
-    shut: list[str] = []
+    shut: list[tuple[str, str]] = []  # the option, and what is wrong with it
     problems: list[str] = []
     for name, value in raw.items():
-        known = field_of(name.partition(":")[0])
-        if known == UNREADABLE:
-            shut.append(value)
-        elif known == name:
+        if name == UNREADABLE:
+            shut.append(("", value))
+        elif name in (*ACCESS, *LIMITS):
             values[name] = value
-        elif known is not None:
-            (shut if known in ACCESS else problems).append(f"{name!r} is no option: {known} is")
+        elif (meant := meant_by(name.partition(":")[0])) in ACCESS:
+            shut.append((meant or "", no_option(name, meant)))
     protection = Protection()
     for name, value in values.items():
         try:
             protection = _with_field(protection, name, value)
         except ValueError as exc:  # which quotes no secret
-            (shut if name in ACCESS else problems).append(f"{name}: {exc}")
+            if name in ACCESS:
+                shut.append((name, f"{name}: {exc}"))
+            else:
+                problems.append(f"{name}: {exc}")
     if "forwardAuth" not in values and {"forwardAuthCopy", "forwardAuthTimeout"} & values.keys():
-        shut.append("forwardAuth: expected a URL, for there is more about it")
+        shut.append(("forwardAuth", "forwardAuth: expected a URL, for there is more about it"))
     if shut:
-        protection = replace(protection, unreadable=shut[0])
-    told = (*(problem + SHUT for problem in shut), *problems)
+        protection = replace(protection, unreadable_option=shut[0][0], unreadable=shut[0][1])
+    told = (*(problem + SHUT for _, problem in shut), *problems)
     return (None if protection == Protection() else protection), told
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from app.fields.networks import Networks
 from app.frontends import passwords, protection, rates
+from app.frontends.option_names import ACCESS
 from app.frontends.options import Options, settings_of
 from app.frontends.passwords import credentials, make_hash, parse_hash
-from app.frontends.protection import ACCESS, ForwardAuth, Protection, parse_protection
+from app.frontends.protection import ForwardAuth, Protection, parse_protection
 from app.frontends.rates import Rate, one_client, parse_rate, take
 from app.routing import Backend
 

@@ -33,7 +33,7 @@ class InFlight:
 def check_readable(protection: Protection) -> None:
     """Raise AccessUnreadable if one of the options cannot be read."""
     if protection.unreadable:
-        raise AccessUnreadable(f"option {protection.unreadable}")
+        raise AccessUnreadable(f"option {protection.unreadable}", protection.unreadable_option)
 
 
 def check_address(protection: Protection, address: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import NoPermissionError, ResponseError
 
 from ...errors import StoreUnavailable
-from ...frontends.protection import UNREADABLE
+from ...frontends.option_names import UNREADABLE
 from ...routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from . import marks as marks_format
 
@@ -38,7 +38,7 @@ def options_of(key: str, answer: Any) -> dict[str, str]:
         return mapping(answer)
     if not (isinstance(answer, NoPermissionError) or str(answer).startswith("WRONGTYPE")):
         raise StoreUnavailable(str(answer)) from answer
-    return {UNREADABLE: f"options:{key} can not be read: {answer}"}
+    return {UNREADABLE: f"options:{key} cannot be read: {answer}"}
 
 
 def marks_of(frontend: Frontend, details: Sequence[Any]) -> Marks:

@@ -105,6 +105,21 @@ async def test_what_is_unreadable_says_so_to_the_client_and_once_to_the_log(
     assert "opensesame" not in caplog.text
 
 
+@pytest.mark.parametrize("name", ["alow", "allowed:192.0.2.0/24", "forwadAuth"])
+async def test_a_misspelt_access_option_closes_and_the_page_and_the_log_say_what_was_meant(
+    valkey: RedisServer, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.WARNING)
+    meant = "forwardAuth" if "Auth" in name else "allow"
+    async with guarded(valkey, {name: "192.0.2.0/24"}) as (proxy, backend):
+        reply = await get(proxy, b"Accept: text/plain\r\n")
+    assert status(reply) == 500
+    assert f"access rules are invalid (option {meant}); access is denied".encode() in reply
+    assert b"192.0.2" not in reply, "the page quotes the store"
+    assert backend.requests == []
+    assert f"{name!r} is no option (did you mean {meant}?); nobody may enter" in caplog.text
+
+
 async def test_a_mended_option_opens_with_the_next_request(valkey: RedisServer) -> None:
     async with guarded(valkey, {"allow": "?"}) as (proxy, _):
         assert status(await get(proxy)) == 500

@@ -1,0 +1,66 @@
+"""The names of a frontend's options, and which of them a misspelt name means. Pure."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import lru_cache
+from unicodedata import normalize
+
+ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "forwardAuthCopy")
+"""A mistake in one of these closes the frontend."""
+LIMITS = ("rateLimit", "maxInFlight")
+UNREADABLE = "unreadable"
+"""The name of a field that stores put into options which they could not read."""
+OF_ALL = ("policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts")
+OF_ONE = ("weight", "drain", "backup")
+"""These have a backend's URL behind a colon."""
+
+MAX_COMPARED = 64
+"""Characters of a name that are compared: the time for it grows with their square."""
+
+_NOT_COUNTED = re.compile(r"[\W_]+")
+_WORDS = ("allow", "deny", "auth")
+"""A name with one of these in it means access, however little the rest resembles an option."""
+
+
+def _compact(name: str) -> str:
+    """What is left of a name without case, punctuation and the width of its letters."""
+    return _NOT_COUNTED.sub("", normalize("NFKC", name)).casefold()
+
+
+_NAMES = {_compact(name): name for name in (*ACCESS, *LIMITS, *OF_ALL, *OF_ONE)}
+
+
+@lru_cache(maxsize=1024)
+def meant_by(name: str) -> str | None:
+    """The option that `name` is, or is nearest to, as for the keys of the configuration.
+
+    >>> meant_by("allow"), meant_by("Basic-Auth"), meant_by("alows"), meant_by("owner")
+    ('allow', 'basicAuth', 'allow', None)
+    """
+    compact = _compact(name[:MAX_COMPARED])
+    if compact in _NAMES:
+        return _NAMES[compact]
+    for word in _WORDS:
+        if word in compact:
+            of_that_kind = [known for known in _NAMES if word in known]
+            return _NAMES[get_close_matches(compact, of_that_kind, n=1, cutoff=0.0)[0]]
+    near = get_close_matches(compact, _NAMES, n=1)
+    return _NAMES[near[0]] if near else None
+
+
+def no_option(name: str, meant: str | None) -> str:
+    """What to say of a field of that name.
+
+    >>> no_option("weight", "weight"), no_option("owner", None)
+    ("'weight' is no option (did you mean weight:URL?)", "'owner' is no option")
+    """
+    if meant is None:
+        return f"{name!r} is no option"
+    return f"{name!r} is no option (did you mean {meant}{':URL' * (meant in OF_ONE)}?)"
+
+
+def decides_access(name: str) -> bool:
+    """Whether a mistake in this field of the hash closes the frontend."""
+    return name == UNREADABLE or meant_by(name.partition(":")[0]) in ACCESS
