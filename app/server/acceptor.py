@@ -58,13 +58,13 @@ class TLSAcceptor:
         edge: Edge,
         make: MakeProtocol,
         sock: socket.socket,
-        context: ssl.SSLContext,
+        context: Callable[[], ssl.SSLContext],
         *,
         timeout: float,
         goodbye: float,
     ) -> None:
-        """`timeout`: seconds from a connection's start to the end of its handshake.
-        `goodbye`: seconds for the client to answer the end of TLS."""
+        """`context` is asked for at each connection. `timeout`: seconds from a connection's start
+        to the end of its handshake. `goodbye`: seconds for the client to answer TLS's end."""
         self.sockets: tuple[socket.socket, ...] = (sock,)
         """The listening socket; empty once closed, as asyncio has it."""
         self._edge = edge
@@ -124,7 +124,7 @@ class TLSAcceptor:
     async def _shake(self, handshake: TLSHandshake, sock: socket.socket, address: str) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                lambda: handshake, sock, ssl=self._context,
+                lambda: handshake, sock, ssl=self._context(),
                 ssl_handshake_timeout=self._timeout, ssl_shutdown_timeout=self._goodbye,
             )  # fmt: skip
         except OSError:  # ssl.SSLError, a timeout, a client that has gone

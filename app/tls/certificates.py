@@ -69,14 +69,16 @@ def _reason(exc: ssl.SSLError, locked: bool = False) -> str:
             return reason.lower().replace("_", " ")
 
 
-def load_text(context: ssl.SSLContext, certificate: str, key: str, name: str) -> ssl.SSLContext:
+def load_text(
+    context: ssl.SSLContext, certificate: str, key: str, name: str, passphrase: str | None = None
+) -> ssl.SSLContext:
     """The same for PEM text; errors call it `name`.
 
     OpenSSL reads only files. This file is in memory and never touches a disk.
     """
-    with _in_memory(f"{certificate}\n{key}\n".encode()) as path:
+    with in_memory(f"{certificate}\n{key}\n".encode()) as path:
         try:
-            context.load_cert_chain(path, password=lambda: "")
+            context.load_cert_chain(path, password=lambda: passphrase or "")
         except ssl.SSLError as exc:
             raise ConfigError(f"{name}: {_reason(exc)}") from None
         except (OSError, ValueError) as exc:
@@ -85,7 +87,8 @@ def load_text(context: ssl.SSLContext, certificate: str, key: str, name: str) ->
 
 
 @contextmanager
-def _in_memory(data: bytes) -> Iterator[str]:
+def in_memory(data: bytes) -> Iterator[str]:
+    """The path of a file with this content, for OpenSSL."""
     fd = os.memfd_create("certificate")
     try:
         os.write(fd, data)
@@ -114,6 +117,10 @@ class CertificateFile:
         self._seen = hash(_stamps(cert, key))
         self._context = load(new(), cert, key, passphrase)
         return self._context
+
+    def keep(self, context: ssl.SSLContext, cert: str, key: str | None = None) -> None:
+        """Use this one until the files change."""
+        self._seen, self._context = hash(_stamps(cert, key)), context
 
     def context(
         self, new: NewContext, cert: str, key: str | None = None, passphrase: str | None = None

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from ..config.binds import HttpsBind, TLSSettings
 from ..errors import ConfigError
-from .certificates import CertificateFile, CertificateFolder, certificate_files, end_of, wildcard
+from .certificates import (
+    CertificateFile,
+    CertificateFolder,
+    certificate_files,
+    end_of,
+    load_text,
+    wildcard,
+)
+from .client_authorities import ClientAuthorities
 
 logger = logging.getLogger("hipache.tls")
 
@@ -37,9 +45,11 @@ _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,15}")
 
 CertificateLookup = Callable[[str], ssl.SSLContext | None]
 """The context for exactly this name (`*.…` is a name, too), or None."""
+MakeLookup = Callable[[Callable[[], ssl.SSLContext]], CertificateLookup]
+"""Gets the maker of new contexts."""
 
 
-def new_context(settings: TLSSettings) -> ssl.SSLContext:
+def new_context(settings: TLSSettings, authorities: ClientAuthorities) -> ssl.SSLContext:
     """A server's context, still without a certificate. Raises ConfigError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -53,11 +63,7 @@ def new_context(settings: TLSSettings) -> ssl.SSLContext:
         context.set_ciphers(settings.ciphers or CIPHERS)
     except ssl.SSLError:
         raise ConfigError("https.ciphers: OpenSSL knows none of them") from None
-    for path in settings.ca:
-        try:
-            context.load_verify_locations(path)
-        except (OSError, ssl.SSLError) as exc:
-            raise ConfigError(f"https.ca: {path}: {exc.strerror or exc}") from None
+    authorities.add_to(context)
     context.verify_mode = _CLIENT_AUTH[settings.client_auth]
     return context
 
@@ -68,42 +74,80 @@ def weak_ciphers(context: ssl.SSLContext) -> list[str]:
 
 
 class TLSListener:
-    """What one `https.bind` entry serves. `context` goes to the event loop.
+    """What one `https.bind` entry serves. `current()` goes to the event loop.
 
     The supervisor makes it, before it gives up root: nobody else needs to read the
     keys, and all workers share the keys of session tickets.
     """
 
+    context: ssl.SSLContext
+
     def __init__(self, bind: HttpsBind) -> None:
         """Raises ConfigError for what cannot be used."""
-        new = partial(new_context, bind)
-        self._new = new
+        self._bind = bind
+        self._authorities = ClientAuthorities(bind.ca)
+        self._new = partial(new_context, bind, self._authorities)
         self._default: Callable[[], ssl.SSLContext | None] = lambda: None
+        self._makers: list[MakeLookup] = []
         self._sources: list[CertificateLookup] = []
-        if bind.cert:
-            file, source = CertificateFile(), (new, bind.cert, bind.key, bind.passphrase)
-            self.context = file.load(*source)
-            self._default = partial(file.context, *source)
-        else:
-            self.context = new()
-        self.context.sni_callback = self._choose
+        self._pair: tuple[str, str] | None = None  # the default certificate's text, and its key's
+        self._make_context()
         if weak := weak_ciphers(self.context):
             logger.warning("https.ciphers offers weak ones: %s", ", ".join(weak))
         if bind.certs:
             if not os.path.isdir(bind.certs):
                 raise ConfigError(f"https.certs: {bind.certs}: no such folder")
-            self._sources.append(CertificateFolder(new, bind.certs).context)
+            folder = bind.certs
+            self.add_source(lambda new: CertificateFolder(new, folder).context)
 
-    def add_source(self, make: Callable[[Callable[[], ssl.SSLContext]], CertificateLookup]) -> None:
-        """Add a source, to be asked after the folder; `make` gets the maker of new contexts."""
+    def add_source(self, make: MakeLookup) -> None:
+        """Add a source of certificates, to be asked after those that are there."""
+        self._makers.append(make)
         self._sources.append(make(self._new))
+
+    def current(self) -> ssl.SSLContext:
+        """The context for a new connection: it believes the authorities that hold now.
+
+        A change of them makes everything anew, the keys of session tickets as well: a session
+        that is resumed does not show its certificate again.
+        """
+        if self._authorities.changed():
+            self._make_context()
+            self._sources = [make(self._new) for make in self._makers]
+        return self.context
+
+    def _make_context(self) -> None:
+        bind, new = self._bind, self._new
+        if bind.cert:
+            file = CertificateFile()
+            source = (new, bind.cert, bind.key, bind.passphrase)
+            self.context = self._load_default(file)
+            self._default = partial(file.context, *source)
+        else:
+            self.context = new()
+        self.context.sni_callback = self._choose
+
+    def _load_default(self, file: CertificateFile) -> ssl.SSLContext:
+        """From its files, or as it was read first: after root is given up they may be closed."""
+        bind = self._bind
+        assert bind.cert
+        try:
+            context = file.load(self._new, bind.cert, bind.key, bind.passphrase)
+            key = Path(bind.key).read_text("latin-1") if bind.key else ""
+            self._pair = Path(bind.cert).read_text("latin-1"), key
+        except (ConfigError, OSError):
+            if self._pair is None:
+                raise
+            context = load_text(self._new(), *self._pair, bind.cert, bind.passphrase)
+            file.keep(context, bind.cert, bind.key)
+        return context
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
         """OpenSSL calls this in a handshake; a number is the alert that refuses it."""
         context = self.context_for(name)
         if context is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        if context is not self.context:  # a change costs a tenth of a handshake
+        if context is not connection.context:  # a change costs a tenth of a handshake
             connection.context = context
         return None
 

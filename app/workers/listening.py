@@ -85,6 +85,8 @@ def equipped_again(
         and config.https.binds != first.https.binds
     ):
         secured = dict(enumerate(tls_listeners(config)))
+    for tls in secured.values():
+        tls.current()  # once here, so that all workers share the keys of session tickets
     stays = addresses(config.http.binds) == addresses(first.http.binds)
     bound = config if stays else replace(config, http=first.http)
     return [

@@ -90,7 +90,7 @@ class WorkerServer(uvicorn.Server):
         edge = edge_of(self)
         assert edge is not None
         acceptor = TLSAcceptor(
-            edge, self._protocol, listener.sock, listener.tls.context,
+            edge, self._protocol, listener.sock, listener.tls.current,
             timeout=HANDSHAKE_TIMEOUT, goodbye=GOODBYE_TIMEOUT,
         )  # fmt: skip
         acceptor.start()

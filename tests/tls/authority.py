@@ -65,12 +65,15 @@ def shown_to(server: TLSListener, name: str | None, client: ssl.SSLContext | Non
 
 
 def shake(
-    server: TLSListener, name: str | None, client: ssl.SSLContext | None = None
+    server: TLSListener,
+    name: str | None,
+    client: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
 ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
-        (client or trusting()).wrap_bio(down, up, server_hostname=name),
-        server.context.wrap_bio(up, down, server_side=True),
+        (client or trusting()).wrap_bio(down, up, server_hostname=name, session=session),
+        server.current().wrap_bio(up, down, server_side=True),
     )
     waiting = list(ends)
     while waiting:
