@@ -11,7 +11,7 @@ from .findings import Commands, Finding, Severity
 
 
 def refused(error: ConfigError) -> Finding:
-    """It can not be used at all; nothing else can be looked at then."""
+    """A configuration that cannot be used; nothing else can be checked then."""
     source, _, problem = str(error).partition(": ")
     return Finding(
         Severity.ERROR, "bad-configuration", source, problem,

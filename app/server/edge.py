@@ -162,7 +162,7 @@ class Edge:
                 del self.by_address[client]
 
     def _client_of(self, address: str) -> str | None:
-        """The client for whom connections from `address` count; None: they are not limited.
+        """The client that connections from `address` count for; None if they are not limited.
         The address of a unix socket is empty."""
         if not address or self.limits.forwarders.match(address):
             return None

@@ -103,7 +103,7 @@ def addresses(binds: Iterable[Bind | HttpsBind]) -> list[ListenAddress]:
 
 
 def listen_for_admin(config: Config, sockets: ServiceSockets) -> socket.socket | None:
-    """The admin listener; None, with one line, where it cannot be: that is no reason to stop."""
+    """The admin listener; None, after an error in the log, if it cannot listen."""
     if config.admin.bind is None:
         return None
     try:

@@ -15,7 +15,7 @@ class Replacements:
     """
 
     def __init__(self) -> None:
-        self._starting: dict[int, WorkerProcess] = {}  # replacement's pid -> whom it replaces
+        self._starting: dict[int, WorkerProcess] = {}  # replacement's pid -> old one
         self._to_roll: list[WorkerProcess] = []
         self._to_recycle: list[WorkerProcess] = []
         self._not_before = 0.0

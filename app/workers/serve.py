@@ -206,7 +206,7 @@ def check_log(config: Config) -> None:
 
 
 def check_readable(user: str) -> None:
-    """Raises ConfigError where `user`, who we are now, cannot read what every worker reads."""
+    """Raises ConfigError if `user`, who runs this, cannot read what every worker reads."""
     if (closed := privileges.unreadable()) is not None:
         raise ConfigError(
             f"user: {user} may not read the program itself: {closed} is closed to it; "

@@ -18,7 +18,7 @@ from .sockets import ServiceSockets
 logger = logging.getLogger("hipache.status")
 
 ANSWER_TIMEOUT = 0.5
-"""Seconds that a peer has to take the answer."""
+"""Seconds within which a client must read the answer."""
 
 ServiceReport = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ class StatusSocket:
         return cls(sock)
 
     def answer(self, report: ServiceReport) -> None:
-        """Tell the peer that has connected."""
+        """Send the report to the client that has connected."""
         with contextlib.suppress(OSError):  # gone again, or it does not read
             peer, _ = self.sock.accept()
             with peer:

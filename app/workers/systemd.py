@@ -6,9 +6,9 @@ import os
 import socket
 from collections.abc import Mapping
 
-PATIENCE = 0.2
+NOTIFY_TIMEOUT = 0.2
 """Seconds that systemd gets to read: a supervisor must not hang on it."""
-PATIENCE_FOR_PID = 5.0
+HAND_OVER_TIMEOUT = 5.0
 """The same for the one message that must not be lost."""
 
 
@@ -53,20 +53,20 @@ class Notifier:
         It must come from us: by `NotifyAccess=main`, the default, nobody else is heard.
         False where systemd did not take it: it would end the service when we end.
         """
-        self._main = not self._send(f"MAINPID={pid}", PATIENCE_FOR_PID)
+        self._main = not self._send(f"MAINPID={pid}", HAND_OVER_TIMEOUT)
         return not self._main
 
     def take_over(self) -> None:
         """The predecessor has named this process as the main one."""
         self._main = True
 
-    def _send(self, message: str, patience: float = PATIENCE) -> bool:
+    def _send(self, message: str, timeout: float = NOTIFY_TIMEOUT) -> bool:
         """False where somebody wants to hear it and cannot."""
         if not self._address or not self._main:
             return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-                sock.settimeout(patience)
+                sock.settimeout(timeout)
                 sock.connect(self._address)
                 sock.send(message.encode())
         except OSError:

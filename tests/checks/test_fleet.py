@@ -342,7 +342,7 @@ async def test_who_lost_the_lease_stops_asking(valkey, redis, caplog, impatient)
 
 
 async def test_checks_that_fail_for_ever_say_no_more_than_that(valkey, redis, caplog, impatient):
-    """The lease can be had, but what is to be checked can not be read."""
+    """The lease can be had, but the frontends to check cannot be read."""
     caplog.set_level("INFO")
     await redis.acl_setuser(
         "blind", enabled=True, passwords=["+pw"], keys=["*"], channels=["*"],
