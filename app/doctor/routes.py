@@ -15,6 +15,7 @@ from ..stores.base import FOREIGN
 from ..stores.inspection import Listed, MarksFound
 from ..stores.table import TableError, check_key
 from .findings import Commands, Finding, Severity
+from .redis_server import SKEW
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
@@ -128,8 +129,13 @@ def _rewritten(key: str, frontend: Frontend, listed: Listed, commands: Commands)
     return commands.hipache(*words)
 
 
-def of_marks(key: str, found: MarksFound, now: float, commands: Commands) -> Iterator[Finding]:
-    """Check the marks under `key`, which is a frontend's or a requested host's."""
+def of_marks(
+    key: str, found: MarksFound, now: float, longest: float, commands: Commands
+) -> Iterator[Finding]:
+    """Check the marks under `key`, which is a frontend's or a requested host's.
+
+    `longest`: seconds for which a mark is believed that does not say what it was meant for.
+    """
     frontend = found.frontend
     if frontend is None:
         yield Finding(
@@ -149,8 +155,11 @@ def of_marks(key: str, found: MarksFound, now: float, commands: Commands) -> Ite
     live = {backend.url: backend for backend in frontend.backends}
     dead = {url: mark for url, mark in found.marks.items() if url in live and mark.until > now}
     for url, mark in dead.items():
+        believed = max(longest, found.lasts.get(url, 0.0))
         if mark.by == FOREIGN:
             yield _foreign(key, url, mark, now, commands)
+        elif mark.until - now > believed + SKEW:
+            yield _from_the_future(key, url, mark, mark.until - now, believed)
     if dead and len(dead) == len(live):
         reasons = "; ".join(sorted({mark.reason for mark in dead.values()}))
         yield Finding(
@@ -175,6 +184,16 @@ def _foreign(key: str, url: str, mark: Mark, now: float, commands: Commands) -> 
         f"{url} is marked dead by another program, for {mark.until - now:.0f} s more",
         "It gets no request until then. An old Hipache or a health checker uses the same store.",
         clear, "If that backend is healthy:",
+    )  # fmt: skip
+
+
+def _from_the_future(key: str, url: str, mark: Mark, left: float, believed: float) -> Finding:
+    return Finding(
+        WARNING, "clock", key,
+        f"{mark.by} has marked {url} dead for {left:.0f} s more: its clock is ahead",
+        f"Workers believe a mark for {believed:.0f} s at most; older ones believe all of it.",
+        "timedatectl set-ntp true",
+        f"On the machine of {mark.by}:",
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     except HipacheError as exc:
         return [_away(driver, driver.name, exc)], driver.name
     commands = replace(commands, prefix=seen.prefix, can_mend_keys=seen.commands)
-    return [*_judged(seen, driver, commands)], _looked_at(seen, driver.name)
+    longest = max(config.server.dead_backend_ttl, config.server.dead_backend_max_ttl)
+    return [*_judged(seen, driver, longest, commands)], _looked_at(seen, driver.name)
 
 
 def _looked_at(seen: Inspection, name: str) -> str:
@@ -60,7 +61,9 @@ def _away(driver: StoreDriver, name: str, exc: HipacheError) -> Finding:
     )  # fmt: skip
 
 
-def _judged(seen: Inspection, driver: StoreDriver, commands: Commands) -> Iterator[Finding]:
+def _judged(
+    seen: Inspection, driver: StoreDriver, longest: float, commands: Commands
+) -> Iterator[Finding]:
     for server in seen.servers:
         yield from _of_one_server(server, commands)
     if seen.primary_away is not None:
@@ -69,7 +72,7 @@ def _judged(seen: Inspection, driver: StoreDriver, commands: Commands) -> Iterat
         yield from of_frontend(key, listed, seen.frontends, commands)
     now = time.time()
     for key, marks in seen.marks.items():
-        yield from of_marks(key, marks, now, commands)
+        yield from of_marks(key, marks, now, longest, commands)
     for kind, key in seen.orphans:
         yield of_orphan(f"{kind}:", key, commands)
     for wrong in seen.wrong_types:

@@ -38,7 +38,9 @@ class MarksFound:
     ids: Sequence[str]
     """Of `dead:<key>`."""
     marks: Mapping[str, Mark]
-    """What our workers make of it all."""
+    """What stands there, by this machine's clock."""
+    lasts: Mapping[str, float] = field(default_factory=dict)
+    """Seconds for which a mark was meant, by URL; 0 where its writer did not say."""
 
 
 class WrongType(NamedTuple):

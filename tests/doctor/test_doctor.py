@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -84,6 +85,14 @@ def both(*plants: Callable[[Redis], object]) -> Callable[[Redis], object]:
 
 FINE = rows("a.test", "site", A, B)
 
+
+def ahead(redis: Redis) -> None:
+    """A mark of a proxy whose clock is an hour ahead."""
+    now = time.time() + 3600
+    mark = {"until": now + 30, "since": now, "reason": "x", "by": "web7", "failures": 1, "index": 0}
+    redis.hset("dead-info:a.test", A, json.dumps(mark))
+
+
 FAULTS = [
     ("no-identifier", "a.test", rows("a.test", A, B), 2),
     ("no-identifier", "a.test", rows("a.test", "10.0.0.1:80"), 2),
@@ -141,6 +150,21 @@ def test_nothing_is_found_in_a_store_that_is_well(doctor: Doctor, redis: Redis) 
     assert status == 0
     assert f"note: a.test: {A} is marked dead by another program, for " in output
     assert output.endswith(" (1 frontend)\n2 notes\n")
+
+
+def test_a_mark_from_the_future_names_the_machine(doctor: Doctor, redis: Redis) -> None:
+    FINE(redis)
+    ahead(redis)
+    found = doctor.only()
+    assert found["name"] == "clock"
+    assert found["problem"].startswith(f"web7 has marked {A} dead for 36")
+
+
+def test_a_mark_by_hand_may_last_for_long(doctor: Doctor, redis: Redis) -> None:
+    FINE(redis)
+    words = ("dead", "mark", "a.test", A, "--for", "3600", "--config", str(doctor.config))
+    assert doctor.run(*words)[0] == 0
+    assert {f["name"] for f in doctor.findings()} == {"redis-forgets"}
 
 
 def test_a_mended_list_keeps_what_was_right(doctor: Doctor, redis: Redis) -> None:

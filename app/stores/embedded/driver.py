@@ -49,6 +49,7 @@ class EmbeddedDriver(StoreDriver):
             self._directory,
             timeout=server.store_timeout or None,
             rates_within=server.rate_limit_timeout,
+            longest_mark=max(server.dead_backend_ttl, server.dead_backend_max_ttl),
         )
 
     def table(self) -> RedisTable:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import importlib.util
 import logging
+import math
 import os
 import shutil
 import socket
@@ -152,10 +153,20 @@ def _socket_path(directory: Path) -> Path:
 class EmbeddedStore(RedisStore):
     """A RedisStore on the embedded server's socket, with a share in that server."""
 
-    def __init__(self, directory: str, *, timeout: float | None, rates_within: float = 0.1) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        timeout: float | None,
+        rates_within: float = 0.1,
+        longest_mark: float = math.inf,
+    ) -> None:
         """Raises ConfigError when there is no server to start."""
         self._server = EmbeddedServer(directory)
-        super().__init__([self._server.url], timeout=timeout, rates_within=rates_within)
+        super().__init__(
+            [self._server.url], timeout=timeout, rates_within=rates_within,
+            longest_mark=longest_mark,
+        )  # fmt: skip
         self.name = f"embedded:{directory}"
 
     async def prepare(self) -> None:

@@ -54,6 +54,7 @@ class RedisDriver(StoreDriver):
             timeout=server.store_timeout or None,
             ttl=server.lru_cache.ttl,
             rates_within=server.rate_limit_timeout,
+            longest_mark=max(server.dead_backend_ttl, server.dead_backend_max_ttl),
         )
 
     def table(self) -> RedisTable:

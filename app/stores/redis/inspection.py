@@ -10,10 +10,12 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError
 
 from ...errors import StoreUnavailable
-from ...routing import lookup_keys, parse_frontend
+from ...routing import Frontend, Marks, lookup_keys, parse_frontend
 from ..inspection import Inspection, Listed, MarksFound, ServerFacts, WrongType
 from .check_records import PING, PING_BY_US
+from .clock import noticed
 from .connections import Connections
+from .marks import decode_mark
 from .presence import escape
 from .replies import mapping, marks_of, text
 from .url import RedisURL
@@ -129,8 +131,17 @@ class _Keys:
             if name is None and not ids:
                 continue  # the history of a frontend that is gone ends by itself
             frontend = parse_frontend(name, lists[name].rows) if name is not None else None
-            marks = marks_of(frontend, answers) if frontend else {}
-            self._found.marks[key] = MarksFound(frontend, sorted(map(text, ids)), marks)
+            marks = self._marks_of(frontend, answers) if frontend else {}
+            lasts = {
+                url: written.lasts
+                for url, value in mapping(info).items()
+                if (written := decode_mark(value))
+            }
+            self._found.marks[key] = MarksFound(frontend, sorted(map(text, ids)), marks, lasts)
+
+    def _marks_of(self, frontend: Frontend, answers: Sequence[Any]) -> Marks:
+        theirs, ours = self._found.servers[-1].clock
+        return marks_of(frontend, answers, now=time.time(), ahead=noticed(theirs - ours))
 
     async def _settings(self, kind: str, keys: Sequence[str], frontends: set[str]) -> None:
         async for key, (size,) in self._read(keys, [("hlen", kind, ())]):

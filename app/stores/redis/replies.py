@@ -1,9 +1,8 @@
-"""What Redis answers, as our own values. Pure but for the time that is left of an expiry."""
+"""What Redis answers, as our own values. Pure."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,16 +40,27 @@ def options_of(key: str, answer: Any) -> dict[str, str]:
     return {UNREADABLE: f"options:{key} cannot be read: {answer}"}
 
 
-def marks_of(frontend: Frontend, details: Sequence[Any]) -> Marks:
-    """From the answers to SMEMBERS and PTTL of dead:<key>, and HGETALL dead-info:<key>."""
+def marks_of(
+    frontend: Frontend,
+    details: Sequence[Any],
+    *,
+    now: float,
+    ahead: float = 0.0,
+    longest: float = math.inf,
+) -> Marks:
+    """From the answers to SMEMBERS and PTTL of dead:<key>, and HGETALL dead-info:<key>.
+
+    `ahead` and `longest` as in `marks.decide`.
+    """
     ids, milliseconds, info = details[:3]
     if not ids and not info:
         return NO_MARKS
-    now = time.time()
     members = [] if isinstance(ids, ResponseError) else [text(member) for member in ids]
     known = isinstance(milliseconds, int) and milliseconds >= 0
     expires = now + milliseconds / 1000 if known else math.inf
-    return marks_format.decide(frontend, members, expires, mapping(info), now=now)
+    return marks_format.decide(
+        frontend, members, expires, mapping(info), now=now, ahead=ahead, longest=longest
+    )
 
 
 def mapping(answer: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError, RedisError
 
@@ -23,6 +23,7 @@ from ...routing import Backend, Frontend, Mark, Marks, lookup_keys
 from ..base import HISTORY, Found, StoreForbids, StoreListener
 from . import marks as marks_format
 from .check_records import RedisCheckRecords, scan
+from .clock import StoreClock
 from .connections import Connections
 from .key_changes import KeyChanges
 from .presence import CHANGE, Presence
@@ -58,10 +59,14 @@ class RedisStore:
         timeout: float | None,
         ttl: float = 1.0,
         rates_within: float = 0.1,
+        longest_mark: float = math.inf,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`timeout` (seconds, None for none) bounds every read and write as a whole.
         `ttl` (seconds): how long routes are believed where changes are never reported.
-        `rates_within` (seconds): how long a request waits for the count of its client."""
+        `rates_within` (seconds): how long a request waits for the count of its client.
+        `longest_mark` (seconds): how long a mark is believed that does not say what it was
+        meant for. `clock` gives Unix seconds."""
         self._ttl = ttl
         first, last = urls[0], urls[-1]
         self.name = first.name
@@ -72,8 +77,12 @@ class RedisStore:
         if len(urls) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = Connections(primary, timeout=timeout, bounded=True)
+        self._longest_mark = longest_mark
+        self._clock = StoreClock(self._writing, clock)
         self.rates = RedisRates(self._writing, self.prefix, within=rates_within)
-        self.checks = RedisCheckRecords(self._reading, self._writing, self.prefix, self._bounded)
+        self.checks = RedisCheckRecords(
+            self._reading, self._writing, self.prefix, self._bounded, self._clock.there
+        )
 
     async def lookup(self, host: str) -> Found | None:
         """One round trip for an exact match; a wildcard's own marks and options take a second."""
@@ -89,9 +98,9 @@ class RedisStore:
         key, rows = matches[0]
         if key == host:
             frontend = frontend_of(key, rows, details[3])
-            return Found(frontend, marks_of(frontend, details))
+            return Found(frontend, await self._marks_of(frontend, details))
         frontend = frontend_of(key, rows, [])
-        host_marks = marks_of(frontend, details)
+        host_marks = await self._marks_of(frontend, details)
         options, marks = await self._details(frontend)
         return Found(replace(frontend, settings=settings_of(options)), marks, host_marks)
 
@@ -102,7 +111,19 @@ class RedisStore:
     async def _details(self, frontend: Frontend) -> tuple[Mapping[str, str], Marks]:
         commands = self._details_of(frontend.key)
         answers = await self._bounded(lambda: self._reading.ask(commands))
-        return options_of(frontend.key, answers[3]), marks_of(frontend, answers)
+        return options_of(frontend.key, answers[3]), await self._marks_of(frontend, answers)
+
+    async def _marks_of(self, frontend: Frontend, details: Sequence[Any]) -> Marks:
+        clock = self._clock
+        if details[2] and not clock.asked:
+            await self._ask_clock()
+        return marks_of(
+            frontend, details, now=clock.here(), ahead=clock.ahead, longest=self._longest_mark
+        )
+
+    async def _ask_clock(self) -> None:
+        with suppress(RedisError):  # then the clocks count as equal
+            await self._clock.measure()
 
     def _details_of(self, key: str) -> list[Command]:
         return [
@@ -117,7 +138,10 @@ class RedisStore:
     ) -> None:
         """One MULTI: the index for old readers, our own entry, and the announcement."""
         dead, info = self._mark_keys(frontend)
-        now = time.time()
+        if not self._clock.asked:
+            await self._ask_clock()
+        now = self._clock.here()
+        written = marks_format.encode_mark(mark, backend.index, now=now, ahead=self._clock.ahead)
         seconds = max(1, math.ceil(min(shared_until, now + 10**8) - now))
         stale_index = await self._written_index(info, backend)
         pipe = self._writing.client.pipeline(transaction=True)
@@ -125,7 +149,7 @@ class RedisStore:
             pipe.srem(dead, str(stale_index))
         pipe.sadd(dead, str(backend.index))
         pipe.expire(dead, seconds)
-        pipe.hset(info, backend.url, marks_format.encode_mark(mark, backend.index))
+        pipe.hset(info, backend.url, written)
         pipe.expire(info, seconds + HISTORY)
         pipe.publish(DEAD_CHANNEL, marks_format.announcement(frontend, backend))
         await self._bounded(pipe.execute)
@@ -162,7 +186,7 @@ class RedisStore:
         client = self._writing.client
         value = await self._bounded(lambda: client.hget(info, backend.url))
         entry = marks_format.decode_mark(text(value)) if value else None
-        return entry[1] if entry else None
+        return entry.place if entry else None
 
     async def watch(self, listener: StoreListener) -> None:
         """Track the prefixes of our keys on a connection of its own, for ever."""
@@ -177,16 +201,20 @@ class RedisStore:
             landmark=change, on_landmark=presence.reported,
         )  # fmt: skip
         changes.look = tracker.look
-        showing_up = asyncio.create_task(presence.run(), name="store presence")
+        beside = [
+            asyncio.create_task(presence.run(), name="store presence"),
+            asyncio.create_task(self._clock.run(listener.everything_changed), name="store clock"),
+        ]
         try:
             await tracker.run()
-            await showing_up
+            await asyncio.gather(*beside)
         finally:
-            while not showing_up.done():
+            while running := [task for task in beside if not task.done()]:
                 # redis-py may swallow one, and our own task may be cancelled again meanwhile.
-                showing_up.cancel()
+                for task in running:
+                    task.cancel()
                 with suppress(asyncio.CancelledError):
-                    await asyncio.wait([showing_up], timeout=0.1)
+                    await asyncio.wait(running, timeout=0.1)
             await presence.release()
 
     async def prepare(self) -> None:
