@@ -151,7 +151,7 @@ def verdict(
     """
     if outcome is not Outcome.ANSWERED:
         return _VERDICTS[outcome]
-    if status < 500:
+    if status < 500 or status > 599:  # HTTP has none of 600-999: LinkedIn refuses a client with 999
         return Verdict.ALIVE
     if status == 500:
         if not dead_on_500:

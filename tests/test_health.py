@@ -73,6 +73,7 @@ def test_every_upstream_error_is_an_outcome_of_its_own(kind: type[UpstreamError]
     [
         pytest.param(200, False, True, False, Verdict.ALIVE, id="an answer is a sign of life"),
         pytest.param(404, False, True, False, Verdict.ALIVE, id="a client's mistake too"),
+        pytest.param(999, False, True, False, Verdict.ALIVE, id="a status that HTTP does not have"),
         pytest.param(101, False, True, False, Verdict.ALIVE, id="an upgrade too"),
         pytest.param(501, False, True, False, Verdict.DEAD, id="501 is dead, as in Hipache"),
         pytest.param(502, True, True, False, Verdict.DEAD, id="a failing gateway is dead"),

@@ -12,11 +12,13 @@ from typing import cast
 from ..errors import (
     UpstreamBadAnswer,
     UpstreamError,
+    UpstreamStale,
     UpstreamTimeout,
 )
 from ..system.resolver import plain
 from . import kernel
-from .parsing import COMPLETE, HEAD, AnswerParser
+from .parsed import COMPLETE, HEAD
+from .parsing import AnswerParser
 from .stream import NEVER, Owner, Receiver
 
 LARGE = 65536
@@ -148,7 +150,8 @@ class BackendConnection(asyncio.Protocol):
         try:
             body = parser.feed(data)
         except UpstreamBadAnswer as error:
-            self._fail(error)
+            late = self.served and not parser.begun  # it belongs to the answer before
+            self._fail(UpstreamStale() if late else error)
             return
         if began <= HEAD:
             if parser.state <= HEAD:

@@ -6,11 +6,11 @@ pass on. What it accepts and we do not:
     accepted by llhttp                            here
     RTSP/1.0, ICE/1.0, HTTP/0.9, HTTP/2.0         refused
     an empty line before the status line          refused
-    status 000-099 and 600-999                    refused (RFC 9110 §15)
+    status 000-099                                refused (RFC 9110 §15)
     control bytes in the reason phrase            refused
     Transfer-Encoding: gzip, chunked              refused: we decode chunked only
-    ... gzip; identity; chunked, identity         refused: read to the end otherwise
-    ... twice, or in HTTP/1.0                     refused (RFC 9112 §6.1)
+    ... gzip; chunked, identity                   refused: read to the end otherwise
+    ... in HTTP/1.0                               refused (RFC 9112 §6.1)
     Content-Length in an answer without a body    ignored (RFC 9112 §6.3)
     ... with zeros in front                       passed on without them
     ... of more than 18 digits                    refused: parsers behind us overflow
@@ -19,10 +19,8 @@ pass on. What it accepts and we do not:
     101 with or without Upgrade                   refused where nobody asked for it
     a length or a transfer coding in a 101        dropped (RFC 9110 §8.6, RFC 9112 §6.1)
 
-What it refuses by itself, and tests/upstream/test_answers.py holds it to: bare
-LF or CR, folded lines, spaces around a name, control bytes in a value, two
-Content-Length even if equal, a length that is not all digits, a length and a
-transfer coding together, malformed chunks.
+What it refuses by itself is mended where it can be read in one way only
+(app.upstream.mending). tests/upstream/test_answers.py holds all of it.
 """
 
 from __future__ import annotations
@@ -45,20 +43,25 @@ SHORTEST_START = 10
 CHUNKED, UNTIL_CLOSE = -1, -2
 """What `body_length` returns where there is no length."""
 
+TOO_LARGE = "the head of the backend's answer is too large"
+
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 REASONS = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 _PRINTABLE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
 def check_start(start: bytes) -> None:
-    """Refuse what does not begin like an HTTP/1 answer; `start` has SHORTEST_START bytes."""
-    if not start.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
+    """Refuse what cannot become the beginning of an HTTP/1 answer."""
+    if start[:9] not in {b"HTTP/1.1 "[: len(start)], b"HTTP/1.0 "[: len(start)]}:
         raise UpstreamBadAnswer(f"the backend's answer has no HTTP/1 status line: {start[:20]!r}")
 
 
 def check_status(status: int, reason: bytes) -> None:
-    """Refuse a status that HTTP does not have, and a phrase that cannot be printed."""
-    if not 100 <= status <= 599:
+    """Refuse what is no status, and a phrase that cannot be printed.
+
+    600-999 are passed on: HTTP does not define them, but every client can read them.
+    """
+    if not 100 <= status <= 999:
         raise UpstreamBadAnswer(f"the backend's answer has an invalid status: {status}")
     if reason not in REASONS and not _PRINTABLE.fullmatch(reason):
         raise UpstreamBadAnswer("the backend's answer has control bytes in its status line")
@@ -76,17 +79,33 @@ def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool
     coding that we cannot remove.
     """
     fields = dict(headers)
-    coding = fields.get(b"transfer-encoding")
-    if coding is not None:
-        named = sum(name == b"transfer-encoding" for name, _ in headers)
-        if coding.strip(b" \t").lower() != b"chunked" or named > 1 or http10:
-            raise UpstreamBadAnswer(f"the backend used a transfer coding we do not: {coding!r}")
+    chunked = False
+    if b"transfer-encoding" in fields:
+        chunked = is_chunked(headers)
+        if http10:
+            raise UpstreamBadAnswer("the backend used a transfer coding in HTTP/1.0")
     if to_head or status in (204, 304):
         return 0
-    if coding is not None:
+    if chunked:
         return CHUNKED
     length = fields.get(b"content-length")
     return UNTIL_CLOSE if length is None else int(length)
+
+
+def is_chunked(headers: RawHeaders) -> bool:
+    """Whether the fields announce chunks. Raises UpstreamBadAnswer for any other coding.
+
+    `chunked` that is named twice was applied once: RFC 9112 §6.1 allows no more. `identity`
+    was the name for no coding (RFC 2616 §3.6).
+
+    >>> is_chunked([(b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"Chunked")])
+    True
+    """
+    values = [value for name, value in headers if name == b"transfer-encoding"]
+    codings = {part.strip(b" \t").lower() for value in values for part in value.split(b",")}
+    if not codings <= {b"chunked"} and codings != {b"identity"}:
+        raise UpstreamBadAnswer(f"the backend used a transfer coding we do not: {values!r:.50}")
+    return b"chunked" in codings
 
 
 def checked_length(value: bytes) -> bytes:

@@ -5,33 +5,28 @@ from __future__ import annotations
 import httptools
 
 from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamReset, UpstreamStale
-from ..fields.headers import RawHeaders
 from . import framing
 from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START
-
-# Where in an answer we are. Up to HEAD nothing of it is known for sure.
-START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)
+from .mending import head_end, mended
+from .parsed import CHUNKS, COMPLETE, COUNTED, ENDLESS, HEAD, START, ParsedAnswer
 
 ORDINARY = frozenset(range(200, 600)) - {204, 304}
 """Final statuses whose answer has a body."""
 
-ZERO, ONE = b"01"
+ZERO, ONE, LF = b"01\n"
 ORDINARY_START = b"2"  # the first digit of a final status, or greater; nothing is less
-TOO_MUCH = "the backend sent bytes after the end of its answer"
-TOO_LARGE = "the head of the backend's answer is too large"
 
 
-class AnswerParser:
+class AnswerParser(ParsedAnswer):
     """Parses the answers of one connection. `expect` one, then `feed` it until COMPLETE.
 
-    `status`, `reason` and `headers` count once `state` is past HEAD, `trailers`
-    and `keep` once it is COMPLETE.
+    Bytes behind the end are dropped, however they come; they
+    only end the connection (RFC 9112 §6.3).
     """
 
     __slots__ = (
-        "_chunked", "_fed", "_fields", "_held", "_http", "_http10", "_interims", "_left",
-        "_pieces", "_spent", "_to_head", "headers", "keep", "may_switch", "on_body", "reason",
-        "state", "status",
+        "_held", "_http10", "_interims", "_left", "_more", "_pieces", "_spent", "_to_head",
+        "may_switch", "on_body",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,16 +37,17 @@ class AnswerParser:
         self.may_switch = False
         """Whether 101 may be the answer. What follows its head is handed on as it comes."""
 
+        self.interims = ()
+
     def expect(self, *, to_head: bool) -> None:
         """The next bytes answer a request, `to_head` a HEAD request."""
         if self._spent:
-            self._http = httptools.HttpResponseParser(self)
-            self._spent = False
+            self._renew()
         self.state = START
         self.reason = self._held = b""
-        self._fields: RawHeaders = []
+        self._fields = []
         self._fed = self._interims = 0
-        self._chunked = self._http10 = False
+        self._chunked = self._http10 = self._more = False
         self._to_head = to_head
 
     def feed(self, data: bytes) -> bytes:
@@ -66,7 +62,17 @@ class AnswerParser:
                 if not data or self.state == ENDLESS:
                     return data
             self.state = state = HEAD
-        self._parse(data)
+        try:
+            self._parse(data)
+        except UpstreamBadAnswer:
+            if self.state != HEAD:
+                raise
+            if end := head_end(data):
+                self._restart()
+                data = mended(data[:end]) + data[end:]
+                self._parse(data)
+        if self.state == HEAD:
+            return self._hold(data)
         pieces = self._pieces
         body = b""
         if pieces:
@@ -77,11 +83,13 @@ class AnswerParser:
             raise UpstreamBadAnswer("the backend's answer has too large a head or trailer")
         if self._fields and self.state == COMPLETE and framing.size(self._fields) > MAX_HEAD:
             raise UpstreamBadAnswer("the backend's answer has too large a trailer")
-        if state == HEAD and self.state != HEAD:
+        if state == HEAD:
             ordinary = self.status in ORDINARY and self.reason in REASONS
             # Of an ordinary answer that is here to its end, httptools has found all there is.
             if self.state != COMPLETE or not ordinary or self._chunked or self._to_head:
-                self._judge(body)
+                body = self._judge(body)
+        if data[-1] == LF and self.state == COMPLETE:
+            self._look_behind(data, body)
         return body
 
     def eof(self) -> bool:
@@ -107,71 +115,48 @@ class AnswerParser:
         """Whether a byte of the answer has come."""
         return self.state != START or bool(self._held) or self._interims > 0
 
-    @property
-    def trailers(self) -> RawHeaders:
-        """Fields after a chunked body."""
-        return self._fields
-
-    # -- called by httptools
-
-    def on_message_begin(self) -> None:
-        if self.state == COMPLETE:
-            raise UpstreamBadAnswer(TOO_MUCH)
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # httptools leaves the white space behind a value to us (RFC 9112 §5.1).
-        name, value = name.lower(), value.rstrip(b" \t")
-        if name == b"content-length":
-            value = framing.checked_length(value)
-        self._fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.status = self._http.get_status_code()
-        if self.state == START:  # 1xx
-            framing.check_status(self.status, self.reason)
-            self.reason = b""
-        else:
-            if self._fed > MAX_HEAD and framing.size(self._fields) > MAX_HEAD:
-                raise UpstreamBadAnswer(TOO_LARGE)
-            self.keep = self._http.should_keep_alive()
-            self.state = CHUNKS
-            self.headers = self._fields
-        self._fields = []
-
-    def on_chunk_header(self) -> None:
-        self._chunked = True
-
-    def on_message_complete(self) -> None:
-        if self.state != START:
-            self.state = COMPLETE
-
     # -- inside
 
+    def _renew(self) -> None:
+        self._http = httptools.HttpResponseParser(self)
+        self._http.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)  # Apache 1.3 pads
+        self._spent = False
+
+    def _restart(self) -> None:
+        """Forget what was parsed of a head."""
+        self._renew()
+        self.reason = b""
+        self._fields = []
+        self._fed = 0
+
+    def _hold(self, data: bytes) -> bytes:
+        """The head in `data` is not complete: it is parsed again, with what comes."""
+        head_end(data)  # it may be too large already
+        self._restart()
+        self.state = START
+        self._held = data
+        return b""
+
     def _start(self, data: bytes) -> bytes:
-        """Drop 1xx answers. Returns the beginning of the final one, once it has come."""
+        """Take 1xx answers off. Returns the rest, once it has the whole head of the final one."""
+        framing.check_start(data)
         while len(data) >= SHORTEST_START:
-            framing.check_start(data)
             self._http10 = data[7] == ZERO
-            if data[9] != ONE:
-                return data
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
+            end = head_end(data)
+            if not end:
                 break
-            if end > MAX_HEAD:
-                raise UpstreamBadAnswer(TOO_LARGE)
-            if data[9:12] == b"101":
-                self._switch(data[:end])
-                return data[end:]
+            if data[9] != ONE:
+                self._held = b""
+                return data
+            head, data = data[:end], data[end:]
+            if head[9:12] == b"101":
+                self._switch(head)
+                return data
             self._interims += 1
             if self._interims > MAX_INTERIM:
                 raise UpstreamBadAnswer("the backend sends 1xx answers without end")
-            self._parse(data[:end])
-            data = data[end:]
-        if len(data) > MAX_HEAD:
-            raise UpstreamBadAnswer(TOO_LARGE)
+            self._parse(mended(head))
+            framing.check_start(data)
         self._held = data
         return b""
 
@@ -180,7 +165,7 @@ class AnswerParser:
         if not self.may_switch:
             raise UpstreamBadAnswer("the backend answered 101, unasked")
         self.state = HEAD
-        self._parse(head)
+        self._parse(mended(head))
         framing.check_status(self.status, self.reason)
         self.headers = [field for field in self.headers if field[0] not in framing.FRAMING]
         self.state = ENDLESS
@@ -190,15 +175,36 @@ class AnswerParser:
         self._fed += len(data)
         try:
             self._http.feed_data(data)
-        except httptools.HttpParserCallbackError as exc:
-            raise exc.__context__ or exc from None
         except httptools.HttpParserUpgrade:
             pass  # a 101, which is allowed here; its head was all that was fed
         except httptools.HttpParserError as exc:
-            raise UpstreamBadAnswer(f"the backend's answer is not valid HTTP: {exc}") from None
+            if self.state == COMPLETE or (self._to_head and self.state > HEAD):
+                self._has_more()
+            elif isinstance(exc, httptools.HttpParserCallbackError):
+                raise exc.__context__ or exc from None
+            else:
+                text = f"the backend's answer is not valid HTTP: {exc}"
+                raise UpstreamBadAnswer(text) from None
 
-    def _judge(self, body: bytes) -> None:
-        """The head is complete and `body` came with it: refuse it, or prepare for the rest."""
+    def _has_more(self) -> None:
+        """There are bytes behind the end."""
+        self._more = self._spent = True
+        self.keep = False
+
+    def _look_behind(self, data: bytes, body: bytes) -> None:
+        """Find line breaks behind the end, which httptools skips. `data` has `body` in it."""
+        if self._chunked:
+            more = data.endswith(b"\r\n\r\n\r\n")
+        else:
+            more = len(data) > data.find(b"\r\n\r\n") + 4 + len(body)
+        if more:
+            self._has_more()
+
+    def _judge(self, body: bytes) -> bytes:
+        """The head is complete and `body` came with it: refuse it, or prepare for the rest.
+
+        Returns what of `body` belongs to the answer.
+        """
         framing.check_status(self.status, self.reason)
         length = framing.body_length(
             self.status, self.headers, to_head=self._to_head, http10=self._http10
@@ -207,25 +213,28 @@ class AnswerParser:
             self.state = ENDLESS
             self.keep = False
         elif length == 0:
-            self._no_body(body)
+            return self._no_body(body)
         elif length > 0 and self.state != COMPLETE:
             self.state = COUNTED
             self._left = length - len(body)
             self._spent = True  # httptools is left waiting for this body
+        return body
 
-    def _no_body(self, body: bytes) -> None:
-        if body:
-            raise UpstreamBadAnswer(TOO_MUCH)
+    def _no_body(self, body: bytes) -> bytes:
         # httptools does not know of HEAD: it waits for a body, one without end perhaps.
         self._spent = self._spent or self._to_head
         self.keep = self.keep or not framing.asks_to_close(self.headers, http10=self._http10)
         self.state = COMPLETE
+        if body or self._chunked or self._more:
+            self._has_more()
+        return b""
 
     def _count(self, data: bytes) -> bytes:
         """A body of known length needs no parser, and no copy of every byte."""
         self._left -= len(data)
-        if self._left < 0:
-            raise UpstreamBadAnswer(TOO_MUCH)
-        if self._left == 0:
+        if self._left <= 0:
             self.state = COMPLETE
+            if self._left < 0:
+                self._has_more()
+                return data[: self._left]
         return data

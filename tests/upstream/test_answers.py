@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from app.errors import UpstreamBadAnswer, UpstreamCut, UpstreamError
 from app.upstream.client import UpstreamClient
 from app.upstream.framing import MAX_HEAD
-from app.upstream.parsing import COMPLETE, HEAD, AnswerParser
+from app.upstream.parsed import COMPLETE, HEAD
+from app.upstream.parsing import AnswerParser
 from tests.backends import Conversation, answer, answering, scripted, truncating
 from tests.upstream.asking import asked, opened, read
+from tests.upstream.test_odd_answers import MENDED
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -91,7 +93,6 @@ BAD_HEADS = [
     pytest.param(b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", id="four digits"),
     pytest.param(b"HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n", id="status 000"),
     pytest.param(b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", id="status 099"),
-    pytest.param(b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", id="status 600"),
     pytest.param(b"HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n", id="two spaces"),
     pytest.param(b"HTTP/1.1\t200 OK\r\nContent-Length: 0\r\n\r\n", id="a tab for a space"),
     pytest.param(b"HTTP/1.1 200-OK\r\nContent-Length: 0\r\n\r\n", id="no space after the status"),
@@ -100,18 +101,15 @@ BAD_HEADS = [
     pytest.param(b"HTTP/1.1 200 O\rK\r\nContent-Length: 0\r\n\r\n", id="CR in reason"),
     pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", id="bare LF after the status"),
     pytest.param(OK + b"X: y\nContent-Length: 0\r\n\r\n", id="bare LF after a field"),
+    pytest.param(b"HTTP/1.1 200 OK\nX: y\r\nContent-Length: 0\n\n", id="CRLF after one field"),
     pytest.param(OK + b"Content-Length: 0\r\n\n", id="bare LF at the end"),
     pytest.param(OK + b"X: a\rb\r\nContent-Length: 0\r\n\r\n", id="bare CR"),
-    pytest.param(OK + b"X: y\r\n z\r\nContent-Length: 0\r\n\r\n", id="a folded line"),
     pytest.param(OK + b" X: y\r\nContent-Length: 0\r\n\r\n", id="a first line folded"),
-    pytest.param(OK + b"X : y\r\nContent-Length: 0\r\n\r\n", id="space before the colon"),
     pytest.param(OK + b"Xy\r\nContent-Length: 0\r\n\r\n", id="no colon"),
     pytest.param(OK + b": y\r\nContent-Length: 0\r\n\r\n", id="no name"),
     pytest.param(OK + b"X(: y\r\nContent-Length: 0\r\n\r\n", id="no token for a name"),
     pytest.param(OK + b"X\xe9: y\r\nContent-Length: 0\r\n\r\n", id="8 bits in a name"),
     pytest.param(OK + b"X: a\x00b\r\nContent-Length: 0\r\n\r\n", id="NUL in a value"),
-    pytest.param(OK + b"X: a\x01b\r\nContent-Length: 0\r\n\r\n", id="control byte in a value"),
-    pytest.param(OK + b"X: a\x7fb\r\nContent-Length: 0\r\n\r\n", id="DEL in a value"),
     pytest.param(
         OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" + END,
         id="length and coding",
@@ -121,8 +119,10 @@ BAD_HEADS = [
         id="coding and length",
     ),
     pytest.param(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\na", id="two lengths"),
-    pytest.param(OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na", id="a length twice"),
-    pytest.param(OK + b"Content-Length: 1, 1\r\n\r\na", id="a list of lengths"),
+    pytest.param(OK + b"Content-Length: 1, 2\r\n\r\na", id="a list of two lengths"),
+    pytest.param(OK + b"Content-Length: 1,\r\n\r\na", id="a list with an empty length"),
+    pytest.param(OK + b"Content-Length: 2.0\r\n\r\nok", id="a length with a decimal point"),
+    pytest.param(OK + b"Content-Length: \x0b1\r\n\r\na", id="VT before the length"),
     pytest.param(OK + b"Content-Length: +1\r\n\r\na", id="a signed length"),
     pytest.param(OK + b"Content-Length: -1\r\n\r\na", id="a negative length"),
     pytest.param(OK + b"Content-Length: 0x1\r\n\r\na", id="a hexadecimal length"),
@@ -135,14 +135,8 @@ BAD_HEADS = [
     pytest.param(OK + b"Transfer-Encoding: gzip\r\n\r\na", id="unknown coding"),
     pytest.param(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + END, id="gzip in chunks"),
     pytest.param(OK + b"Transfer-Encoding: chunked, identity\r\n\r\n" + END, id="identity after"),
-    pytest.param(OK + b"Transfer-Encoding: identity\r\n\r\na", id="identity"),
     pytest.param(OK + b"Transfer-Encoding: xchunked\r\n\r\n" + END, id="xchunked"),
     pytest.param(OK + b"Transfer-Encoding: chunked;x=1\r\n\r\n" + END, id="coding with parameter"),
-    pytest.param(OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n" + END, id="chunked twice"),
-    pytest.param(
-        OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + END,
-        id="chunked in two fields",
-    ),
     pytest.param(OK + b"Transfer-Encoding: \x0bchunked\r\n\r\n" + END, id="VT before the coding"),
     pytest.param(OK + b"Transfer-Encoding: \r\n\r\n" + END, id="an empty coding"),
     pytest.param(
@@ -166,7 +160,6 @@ BAD_CHUNKS = [
     pytest.param(b"5\r\nhello\n" + END, id="bare LF after a chunk"),
     pytest.param(b"5\r\nhello" + END, id="no line break after a chunk"),
     pytest.param(b"4\r\nhello\r\n" + END, id="a chunk longer than its size"),
-    pytest.param(b"5 \r\nhello\r\n" + END, id="space after a size"),
     pytest.param(b" 5\r\nhello\r\n" + END, id="space before a size"),
     pytest.param(b"0x5\r\nhello\r\n" + END, id="0x"),
     pytest.param(b"fffffffffffffffff\r\nhello\r\n" + END, id="a size of 68 bits"),
@@ -232,24 +225,6 @@ async def test_a_head_that_ends_early_is_no_answer_and_no_stale_connection(clien
             await opened(client, backend.url)
 
 
-@pytest.mark.parametrize(
-    "extra", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb", b"HTTP/1.1 200 O"]
-)
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(answer(b"a"), id="with a length"),
-        pytest.param(answer(b""), id="without a body"),
-        pytest.param(CHUNKED + b"1\r\na\r\n" + END, id="in chunks"),
-        pytest.param(answer(b"", status=b"204 No Content"), id="204"),
-    ],
-)
-async def test_bytes_after_the_end_are_a_bad_answer(client, data, extra):
-    async with truncating(data + extra) as backend:
-        with pytest.raises(UpstreamBadAnswer):
-            await opened(client, backend.url)
-
-
 async def test_bytes_that_come_later_cost_the_connection_only(client):
     answered = asyncio.Event()
 
@@ -289,12 +264,6 @@ async def test_an_answer_to_head_has_no_body(client, data):
         assert backend.accepted == 1
 
 
-async def test_an_answer_to_head_with_a_body_is_refused(client):
-    async with truncating(answer(b"hello")) as backend:
-        with pytest.raises(UpstreamBadAnswer):
-            await opened(client, backend.url, method=b"HEAD")
-
-
 async def test_a_length_is_passed_on_as_everybody_reads_it(client):
     async with answering(OK + b"Content-Length: 0010\r\n\r\n") as backend:
         got = await asked(client, backend.url, method=b"HEAD")
@@ -308,7 +277,9 @@ async def test_trailers_are_kept_apart_from_the_headers(client):
         assert (got.trailers, b"x-sum" in dict(got.headers)) == ([(b"x-sum", b"1")], False)
 
 
-EVERY = [*GOOD, *BAD_HEADS, *(pytest.param(CHUNKED + p.values[0], id=p.id) for p in BAD_CHUNKS)]
+ODD = [pytest.param(p.values[0], id=p.id) for p in MENDED]
+CHUNKS = [pytest.param(CHUNKED + p.values[0], id=p.id) for p in BAD_CHUNKS]
+EVERY = [*GOOD, *ODD, *BAD_HEADS, *CHUNKS]
 SHORT = [pytest.param(p.values[0], id=p.id) for p in EVERY if len(p.values[0]) < 200]
 
 

@@ -1,0 +1,77 @@
+"""One answer as httptools tells of it: its head, its trailers, and how far it has come."""
+
+from __future__ import annotations
+
+import httptools
+
+from ..errors import UpstreamBadAnswer
+from ..fields.headers import RawHeaders
+from . import framing
+from .framing import MAX_HEAD, TOO_LARGE
+
+# Where in an answer we are. Up to HEAD nothing of it is known for sure.
+START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)
+
+
+class ParsedAnswer:
+    """Has what httptools calls. `status`, `reason` and `headers` count once `state` is past HEAD,
+    `trailers` and `keep` once it is COMPLETE."""
+
+    __slots__ = (
+        "_chunked", "_fed", "_fields", "_http", "headers", "interims", "keep", "reason", "state",
+        "status",
+    )  # fmt: skip
+
+    _chunked: bool
+    _fed: int
+    _fields: RawHeaders
+    _http: httptools.HttpResponseParser
+    state: int
+    reason: bytes
+    keep: bool
+    """Whether another request may follow on the connection."""
+    headers: RawHeaders
+    interims: tuple[tuple[int, RawHeaders], ...]
+    """Status and fields of the 1xx answers since it was last emptied."""
+
+    @property
+    def trailers(self) -> RawHeaders:
+        """Fields after a chunked body."""
+        return self._fields
+
+    # -- called by httptools
+
+    def on_message_begin(self) -> None:
+        if self.state == COMPLETE:
+            raise UpstreamBadAnswer  # the end is passed; `_parse` knows what that means
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # httptools leaves the white space behind a value to us (RFC 9112 §5.1).
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name == b"content-length":
+            value = framing.checked_length(value)
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._http.get_status_code()
+        if self.state == START:  # 1xx
+            framing.check_status(self.status, self.reason)
+            self.reason = b""
+            self.interims += ((self.status, self._fields),)
+        else:
+            if self._fed > MAX_HEAD and framing.size(self._fields) > MAX_HEAD:
+                raise UpstreamBadAnswer(TOO_LARGE)
+            self.keep = self._http.should_keep_alive()
+            self.state = CHUNKS
+            self.headers = self._fields
+        self._fields = []
+
+    def on_chunk_header(self) -> None:
+        self._chunked = True
+
+    def on_message_complete(self) -> None:
+        if self.state != START:
+            self.state = COMPLETE
