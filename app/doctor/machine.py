@@ -1,4 +1,4 @@
-"""What the machine allows: open files, ports, folders, and who the workers become."""
+"""What the machine allows: open files, folders, and the user that the workers become."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FREE = 0.05
 
 
 def running(config: Config) -> int | None:
-    """The pid of the supervisor that serves by this configuration here, if there is one."""
+    """The pid of the supervisor that runs here with this configuration, if there is one."""
     try:
         return int(ask(config.server.status_socket)["pid"]) if config.server.status_socket else None
     except (ConfigError, ValueError, KeyError):
@@ -32,34 +32,34 @@ def running(config: Config) -> int | None:
 
 
 def of_files(config: Config, pid: int | None) -> Iterator[Finding]:
-    """The limit of open files, the running service's if there is one, against `maxSockets` and
-    `maxConnections`."""
+    """Compare the limit of open files, of the running service if there is one, with `maxSockets`
+    and `maxConnections`."""
     limit, sockets = open_files(pid), config.server.max_sockets
     whose = f"process {pid}" if pid else "this shell"
     clients = config.server.max_connections
     if limit < (wanted := clients + KEPT):
         yield Finding(
             WARNING, "open-files", f"server.maxConnections = {clients}",
-            f"{whose} may open {limit} files, so many clients alone need {wanted}",
-            "Before the limit is reached no file is left for backends, logs and the store.",
+            f"{whose} may open {limit} files, and that many clients alone need {wanted}",
+            "Before maxConnections is reached, no file is left for backends, logs and the store.",
             f"ulimit -n {max(65536, 2 * clients + KEPT)}",
-            "Twice as many are better, as each may need a connection to a backend; or leave "
-            "maxConnections at 0. In the shell that starts the proxy; under systemd LimitNOFILE= "
-            "in its unit:",
+            "Twice as many are better, because each client may need a connection to a backend. Or "
+            "leave maxConnections at 0. Run this in the shell that starts the proxy; under "
+            "systemd, set LimitNOFILE= in its unit:",
         )  # fmt: skip
     needed = 2 * sockets + KEPT  # a client's connection for each one to a backend
     if limit < needed:
         yield Finding(
             WARNING, "open-files", f"server.maxSockets = {sockets}",
-            f"{whose} may open {limit} files, one busy backend alone needs {needed}",
-            "Clients are refused (503) or backends not reached long before maxSockets counts.",
+            f"{whose} may open {limit} files, and one busy backend alone needs {needed}",
+            "Clients are refused (503) or backends are not reached long before maxSockets matters.",
             f"ulimit -n {max(65536, needed)}",
-            "In the shell that starts the proxy; under systemd LimitNOFILE=65536 in its unit:",
+            "Run this in the shell that starts the proxy; under systemd, set LimitNOFILE=65536:",
         )  # fmt: skip
 
 
 def open_files(pid: int | None) -> int:
-    """How many files `pid` may open where that can be read, else what 'hipache serve' gets here."""
+    """How many files `pid` may open, or, if that is unknown, what 'hipache serve' gets here."""
     if pid is not None:
         try:
             limits = Path(f"/proc/{pid}/limits").read_text("ascii")
@@ -72,7 +72,7 @@ def open_files(pid: int | None) -> int:
 
 
 def of_user(config: Config) -> Iterator[Finding]:
-    """Who the workers become if root starts them, and what they may then do."""
+    """Check the user that the workers become if root starts them, and what that user may do."""
     ids: tuple[int, int] | None = None
     who = "you"
     if os.geteuid() == 0 and config.user is not None:
@@ -82,9 +82,9 @@ def of_user(config: Config) -> Iterator[Finding]:
         except ConfigError as exc:
             yield Finding(
                 ERROR, "no-user", f"user = {who}", str(exc),
-                "Started as root, 'hipache serve' does not start.",
+                "If root starts 'hipache serve', it exits at once.",
                 f"useradd --system --no-create-home {shlex.quote(who)}",
-                "Name another user in the configuration, or make this one:",
+                "Name another user in the configuration, or create this one:",
             )  # fmt: skip
             return
         yield from _of_program(who, *ids)
@@ -101,9 +101,9 @@ def _of_program(who: str, uid: int, gid: int) -> Iterator[Finding]:
         yield Finding(
             ERROR, "program-unreadable", f"user = {who}",
             f"{who} may not read the program itself: {ours} is closed to it",
-            "Started as root, 'hipache serve' refuses to start: workers would die in a loop.",
+            "If root starts 'hipache serve', it exits at once: workers would die in a loop.",
             "python3 -m venv /opt/hipache && /opt/hipache/bin/pip install hipache",
-            "Install it where everybody may read, or name a user who may. For example:",
+            "Install it where every user may read it, or name a user who may. For example:",
         )  # fmt: skip
     elif pythons is not None:
         yield Finding(
@@ -111,12 +111,12 @@ def _of_program(who: str, uid: int, gid: int) -> Iterator[Finding]:
             f"{who} may not read Python's own library: {pythons} is closed to it",
             "Workers run, but what they import later fails, perhaps in the middle of a request.",
             "/usr/bin/python3 -m venv /opt/hipache && /opt/hipache/bin/pip install hipache",
-            "Use a Python that everybody may read, or name a user who may. For example:",
+            "Use a Python that every user may read, or name a user who may. For example:",
         )  # fmt: skip
 
 
 def _of_syslog(config: Config) -> Iterator[Finding]:
-    """Whether somebody listens at the socket; to a remote one datagrams go without a word."""
+    """Check that a daemon listens on the local socket; a remote one gives no answer."""
     log = config.server.access_log
     where = syslog.parse_address(log) if log is not None else None
     if not isinstance(where, str):
@@ -127,7 +127,7 @@ def _of_syslog(config: Config) -> Iterator[Finding]:
         except OSError as exc:
             yield Finding(
                 WARNING, "no-syslog", f"server.accessLog = {log}",
-                f"nobody can be told anything at {where}: {exc.strerror}",
+                f"nothing accepts messages at {where}: {exc.strerror}",
                 "Requests are served, but none is logged.", f"ls -l {shlex.quote(where)}",
                 "Start the syslog daemon, or name the socket that it listens on. What is there:",
             )  # fmt: skip
@@ -175,12 +175,12 @@ def _of_folder(  # noqa: PLR0917
             WARNING, "disk-full", f"{key} = {path}",
             f"{space.f_bavail * space.f_frsize / 2**20:.0f} MB are left on that disk", why,
             f"du -xh {shlex.quote(str(there))} | sort -h | tail",
-            "Make room. The largest ones are:",
+            "Make room. To see the largest files:",
         )  # fmt: skip
 
 
 def _opened(path: Path, folder: Path, who: str, ids: tuple[int, int] | None) -> tuple[str, str]:
-    """The command that lets `who` write there, and what to do where none can."""
+    """The command that lets `who` write there, or else what to do by hand."""
     above = [
         each for each in folder.parents if os.path.exists(each) and not _may(each, os.X_OK, ids)
     ]

@@ -1,4 +1,4 @@
-"""Whether the addresses of the configuration can be listened on."""
+"""Checks that the proxy can listen on the addresses of the configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
 
 def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
-    """Whether every address could be listened on; not asked while the service runs."""
+    """Check that every address is free; does nothing while the service runs."""
     if pid is not None:
         return
     binds: list[Bind | HttpsBind] = [*config.http.binds, *config.https.binds]
@@ -28,28 +28,28 @@ def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
             yield Finding(
                 ERROR, "privileged-port", where,
                 f"port {bind.port} needs root, and you are user {os.geteuid()}",
-                "Started by you, 'hipache serve' ends at once.",
+                "If you start 'hipache serve', it exits at once.",
                 f"sudo sysctl -w net.ipv4.ip_unprivileged_port_start={bind.port}",
-                "Start it as root (it gives root up once it listens), take a port from 1024 on, or "
-                "let everybody on this machine use this one:",
+                "Start it as root (it gives up root once it listens), use a port from 1024 on, or "
+                "let every user of this machine use this one:",
             )  # fmt: skip
         elif fault == errno.EADDRINUSE:
             yield Finding(
                 ERROR, "port-taken", where, "another program listens there",
                 "'hipache serve' does not start.",
                 f"sudo ss -ltnp 'sport = :{bind.port}'",
-                "Stop that program, or let http.port name another port. To see which one it is:",
+                "Stop that program, or set another port in http.port. To see which program it is:",
             )  # fmt: skip
         elif fault is not None:
             yield Finding(
-                ERROR, "bad-address", where, f"nobody can listen there: {os.strerror(fault)}",
+                ERROR, "bad-address", where, f"it cannot be listened on: {os.strerror(fault)}",
                 "'hipache serve' does not start.", "ip address",
                 "http.bind and https.bind name addresses of this machine. These are its own:",
             )  # fmt: skip
 
 
 def of_admin(config: Config, pid: int | None) -> Iterator[Finding]:
-    """Whether metrics and state could be told where the configuration says."""
+    """Check that the address of the admin listener is free; nothing while the service runs."""
     bind = config.admin.bind
     if pid is not None or bind is None or str(bind).startswith("unix:"):
         return
@@ -58,16 +58,16 @@ def of_admin(config: Config, pid: int | None) -> Iterator[Finding]:
     if fault is not None:
         yield Finding(
             WARNING, "admin-address", f"admin.bind = {bind}",
-            f"nobody can listen there: {os.strerror(fault)}",
-            "The proxy serves, but tells its metrics and its state nowhere.",
+            f"it cannot be listened on: {os.strerror(fault)}",
+            "The proxy serves, but without its admin listener: no metrics and no state.",
             f"sudo ss -ltnp 'sport = :{port}'" if fault == errno.EADDRINUSE else "",
             "Name another address in admin.bind, or null for none."
-            + (" To see who listens there:" if fault == errno.EADDRINUSE else ""),
+            + (" To see which program listens there:" if fault == errno.EADDRINUSE else ""),
         )  # fmt: skip
 
 
 def _bind_fault(host: str, port: int) -> int | None:
-    """The errno of an attempt to take the address, which is given back at once."""
+    """The errno of an attempt to bind the address; None if it succeeds. Releases it at once."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError:

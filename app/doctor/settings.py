@@ -17,17 +17,17 @@ def refused(error: ConfigError) -> Finding:
         Severity.ERROR, "bad-configuration", source, problem,
         "'hipache serve' does not start, and a running one keeps its old configuration.",
         f"${{EDITOR:-vi}} {shlex.quote(source)}" if not source.startswith("$") else "",
-        "Every key is told in docs/configuration.md.",
+        "docs/configuration.md describes every key.",
     )  # fmt: skip
 
 
 def look(config: Config, commands: Commands) -> Iterator[Finding]:
-    """Old names and keys without effect."""
+    """Report old names, and keys without effect."""
     for warning in config.warnings:
         key, _, rest = warning.partition(" ")
         yield Finding(
             Severity.WARNING, "old-key", f"{config.source}: {key.rstrip(':')}", rest,
-            "It means what an older Hipache documented; newer names may be the only ones one day.",
+            "It means what an older Hipache documented; a later version may drop it.",
             commands.hipache("check", "--modernise"),
-            "Rewrite the file with today's names, less what has no effect; the old one is kept:",
+            "Rewrite the file with current names, without useless keys. The old one is kept:",
         )  # fmt: skip
