@@ -165,7 +165,7 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     """The gateway; its guards and its spans end with `stack`."""
     forwarded = ForwardedFields(config.server.trusted_proxies)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
-    stack.enter_context(LoopLag(tell=overload.look))
+    stack.enter_context(LoopLag(on_measured=overload.look))
     gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, routes.rates))
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())

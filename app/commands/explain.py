@@ -142,10 +142,10 @@ def _in_flight(config: Config, key: str) -> dict[str, int] | None:
     """Requests in flight by URL, over all workers; None if no proxy answers here."""
     try:
         with AdminClient(config) as admin:
-            told = admin.ask("/api/backends", frontend=key)
+            answer = admin.ask("/api/backends", frontend=key)
     except AdminUnavailable:
         return None
-    return {each["backend"]: each["in_flight"] for each in told if each["backend"]}
+    return {each["backend"]: each["in_flight"] for each in answer if each["backend"]}
 
 
 def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:

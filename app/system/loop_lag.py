@@ -20,14 +20,14 @@ class LoopLag:
     """
 
     __slots__ = (
-        "_decay", "_interval", "_loop", "_tell", "_timer", "_worst", "due", "now", "peak",
+        "_decay", "_interval", "_loop", "_on_measured", "_timer", "_worst", "due", "now", "peak",
     )  # fmt: skip
 
     def __init__(
-        self, interval: float = INTERVAL, tell: Callable[[float], None] | None = None
+        self, interval: float = INTERVAL, on_measured: Callable[[float], None] | None = None
     ) -> None:
-        """`tell` is called with each measurement, in seconds."""
-        self._tell = tell
+        """`on_measured` is called with each measurement, in seconds."""
+        self._on_measured = on_measured
         self._interval = interval
         self._decay = 0.5 ** (interval / HALF_LIFE)
         self._worst = self.now = self.peak = 0.0
@@ -55,5 +55,5 @@ class LoopLag:
         self.peak = max(late, self.peak * self._decay)
         self.due = time + self._interval
         self._timer = self._loop.call_at(self.due, self._measure)
-        if self._tell is not None:
-            self._tell(late)
+        if self._on_measured is not None:
+            self._on_measured(late)

@@ -51,7 +51,7 @@ class Resolver:
         self._clock = clock
         self._lookups = NameLookups(lookup)
         self._names: dict[str, _Name] = {}
-        self._last_told = -math.inf
+        self._last_logged = -math.inf
 
     async def find(self, host: str, port: int, *, limit: float = math.inf) -> list[SocketAddress]:
         """The addresses of `host`, in the system's order. `host` may be an address itself.
@@ -122,8 +122,8 @@ class Resolver:
             return
         name.lookup = None
         now = self._clock()
-        if name.take(lookup.result(), lookup.since, now) and name.told:
-            name.told = False
+        if name.take(lookup.result(), lookup.since, now) and name.logged:
+            name.logged = False
             logger.info("resolver answers again host=%s", name.host)
         if self._names.get(name.host) is name:  # the oldest answers are forgotten first
             self._names[name.host] = self._names.pop(name.host)
@@ -133,18 +133,18 @@ class Resolver:
         if not name.addresses:
             raise TimeoutError if name.error is None else _again(name.error)
         if name.error is not None:
-            self._tell(name)
+            self._warn(name)
         return name.addresses
 
-    def _tell(self, name: _Name) -> None:
+    def _warn(self, name: _Name) -> None:
         now = self._clock()
-        if now - self._last_told >= QUIET:
-            name.told = True
+        if now - self._last_logged >= QUIET:
+            name.logged = True
             logger.warning(
                 "resolver silent, last known addresses are used host=%s cause=%s",
                 name.host, name.error,
             )  # fmt: skip
-        self._last_told = now
+        self._last_logged = now
 
     def _new(self, host: str) -> _Name:
         while len(self._names) >= MAX_NAMES:
@@ -169,8 +169,8 @@ class _Name:
     """What is known about one name. Times are on the resolver's clock."""
 
     __slots__ = (
-        "addresses", "answered", "askers", "error", "host", "lookup", "rests_until", "seen",
-        "silent", "told", "tried",
+        "addresses", "answered", "askers", "error", "host", "logged", "lookup", "rests_until",
+        "seen", "silent", "tried",
     )  # fmt: skip
 
     def __init__(self, host: str) -> None:
@@ -188,7 +188,7 @@ class _Name:
         """When each address was last in an answer."""
         self.silent = False
         """Whether the last look-up got no answer."""
-        self.told = False
+        self.logged = False
 
     def take(self, found: Found, since: float, now: float) -> bool:
         """Store the result of a look-up that began at `since`; returns whether it was addresses."""
