@@ -1,4 +1,4 @@
-"""`hipache upgrade`: the running service starts the installed version and hands over to it."""
+"""`hipache upgrade`: makes the running service hand over to the installed version."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from ..workers.status import ServiceReport, ask
 from .options import config_option
 
 POLL_INTERVAL = 0.1
-"""Seconds between two looks at how far it is."""
-PATIENCE = 120.0
-"""Seconds for an upgrade; the service itself gives a new version less."""
+"""Seconds between two questions about the progress."""
+UPGRADE_TIMEOUT = 120.0
+"""Seconds to wait for an upgrade; the service itself waits less for a new version."""
 
 
 class UpgradeFailed(HipacheError):
-    """The old version serves on; the text says why."""
+    """The old version keeps serving; the text says why."""
 
 
 @click.command()
 @config_option
 def upgrade(path: str | None) -> None:
-    """Let the running service go on as the version that is installed now.
+    """Replace the running service by the version that is installed now.
 
     The new version starts on the same sockets and serves before the old one drains: no
-    request is lost, no connection refused. If it cannot serve, the old one goes on, and this
+    request is lost, no connection refused. If it cannot serve, the old one continues, and this
     command says why. Exit status: 0 if the new version serves, else 1.
     """
     try:
         config = load(path, os.environ, Path.cwd())
         if config.server.status_socket is None:
-            raise ConfigError(f"{config.source}: server.statusSocket is null, nothing to ask")
+            raise ConfigError(f"{config.source}: server.statusSocket is null: no status to ask for")
         click.echo(_upgrade(config.server.status_socket))
     except HipacheError as exc:
         click.echo(f"hipache: {exc}", err=True)
@@ -46,7 +46,7 @@ def upgrade(path: str | None) -> None:
 
 
 def _upgrade(path: str) -> str:
-    """What was done. Raises ConfigError where nothing runs, and UpgradeFailed."""
+    """What was done. Raises UpgradeFailed, and ConfigError if no service runs."""
     before = ask(path)
     running = _progress(before)
     if running["pid"] is not None:
@@ -57,7 +57,7 @@ def _upgrade(path: str) -> str:
         raise UpgradeFailed(f"pid {before['pid']} belongs to another user") from None
     except ProcessLookupError:
         raise UpgradeFailed(f"pid {before['pid']} has just ended") from None
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + UPGRADE_TIMEOUT
     while time.monotonic() < deadline:
         now = ask(path)
         if now["pid"] != before["pid"]:
@@ -71,11 +71,11 @@ def _upgrade(path: str) -> str:
                 f"the upgrade failed, version {before['version']} serves on: {progress['failed']}"
             )
         time.sleep(POLL_INTERVAL)
-    raise UpgradeFailed(f"the service does not say within {PATIENCE:.0f} s how it went")
+    raise UpgradeFailed(f"the service reported no result within {UPGRADE_TIMEOUT:.0f} s")
 
 
 def _progress(report: ServiceReport) -> dict[str, Any]:
-    """How far upgrades are. Raises UpgradeFailed."""
+    """The progress of upgrades. Raises UpgradeFailed."""
     found = report.get("upgrade")
     if not isinstance(found, dict):
         raise UpgradeFailed("the version that runs cannot be upgraded while it serves: restart it")

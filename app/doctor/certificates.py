@@ -17,7 +17,7 @@ from ..tls.listener import TLSListener, expiries
 from .findings import Finding, Severity
 
 SOON = timedelta(days=21)
-"""Let's Encrypt certificates are renewed with 30 days left: this one has missed its renewal."""
+"""Let's Encrypt certificates are renewed 30 days before expiry: this is past that."""
 
 
 def look(config: Config) -> Iterator[Finding]:

@@ -134,9 +134,9 @@ def _of_syslog(config: Config) -> Iterator[Finding]:
 
 
 def _written(config: Config) -> Iterator[tuple[Severity, str, Path, str]]:
-    """Each file that the service writes: key, path, and what it costs if that is impossible.
+    """Each file that the service writes: its key, its path, and the effect if it cannot.
 
-    An error where 'hipache serve' does not start then (`workers.serve.check_log`).
+    An error if 'hipache serve' does not start then (`workers.serve.check_log`).
     """
     server = config.server
     log = server.access_log
@@ -145,12 +145,12 @@ def _written(config: Config) -> Iterator[tuple[Severity, str, Path, str]]:
     if server.snapshot is not None:
         yield (
             WARNING, "server.snapshot", Path(server.snapshot),
-            "A worker that starts while the store is away knows no route.",
+            "A worker that starts while the store is away has no routes.",
         )  # fmt: skip
     if server.status_socket is not None:
         yield (
             WARNING, "server.statusSocket", Path(server.status_socket),
-            "'hipache status' and 'hipache upgrade' find no service, and 'hipache doctor' neither.",
+            "'hipache status', 'hipache upgrade' and 'hipache doctor' find no service.",
         )  # fmt: skip
     for path in driver_of(config).writes():
         yield ERROR, "driver", path, "The store cannot start."

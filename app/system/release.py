@@ -1,4 +1,4 @@
-"""Which Hipache this is."""
+"""The version of this Hipache."""
 
 from __future__ import annotations
 
