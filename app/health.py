@@ -2,7 +2,9 @@
 
 Hipache marked a backend dead that refused, that timed out, or that answered
 501-599, and retried every failed request, whatever had been sent of it
-(lib/worker.js, 0.3.1). Where that could act twice on one request, RFC 9110
+(lib/worker.js, 0.3.1). But a visitor chooses what is asked: one slow page then marked
+every backend for everybody. So what a request may have brought about is evidence only
+(app.balancing.evidence). Where a retry could act twice on one request, RFC 9110
 §9.2.2 wins.
 """
 
@@ -25,10 +27,7 @@ from .errors import (
     UpstreamUnreachable,
     UpstreamUnresolved,
 )
-from .routing import Frontend, Mark
-
-STRIKES = 5
-"""Failures in a row that only count, after which a backend is dead for this worker."""
+from .routing import Frontend, Mark, Marks
 
 REPLACEMENTS = 3
 """Kept connections that one request may find closed; each is replaced without counting a retry."""
@@ -39,6 +38,9 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 
 READING = frozenset({b"GET", b"HEAD"})
 """What `server.retryTimeouts` lets be sent again."""
+
+CHOSEN_BY_CLIENT = frozenset({501, 505})
+"""Not implemented, HTTP version not supported: the client chose method and version."""
 
 
 class Outcome(StrEnum):
@@ -66,7 +68,7 @@ class Verdict(StrEnum):
 
     ALIVE = "alive"
     NOTHING = "nothing"
-    COUNTS = "counts against it"
+    EVIDENCE = "evidence against it"
     DEAD = "dead"
 
 
@@ -75,13 +77,13 @@ _VERDICTS = {
     Outcome.REFUSED: Verdict.DEAD,
     Outcome.CONNECT_TIMEOUT: Verdict.DEAD,
     Outcome.TLS_FAILURE: Verdict.DEAD,
-    # It stopped responding: Hipache invented its marks for this case.
-    Outcome.ANSWER_TIMEOUT: Verdict.DEAD,
-    # The request may be to blame, so only several in a row count.
-    Outcome.RESET: Verdict.COUNTS,
-    Outcome.BAD_ANSWER: Verdict.COUNTS,
-    Outcome.CUT: Verdict.COUNTS,
-    Outcome.STALLED: Verdict.COUNTS,
+    # The request may be to blame.
+    Outcome.ANSWER_TIMEOUT: Verdict.EVIDENCE,
+    Outcome.RESET: Verdict.EVIDENCE,
+    Outcome.BAD_ANSWER: Verdict.EVIDENCE,
+    Outcome.CUT: Verdict.EVIDENCE,
+    # An event stream has nothing to say for a while.
+    Outcome.STALLED: Verdict.NOTHING,
     # Not its fault.
     Outcome.STALE: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
@@ -134,30 +136,22 @@ def cause_of(error: BaseException, outcome: Outcome) -> str:
 
 
 def verdict(
-    outcome: Outcome,
-    status: int = 200,
-    *,
-    retry_after: bool = False,
-    dead_on_500: bool = True,
-    checked: bool = False,
+    outcome: Outcome, status: int = 200, *, retry_after: bool = False, dead_on_500: bool = True
 ) -> Verdict:
     """What an attempt says about its backend.
 
     `status` and `retry_after` (the answer has that field) matter for
-    `ANSWERED` only. 503 with `Retry-After` is announced maintenance. 500 is
-    one page's bug more often than a dead backend: with `dead_on_500` it kills
-    at once only where an active checker can correct that (`checked`), as in
-    Hipache 0.2.8, and else counts.
+    `ANSWERED` only. 503 with `Retry-After` is announced maintenance. 500 counts
+    where `dead_on_500` (`server.deadBackendOn500`) says so.
     """
     if outcome is not Outcome.ANSWERED:
         return _VERDICTS[outcome]
     if status < 500 or status > 599:  # HTTP has none of 600-999: LinkedIn refuses a client with 999
         return Verdict.ALIVE
-    if status == 500:
-        if not dead_on_500:
-            return Verdict.NOTHING
-        return Verdict.DEAD if checked else Verdict.COUNTS
-    return Verdict.NOTHING if status == 503 and retry_after else Verdict.DEAD
+    announced = status == 503 and retry_after
+    if announced or status in CHOSEN_BY_CLIENT or (status == 500 and not dead_on_500):
+        return Verdict.NOTHING
+    return Verdict.EVIDENCE
 
 
 def can_lose_one(frontend: Frontend) -> bool:
@@ -165,8 +159,25 @@ def can_lose_one(frontend: Frontend) -> bool:
     return len(frontend.backends) > 1
 
 
+def can_lose_one_by_evidence(frontend: Frontend, marks: Marks, now: float) -> bool:
+    """Whether one more may be marked for what requests brought about: at most half of all."""
+    gone = sum(
+        mark.evidence and mark.until > now
+        for backend in frontend.backends
+        if (mark := marks.get(backend.url)) is not None
+    )
+    return 2 * (gone + 1) <= len(frontend.backends)
+
+
 def next_mark(
-    previous: Mark | None, *, now: float, ttl: float, max_ttl: float, reason: str, by: str
+    previous: Mark | None,
+    *,
+    now: float,
+    ttl: float,
+    max_ttl: float,
+    reason: str,
+    by: str,
+    evidence: bool = False,
 ) -> Mark | None:
     """The mark for a backend that was found dead at `now`; None if it is marked already,
     or if marks are switched off (`ttl` 0).
@@ -179,7 +190,7 @@ def next_mark(
     failures = previous.failures + 1 if previous is not None else 1
     seconds = min(ttl * 2.0 ** min(failures - 1, 60), max(ttl, max_ttl))
     since = previous.since if previous is not None else now
-    return Mark(now + seconds, since, reason, by, failures)
+    return Mark(now + seconds, since, reason, by, failures, evidence)
 
 
 def may_retry(
@@ -212,26 +223,3 @@ def may_retry(
     if isinstance(error, UpstreamTimeout):
         return retry_timeouts and method in READING
     return method in IDEMPOTENT
-
-
-class RetryBudget:
-    """Keeps an outage from doubling the load: few retries at once, in one worker."""
-
-    __slots__ = ("_minimum", "_share", "running")
-
-    def __init__(self, share: float = 0.2, minimum: int = 3) -> None:
-        """At most `share` of the requests in flight are retries, or `minimum` if that is more."""
-        self._share = share
-        self._minimum = minimum
-        self.running = 0
-
-    def take(self, in_flight: int) -> bool:
-        """Begin a retry, of `in_flight` requests in this worker; False if there are too many."""
-        if self.running >= max(self._minimum, int(self._share * in_flight)):
-            return False
-        self.running += 1
-        return True
-
-    def give_back(self) -> None:
-        """End a retry."""
-        self.running -= 1

@@ -75,6 +75,8 @@ class Mark:
     """The name of the proxy that marked it, or `foreign` for a bare index in `dead:<host>`."""
     failures: int = 1
     """Marks in a row without a success between them."""
+    evidence: bool = False
+    """Set for what requests brought about, not for a backend that takes no connection."""
 
 
 Marks = Mapping[str, Mark]

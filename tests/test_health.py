@@ -8,9 +8,9 @@ from app import errors
 from app.errors import UpstreamError
 from app.health import (
     Outcome,
-    RetryBudget,
     Verdict,
     can_lose_one,
+    can_lose_one_by_evidence,
     cause_of,
     may_retry,
     next_mark,
@@ -32,10 +32,10 @@ UPSTREAM_ERRORS = [
         (errors.UpstreamUnreachable(), Outcome.REFUSED, Verdict.DEAD),
         (errors.UpstreamConnectTimeout(), Outcome.CONNECT_TIMEOUT, Verdict.DEAD),
         (errors.UpstreamTLSFailure(), Outcome.TLS_FAILURE, Verdict.DEAD),
-        (errors.UpstreamTimeout(), Outcome.ANSWER_TIMEOUT, Verdict.DEAD),
-        (errors.UpstreamReset(), Outcome.RESET, Verdict.COUNTS),
-        (errors.UpstreamBadAnswer(), Outcome.BAD_ANSWER, Verdict.COUNTS),
-        (errors.UpstreamCut(), Outcome.CUT, Verdict.COUNTS),
+        (errors.UpstreamTimeout(), Outcome.ANSWER_TIMEOUT, Verdict.EVIDENCE),
+        (errors.UpstreamReset(), Outcome.RESET, Verdict.EVIDENCE),
+        (errors.UpstreamBadAnswer(), Outcome.BAD_ANSWER, Verdict.EVIDENCE),
+        (errors.UpstreamCut(), Outcome.CUT, Verdict.EVIDENCE),
         (errors.UpstreamStale(), Outcome.STALE, Verdict.NOTHING),
         (errors.UpstreamBusy(), Outcome.BUSY, Verdict.NOTHING),
         (errors.UpstreamExhausted(), Outcome.EXHAUSTED, Verdict.NOTHING),
@@ -48,10 +48,11 @@ def test_what_a_failed_attempt_says(error: Exception, outcome: Outcome, says: Ve
     assert verdict(outcome) is says
 
 
-def test_a_timeout_or_reset_inside_the_body_only_counts() -> None:
+def test_silence_inside_the_body_says_nothing_but_a_reset_there_counts() -> None:
     assert outcome_of(errors.UpstreamTimeout(), answer_started=True) is Outcome.STALLED
     assert outcome_of(errors.UpstreamReset(), answer_started=True) is Outcome.CUT
-    assert verdict(Outcome.STALLED) is Verdict.COUNTS
+    assert verdict(Outcome.STALLED) is Verdict.NOTHING
+    assert verdict(Outcome.CUT) is Verdict.EVIDENCE
 
 
 def test_people_are_told_the_cause_once_and_where_it_came() -> None:
@@ -69,37 +70,53 @@ def test_every_upstream_error_is_an_outcome_of_its_own(kind: type[UpstreamError]
 
 
 @pytest.mark.parametrize(
-    ("status", "retry_after", "dead_on_500", "checked", "says"),
+    ("status", "retry_after", "dead_on_500", "says"),
     [
-        pytest.param(200, False, True, False, Verdict.ALIVE, id="an answer is a sign of life"),
-        pytest.param(404, False, True, False, Verdict.ALIVE, id="a client's mistake too"),
-        pytest.param(999, False, True, False, Verdict.ALIVE, id="a status that HTTP does not have"),
-        pytest.param(101, False, True, False, Verdict.ALIVE, id="an upgrade too"),
-        pytest.param(501, False, True, False, Verdict.DEAD, id="501 is dead, as in Hipache"),
-        pytest.param(502, True, True, False, Verdict.DEAD, id="a failing gateway is dead"),
-        pytest.param(503, False, True, False, Verdict.DEAD, id="503 alone is dead"),
-        pytest.param(503, True, True, False, Verdict.NOTHING, id="announced maintenance is not"),
-        pytest.param(599, False, False, False, Verdict.DEAD, id="599 is dead"),
-        pytest.param(500, False, True, True, Verdict.DEAD, id="a checker may correct a 500"),
-        pytest.param(500, False, True, False, Verdict.COUNTS, id="without one a 500 counts"),
-        pytest.param(500, False, False, True, Verdict.NOTHING, id="deadBackendOn500 off"),
+        pytest.param(200, False, True, Verdict.ALIVE, id="an answer is a sign of life"),
+        pytest.param(404, False, True, Verdict.ALIVE, id="a client's mistake too"),
+        pytest.param(999, False, True, Verdict.ALIVE, id="a status that HTTP does not have"),
+        pytest.param(101, False, True, Verdict.ALIVE, id="an upgrade too"),
+        pytest.param(501, False, True, Verdict.NOTHING, id="the client chose the method"),
+        pytest.param(505, False, True, Verdict.NOTHING, id="the client chose the version"),
+        pytest.param(502, True, True, Verdict.EVIDENCE, id="a failing gateway counts"),
+        pytest.param(503, False, True, Verdict.EVIDENCE, id="503 alone counts"),
+        pytest.param(503, True, True, Verdict.NOTHING, id="announced maintenance does not"),
+        pytest.param(599, False, False, Verdict.EVIDENCE, id="599 counts"),
+        pytest.param(500, False, True, Verdict.EVIDENCE, id="a 500 counts"),
+        pytest.param(500, False, False, Verdict.NOTHING, id="deadBackendOn500 off"),
     ],
 )
 def test_what_an_answer_says(
-    status: int, retry_after: bool, dead_on_500: bool, checked: bool, says: Verdict
+    status: int, retry_after: bool, dead_on_500: bool, says: Verdict
 ) -> None:
     assert says is verdict(
-        Outcome.ANSWERED,
-        status,
-        retry_after=retry_after,
-        dead_on_500=dead_on_500,
-        checked=checked,
+        Outcome.ANSWERED, status, retry_after=retry_after, dead_on_500=dead_on_500
     )
 
 
 def test_only_a_frontend_with_several_backends_loses_one() -> None:
     assert not can_lose_one(parse_frontend("x", ["id", "http://a", "http://"]))
     assert can_lose_one(parse_frontend("x", ["id", "http://a", "http://b"]))
+
+
+@pytest.mark.parametrize(
+    ("backends", "gone", "one_more"),
+    [(2, 0, True), (2, 1, False), (3, 1, False), (4, 1, True), (4, 2, False)],
+)
+def test_half_of_the_backends_stay_whatever_the_evidence(
+    backends: int, gone: int, one_more: bool
+) -> None:
+    frontend = parse_frontend("x", ["id", *(f"http://b{n}" for n in range(backends))])
+    marks = {f"http://b{n}": Mark(1030, 1000, "why", "me", evidence=True) for n in range(gone)}
+    marks |= {"http://of-an-older-list": Mark(1030, 1000, "why", "me", evidence=True)}
+    assert can_lose_one_by_evidence(frontend, marks, now=1001) is one_more
+    assert can_lose_one_by_evidence(frontend, marks, now=1031)
+
+
+def test_backends_that_take_no_connection_are_none_of_that_half() -> None:
+    frontend = parse_frontend("x", ["id", *(f"http://b{n}" for n in range(4))])
+    marks = {f"http://b{n}": Mark(1030, 1000, "refused", "me") for n in range(3)}
+    assert can_lose_one_by_evidence(frontend, marks, now=1001)
 
 
 def mark(previous: Mark | None, now: float, max_ttl: float = 300) -> Mark | None:
@@ -200,15 +217,3 @@ def test_what_forbids_every_retry(
 
 def test_a_full_queue_is_an_answer_and_no_reason_to_retry() -> None:
     assert not retry(errors.UpstreamBusy())
-
-
-def test_a_small_worker_may_run_three_retries_at_once() -> None:
-    budget = RetryBudget()
-    assert [budget.take(in_flight=1) for _ in range(4)] == [True, True, True, False]
-    budget.give_back()
-    assert budget.take(in_flight=1)
-
-
-def test_a_busy_worker_may_run_a_fifth_of_its_requests_as_retries() -> None:
-    budget = RetryBudget()
-    assert sum(budget.take(in_flight=1000) for _ in range(1000)) == 200

@@ -70,7 +70,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     retry_buffer: Count = 65_536  # bytes of a request's body held for a retry
     dead_backend_ttl: Seconds = 30.0
     dead_backend_max_ttl: Seconds = 300.0  # the time doubles up to this with each failed trial
-    dead_backend_on500: bool = True  # where an active checker runs
+    dead_backend_on500: bool = True  # is evidence against a backend, as 502 is
 
     # the store
     lru_cache: LruCache = LruCache()

@@ -70,7 +70,7 @@ def make_gateway(
     id_name = None if id_field is None else id_field.lower().encode("ascii")
     reports = HealthReports(
         routes, balancer, server, name=identity.name, clock=time.time, checkers=checkers,
-        counters=counters,
+        true_client=forwarded.true_client, counters=counters,
     )  # fmt: skip
     return Gateway(
         added=make_added_fields(config, forwarded),

@@ -118,7 +118,7 @@ class Attempts:
     def answered(self, attempt: Attempt[T], status: int, headers: RawHeaders) -> None:
         """Judge the backend by its head, and add what keeps the client at it and tells the id."""
         request, route, backend = attempt.request, attempt.route, attempt.backend
-        self._reports.answered(route, backend, status, headers)
+        self._reports.answered(attempt, status, headers)
         secure = request.peer.scheme == "https"
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
         if cookie is not None:
@@ -133,12 +133,12 @@ class Attempts:
         """It is over, without an answer."""
         attempt.error = error
         self.finished(attempt)
-        self._reports.failed(attempt.route, attempt.backend, error)
+        self._reports.failed(attempt, error)
 
     def cut_short(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """The answer ended before its end; `finished` must follow."""
         attempt.error = error
-        self._reports.failed(attempt.route, attempt.backend, error, answer_started=True)
+        self._reports.failed(attempt, error, answer_started=True)
 
     def finished(self, attempt: Attempt[T]) -> None:
         """It is over, in whichever way."""

@@ -5,29 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..balancing.balancer import Balancer
+from ..balancing.evidence import Evidence
+from ..balancing.samples import Sample
 from ..config.structs import ServerConfig
 from ..errors import UpstreamError
 from ..fields.headers import RawHeaders
+from ..frontends.rates import one_client
 from ..health import (
-    STRIKES,
     Outcome,
     Verdict,
     can_lose_one,
+    can_lose_one_by_evidence,
     cause_of,
     next_mark,
     outcome_of,
     verdict,
 )
 from ..metrics.counters import Counters
-from ..routing import Backend, Route
+from ..routing import Backend, Frontend, Route
 from ..stores.base import FOREIGN
 from ..stores.routes import Routes
+from .attempt import Attempt
 
 logger = logging.getLogger(__name__)
-
-_MAX_STRIKES = 10_000  # backends that strikes are counted for
 
 
 @dataclass(slots=True)
@@ -52,75 +55,128 @@ class HealthReports:
         name: str,
         clock: Callable[[], float],
         checkers: Checkers,
+        true_client: Callable[[RawHeaders, str], str],
         counters: Counters | None = None,
     ) -> None:
-        """`name` is this proxy's: a mark names who set it. `clock` gives Unix seconds."""
+        """`name` is this proxy's: a mark names who set it. `clock` gives Unix seconds.
+        `true_client` tells a client's address from fields and peer."""
         self._routes = routes
         self._balancer = balancer
         self._config = config
         self._name = name
         self._clock = clock
         self._checkers = checkers
+        self._true_client = true_client
         self._counters = counters
-        self._strikes: dict[tuple[str, str], int] = {}
+        self._evidence = Evidence()
+        self._windows = self._evidence.windows
 
-    def answered(self, route: Route, backend: Backend, status: int, headers: RawHeaders) -> None:
-        """`backend` sent a final head; `headers` have lower-case names."""
-        if status < 500 and not route.marks and not self._strikes:
+    def answered(self, attempt: Attempt[Any], status: int, headers: RawHeaders) -> None:
+        """The backend sent a final head; `headers` have lower-case names."""
+        route = attempt.route
+        key = route.frontend.key
+        if not 500 <= status <= 599:
+            if (window := self._windows.get(key)) is not None:
+                now, url = self._clock(), attempt.backend.url
+                tally = window.tallies.get(url)
+                if tally is None or not tally.skips(now):
+                    self._evidence.answered(key, url, self._sample(attempt, now, failed=False))
+            if route.marks:
+                self._alive(route, attempt.backend)
             return
-        if status >= 500 and self._counters is not None:
-            self._counters.attempt_failed(
-                route.frontend.key, backend.url, "status 5xx", answered=True
-            )
+        if self._counters is not None:
+            self._counters.attempt_failed(key, attempt.backend.url, "status 5xx", answered=True)
         judgement = verdict(
             Outcome.ANSWERED,
             status,
             retry_after=any(name == b"retry-after" for name, _ in headers),
             dead_on_500=self._config.dead_backend_on500,
-            checked=self._checkers.foreign or self._checkers.ours,
         )
-        self._act(judgement, route, backend, f"status {status}", "status 5xx")
+        self._act(judgement, attempt, f"status {status}", "status 5xx")
 
     def failed(
-        self, route: Route, backend: Backend, error: BaseException, *, answer_started: bool = False
+        self, attempt: Attempt[Any], error: BaseException, *, answer_started: bool = False
     ) -> None:
         """An attempt ended with `error`; `answer_started`: inside the answer's body."""
         outcome = outcome_of(error, answer_started=answer_started)
+        key, url = attempt.route.frontend.key, attempt.backend.url
         if self._counters is not None:
-            self._counters.attempt_failed(
-                route.frontend.key, backend.url, outcome, answered=answer_started
-            )
-        self._act(verdict(outcome), route, backend, cause_of(error, outcome), outcome)
+            self._counters.attempt_failed(key, url, outcome, answered=answer_started)
+        judgement = verdict(outcome)
+        if answer_started and judgement is Verdict.EVIDENCE and key in self._windows:
+            sample = self._sample(attempt, 0.0, failed=False)  # what its head counted as
+            self._evidence.take_back(key, url, sample.client, sample.target)
+        self._act(judgement, attempt, cause_of(error, outcome), outcome)
 
     def retried(self, error: UpstreamError) -> None:
         """After an attempt that ended with `error` comes another."""
         if self._counters is not None:
             self._counters.count("retries", outcome_of(error))
 
-    def _act(
-        self, judgement: Verdict, route: Route, backend: Backend, cause: str, reason: str
-    ) -> None:
+    def _act(self, judgement: Verdict, attempt: Attempt[Any], cause: str, reason: str) -> None:
         """`cause` is for people; `reason` is one of a few words, which the counters use."""
-        if judgement is Verdict.ALIVE:
-            self._alive(route, backend)
-        elif judgement is not Verdict.NOTHING and can_lose_one(route.frontend):
-            if judgement is Verdict.COUNTS:
-                strikes = self._strike(route, backend)
-                if strikes < STRIKES:
-                    return
-                cause = f"{strikes} failures in a row, the last: {cause}"
-            self._strikes.pop((route.frontend.key, backend.url), None)
-            self._dead(route, backend, cause, reason)
+        frontend = attempt.route.frontend
+        if not can_lose_one(frontend):
+            return
+        if judgement is Verdict.EVIDENCE:
+            self._weigh(attempt, cause, reason)
+        elif judgement is Verdict.DEAD:
+            self._dead(frontend, attempt.backend, cause, reason)
 
-    def _strike(self, route: Route, backend: Backend) -> int:
-        if len(self._strikes) >= _MAX_STRIKES:
-            self._strikes.clear()
-        key = route.frontend.key, backend.url
-        self._strikes[key] = self._strikes.get(key, 0) + 1
-        return self._strikes[key]
+    def _sample(self, attempt: Attempt[Any], now: float, *, failed: bool) -> Sample:
+        request = attempt.request
+        path, query, _ = request.target.partition(b"?")
+        of_path = hash((request.method, path))
+        return Sample(
+            now,
+            hash(one_client(self._true_client(request.headers, request.client))),
+            of_path,
+            hash((request.method, request.target)) if query else of_path,
+            failed,
+        )
 
-    def _dead(self, route: Route, backend: Backend, cause: str, reason: str) -> None:
-        frontend = route.frontend
+    def _weigh(self, attempt: Attempt[Any], cause: str, reason: str) -> None:
+        """The request may be to blame: mark the backend once the evidence is enough."""
+        frontend, backend = attempt.route.frontend, attempt.backend
+        now, marks = self._clock(), self._routes.marks_of(frontend)
+        marked = {url for url, mark in marks.items() if mark.until > now}
+        if backend.url in marked:
+            return
+        sample = self._sample(attempt, now, failed=True)
+        grounds = self._evidence.failed(
+            frontend.key, backend.url, sample, marked,
+            only_backups=self._only_backups_left(attempt.route, {*marked, backend.url}),
+        )  # fmt: skip
+        if grounds is None:
+            return
+        cause = f"{grounds}, the last: {cause}"
+        if self._checkers.foreign or can_lose_one_by_evidence(frontend, marks, now):
+            self._dead(frontend, backend, cause, reason, evidence=True)
+            return
+        self._evidence.forget(frontend.key, backend.url)
+        logger.warning(
+            "backend failed frontend=%s backend=%s cause=%s mark=none, half are out",
+            frontend.key, backend.url, cause,
+        )  # fmt: skip
+
+    def _only_backups_left(self, route: Route, without: set[str]) -> bool:
+        """Whether a backup would serve the frontend, if `without` did not."""
+        options = self._balancer.options(route)
+        if not options.backups or without & options.backups:
+            return False
+        left = {backend.url for backend in route.frontend.backends} - without - options.drained
+        return bool(left) and left <= options.backups
+
+    def _dead(
+        self,
+        frontend: Frontend,
+        backend: Backend,
+        cause: str,
+        reason: str,
+        *,
+        evidence: bool = False,
+    ) -> None:
+        self._evidence.forget(frontend.key, backend.url)
         if self._checkers.foreign:
             logger.warning(
                 "backend failed frontend=%s backend=%s cause=%s mark=left to the active checker",
@@ -138,6 +194,7 @@ class HealthReports:
             max_ttl=self._config.dead_backend_max_ttl,
             reason=cause,
             by=self._name,
+            evidence=evidence,
         )
         if mark is not None:
             self._routes.mark_dead(frontend, backend, mark)
@@ -150,7 +207,6 @@ class HealthReports:
 
     def _alive(self, route: Route, backend: Backend) -> None:
         frontend = route.frontend
-        self._strikes.pop((frontend.key, backend.url), None)
         then = route.marks.get(backend.url)
         if then is None:
             return

@@ -6,7 +6,28 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ..health import RetryBudget
+
+class RetryBudget:
+    """Keeps an outage from doubling the load: few retries at once, in one worker."""
+
+    __slots__ = ("_minimum", "_share", "running")
+
+    def __init__(self, share: float = 0.2, minimum: int = 3) -> None:
+        """At most `share` of the requests in flight are retries, or `minimum` if that is more."""
+        self._share = share
+        self._minimum = minimum
+        self.running = 0
+
+    def take(self, in_flight: int) -> bool:
+        """Begin a retry, of `in_flight` requests in this worker; False if there are too many."""
+        if self.running >= max(self._minimum, int(self._share * in_flight)):
+            return False
+        self.running += 1
+        return True
+
+    def give_back(self) -> None:
+        """End a retry."""
+        self.running -= 1
 
 
 class RetryQueue:

@@ -10,19 +10,23 @@ from random import Random
 import pytest
 
 from app.balancing.balancer import Balancer, RequestFacts
+from app.balancing.evidence import FEWEST
 from app.config.structs import Config, ServerConfig
 from app.errors import (
     NoLiveBackend,
     UpstreamBusy,
+    UpstreamCut,
     UpstreamError,
     UpstreamReset,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from app.frontends.options import Options
-from app.health import STRIKES
+from app.proxy.attempt import Attempt
 from app.proxy.health_reports import Checkers, HealthReports
+from app.proxy.request import Request
 from app.routing import Backend, Route
+from app.server.peer import Peer
 from app.stores import CachedStore, open_store
 from tests.redis_servers import RedisServer, until
 
@@ -50,21 +54,46 @@ class Worker:
         backend = self.balancer.pick(route, NOBODY)
         self.balancer.started(route, backend)
         if error is not None:
-            self.reports.failed(route, backend, error)
+            self.reports.failed(asked(route, backend), error)
         else:
-            self.reports.answered(route, backend, status, [])
+            self.reports.answered(asked(route, backend), status, [])
         self.balancer.finished(route, backend)
         return backend.url
 
-    async def kill(self, url: str, error: UpstreamError | None = None) -> None:
-        route = await self.route()
-        self.reports.failed(route, await self.backend(url), error or UpstreamUnreachable())
+    async def kill(self, url: str) -> None:
+        self.reports.failed(await self.asked(url), UpstreamUnreachable())
+
+    async def asked(self, url: str, target: bytes = b"/", client: str = "192.0.2.1") -> Attempt:
+        return asked(await self.route(), await self.backend(url), target, client)
+
+    async def sicken(
+        self, url: str, outcome: UpstreamError | int, others: tuple[str, ...] = (), times: int = 10
+    ) -> None:
+        """Several clients ask for several pages, all of which fail at `url`; not at `others`."""
+        for number in range(times):
+            page, client = b"/%d" % (number % 3), f"192.0.2.{number % 4}"
+            for other in others:
+                self.reports.answered(await self.asked(other, page, client), 200, [])
+            attempt = await self.asked(url, page, client)
+            if isinstance(outcome, int):
+                self.reports.answered(attempt, outcome, [])
+            else:
+                self.reports.failed(attempt, outcome, answer_started=outcome.answer_begun)
+            self.ahead += 0.01
 
     async def backend(self, url: str) -> Backend:
         return next(b for b in (await self.route()).frontend.backends if b.url == url)
 
     async def marks(self) -> dict[str, int]:
         return {url: mark.failures for url, mark in (await self.route()).marks.items()}
+
+
+def asked(
+    route: Route, backend: Backend, target: bytes = b"/", client: str = "192.0.2.1"
+) -> Attempt:
+    """An attempt at `backend` for a GET of `client`."""
+    peer = Peer((client, 1024), None, client)
+    return Attempt(Request(b"GET", target, [], peer, "1.1", None), route, backend)
 
 
 @asynccontextmanager
@@ -80,6 +109,7 @@ async def worker(url: str, name: str = "proxy", **server: object) -> AsyncIterat
         name=name,
         clock=lambda: time.time() + made.ahead,
         checkers=checkers,
+        true_client=lambda fields, peer: peer,
     )
     made = Worker(store, balancer, reports, checkers)
     await store.start()
@@ -123,9 +153,8 @@ async def test_a_hundred_failures_at_once_make_one_mark(one, redis, caplog):
     async with redis.pubsub() as channel:
         await channel.subscribe("dead")
         await channel.get_message(timeout=10)
-        route, backend = await one.route(), await one.backend(A)
         for _ in range(100):
-            one.reports.failed(route, backend, UpstreamUnreachable())
+            one.reports.failed(await one.asked(A), UpstreamUnreachable())
         await until(lambda: not one.store._local.of(HOST))
         assert (await channel.get_message(timeout=10))["data"] == f"{HOST};{A};0;2"
         assert await channel.get_message(timeout=0.05) is None
@@ -154,10 +183,10 @@ async def test_a_trial_that_fails_doubles_the_time(one, caplog):
 
 
 async def test_an_answer_from_before_the_mark_does_not_clear_it(one):
-    route, backend = await one.route(), await one.backend(A)
+    before = await one.asked(A)
     await one.kill(A)
-    one.reports.answered(route, backend, 200, [])
-    one.reports.answered(await one.route(), backend, 200, [])
+    one.reports.answered(before, 200, [])
+    one.reports.answered(await one.asked(A), 200, [])
     assert await one.marks() == {A: 1}
 
 
@@ -184,43 +213,110 @@ async def test_a_single_backend_is_never_marked(one, redis):
     assert await one.marks() == {}
 
 
-async def test_what_only_counts_kills_in_a_row(one):
-    for _ in range(STRIKES - 1):
-        await one.kill(A, UpstreamReset())
-    one.reports.answered(await one.route(), await one.backend(A), 200, [])
-    for _ in range(STRIKES - 1):
-        await one.kill(A, UpstreamReset())
-    assert await one.marks() == {}
-    await one.kill(A, UpstreamReset())
+@pytest.mark.parametrize(
+    ("outcome", "says"),
+    [
+        pytest.param(500, "status 500", id="500"),
+        pytest.param(502, "status 502", id="502"),
+        pytest.param(UpstreamReset(), "closed the connection without an answer", id="reset"),
+        pytest.param(UpstreamTimeout(), "did not answer in time", id="no head in time"),
+        pytest.param(UpstreamCut(), "cut short", id="a body that breaks off"),
+    ],
+)
+async def test_a_sick_backend_is_marked_on_evidence_that_the_log_names(one, caplog, outcome, says):
+    await one.sicken(A, outcome, others=(B,))
     assert await one.marks() == {A: 1}
+    mark = (await one.route()).marks[A]
+    assert mark.evidence
+    assert mark.reason.startswith("9 of 9 requests failed in 0.1 s (3 different, 4 clients), ")
+    assert "of other backends' 0 of 8, the last: " in mark.reason
+    assert says in mark.reason
+    assert caplog.messages == [
+        f"backend dead frontend={HOST} backend={A} cause={mark.reason} ttl=30s"
+    ]
 
 
-async def test_a_busy_backend_and_a_client_that_left_blame_nobody(one):
-    for _ in range(STRIKES):
-        await one.kill(A, UpstreamBusy())
-        one.reports.failed(await one.route(), await one.backend(A), ConnectionResetError())
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param(501, id="a method that it does not know"),
+        pytest.param(505, id="a version that it does not know"),
+        pytest.param(UpstreamBusy(), id="all connections busy"),
+        pytest.param(UpstreamTimeout(answer_begun=True), id="silence after the head"),
+    ],
+)
+async def test_what_says_nothing_about_a_backend_never_marks_it(one, outcome):
+    await one.sicken(A, outcome, others=(B,), times=100)
+    assert await one.marks() == {}
+
+
+async def test_a_client_that_left_blames_nobody(one):
+    for number in range(100):
+        attempt = await one.asked(A, b"/%d" % number, f"192.0.2.{number % 9}")
+        one.reports.failed(attempt, ConnectionResetError())
+        one.reports.answered(await one.asked(B, b"/%d" % number), 200, [])
     assert await one.marks() == {}
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "dead"),
-    [
-        (502, [], True),
-        (503, [], True),
-        (503, [(b"retry-after", b"60")], False),
-        (500, [], False),
-        (404, [], False),
-    ],
+    ("status", "headers", "marks"),
+    [(503, [], {A: 1}), (503, [(b"retry-after", b"60")], {}), (404, [], {})],
 )
-async def test_which_answers_mark(one, status, headers, dead):
-    one.reports.answered(await one.route(), await one.backend(A), status, headers)
-    assert (await one.marks() == {A: 1}) is dead
+async def test_announced_maintenance_and_a_clients_mistakes_are_no_evidence(
+    one, status, headers, marks
+):
+    for number in range(20):
+        target, client = b"/%d" % (number % 3), f"192.0.2.{number % 4}"
+        one.reports.answered(await one.asked(B, target, client), 200, [])
+        one.reports.answered(await one.asked(A, target, client), status, headers)
+        one.ahead += 0.01
+    assert await one.marks() == marks
 
 
-async def test_500_marks_at_once_where_a_checker_can_correct_it(one):
+async def test_a_500_is_no_evidence_where_that_is_switched_off(valkey, redis):
+    async with worker(valkey.url, dead_backend_on500=False) as made:
+        await made.sicken(A, 500, others=(B,), times=50)
+        assert await made.marks() == {}
+
+
+async def test_an_active_checker_does_not_make_a_single_500_a_mark(one):
     one.checkers.ours = True
-    one.reports.answered(await one.route(), await one.backend(A), 500, [])
+    await one.sicken(A, 500, others=(B,), times=FEWEST - 1)
+    assert await one.marks() == {}
+
+
+async def test_a_visitor_whose_requests_fail_everywhere_takes_nothing_away(one):
+    for number in range(100):
+        for url in (A, B):
+            one.reports.failed(await one.asked(url, b"/%d" % number), UpstreamTimeout())
+        one.ahead += 0.1
+    assert await one.marks() == {}
+
+
+async def test_half_of_the_backends_stay_and_the_log_says_why(one, redis, caplog):
+    await redis.rpush(f"frontend:{HOST}", "http://10.0.0.3:80")
+    await until(lambda: one.store.known(HOST) is None)
+    await one.sicken(A, 502, others=("http://10.0.0.3:80",))
+    await one.sicken(B, 502, others=("http://10.0.0.3:80",))
     assert await one.marks() == {A: 1}
+    assert "mark=none, half are out" in caplog.messages[-1]
+    await one.kill(B)
+    assert await one.marks() == {A: 1, B: 1}
+
+
+async def test_a_trial_that_fails_for_its_request_alone_is_repeated_not_punished(one):
+    await one.sicken(A, 502, others=(B,))
+    one.ahead += 31
+    assert await one.attempt(status=502) == A
+    assert await one.marks() == {A: 1}
+    await one.sicken(A, 502, others=(B,))
+    assert await one.marks() == {A: 2}
+
+
+async def test_other_workers_see_that_a_mark_was_set_on_evidence(one, two):
+    await one.sicken(A, 502, others=(B,))
+    await until(lambda: (r := two.store.known(HOST)) and A in r.marks)
+    assert (await two.route()).marks[A].evidence
 
 
 async def test_beside_a_foreign_checker_we_announce_and_it_decides(one, redis, caplog):
@@ -264,12 +360,14 @@ async def test_no_marks_where_they_are_switched_off(valkey, redis):
         assert await made.marks() == {}
 
 
-async def test_a_timeout_marks_before_the_head_and_counts_inside_the_body(one):
-    route, backend = await one.route(), await one.backend(A)
-    one.reports.failed(route, backend, UpstreamTimeout(), answer_started=True)
+async def test_beside_a_foreign_checker_evidence_is_announced_once_it_is_enough(one, redis):
+    one.checkers.foreign = True
+    async with redis.pubsub() as channel:
+        await channel.subscribe("dead")
+        await channel.get_message(timeout=10)
+        await one.sicken(A, 502, others=(B,))
+        assert (await channel.get_message(timeout=10))["data"] == f"{HOST};{A};0;2"
     assert await one.marks() == {}
-    one.reports.failed(route, backend, UpstreamTimeout())
-    assert await one.marks() == {A: 1}
 
 
 async def test_without_panic_all_dead_is_an_error(one, caplog):

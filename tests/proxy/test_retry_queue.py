@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.proxy.retry_queue import RetryQueue
+from app.proxy.retry_queue import RetryBudget, RetryQueue
 
 
 async def test_retries_over_the_budget_wait_in_order() -> None:
@@ -40,3 +40,15 @@ async def test_a_client_that_leaves_the_queue_takes_no_turn_along() -> None:
     leaving.cancel()  # in the same turn in which its turn came
     await asyncio.gather(leaving, return_exceptions=True)
     assert await queue.enter()
+
+
+def test_a_small_worker_may_run_three_retries_at_once() -> None:
+    budget = RetryBudget()
+    assert [budget.take(in_flight=1) for _ in range(4)] == [True, True, True, False]
+    budget.give_back()
+    assert budget.take(in_flight=1)
+
+
+def test_a_busy_worker_may_run_a_fifth_of_its_requests_as_retries() -> None:
+    budget = RetryBudget()
+    assert sum(budget.take(in_flight=1000) for _ in range(1000)) == 200

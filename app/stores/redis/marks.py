@@ -42,6 +42,7 @@ def encode_mark(mark: Mark, index: int, *, now: float, ahead: float = 0.0) -> st
             "by": mark.by,
             "failures": mark.failures,
             "index": index,
+            "evidence": mark.evidence,
         }
     )
 
@@ -56,6 +57,7 @@ def decode_mark(text: str) -> WrittenMark | None:
             reason=str(value["reason"]),
             by=str(value["by"]),
             failures=int(value["failures"]),
+            evidence=bool(value.get("evidence")),  # older writers have no such key
         )
         return WrittenMark(mark, int(value["index"]), float(value.get("for", 0.0)))
     except (ValueError, TypeError, KeyError, OverflowError):
