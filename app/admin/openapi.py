@@ -80,7 +80,9 @@ _SCHEMAS: dict[str, Schema] = {
             "until": _described("end of the mark, Unix time", "number", null=True),
             "by": _described("who set the mark", "string", null=True),
             "reason": _described(
-                "cause of the mark or evidence, or why the backend cannot be used", "string", null=True
+                "cause of the mark or evidence, or why the backend cannot be used",
+                "string",
+                null=True,
             ),
             "failures": _described("failures in a row", "integer"),
         },

@@ -51,7 +51,7 @@ def mended(head: bytes) -> bytes:
             fields.append(_field(text))
         elif fields:  # folded (RFC 9112 §5.2)
             name, value = fields[-1]
-            fields[-1] = (name, _value(name, value + b" " + text))
+            fields[-1] = (name, _value(name, value + b" " + text.lstrip(b" \t")))
         else:
             raise _bad("a folded line before its first field")
     return b"\r\n".join([line, *map(b": ".join, _framed(fields)), b"", b""])

@@ -1,6 +1,7 @@
 """Which driver opens which URL, drivers of other packages too, and what a bad URL is answered."""
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -185,7 +186,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         nothing = hipache_everything:Everything
     """)
     )
-    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    importlib.invalidate_caches()
     monkeypatch.delitem(sys.modules, "hipache_everything", raising=False)
     return folder
 
