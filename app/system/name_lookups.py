@@ -92,6 +92,7 @@ class NameLookups:
             return False
         share.queue.remove(lookup)
         lookup.cancel()
+        self._forget_unused(lookup)
         return True
 
     def _begin(self, lookup: Lookup) -> None:
@@ -121,16 +122,20 @@ class NameLookups:
 
     def _end(self, lookup: Lookup, found: Found) -> None:
         lookup.set_result(found)
-        names = list(_shares_of(lookup))
-        shares = [self._share(*name) for name in names]
+        shares = [self._share(*name) for name in _shares_of(lookup)]
         for share in shares:
             share.running -= 1
         for share in shares:
             while share.queue and share.running < share.limit:
                 self._begin(share.queue.popleft())
-        for name, share in zip(names, shares, strict=True):
-            if not share.running and not share.queue:
-                self._shares.pop(name, None)
+        self._forget_unused(lookup)
+
+    def _forget_unused(self, lookup: Lookup) -> None:
+        """Keep no share that neither runs nor holds a look-up, now that this one is over."""
+        for name in _shares_of(lookup):
+            share = self._shares.get(name)
+            if share is not None and not share.running and not share.queue:
+                del self._shares[name]
 
     def _share(self, kind: str, name: str) -> Share:
         share = self._shares.get((kind, name))

@@ -97,6 +97,18 @@ async def test_what_waits_can_be_given_up_and_what_runs_cannot(silence) -> None:
     assert silence.lookups._shares == {}
 
 
+async def test_names_that_were_given_up_leave_nothing_behind(silence) -> None:
+    running = silence.start(*(f"bad{n}.test" for n in range(MAX_UNPROVEN)))
+    await until(lambda: len(silence.asked) == MAX_UNPROVEN)
+    shares = len(silence.lookups._shares)
+    for lookup in silence.start(*(f"www.later{n}.test" for n in range(100))):
+        assert silence.lookups.give_up(lookup)
+    assert len(silence.lookups._shares) == shares
+    silence.over.set()
+    await asyncio.gather(*running)
+    assert silence.lookups._shares == {}
+
+
 async def test_an_error_is_an_answer() -> None:
     def fail(host: str) -> list[tuple[int, tuple[object, ...]]]:
         raise UnicodeError(host)
