@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any, cast
 
 from .edge import NO_DEADLINE
-from .peer import HostPort, Peer, peer_of
+from .peer import HostPort, Peer, is_gone, peer_of
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -77,7 +77,9 @@ class ClientConnection(asyncio.Protocol):
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         over = self.edge.admit(self, self.peer.address, self.loop)
         self.deadline = self.edge.after(self.edge.limits.header_timeout)
-        if over is not None:
+        if is_gone(transport):
+            self.transport.abort()  # access rules could not judge it without an address
+        elif over is not None:
             if self.edge.flooded:
                 self.transport.abort()
             else:

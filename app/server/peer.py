@@ -49,6 +49,16 @@ def peer_of(transport: BaseTransport, told: tuple[HostPort, HostPort] | None = N
     return Peer(client, server, address, "https", tls, subject(of("peercert")))
 
 
+def is_gone(transport: BaseTransport) -> bool:
+    """Whether the client of a new TCP connection has reset it already.
+
+    Its bytes may still come, but the kernel no longer tells its address. The names of a unix
+    socket are no addresses at either end.
+    """
+    of = transport.get_extra_info
+    return _endpoint(of("peername")) is None and _endpoint(of("sockname")) is not None
+
+
 def peer_in(scope: MutableMapping[str, Any]) -> Peer:
     """The peer in an ASGI scope: our own server's Peer, else made of the standard keys."""
     ours: Peer | None = (scope.get("extensions") or {}).get(PEER)

@@ -17,7 +17,7 @@ from typing import cast
 
 from ..fields.networks import Networks
 from .connection import ClientConnection
-from .peer import HostPort
+from .peer import HostPort, is_gone
 
 logger = logging.getLogger("hipache.server")
 
@@ -115,6 +115,9 @@ class ProxyHeader(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if is_gone(transport):
+            self._transport.abort()  # it could claim any address without being asked for its own
+            return
         peer = transport.get_extra_info("peername")
         # A unix socket has no address to judge by: its folder says who may connect.
         if isinstance(peer, tuple) and not self._trusted.match(peer[0]):

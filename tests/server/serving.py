@@ -97,6 +97,13 @@ async def raw(port: int) -> Client:
     return Client(*await asyncio.open_connection("127.0.0.1", port))
 
 
+def send_and_reset(port: int, data: bytes) -> None:
+    """Connect, send and reset, all before the event loop can accept the connection."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(data)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 @dataclass
 class Served:
     """The running server."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.server.edge import ClientLimits
-from tests.server.serving import Recorder, answer, serving
+from tests.server.serving import Recorder, answer, send_and_reset, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
@@ -140,6 +140,15 @@ async def test_a_client_that_resets_is_gone_at_once() -> None:
         await app.running.wait()
         client.reset()
         await app.left.wait()
+
+
+async def test_what_a_client_sent_that_has_reset_already_is_not_served() -> None:
+    """Its address is not known any more, and the access rules judge by that."""
+    app = Recorder()
+    async with serving(app) as served:
+        send_and_reset(served.port, GET)
+        await served.talk(LAST_GET)
+    assert len(app.scopes) == 1
 
 
 async def test_a_client_that_closes_is_told_from_one_that_half_closes() -> None:

@@ -16,10 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.server.proxy_header import SIGNATURE, Claim, Incomplete, parse
+from app.fields.networks import Networks
+from app.server.connection import ClientConnection
+from app.server.proxy_header import SIGNATURE, Claim, Incomplete, ProxyHeader, parse
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import Service, command, write_config
 from tests.redis_servers import RedisServer
+from tests.server.serving import send_and_reset
 from tests.tls.authority import DEFAULT, write
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 8080\r\n"
@@ -138,6 +141,30 @@ async def test_nobody_else_may_claim_an_address(tmp_path: Path, valkey: RedisSer
         assert await say(service, V1 + REQUEST) == b""
         await service.saw("PROXY header refused.*trustedProxies")
         assert backend.requests == []
+
+
+async def test_nobody_else_may_claim_an_address_by_leaving_at_once() -> None:
+    """Whose connection has been reset already has no address, which is no unix socket's mark."""
+    lost = asyncio.Event()
+
+    class Watched(ProxyHeader):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    def make() -> ClientConnection:
+        raise AssertionError("it was believed")
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: Watched(make, Networks.parse(["192.0.2.0/24"])), "127.0.0.1", 0
+    )
+    failures: list[Any] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    async with server:
+        send_and_reset(server.sockets[0].getsockname()[1], V1 + REQUEST)
+        await lost.wait()
+    assert failures == []
 
 
 async def test_a_reload_lets_nobody_talk_past_the_header(
