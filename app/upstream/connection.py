@@ -17,6 +17,7 @@ from ..errors import (
 )
 from ..system.resolver import plain
 from . import kernel
+from .framing import may_begin_answer
 from .parsed import COMPLETE, HEAD
 from .parsing import AnswerParser
 from .stream import NEVER, Owner, Receiver
@@ -150,7 +151,8 @@ class BackendConnection(asyncio.Protocol):
         try:
             body = parser.feed(data)
         except UpstreamBadAnswer as error:
-            late = self.served and not parser.begun  # it belongs to the answer before
+            # On a kept connection, what is no answer at all belongs to the one before.
+            late = self.served and not (parser.begun or may_begin_answer(data))
             self._fail(UpstreamStale() if late else error)
             return
         if began <= HEAD:

@@ -50,9 +50,14 @@ REASONS = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 _PRINTABLE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
+def may_begin_answer(start: bytes) -> bool:
+    """Whether these can be the first bytes of an HTTP/1 answer."""
+    return start[:9] in {b"HTTP/1.1 "[: len(start)], b"HTTP/1.0 "[: len(start)]}
+
+
 def check_start(start: bytes) -> None:
-    """Refuse what cannot become the beginning of an HTTP/1 answer."""
-    if start[:9] not in {b"HTTP/1.1 "[: len(start)], b"HTTP/1.0 "[: len(start)]}:
+    """Refuse what cannot begin an HTTP/1 answer."""
+    if not may_begin_answer(start):
         raise UpstreamBadAnswer(f"the backend's answer has no HTTP/1 status line: {start[:20]!r}")
 
 
