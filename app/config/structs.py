@@ -18,6 +18,7 @@ from ..fields.networks import Networks
 from ..masking import masked, show
 from . import messages
 from .admin import AdminConfig, check_admin
+from .backend_tls import BackendTLS
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import check_address, check_health_check, check_id_field, check_logs, check_tls
 from .legacy import OLD_NAMES, translate, without_effect
@@ -146,15 +147,6 @@ class HealthCheck(Section, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, le=86_400)] = 3.0  # for one check as a whole
     rise: Annotated[int, Meta(ge=1, le=1000)] = 2  # good checks in a row revive a backend
     fall: Annotated[int, Meta(ge=1, le=1000)] = 3  # bad ones in a row kill it
-
-
-class BackendTLS(Section, frozen=True, kw_only=True):
-    """The `backendTLS` object: the authorities for `https://` backends, and our own certificate."""
-
-    ca: str | None = None  # path of a PEM file; None means the system's authorities
-    cert: str | None = None  # path of our certificate chain (PEM), for backends that ask for one
-    key: str | None = None  # path of its private key; None means that it is in cert
-    verify: bool = True  # false trusts anybody
 
 
 class _File(Section, frozen=True, kw_only=True):

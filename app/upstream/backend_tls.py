@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from functools import cache
 
-from ..config.structs import BackendTLS
+from ..config.backend_tls import BackendTLS
 from ..errors import ConfigError
 
 

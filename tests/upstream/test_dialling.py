@@ -14,7 +14,8 @@ import sys
 import pytest
 import trustme
 
-from app.config.structs import BackendTLS, Config, ServerConfig, parse
+from app.config.backend_tls import BackendTLS
+from app.config.structs import Config, ServerConfig, parse
 from app.errors import (
     ConfigError,
     UpstreamCut,
