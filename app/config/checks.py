@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from ..fields.headers import HOP_BY_HOP
+from ..fields.names import HOP_BY_HOP
 from ..logs import syslog
 from ..masking import show
 from .binds import HttpsBind

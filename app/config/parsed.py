@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from ..fields.names import CLAIMS, FieldNames
 from ..fields.networks import Networks
 from ..frontends.options import HashKey, Policy, parse_hash_key, parse_policy, parse_sticky
 from ..logs.access_log import Format, compile_format
 from .deny_list import DenyList, parse_deny_list
 
 T = TypeVar("T")
+
+NEEDED = (
+    b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"via",
+    b"cdn-loop", b"sec-websocket-key", b"sec-websocket-version",
+)  # fmt: skip
+"""Fields that frame a request, route it or end its loops: `server.dropFields` has none of them."""
 
 
 class Parsed(Generic[T]):
@@ -53,6 +60,12 @@ def text(written: Any) -> str:
     raise ValueError("Expected a string")
 
 
+def _texts(written: Any) -> tuple[str, ...]:
+    if isinstance(written, list | tuple):
+        return tuple(map(text, written))
+    raise ValueError("Expected a list")
+
+
 class BalancePolicy(Parsed[Policy]):
     """`balance.policy`."""
 
@@ -90,10 +103,22 @@ class DenyBackends(Parsed[DenyList]):
 
     def parse(self, written: Any) -> DenyList:
         """The list, and the addresses that are always on it."""
-        if not isinstance(written, list | tuple):
-            raise ValueError("Expected a list")
-        self.written = tuple(written)
-        return parse_deny_list(map(text, written))
+        self.written = _texts(written)
+        return parse_deny_list(self.written)
+
+
+class DropFields(Parsed[FieldNames]):
+    """`server.dropFields`."""
+
+    def parse(self, written: Any) -> FieldNames:
+        """The names, and those that are always on the list."""
+        self.written = _texts(written)
+        found = FieldNames.parse((*CLAIMS, *self.written))
+        if needed := sorted(filter(found.has, NEEDED)):
+            raise ValueError(
+                f"Expected no field that a request needs, such as {needed[0].decode()}"
+            )
+        return found
 
 
 def decode(kind: type, value: Any) -> object:

@@ -28,6 +28,7 @@ from .parsed import (
     AccessLogFormat,
     BalancePolicy,
     DenyBackends,
+    DropFields,
     HashBy,
     StickyCookie,
     decode,
@@ -93,6 +94,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     debug_from: Networks = Networks.parse(["127.0.0.0/8", "::1/128"])  # may ask with X-Debug
     debug_secret: str | None = None  # signs what `hipache debug-ticket` prints; None: no tickets
     trusted_proxies: Networks = Networks()  # whose X-Forwarded-* are believed
+    drop_fields: DropFields = DropFields(())  # more claims that pass from nobody else
+    via: bool = True  # send Via (RFC 9110 §7.6.3); CDN-Loop in its place
     request_id_header: str | None = None  # the field of answers that tells clients the id
     static_dir: str | None = None  # error_<status>.html, as Hipache's static/
     templates_dir: str | None = None  # <status>.html, before the built-in pages

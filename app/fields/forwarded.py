@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
 
-from .headers import FORWARDED, RawHeaders
+from .headers import RawHeaders
+from .names import FORWARDED
 from .networks import Networks
 
 

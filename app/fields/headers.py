@@ -8,52 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .via import VIA, refuse_loop
+from .names import HOP_BY_HOP
+from .passing import STRANGERS, Passing, Rule
+from .via import refuse_loop
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 MAX_LENGTH_DIGITS = 18
-
-HOP_BY_HOP = frozenset({
-    b"connection",
-    b"keep-alive",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",  # not standard, but still sent (RFC 9112 §C.2.2)
-    b"http2-settings",  # belongs to an upgrade that we do not speak (RFC 9113 §3.1)
-})  # fmt: skip
-
-FORWARDED = frozenset({
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-proto",
-    b"x-forwarded-protocol",  # Hipache's own spelling of -proto; its users read it
-    b"x-real-ip",
-    b"x-request-id",
-    b"x-client-cert-subject",  # of a certificate that TLS has verified
-})  # fmt: skip
-"""Fields that say who the client is: always ours, whatever the client sent."""
-
-
-def _spellings(name: bytes) -> set[bytes]:
-    """A name and how it looks the same to backends in CGI's tradition (RFC 3875 §4.1.18).
-
-    >>> sorted(_spellings(b"x-a"))
-    [b'x-a', b'x_a']
-    """
-    first, *others = name.split(b"-")
-    found = {first}
-    for part in others:
-        found = {begun + mark + part for begun in found for mark in (b"-", b"_")}
-    return found
-
-
-_NOT_PASSED_ON = HOP_BY_HOP.union({b"x-debug"}, *map(_spellings, FORWARDED))
 
 # A client that names these in `Connection` would remove the framing, the route or the
 # credentials from the request. They are passed on all the same.
@@ -63,6 +24,8 @@ _NEVER_NAMED = frozenset({
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 
 CHUNKED = (b"transfer-encoding", b"chunked")
+# An attribute of an Enum costs three times a global's price, and this is asked for each field.
+_PASS, _STOP, _CONNECTION = Rule.PASS, Rule.STOP, Rule.CONNECTION
 
 
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
@@ -74,27 +37,38 @@ def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
     return named - _NEVER_NAMED
 
 
-def request_headers(headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
-    """The fields of the request to the backend: the client's end-to-end ones, then `ours`.
+def request_headers(
+    headers: RawHeaders, ours: Sequence[tuple[bytes, bytes]], passing: Passing = STRANGERS
+) -> RawHeaders:
+    """The fields of the request to the backend: those of the client that pass, then `ours`.
 
-    A chunked body stays chunked; a body with a length keeps it.
+    What the client's `Connection` names is taken from the client's fields alone. A chunked
+    body stays chunked; a body with a length keeps it.
     Raises LoopDetected for a request that passed here too often.
     """
-    drop = _NOT_PASSED_ON
-    chunked = False
-    for name, value in headers:
-        if name == b"connection":
-            if value not in _PLAIN_CONNECTION:
-                drop |= _named_by_connection(headers)
-        elif name == b"transfer-encoding":
-            chunked = True
+    kept: RawHeaders = []
+    unusual = False
+    for item in headers:
+        rule = passing[item[0]]
+        if rule is _PASS:
+            kept.append(item)
+        elif rule is _CONNECTION:
+            unusual |= item[1] not in _PLAIN_CONNECTION
+        elif rule is not _STOP:
+            unusual = True
+            if rule is Rule.HOPS:
+                kept.append(item)
+    if unusual:
+        refuse_loop(headers, ours)
+        drop = _named_by_connection(headers)
+        if chunked := field(headers, b"transfer-encoding") is not None:
             drop |= {b"content-length"}  # never both (RFC 9112 §6.3), whatever server is ours
-        elif name == VIA:
-            refuse_loop(headers, ours)
-    kept = [field for field in headers if field[0] not in drop]
+        kept = [item for item in kept if item[0] not in drop]
+        kept += ours
+        if chunked:
+            kept.append(CHUNKED)
+        return kept
     kept += ours
-    if chunked:
-        kept.append(CHUNKED)
     return kept
 
 

@@ -15,7 +15,8 @@ from ..balancing.sticky import secret_of
 from ..config.defaults import default_options
 from ..config.structs import Config, ServerConfig
 from ..fields.forwarded import ForwardedFields
-from ..fields.via import hop_name
+from ..fields.passing import Passing
+from ..fields.via import HopFields, hop_name
 from ..logs.writer import AccessLog
 from ..metrics.counters import Counters
 from ..routing import Frontend
@@ -98,8 +99,19 @@ def make_balancer(config: Config) -> Balancer:
 
 
 def make_added_fields(config: Config, forwarded: ForwardedFields) -> AddedFields:
-    """The fields that this proxy adds; its name in `Via` is the same in all workers."""
-    return AddedFields(forwarded, hop_name(*driver_of(config).names, socket.gethostname()))
+    """The fields that this proxy adds, and the rules for those of the client.
+
+    Its name in `Via` is the same in all workers.
+    """
+    server = config.server
+    hop = hop_name(*driver_of(config).names, socket.gethostname())
+    strangers, trusted = (
+        Passing(server.drop_fields.value, trusted=trusted, via=server.via)
+        for trusted in (False, True)
+    )
+    return AddedFields(
+        forwarded, HopFields(hop, via=server.via), strangers=strangers, trusted=trusted
+    )
 
 
 def make_decisions(

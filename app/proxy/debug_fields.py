@@ -14,11 +14,12 @@ from hmac import compare_digest
 
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
+from ..fields.names import ADDRESSES, FieldNames
 from ..fields.networks import Networks
 from ..routing import Backend, Route, normalise_host
 
 ASKED = b"x-debug"
-CLAIMS = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
+TELLING = FieldNames.parse(ADDRESSES)
 
 
 class DebugTickets:
@@ -68,7 +69,7 @@ class DebugFields:
         value = field(headers, ASKED) or b""
         if self._tickets is not None and self._tickets.valid(value, self._clock()):
             return True
-        if not self._forwarded.trusts(peer) and any(name in CLAIMS for name, _ in headers):
+        if not self._forwarded.trusts(peer) and any(TELLING.has(name) for name, _ in headers):
             return False  # an unknown proxy stands between us and the client
         return self._allowed.match(self._forwarded.true_client(headers, peer))
 

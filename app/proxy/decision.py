@@ -160,14 +160,14 @@ class Decisions:
             pending = self._examine(request, route, options.protection)
             if pending is not None:
                 return self._once_admitted(pending, request, route)
-        request.fields = request_headers(request.headers, request.ours)
+        request.fields = request_headers(request.headers, request.ours, request.passing)
         return route
 
     async def _once_admitted(
         self, pending: Awaitable[None], request: Request, route: Route
     ) -> Route:
-        await pending  # it may change the request's headers
-        request.fields = request_headers(request.headers, request.ours)
+        await pending  # it may change the request's fields
+        request.fields = request_headers(request.headers, request.ours, request.passing)
         return route
 
     # Probes

@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from ..balancing.balancer import RequestFacts
 from ..fields.headers import RawHeaders, field
+from ..fields.passing import Passing
 from ..logs.record import AccessRecord
 from ..routing import Backend, Route
 from ..server.exchange import EXCHANGE, Exchange
@@ -32,7 +33,7 @@ class Request:
 
     __slots__ = (
         "backend", "client", "client_left", "exchange", "extensions", "facts", "fields",
-        "headers", "host", "http_version", "method", "ours", "peer", "record", "route",
+        "headers", "host", "http_version", "method", "ours", "passing", "peer", "record", "route",
         "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
 
@@ -51,7 +52,10 @@ class Request:
     client: str
     """The peer's address, empty for a unix socket."""
     ours: RawHeaders
-    """The fields that we add for the backend: who the client is, and the request's id."""
+    """The fields that we add for the backend: who the client is, the request's id, and what
+    an authorization service has said."""
+    passing: Passing
+    """Which of the client's fields a backend may get."""
     fields: RawHeaders
     """All that a backend gets; set by the decision that the request may pass."""
     facts: RequestFacts

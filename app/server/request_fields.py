@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..fields.headers import RawHeaders
+from ..fields.names import TOKEN
 from .refusal import Refusal
 
-ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-TOKEN = ALPHANUMERIC + b"!#$%&'*+-.^_`|~"
-"""Octets of a token (RFC 9110 §5.6.2)."""
 _CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
 
 REMEMBERED = 128

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..fields.headers import RawHeaders, plain_length
+from ..fields.names import TOKEN
 from .refusal import Refusal
-from .request_fields import REMEMBERED, TOKEN, parse_fields
+from .request_fields import REMEMBERED, parse_fields
 from .request_target import HOST, TARGET, reduce_target
 
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ..fields.names import ALPHANUMERIC
 from .refusal import Refusal
-from .request_fields import ALPHANUMERIC
 
 HOST = ALPHANUMERIC + b"-._~!$&'()*+,;=:[]%"
 """Octets of a host with port (RFC 3986 §3.2.2); routing looks at what they spell."""

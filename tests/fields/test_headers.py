@@ -11,13 +11,14 @@ from app.fields.headers import (
     request_headers,
     response_headers,
 )
+from app.fields.names import HOP_BY_HOP
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
     assert doctest.testmod(headers).failed == 0
 
 
-@pytest.mark.parametrize("name", sorted(headers.HOP_BY_HOP))
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
 def test_hop_by_hop_fields_stop_in_both_directions(name: bytes) -> None:
     fields = [(b"a", b"1"), (name, b"x"), (b"b", b"2")]
     assert [n for n, _ in response_headers(fields, 200)] == [b"a", b"b"]

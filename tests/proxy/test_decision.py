@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from app.balancing.balancer import Balancer
 from app.cli import main
 from app.config.structs import Config, parse
+from app.fields.passing import STRANGERS
 from app.fields.via import hop_name
 from app.frontends.passwords import make_hash
 from app.logs.record import AccessRecord
@@ -228,5 +229,6 @@ def test_a_path_of_the_proxys_own_comes_before_the_route(target: bytes, own: boo
     ours = OwnAnswer(200, b"mine")
     request = Request(b"GET", target, [(b"host", b"a.test")], Peer(None, None), "1.1", None)
     request.ours, request.record = [], AccessRecord(0.0)
+    request.passing = STRANGERS
     decision = decisions({b"/own/": ours, b"/none/": None}).decide(request)
     assert decision is ours if own else isinstance(decision, Route)

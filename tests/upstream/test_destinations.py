@@ -7,6 +7,8 @@ import doctest
 import json
 import logging
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -218,7 +220,8 @@ async def test_a_route_to_ourselves_is_508(valkey: RedisServer) -> None:
             assert (await proxy.get(host=host)).startswith(b"HTTP/1.1 508 Loop Detected\r\n")
 
 
-async def test_a_loop_over_somebody_else_is_cut(valkey: RedisServer) -> None:
+@pytest.mark.parametrize("via", [True, False])
+async def test_a_loop_over_somebody_else_is_cut(valkey: RedisServer, via: bool) -> None:
     """The backend is a TCP balancer that leads back to us."""
 
     async def back(conversation: Conversation) -> None:
@@ -232,23 +235,48 @@ async def test_a_loop_over_somebody_else_is_cut(valkey: RedisServer) -> None:
             writer.close()
             await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
 
-    async with proxying(valkey) as proxy, scripted(back) as balancer:
+    async with proxying(valkey, via=via) as proxy, scripted(back) as balancer:
         await proxy.route("a.test", balancer)
         client = await proxy.connect()
-        client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\nVia: 1.1 front\r\n\r\n")
         assert (await client.response())[0] == 508
-        assert len(balancer.requests) == MAX_PASSES
+    assert len(balancer.requests) == MAX_PASSES
+    assert all((request.get(b"via") is not None) is via for request in balancer.requests)
+
+
+@asynccontextmanager
+async def second(valkey: RedisServer, **server: object) -> AsyncIterator[Proxy]:
+    """Another Hipache, whose routes are under `outer:`."""
+    config = config_of(valkey, **server)
+    config = msgspec.structs.replace(config, driver=(f"{valkey.url}#outer:",))
+    async with serving(create_app(config)) as port:
+        yield Proxy(port, valkey)
+
+
+@pytest.mark.parametrize("outer_via", [True, False])
+@pytest.mark.parametrize("inner_via", [True, False])
+async def test_a_loop_over_two_hipaches_is_cut(
+    valkey: RedisServer, outer_via: bool, inner_via: bool
+) -> None:
+    async with (
+        proxying(valkey, via=inner_via) as inner,
+        second(valkey, via=outer_via) as outer,
+        valkey.client as client,
+    ):
+        await inner.route("a.test", f"http://127.0.0.1:{outer.port}")
+        inside = f"http://127.0.0.1:{inner.port}"
+        await client.rpush("outer:frontend:a.test", "the-site", inside)
+        connection = await inner.connect()
+        connection.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert (await connection.response())[0] == 508
 
 
 async def test_two_hipaches_in_a_row_are_no_loop(valkey: RedisServer) -> None:
     async with answering(answer(b"hello")) as backend, proxying(valkey) as inner:
         await inner.route("a.test", backend)
-        config = config_of(valkey)
-        config = msgspec.structs.replace(config, driver=(f"{valkey.url}#outer:",))
-        async with serving(create_app(config)) as port, valkey.client as client:
+        async with second(valkey) as outer, valkey.client as client:
             inside = f"http://127.0.0.1:{inner.port}"
             await client.rpush("outer:frontend:a.test", "the-site", inside)
-            outer = Proxy(port, valkey)
             reply = await outer.get()
     assert reply.endswith(b"hello")
     [request] = backend.requests
