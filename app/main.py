@@ -24,11 +24,10 @@ from .checks.fleet import checking
 from .config.file import load
 from .config.structs import Config
 from .errors import EX_CONFIG, ConfigError
-from .fields.forwarded import ForwardedFields
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .metrics.counters import Counters
-from .proxy.assembly import WorkerIdentity, make_gateway
+from .proxy.assembly import WorkerIdentity, make_forwarded, make_gateway
 from .proxy.fast_path import FastPath
 from .proxy.gateway import Gateway
 from .proxy.guards.gate import Gate
@@ -163,7 +162,7 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     counters: Counters | None,
 ) -> Gateway:
     """The gateway; its guards and its spans end with `stack`."""
-    forwarded = ForwardedFields(config.server.trusted_proxies)
+    forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
     gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, routes.rates))

@@ -28,7 +28,7 @@ from ..fields.headers import field
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
 from ..logs.record import AccessRecord
-from ..proxy.assembly import make_added_fields, make_decisions
+from ..proxy.assembly import make_added_fields, make_decisions, make_forwarded
 from ..proxy.decision import OwnAnswer, Redirect, settled
 from ..proxy.guards.gate import check_address, check_readable
 from ..proxy.guards.overload import Overload
@@ -99,7 +99,7 @@ async def _explained(
 
 async def _answer(request: Request, routes: CachedStore, config: Config, balancer: Balancer) -> str:
     """How the proxy answers by itself; empty if the request goes to a backend."""
-    forwarded = ForwardedFields(config.server.trusted_proxies)
+    forwarded = make_forwarded(config)
     make_added_fields(config, forwarded).add(request)
     decisions = make_decisions(
         config, routes, balancer,

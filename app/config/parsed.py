@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from ..fields.names import CLAIMS, FieldNames
-from ..fields.networks import Networks
+from ..fields.networks import Networks, Peers
 from ..frontends.options import HashKey, Policy, parse_hash_key, parse_policy, parse_sticky
 from ..logs.access_log import Format, compile_format
 from .deny_list import DenyList, parse_deny_list
@@ -105,6 +105,19 @@ class DenyBackends(Parsed[DenyList]):
         """The list, and the addresses that are always on it."""
         self.written = _texts(written)
         return parse_deny_list(self.written)
+
+
+class TrustedProxies(Parsed[Peers]):
+    """`server.trustedProxies`."""
+
+    def parse(self, written: Any) -> Peers:
+        """The networks, and whether unix sockets are among them."""
+        try:
+            self.written = _texts(written)
+            return Peers.parse(self.written)
+        except ValueError:
+            expected = "Expected a list of networks such as 10.0.0.0/8, or unix:"
+            raise ValueError(expected) from None
 
 
 class DropFields(Parsed[FieldNames]):

@@ -31,6 +31,7 @@ from .parsed import (
     DropFields,
     HashBy,
     StickyCookie,
+    TrustedProxies,
     decode,
     encode,
 )
@@ -93,8 +94,10 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     max_connections_per_address: Count = 0  # per worker
     debug_from: Networks = Networks.parse(["127.0.0.0/8", "::1/128"])  # may ask with X-Debug
     debug_secret: str | None = None  # signs what `hipache debug-ticket` prints; None: no tickets
-    trusted_proxies: Networks = Networks()  # whose X-Forwarded-* are believed
+    trusted_proxies: TrustedProxies = TrustedProxies(())  # networks, unix:; their claims pass
     drop_fields: DropFields = DropFields(())  # more claims that pass from nobody else
+    forwarded: bool = False  # send Forwarded (RFC 7239) beside X-Forwarded-*
+    forwarded_protocol: bool = False  # send Hipache's X-Forwarded-Protocol; gunicorn refuses it
     via: bool = True  # send Via (RFC 9110 §7.6.3); CDN-Loop in its place
     request_id_header: str | None = None  # the field of answers that tells clients the id
     static_dir: str | None = None  # error_<status>.html, as Hipache's static/

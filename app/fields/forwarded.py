@@ -1,4 +1,4 @@
-"""The fields that tell a backend who its client is: `X-Forwarded-*` and `X-Real-IP`. Pure."""
+"""The fields that tell a backend who its client is: `X-Forwarded-*`, `X-Real-IP`. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
 
-from .headers import RawHeaders
+from .headers import RawHeaders, field
 from .names import FORWARDED
-from .networks import Networks
+from .networks import UNIX, Peers
+from .rfc7239 import element
 
 
 class ForwardedFields:
@@ -20,50 +21,82 @@ class ForwardedFields:
     1.10, point 13).
     """
 
-    def __init__(self, trusted: Networks) -> None:
+    def __init__(self, trusted: Peers, *, forwarded: bool = False, protocol: bool = False) -> None:
+        """`forwarded`: RFC 7239's field, too; `protocol`: Hipache's `X-Forwarded-Protocol`."""
         self.trusts: Callable[[str], bool] = _nobody
         """Whether an address is one of our own proxies."""
         if trusted:
             self.trusts = lru_cache(maxsize=4096)(trusted.match)
+        self._forwarded = forwarded
+        self._protocol = protocol
         # Nearly every request of a connection gets the same fields but for the host: building
         # them costs 3 us, finding them again 0.2 us.
-        self._plain = lru_cache(maxsize=4096)(_fields)
+        self._plain = lru_cache(maxsize=4096)(self._fields)
 
     def build(
         self, headers: RawHeaders, client: str, scheme: str, port: int, host: bytes
     ) -> RawHeaders:
-        """`X-Forwarded-For/-Host/-Port/-Proto/-Protocol` and `X-Real-IP`.
+        """The fields for one request; what nobody knows gets none.
 
-        `client` is the peer's address, `port` the one it connected to, `host`
-        its `Host` field.
+        `client` is the peer's address, `port` the one it connected to, 0 for a
+        unix socket, `host` its `Host` field.
         """
-        if not self.trusts(client):
-            return [(b"x-forwarded-host", host), *self._plain(client, scheme, port)]
-        claimed = {name: value for name, value in headers if name in FORWARDED}
-        hops = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
-        proto = claimed.get(b"x-forwarded-proto") or claimed.get(b"x-forwarded-protocol")
-        return [
-            (b"x-forwarded-host", claimed.get(b"x-forwarded-host", host)),
-            (b"x-forwarded-for", (hops + b", " if hops else b"") + client.encode()),
-            (b"x-forwarded-port", claimed.get(b"x-forwarded-port", b"%d" % port)),
-            (b"x-forwarded-proto", proto or scheme.encode()),
-            (b"x-forwarded-protocol", proto or scheme.encode()),
-            (b"x-real-ip", self.true_client(headers, client).encode()),
+        if self.trusts(client):
+            return self._believing(headers, client, scheme, port, host)
+        ours = [(b"x-forwarded-host", host), *self._plain(client, scheme, port)]
+        if self._forwarded:
+            ours.append((b"forwarded", element(_known(client), host, scheme.encode())))
+        return ours
+
+    def _fields(self, client: str, scheme: str, port: int) -> RawHeaders:
+        address = _known(client)
+        return self._told(address, address, b"%d" % port if port else b"", scheme.encode())
+
+    def _told(self, hops: bytes, client: bytes, port: bytes, proto: bytes) -> RawHeaders:
+        """The fields without the host, as far as they are known."""
+        fields = [
+            (b"x-forwarded-for", hops),
+            (b"x-forwarded-port", port),
+            (b"x-forwarded-proto", proto),
+            (b"x-forwarded-protocol", proto if self._protocol else b""),
+            (b"x-real-ip", client),
         ]
+        return [item for item in fields if item[1]]
+
+    def _believing(
+        self, headers: RawHeaders, client: str, scheme: str, port: int, host: bytes
+    ) -> RawHeaders:
+        """What a trusted proxy says, and its own address behind it."""
+        claimed = {name: value for name, value in headers if name in FORWARDED}
+        said = [value for name, value in headers if name == b"x-forwarded-for"]
+        peer = _known(client)
+        hops = b", ".join(value for value in (*said, peer) if value)
+        host = claimed.get(b"x-forwarded-host", host)
+        proto = _claimed_proto(headers, claimed) or scheme.encode()
+        true_client = _known(self.true_client(headers, client))
+        own_port = b"%d" % port if port else b""
+        ours = [
+            (b"x-forwarded-host", host),
+            *self._told(hops, true_client, claimed.get(b"x-forwarded-port", own_port), proto),
+        ]
+        if self._forwarded:
+            theirs = [value for name, value in headers if name == b"forwarded"]
+            before = theirs or [element((_address(hop) or "").encode()) for hop in _hops(headers)]
+            ours.append((b"forwarded", b", ".join([*before, element(peer, host, proto)])))
+        return ours
 
     def true_client(self, headers: RawHeaders, peer: str) -> str:
         """The address of the client itself: the last hop that none of ours vouches for.
 
-        >>> fields = ForwardedFields(Networks.parse(["10.0.0.0/8"]))
+        >>> fields = ForwardedFields(Peers.parse(["10.0.0.0/8"]))
         >>> fields.true_client([(b"x-forwarded-for", b"6.6.6.6, 1.2.3.4, 10.0.0.9")], "10.0.0.1")
         '1.2.3.4'
         """
         if not self.trusts(peer):
             return peer
-        hops = b",".join(value for name, value in headers if name == b"x-forwarded-for")
         client = peer
-        for hop in reversed(hops.decode("latin-1").split(",")):
-            address = _address(hop.strip())
+        for hop in reversed(_hops(headers)):
+            address = _address(hop)
             if address is None:
                 break
             client = address
@@ -76,15 +109,23 @@ def _nobody(address: str) -> bool:
     return False
 
 
-def _fields(client: str, scheme: str, port: int) -> tuple[tuple[bytes, bytes], ...]:
-    address = client.encode()
-    return (
-        (b"x-forwarded-for", address),
-        (b"x-forwarded-port", b"%d" % port),
-        (b"x-forwarded-proto", scheme.encode()),
-        (b"x-forwarded-protocol", scheme.encode()),
-        (b"x-real-ip", address),
-    )
+def _known(address: str) -> bytes:
+    """An IP address, empty for a unix socket."""
+    return b"" if address == UNIX else address.encode()
+
+
+def _claimed_proto(headers: RawHeaders, claimed: dict[bytes, bytes]) -> bytes | None:
+    """Scheme, as a trusted proxy tells it; gunicorn's users write `ssl` for https."""
+    proto = claimed.get(b"x-forwarded-proto") or claimed.get(b"x-forwarded-protocol")
+    if proto == b"ssl" or (not proto and field(headers, b"x-forwarded-ssl") == b"on"):
+        return b"https"
+    return proto
+
+
+def _hops(headers: RawHeaders) -> list[str]:
+    """All entries of `X-Forwarded-For`, from the client on."""
+    said = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+    return [hop.strip() for hop in said.decode("latin-1").split(",")] if said else []
 
 
 def _address(text: str) -> str | None:

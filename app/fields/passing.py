@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from .names import CLAIMS, FORWARDED, HOP_BY_HOP, FieldNames, as_read
@@ -42,13 +43,15 @@ class Passing(dict[bytes, Rule]):
         *,
         trusted: bool = False,
         via: bool = True,
+        ours: Iterable[bytes] = (),
     ) -> None:
         """`claims` pass only from a trusted proxy, and only as the list spells them: a proxy
         that sets `X-Forwarded-Ssl` may let a stranger's `X_Forwarded_Ssl` pass. `via`: whether
-        `Via` passes and tells of loops; else `CDN-Loop` does."""
+        `Via` passes and tells of loops; else `CDN-Loop` does. `ours`: more fields that we set."""
         super().__init__()
         self._claims = claims
         self._trusted = trusted
+        self._ours = _OURS.union(ours)
         self._hops = VIA if via else CDN_LOOP
 
     def __missing__(self, name: bytes) -> Rule:
@@ -64,7 +67,7 @@ class Passing(dict[bytes, Rule]):
             return _RULES[name]
         if name == self._hops:
             return Rule.HOPS
-        if as_read(name) in _OURS or name == VIA:
+        if as_read(name) in self._ours or name == VIA:
             return Rule.STOP
         if self._claims.has(name) and not (self._trusted and self._claims.spells(name)):
             return Rule.STOP

@@ -98,6 +98,14 @@ def make_balancer(config: Config) -> Balancer:
     )  # fmt: skip
 
 
+def make_forwarded(config: Config) -> ForwardedFields:
+    """The fields that tell who a client is, as this configuration wants them."""
+    server = config.server
+    return ForwardedFields(
+        server.trusted_proxies.value, forwarded=server.forwarded, protocol=server.forwarded_protocol
+    )
+
+
 def make_added_fields(config: Config, forwarded: ForwardedFields) -> AddedFields:
     """The fields that this proxy adds, and the rules for those of the client.
 
@@ -106,9 +114,12 @@ def make_added_fields(config: Config, forwarded: ForwardedFields) -> AddedFields
     server = config.server
     hop = hop_name(*driver_of(config).names, socket.gethostname())
     strangers, trusted = (
-        Passing(server.drop_fields.value, trusted=trusted, via=server.via)
+        Passing(
+            server.drop_fields.value, trusted=trusted, via=server.via,
+            ours=(b"forwarded",) if server.forwarded else (),
+        )
         for trusted in (False, True)
-    )
+    )  # fmt: skip
     return AddedFields(
         forwarded, HopFields(hop, via=server.via), strangers=strangers, trusted=trusted
     )

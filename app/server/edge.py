@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from ..fields.networks import Networks
+from ..fields.networks import UNIX, Peers
 from ..frontends.rates import one_client
 from ..system import open_files
 
@@ -26,7 +26,7 @@ MINUTE = 60.0
 NO_DEADLINE = float("inf")
 """The deadline of a connection that waits for nothing."""
 
-NOBODY = Networks()
+NOBODY = Peers()
 
 OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
 """Gets the peer, the head as far as it came, and why the request was refused."""
@@ -56,7 +56,7 @@ class ClientLimits:
     """Connections per worker. 0: as many as half of the open files allow, as each may need
     another one to a backend."""
     connections_per_address: int = 0
-    forwarders: Networks = NOBODY
+    forwarders: Peers = NOBODY
     """Our own proxies: they connect for many clients, so they are not limited per address."""
     half_close_probe: float = 1.0
     """From a client's FIN to the probe whether it still listens."""
@@ -77,7 +77,7 @@ class ClientLimits:
             requests=server.max_requests_per_connection,
             connections=server.max_connections,
             connections_per_address=server.max_connections_per_address,
-            forwarders=server.trusted_proxies,
+            forwarders=server.trusted_proxies.value,
         )
 
 
@@ -162,9 +162,8 @@ class Edge:
                 del self.by_address[client]
 
     def _client_of(self, address: str) -> str | None:
-        """The client that connections from `address` count for; None if they are not limited.
-        The address of a unix socket is empty."""
-        if not address or self.limits.forwarders.match(address):
+        """The client that connections from `address` count for; None if they are not limited."""
+        if not address or address == UNIX or self.limits.forwarders.match(address):
             return None
         return one_client(address)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from ..fields.networks import Networks
+from ..fields.networks import Peers
 from ..tls.listener import TLSListener
 
 BACKLOG = 2048
@@ -67,7 +67,7 @@ class ListeningSocket:
 
     sock: socket.socket
     tls: TLSListener | None = None
-    proxied_by: Networks | None = None
+    proxied_by: Peers | None = None
     """The balancers, each of which must begin with a PROXY header; None: no PROXY protocol."""
     entry: int = 0
     """Its index in `http.bind`, or in `https.bind` if it speaks TLS."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..fields.networks import UNIX
 from ..tls.client_subject import subject
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Peer:
     server: HostPort | None
     """The address that the client connected to."""
     address: str = ""
-    """The client's IP address, empty over a unix socket."""
+    """The client's IP address, `unix:` over a unix socket; empty if nobody knows it."""
     scheme: str = "http"
     """`http` or `https`, for WebSockets too."""
     tls: str = ""
@@ -42,7 +44,7 @@ def peer_of(transport: BaseTransport, told: tuple[HostPort, HostPort] | None = N
     """
     of = transport.get_extra_info
     client, server = told or (_endpoint(of("peername")), _endpoint(of("sockname")))
-    address = client[0] if client else ""
+    address = client[0] if client else address_of(transport)
     if not of("sslcontext"):
         return Peer(client, server, address)
     tls = of("ssl_object").version() or ""
@@ -59,6 +61,14 @@ def is_gone(transport: BaseTransport) -> bool:
     return _endpoint(of("peername")) is None and _endpoint(of("sockname")) is not None
 
 
+def address_of(transport: BaseTransport) -> str:
+    """The address of the other end: `unix:` for a unix socket, empty if it has gone already."""
+    if end := _endpoint(transport.get_extra_info("peername")):
+        return end[0]
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    return UNIX if sock is not None and sock.family == socket.AF_UNIX else ""
+
+
 def peer_in(scope: MutableMapping[str, Any]) -> Peer:
     """The peer in an ASGI scope: our own server's Peer, else made of the standard keys."""
     ours: Peer | None = (scope.get("extensions") or {}).get(PEER)
@@ -66,11 +76,17 @@ def peer_in(scope: MutableMapping[str, Any]) -> Peer:
         return ours
     client, server = _endpoint(scope.get("client")), _endpoint(scope.get("server"))
     secure = scope["scheme"] in ("https", "wss")
-    return Peer(client, server, client[0] if client else "", "https" if secure else "http")
+    address = client[0] if client else UNIX if _is_unix(scope.get("server")) else ""
+    return Peer(client, server, address, "https" if secure else "http")
 
 
 def _endpoint(name: object) -> HostPort | None:
     """None for the name of a unix socket."""
-    if isinstance(name, tuple | list) and isinstance(name[1], int):
+    if isinstance(name, tuple | list) and len(name) > 1 and isinstance(name[1], int):
         return str(name[0]), name[1]
     return None
+
+
+def _is_unix(server: object) -> bool:
+    """Whether `server` of an ASGI scope is the path of a unix socket, and no port."""
+    return isinstance(server, tuple | list) and len(server) == 2 and server[1] is None

@@ -15,9 +15,9 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from ..fields.networks import Networks
+from ..fields.networks import UNIX, Peers
 from .connection import ClientConnection
-from .peer import HostPort, is_gone
+from .peer import HostPort, address_of, is_gone
 
 logger = logging.getLogger("hipache.server")
 
@@ -107,7 +107,7 @@ def _parse_v2(data: bytes) -> tuple[Claim, bytes]:
 class ProxyHeader(asyncio.Protocol):
     """Reads the header of one connection, then makes way for its HTTP protocol."""
 
-    def __init__(self, make: Callable[[], ClientConnection], trusted: Networks) -> None:
+    def __init__(self, make: Callable[[], ClientConnection], trusted: Peers) -> None:
         self._make = make
         self._trusted = trusted
         self._data = b""
@@ -118,10 +118,10 @@ class ProxyHeader(asyncio.Protocol):
         if is_gone(transport):
             self._transport.abort()  # it could claim any address without being asked for its own
             return
-        peer = transport.get_extra_info("peername")
+        peer = address_of(transport)
         # A unix socket has no address to judge by: its folder says who may connect.
-        if isinstance(peer, tuple) and not self._trusted.match(peer[0]):
-            logger.warning("PROXY header refused from=%s: not in trustedProxies", peer[0])
+        if peer != UNIX and not self._trusted.match(peer):
+            logger.warning("PROXY header refused from=%s: not in trustedProxies", peer)
             self._transport.abort()
             return
         loop = asyncio.get_running_loop()
@@ -134,8 +134,8 @@ class ProxyHeader(asyncio.Protocol):
         except Incomplete:
             return
         except ValueError as exc:
-            peer = self._transport.get_extra_info("peername")
-            logger.warning("PROXY header refused from=%s: %s", peer and peer[0], exc)
+            peer = address_of(self._transport)
+            logger.warning("PROXY header refused from=%s: %s", peer, exc)
             self._transport.abort()
             return
         self._stop()

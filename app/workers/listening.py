@@ -50,7 +50,7 @@ def plain(sock: socket.socket, config: Config, entry: int) -> ListeningSocket:
     """HTTP without TLS, as this entry of `http.bind` has it."""
     proxied = any(bind.proxy_protocol for bind in config.http.binds[entry : entry + 1])
     return ListeningSocket(
-        sock, proxied_by=config.server.trusted_proxies if proxied else None, entry=entry
+        sock, proxied_by=config.server.trusted_proxies.value if proxied else None, entry=entry
     )
 
 

@@ -78,6 +78,7 @@ def test_an_https_bind_inherits_what_it_does_not_name():
         ('{"http": {"bind": "a b"}}', "http.bind[0]: expected an IP address, a host name"),
         ('{"https": {"bind": "::"}}', "https.bind[0]: expected a key and a cert"),
         ('{"server": {"trustedProxies": ["10.0.0.1/8"]}}', "expected a list of networks such as"),
+        ('{"server": {"trustedProxies": ["unix:/a"]}}', "expected a list of networks such as"),
         ('{"server": {"dropFields": "X-A"}}', 'server.dropFields: expected a list, found "X-A"'),
         ('{"server": {"dropFields": ["X A"]}}', "dropFields: expected names of fields, as in X-U"),
         ('{"server": {"dropFields": ["Content*"]}}', "a request needs, such as content-length"),
@@ -124,11 +125,13 @@ def test_no_error_tells_a_secret(text):
 
 def test_what_is_rendered_is_read_again_as_the_same():
     config = parse(
-        '{"server": {"trustedProxies": ["10.0.0.0/8", "::1"], "lruCache": {"ttl": 3},'
+        '{"server": {"trustedProxies": ["10.0.0.0/8", "::1", "unix:"], "lruCache": {"ttl": 3},'
         ' "dropFields": ["X-User", "X-Auth-*"]},'
         ' "http": {"bind": "::"}, "https": {"bind": ["::"], "key": "k", "cert": "c"}}'
     )
-    assert config.server.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    trusted = config.server.trusted_proxies.value
+    assert trusted.networks == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert trusted.unix
     assert config.server.drop_fields.written == ("X-User", "X-Auth-*")
     assert parse(render(config)) == config
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from app.cli import main
 from app.config.structs import parse, render
 from app.fields.forwarded import ForwardedFields
-from app.fields.networks import Networks
+from app.fields.networks import Networks, Peers
 from app.main import create_app
 from app.proxy.debug_fields import DebugFields, DebugTickets
 from tests.backends import ScriptedBackend, answer, answering
@@ -166,6 +166,6 @@ async def test_under_any_other_server_too(valkey: RedisServer, backend: Scripted
 
 
 def test_an_identifier_is_no_way_into_the_head() -> None:
-    gate = DebugFields(Networks(), None, ForwardedFields(Networks()), version="1", clock=time.time)
+    gate = DebugFields(Networks(), None, ForwardedFields(Peers()), version="1", clock=time.time)
     ((_, value),) = gate.of_error("a\r\nSet-Cookie: é")[1:]
     assert value == b"a\\r\\nSet-Cookie: \\xe9"

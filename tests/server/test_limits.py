@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.config.structs import ServerConfig
-from app.fields.networks import Networks
+from app.fields.networks import Peers
 from app.server.edge import ClientLimits, Edge, connections_from_files
 from tests.server.serving import Recorder, answer, read_body, serving
 
@@ -219,11 +219,12 @@ class Idle:
         pytest.param(["2001:db8::1", "2001:db8:0:1::1"], False, id="two IPv6 networks"),
         pytest.param(["192.0.2.1", "::ffff:192.0.2.1"], True, id="IPv4 in disguise"),
         pytest.param(["10.0.0.1", "10.0.0.1"], False, id="a balancer of ours"),
-        pytest.param([None, None], False, id="a unix socket"),
+        pytest.param(["unix:", "unix:"], False, id="a unix socket"),
+        pytest.param(["", ""], False, id="gone already"),
     ],
 )
-async def test_what_counts_as_one_client(addresses: list[str | None], refused: bool) -> None:
-    own = Networks.parse(["10.0.0.0/8"])
+async def test_what_counts_as_one_client(addresses: list[str], refused: bool) -> None:
+    own = Peers.parse(["10.0.0.0/8"])
     edge = Edge(ClientLimits(connections_per_address=1, forwarders=own))
     loop = asyncio.get_running_loop()
     there = [(Idle(), address) for address in addresses]
