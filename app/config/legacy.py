@@ -49,6 +49,7 @@ def translate(raw: Raw, source: str) -> tuple[Raw, list[str], Origins]:
         if isinstance(raw.get(section), dict):
             raw[section] = dict(raw[section])
     _redis(raw, source, warnings)
+    _forwarded_protocol(raw, warnings)
     return raw, warnings, origins
 
 
@@ -81,8 +82,21 @@ def _speaking_tls(raw: Raw) -> Iterator[tuple[str, Raw]]:
             yield f"https.bind[{index}]", bind
 
 
+def _forwarded_protocol(raw: Raw, warnings: list[str]) -> None:
+    """Every Hipache sent this field. Old files go on sending it: a backend may read it."""
+    used = [warning for warning in warnings if _IS_OLD in warning and "lruCache" not in warning]
+    server = raw.get("server", {})
+    if used and isinstance(server, dict) and "forwardedProtocol" not in server:
+        raw["server"] = server | {"forwardedProtocol": True}
+        why = "the file has old names; behind https gunicorn answers it with 400"
+        warnings.append(f"server.forwardedProtocol is on: {why}")
+
+
+_IS_OLD = " is an old name of "
+
+
 def _renamed(old: str, new: str) -> str:
-    return f"{old} is an old name of {new}"
+    return f"{old}{_IS_OLD}{new}"
 
 
 def _superseded(old: str, new: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from app.config.legacy import modern
 from app.config.structs import parse
 from app.errors import ConfigError
 
@@ -92,6 +95,28 @@ def test_the_newer_of_two_names_wins_and_the_older_is_said():
         "server.https is ignored, because https is there",
         "redisHost is ignored, because driver is there",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "sent", "said"),
+    [
+        (SEED, True, True),
+        (V0_2_8, True, True),
+        (V0_3_1, True, True),
+        ('{"redisHost": "h", "server": {"forwardedProtocol": false}}', False, False),
+        ('{"server": {"forwardedProtocol": true}}', True, False),
+        ('{"server": {}, "http": {"port": 80}, "driver": "redis:"}', False, False),
+        ('{"server": {"port": 1}, "http": {}}', False, False),
+    ],
+)
+def test_hipaches_own_field_is_sent_for_files_of_an_old_hipache(text, sent, said):
+    config = parse(text)
+    assert config.server.forwarded_protocol is sent
+    assert any("forwardedProtocol is on" in line for line in config.warnings) is said
+
+
+def test_a_modern_file_keeps_what_an_old_one_meant():
+    assert json.loads(modern('{"redisHost": "h"}', "f"))["server"] == {"forwardedProtocol": True}
 
 
 @pytest.mark.parametrize(
