@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from ..fields.names import FORWARDED, HOP_BY_HOP, as_read
 from ..fields.networks import Networks
 from .backends import Backend, InvalidBackendURL, parse_backend
 from .option_names import ACCESS, LIMITS, UNREADABLE, meant_by, no_option
@@ -37,9 +38,7 @@ NOWHERE = Networks()
 
 _SEPARATED = re.compile(r"[,\s]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_NEVER_COPIED = frozenset({
-    b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade",
-})  # fmt: skip
+_NEVER_COPIED = HOP_BY_HOP | FORWARDED | {b"content-length", b"host", b"via", b"cdn-loop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +198,8 @@ def _copied(value: str) -> tuple[bytes, ...]:
     if not names or not all(_TOKEN.fullmatch(name) for name in names):
         raise ValueError("expected names of fields, as in X-User X-Groups")
     lower = tuple(name.lower().encode("ascii") for name in names)
-    if _NEVER_COPIED & set(lower):
-        raise ValueError("a field that frames or routes the request cannot be copied")
+    if _NEVER_COPIED & set(map(as_read, lower)):
+        raise ValueError("a field that frames or routes the request, or is ours, cannot be copied")
     return lower
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from ...errors import AccessUnknown, PassedOn, UpstreamError, UpstreamStale
-from ...fields.headers import RawHeaders, request_headers, response_headers
+from ...errors import AccessUnknown, BadHost, PassedOn, UpstreamError, UpstreamStale
+from ...fields.headers import RawHeaders, field, request_headers, response_headers
+from ...fields.names import as_read
 from ...frontends.protection import ForwardAuth, Protection
 from ...health import REPLACEMENTS
+from ...routing import normalise_host
 from ...upstream.client import AnyAnswer, UpstreamClient
 from ..request import Request
 
@@ -15,8 +17,10 @@ MAX_BODY = 65536
 """Bytes of a refusal's body that are passed on."""
 
 _NOT_ASKED_WITH = frozenset({
-    b"content-length", b"expect", b"host", b"x-forwarded-method", b"x-forwarded-uri",
+    b"content-length", b"expect", b"host", b"transfer-encoding",
+    b"x-forwarded-host", b"x-forwarded-method", b"x-forwarded-uri",
 })  # fmt: skip
+"""As CGI programs read them: a trusted proxy may have let them pass, too."""
 
 
 async def ask(
@@ -34,7 +38,7 @@ async def ask(
                 if not 200 <= answer.status < 300:
                     raise await _refusal(answer)
                 if names := protection.forward_copy:
-                    request.headers = _with_answer(names, request.headers, answer.headers)
+                    _copy(names, request, answer.headers)
             finally:
                 await answer.aclose()
     except TimeoutError:
@@ -56,22 +60,33 @@ async def _answer(client: UpstreamClient, auth: ForwardAuth, fields: RawHeaders)
 
 
 def _question(auth: ForwardAuth, request: Request) -> RawHeaders:
+    """The fields of the question; none of the client's can be taken for one of ours."""
     ours: RawHeaders = [
-        *request.ours,
+        *(item for item in request.ours if item[0] != b"x-forwarded-host"),
+        (b"x-forwarded-host", _asked_for(request)),
         (b"x-forwarded-method", request.method),
         (b"x-forwarded-uri", request.target),
     ]
-    kept = [item for item in request.headers if item[0] not in _NOT_ASKED_WITH]
-    fields = request_headers([f for f in kept if f[0] != b"transfer-encoding"], ours)
-    return [(b"host", auth.host), *fields]
+    kept = [item for item in request.headers if as_read(item[0]) not in _NOT_ASKED_WITH]
+    return [(b"host", auth.host), *request_headers(kept, ours, request.passing)]
 
 
-def _with_answer(names: tuple[bytes, ...], headers: RawHeaders, answered: RawHeaders) -> RawHeaders:
-    """The request's fields with those of the answer in place of the client's own, also of those
-    that a CGI program could not tell from them (RFC 3875 §4.1.18)."""
-    alike = frozenset(name.replace(b"_", b"-") for name in names)
-    kept = [item for item in headers if item[0].replace(b"_", b"-") not in alike]
-    return kept + [item for item in answered if item[0] in names]
+def _asked_for(request: Request) -> bytes:
+    """The host in the one form that routes are looked up by: rules of the service compare it."""
+    try:
+        return normalise_host(field(request.ours, b"x-forwarded-host") or b"").encode("latin-1")
+    except BadHost:  # what a trusted proxy says is no host
+        return normalise_host(request.host).encode("latin-1")
+
+
+def _copy(names: tuple[bytes, ...], request: Request, answered: RawHeaders) -> None:
+    """Put the answer's fields in the place of the client's own, in whichever spelling.
+
+    They are ours from now on: the client's `Connection` cannot name them.
+    """
+    alike = frozenset(map(as_read, names))
+    request.headers = [item for item in request.headers if as_read(item[0]) not in alike]
+    request.ours += [item for item in answered if item[0] in names]
 
 
 async def _refusal(answer: AnyAnswer) -> PassedOn:
