@@ -168,6 +168,9 @@ async def _send_body(stream: BackendStream, body: AsyncIterable[bytes], length: 
         sent += len(data)
         if length is not None and sent > length:
             raise RequestBodyMismatch
+        if stream.hung_up():  # or has answered: a write that meets a reset could lose that
+            for _ in range(2):  # event loops resume us before they read
+                await asyncio.sleep(0)
         stream.write(data)
         await stream.drain()
     if length is not None and sent != length:

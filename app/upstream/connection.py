@@ -9,17 +9,13 @@ import asyncio
 from collections.abc import Callable, Set
 from typing import cast
 
-from ..errors import (
-    UpstreamBadAnswer,
-    UpstreamError,
-    UpstreamStale,
-    UpstreamTimeout,
-)
+from ..errors import UpstreamBadAnswer, UpstreamError, UpstreamStale, UpstreamTimeout
 from ..system.resolver import plain
 from . import kernel
 from .framing import may_begin_answer
 from .parsed import COMPLETE, HEAD
 from .parsing import AnswerParser
+from .sending import Sending
 from .stream import NEVER, Owner, Receiver
 
 LARGE = 65536
@@ -31,7 +27,7 @@ class BackendConnection(asyncio.Protocol):
 
     __slots__ = (
         "_chunked", "_clock", "_drained", "_owner", "_parser", "_receiver", "_retires",
-        "_transport", "_uploading", "_watched", "connect_time", "deadline", "new_future", "paused",
+        "_sending", "_transport", "_uploading", "connect_time", "deadline", "new_future", "paused",
         "served",
     )  # fmt: skip
 
@@ -44,7 +40,7 @@ class BackendConnection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._parser = AnswerParser()
         self._uploading = self._chunked = self.paused = False
-        self._watched: tuple[float, float] | None = None
+        self._sending: Sending | None = None
         self._retires = loop.time() + owner.max_age
         self.connect_time: float | None = 0.0
         self.deadline = NEVER
@@ -59,7 +55,7 @@ class BackendConnection(asyncio.Protocol):
         self._receiver = receiver
         self._chunked = chunked
         self._uploading = upload
-        self._watched = None
+        self._sending = None
         self._parser.expect(to_head=to_head)
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
         if len(request) > LARGE:
@@ -67,7 +63,7 @@ class BackendConnection(asyncio.Protocol):
         self._transport.write(request)  # type: ignore[union-attr]
 
     def write(self, data: bytes) -> None:
-        if self._transport is None:
+        if self._transport is None or self._is_refused():
             return
         if not self._chunked:
             self._transport.write(data)
@@ -111,8 +107,7 @@ class BackendConnection(asyncio.Protocol):
                 self.abort()
 
     def hung_up(self) -> bool:
-        # Between two requests whatever can be read is the end, or was not asked for.
-        return self._transport is None or kernel.readable(self._transport)
+        return not self.is_available or kernel.readable(self._transport)  # type: ignore[arg-type]
 
     def pause(self) -> None:
         if self._transport is not None and not self.paused:
@@ -177,8 +172,12 @@ class BackendConnection(asyncio.Protocol):
             self._end(self._receiver)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        transport, self._transport = self._transport, None
         self.resume_writing()
+        if exc is not None and self._receiver is not None and transport is not None:
+            # A write met a reset. The backend may have answered and closed without reading on.
+            for data in kernel.unread(transport):
+                self.data_received(data)
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             error = self._parser.loss(kept=self.served > 0)
@@ -195,6 +194,14 @@ class BackendConnection(asyncio.Protocol):
             drained.set_result(None)
 
     # -- inside
+
+    def _is_refused(self) -> bool:
+        """Whether the backend has answered that it takes no more of the request, and closes.
+
+        After a 2xx it may read on, as an echo does.
+        """
+        answer = self._parser
+        return answer.state > HEAD and answer.status >= 300 and not answer.keep
 
     def _end(self, receiver: Receiver) -> None:
         self._receiver = None
@@ -226,19 +233,17 @@ class BackendConnection(asyncio.Protocol):
             receiver.on_lost(error)
 
     def _watch(self) -> None:
-        """Watch a request that takes long to send: while it moves, no timeout runs."""
-        self.deadline = self._clock()  # each sweep asks how far it has come
-        self._watched = (NEVER, self.deadline)
+        """Watch the sending from now on: each sweep asks how far it has come."""
+        if self._transport is not None:
+            self.deadline = self._clock()
+            self._sending = Sending(self._transport, self.deadline)
 
     def _still_sending(self, now: float) -> bool:
         """Whether the backend took a byte within `tcp_timeout`; after the last one it answers."""
-        if self._watched is None:
+        if self._sending is None:
             return False
-        unsent = kernel.unacknowledged(cast(asyncio.Transport, self._transport))
-        if unsent == 0:
-            self._watched = None
+        silence = self._sending.silence(now)
+        if silence is None:
+            self._sending = None
             self.deadline = now + self._owner.response_timeout
-            return True
-        if unsent < self._watched[0]:
-            self._watched = (unsent, now)
-        return now - self._watched[1] < self._owner.tcp_timeout
+        return silence is None or silence < self._owner.tcp_timeout

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import select
 import struct
 import termios
+from collections.abc import Iterator
 
 
 def readable(transport: asyncio.Transport) -> bool:
@@ -20,6 +22,20 @@ def unacknowledged(transport: asyncio.Transport) -> int:
     """Bytes written that the peer's kernel has not taken, those in our own buffer included."""
     queued = fcntl.ioctl(_fileno(transport), termios.TIOCOUTQ, bytes(4))
     return transport.get_write_buffer_size() + int(struct.unpack("i", queued)[0])
+
+
+def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+    """What came before the reset that ended the connection, and was not read.
+
+    Linux keeps it. Both event loops close the socket after `connection_lost` only.
+    """
+    if transport.get_extra_info("ssl_object") is not None:
+        return  # the bytes would be TLS's
+    try:
+        while data := os.read(_fileno(transport), 262144):
+            yield data
+    except OSError:  # nothing more, or the reset itself
+        return
 
 
 def _fileno(transport: asyncio.Transport) -> int:

@@ -50,7 +50,10 @@ class BackendStream(Protocol):
         """Whether a request may be written, as far as the event loop knows."""
 
     def hung_up(self) -> bool:
-        """Whether the backend ended the connection meanwhile: asks the kernel."""
+        """Whether something can be read: asks the kernel.
+
+        Between two requests it is the end, or was not asked for.
+        """
 
     def begin(
         self,
