@@ -24,7 +24,7 @@ from ..config.deny_list import DenyList
 from ..config.structs import Config
 from ..errors import BadHost, ProxyError, StoreUnavailable, Unauthorized
 from ..fields.forwarded import ForwardedFields
-from ..fields.headers import field
+from ..fields.headers import field, only
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
 from ..logs.record import AccessRecord
@@ -130,8 +130,8 @@ def _examine(
     check_readable(protection)
     if request.client:
         check_address(protection, forwarded.true_client(request.headers, request.client))
-    authorization = field(request.headers, b"authorization")
-    if protection.users and authorization is not None:
+    if protection.users and field(request.headers, b"authorization") is not None:
+        authorization = only(request.headers, b"authorization")
         user, password = credentials(authorization) or ("", b"")
         kept = protection.users.get(user)
         if kept is None or not kept.matches(password):

@@ -109,6 +109,16 @@ def plain_length(value: bytes) -> bytes | None:
     return b"%d" % int(value) if value.startswith(b"0") else value
 
 
+def only(headers: RawHeaders, name: bytes) -> bytes | None:
+    """The field of that (lower-case) name; None if there are several: a backend may read another.
+
+    >>> only([(b"a", b"1")], b"a"), only([(b"a", b"1"), (b"a", b"2")], b"a")
+    (b'1', None)
+    """
+    values = [value for key, value in headers if key == name]
+    return values[0] if len(values) == 1 else None
+
+
 def field(headers: RawHeaders, name: bytes) -> bytes | None:
     """The first field of that (lower-case) name."""
     for key, value in headers:

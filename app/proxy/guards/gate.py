@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ...errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
-from ...fields.headers import RawHeaders, field
+from ...fields.headers import RawHeaders, only
 from ...frontends.protection import Protection
 from ...routing import Route
 from ...upstream.client import UpstreamClient
@@ -91,7 +91,7 @@ class Gate:
         self, request: Request, key: str, protection: Protection
     ) -> Awaitable[None] | None:
         if protection.users:
-            known = self._basic.known(protection.users, field(request.headers, b"authorization"))
+            known = self._basic.known(protection.users, only(request.headers, b"authorization"))
             if known is False:
                 raise Unauthorized(key)
             if known is None:
@@ -101,7 +101,7 @@ class Gate:
         return None
 
     async def _once_known(self, request: Request, key: str, protection: Protection) -> None:
-        authorization = field(request.headers, b"authorization")
+        authorization = only(request.headers, b"authorization")
         if not await self._basic.verify(key, protection.users, authorization):
             raise Unauthorized(key)
         if protection.forward_auth is not None:

@@ -50,7 +50,7 @@ async def get(
     proxy: Proxy, fields: bytes = b"", method: bytes = b"GET", host: str = "a.test"
 ) -> bytes:
     request = b"%b / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, host.encode(), fields)
-    if fields is not SWITCH:
+    if SWITCH not in fields:
         return await proxy.talk(request)
     client = await proxy.connect()  # who half-closes has left a WebSocket
     client.send(request)
@@ -141,6 +141,17 @@ async def test_a_user_and_a_password(valkey: RedisServer) -> None:
         assert status(await get(proxy, basic("bob", "open sesame"))) == 200
         assert status(await get(proxy, SWITCH)) == 401
     assert len(backend.requests) == 3
+
+
+async def test_of_two_authorizations_nobody_knows_which_one_a_backend_reads(
+    valkey: RedisServer,
+) -> None:
+    right, other = basic("alice", "open sesame"), basic("root", "anything")
+    async with guarded(valkey, {"basicAuth": f"alice:{HASH}"}) as (proxy, backend):
+        for fields in (right + other, other + right, right + right):
+            assert status(await get(proxy, fields)) == 401
+            assert status(await get(proxy, fields + SWITCH)) == 401
+    assert backend.requests == []
 
 
 async def test_a_new_hash_makes_the_old_password_wrong(valkey: RedisServer) -> None:
