@@ -74,7 +74,8 @@ class ForwardedFields:
         host = claimed.get(b"x-forwarded-host", host)
         proto = _claimed_proto(headers, claimed) or scheme.encode()
         true_client = _known(self.true_client(headers, client))
-        own_port = b"%d" % port if port else b""
+        # Where TLS ended before us, our port is not the one that the client connected to.
+        own_port = b"%d" % port if port and proto == scheme.encode() else b""
         ours = [
             (b"x-forwarded-host", host),
             *self._told(hops, true_client, claimed.get(b"x-forwarded-port", own_port), proto),

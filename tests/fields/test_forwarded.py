@@ -52,6 +52,12 @@ def test_each_way_in_which_a_trusted_proxy_says_https(name: bytes, value: bytes)
     assert build(["10.0.0.1"], "10.0.0.1", [(name, value)])[b"x-forwarded-proto"] == b"https"
 
 
+def test_our_port_is_not_told_with_anothers_scheme() -> None:
+    """https://a.example:8080 would lead nowhere."""
+    assert b"x-forwarded-port" not in build(["10.0.0.1"], "10.0.0.1", [CLAIMS[2]])
+    assert build(["10.0.0.1"], "10.0.0.1", [])[b"x-forwarded-port"] == b"8080"
+
+
 def test_over_a_unix_socket_nothing_is_made_up() -> None:
     fields = ForwardedFields(Peers())
     assert fields.build(CLAIMS, "unix:", "http", 0, b"a.example") == [
