@@ -28,6 +28,15 @@ def masked(value: Any, *, key: str = "") -> Any:
     return value
 
 
+def printable(text: str) -> str:
+    r"""`text` as a terminal or a log may have it: in one line, control characters as escapes.
+
+    >>> printable("http://a\n\x1b[2J")
+    'http://a\\n\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def masked_url(url: str) -> str:
     """A driver's URL without its password, even if the URL is malformed.
 

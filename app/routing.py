@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from types import MappingProxyType
 
 from .errors import BadHost
 from .frontends.backends import Backend, BadEntry, InvalidBackendURL, parse_backend
-from .frontends.options import NO_OPTIONS, NO_SETTINGS, Settings, settings_of
+from .frontends.options import NO_OPTIONS
+from .frontends.settings import NO_SETTINGS, Settings, settings_of
 
 __all__ = [
     "NO_MARKS",
@@ -30,6 +31,7 @@ __all__ = [
     "normalise_host",
     "parse_backend",
     "parse_frontend",
+    "with_options",
 ]
 
 MAX_WILDCARD_LABELS = 5
@@ -170,4 +172,12 @@ def parse_frontend(
         except InvalidBackendURL as exc:
             bad.append(BadEntry(text, index, str(exc)))
     identifier = rows[0] if rows else ""
-    return Frontend(key, identifier, tuple(backends), tuple(bad), settings_of(options))
+    frontend = Frontend(key, identifier, tuple(backends), tuple(bad))
+    return with_options(frontend, options) if options else frontend
+
+
+def with_options(frontend: Frontend, options: Mapping[str, str]) -> Frontend:
+    """The same list with other options."""
+    urls = [backend.url for backend in frontend.backends]
+    urls += [bad.text for bad in frontend.bad_entries]
+    return replace(frontend, settings=settings_of(options).for_list(urls))

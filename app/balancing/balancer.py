@@ -7,7 +7,8 @@ from math import inf
 from weakref import WeakValueDictionary, ref
 
 from ..errors import InvalidBackend, NoLiveBackend
-from ..frontends.options import NO_SETTINGS, Options
+from ..frontends.options import Options
+from ..frontends.settings import NO_SETTINGS
 from ..routing import Backend, Frontend, Route
 from .choosers import Load, RequestFacts
 from .order import consider

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..masking import printable
 from .explain import BackendState, Explanation
 
 
@@ -20,7 +21,11 @@ def ago(seconds: float) -> str:
 
 
 def as_text(found: Explanation, *, now: float) -> Iterator[str]:
-    """One line for each step."""
+    """One line for each step. What stands in a store must not write to a terminal what it likes."""
+    return map(printable, _lines(found, now))
+
+
+def _lines(found: Explanation, now: float) -> Iterator[str]:
     yield f"host      {found.host}"
     for key in found.tried:
         yield f"          frontend:{key}  none"

@@ -14,6 +14,7 @@ import click
 from ..balancing.explain_text import ago
 from ..config.structs import Config
 from ..errors import FrontendNotFound
+from ..frontends.backends import trimmed
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
@@ -145,7 +146,7 @@ async def _found(routes: CachedStore, host: str) -> Found:
 
 def _backend(frontend: Frontend, url: str) -> Backend:
     for backend in frontend.backends:
-        if backend.url == url:
+        if trimmed(backend.url) == trimmed(url):
             return backend
     urls = ", ".join(backend.url for backend in frontend.backends)
     raise CommandFailed(f"{url} is not a backend of {frontend.key}, which has {urls or 'none'}")

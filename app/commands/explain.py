@@ -8,7 +8,6 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from functools import partial
-from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
 
 import click
@@ -20,7 +19,6 @@ from ..balancing.explain import explain as explained
 from ..balancing.explain_text import as_text
 from ..balancing.sticky import secret_of
 from ..config.defaults import default_options
-from ..config.deny_list import DenyList
 from ..config.structs import Config
 from ..errors import BadHost, ProxyError, StoreUnavailable, Unauthorized
 from ..fields.forwarded import ForwardedFields
@@ -33,9 +31,10 @@ from ..proxy.decision import OwnAnswer, Redirect, settled
 from ..proxy.guards.gate import check_address, check_readable
 from ..proxy.guards.overload import Overload
 from ..proxy.request import Request
-from ..routing import Frontend, Route, lookup_keys, normalise_host
+from ..routing import Route, lookup_keys, normalise_host
 from ..server.peer import Peer
 from ..stores import CachedStore
+from ..upstream.destinations import configured
 from .failing import CommandFailed
 from .open_store import run
 from .options import config_option, json_option
@@ -82,7 +81,8 @@ async def _explained(
     route, host = request.route, _host(request)
     if route is None:
         return not_forwarded(host or request.host.decode(), lookup_keys(host), answer)
-    denied = _denied(route.frontend, config.server.deny_backends.value)
+    objection = configured(config).objection
+    denied = [backend.url for backend in route.frontend.backends if objection(backend)]
     in_flight = await asyncio.to_thread(_in_flight, config, route.frontend.key)
     found = explained(
         host, lookup_keys(host), route.frontend, route.marks, default_options(config),
@@ -200,21 +200,3 @@ def _for_client(
     if found.policy.startswith("hash"):
         return decided(found, backend.url, f"{found.policy} leads here")
     return found
-
-
-def _denied(frontend: Frontend, deny: DenyList) -> list[str]:
-    """URLs that the proxy never connects to, as far as known without resolving names."""
-    return [
-        backend.url
-        for backend in frontend.backends
-        if (backend.scheme == "unix" and deny.refuses_socket(backend.host))
-        or (backend.scheme != "unix" and _denies_host(deny, backend.host))
-    ]
-
-
-def _denies_host(deny: DenyList, host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return deny.refuses_name(host)
-    return deny.refuses(host)

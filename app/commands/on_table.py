@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..config.file import load
+from ..config.structs import Config
 from ..stores import driver_of
 from ..stores.table import (
     TableError,
@@ -35,8 +36,13 @@ def run_on_table(path: str | None, work: TableWork, wait: float | None = None) -
         asyncio.run(_with_table(path, work, wait))
 
 
+def read_config(path: str | None) -> Config:
+    """The configuration that names the store. Raises ConfigError."""
+    return load(path, os.environ, Path.cwd())
+
+
 async def _with_table(path: str | None, work: TableWork, wait: float | None) -> None:
-    table = driver_of(load(path, os.environ, Path.cwd())).table()
+    table = driver_of(read_config(path)).table()
     try:
         if wait is not None:
             await table.wait(0)  # fails before the change if this user may not ask the workers

@@ -10,6 +10,8 @@ from typing import IO
 
 import click
 
+from ..frontends.backends import trimmed
+from ..masking import printable
 from ..routing import lookup_keys
 from ..stores.table import (
     Entry,
@@ -26,7 +28,9 @@ from ..stores.table import (
     without_secrets,
 )
 from ..stores.tables import RouteTable
-from .on_table import TableWork, run_on_table, wait_option
+from ..upstream.destinations import configured
+from .meant import check_meant
+from .on_table import TableWork, read_config, run_on_table, wait_option
 from .options import config_option, json_option
 
 
@@ -49,7 +53,8 @@ def list_(path: str | None, as_json: bool) -> None:
         width = max((len(key) for key in routes), default=0)
         for key in sorted(routes, key=by_domain):
             entry = routes[key]
-            click.echo(f"{key:{width}}  {entry.identifier}  {' '.join(entry.backends)}".rstrip())
+            line = f"{key:{width}}  {entry.identifier}  {' '.join(entry.backends)}"
+            click.echo(printable(line.rstrip()))
 
     run_on_table(path, work)
 
@@ -72,11 +77,11 @@ def show(host: str, path: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({match: in_file_form(entry)}, indent=2))
             return
-        click.echo(f"{match}  {entry.identifier}")
+        click.echo(printable(f"{match}  {entry.identifier}"))
         for index, url in enumerate(entry.backends):
-            click.echo(f"  {index}  {url}")
+            click.echo(printable(f"  {index}  {url}"))
         for option, value in sorted(without_secrets(entry.options).items()):
-            click.echo(f"  {option} = {value}")
+            click.echo(printable(f"  {option} = {value}"))
         if entry.ttl is not None:
             click.echo(f"  disappears in {entry.ttl} s")
 
@@ -103,10 +108,10 @@ def set_(
 
     def edit(before: Entry | None) -> Entry:
         old = before or Entry(key)
-        return replace(old, identifier=identifier or old.identifier, backends=urls, ttl=ttl)
+        return replace(old, identifier=identifier or old.identifier, backends=new, ttl=ttl)
 
-    key = _key(host)
-    run_on_table(path, _edit(key, edit), wait)
+    key, new = _key(host), tuple(map(trimmed, urls))
+    run_on_table(path, _edit(key, edit, path), wait)
 
 
 @route.command()
@@ -120,10 +125,10 @@ def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) 
     def edit(before: Entry | None) -> Entry:
         if before is None:
             raise TableError(f"no frontend {key}; `hipache route set` creates one")
-        return replace(before, backends=before.backends + urls)
+        return replace(before, backends=before.backends + new)
 
-    key = _key(host)
-    run_on_table(path, _edit(key, edit), wait)
+    key, new = _key(host), tuple(map(trimmed, urls))
+    run_on_table(path, _edit(key, edit, path), wait)
 
 
 @route.command()
@@ -139,12 +144,14 @@ def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | Non
             raise TableError(f"no frontend {key}")
         if not urls:
             return None
-        if unknown := [url for url in urls if url not in before.backends]:
+        there = set(map(trimmed, before.backends))
+        if unknown := [url for url in gone if url not in there]:
             raise TableError(f"{key} has no backend {unknown[0]!r}")
-        return replace(before, backends=tuple(u for u in before.backends if u not in urls))
+        kept = tuple(url for url in before.backends if trimmed(url) not in gone)
+        return replace(before, backends=kept)
 
-    key = _key(host)
-    run_on_table(path, _edit(key, edit), wait)
+    key, gone = _key(host), list(map(trimmed, urls))
+    run_on_table(path, _edit(key, edit, path), wait)
 
 
 @route.command()
@@ -190,9 +197,12 @@ def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | 
     async def work(table: RouteTable) -> None:
         wanted = parse_table(text, str(file))
         before = await table.read(None if whole else wanted)
+        objection = configured(read_config(path)).objection
+        for key, entry in wanted.items():
+            check_meant(key, entry, before.get(key), objection)
         lines = list(difference(before, wanted))
         for line in lines:
-            click.echo(line)
+            click.echo(printable(line))
         if not lines:
             click.echo("nothing to change")
             return
@@ -217,7 +227,7 @@ def _key(host: str) -> str:
         raise click.BadParameter(str(exc)) from None
 
 
-def _edit(key: str, edit: Callable[[Entry | None], Entry | None]) -> TableWork:
+def _edit(key: str, edit: Callable[[Entry | None], Entry | None], path: str | None) -> TableWork:
     """A change of one frontend, validated before it is written."""
 
     def whole(before: Table) -> Table:
@@ -225,6 +235,7 @@ def _edit(key: str, edit: Callable[[Entry | None], Entry | None]) -> TableWork:
         if after is None:
             return {}
         check_entry(key, after)
+        check_meant(key, after, before.get(key), configured(read_config(path)).objection)
         return {key: after}
 
     return lambda table: table.change([key], whole)

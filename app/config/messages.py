@@ -16,7 +16,7 @@ import msgspec
 from msgspec import inspect
 
 from ..errors import ConfigError
-from ..masking import SECRET_KEYS, show
+from ..masking import SECRET_KEYS, printable, show
 
 _KINDS = {
     "int": "a whole number",
@@ -45,7 +45,7 @@ class Origins(dict[str, str]):
 def fault(source: str, path: str, problem: str) -> ConfigError:
     """One printable line, whatever the file's own text contains."""
     line = f"{source}: {path}: {problem}" if path else f"{source}: {problem}"
-    return ConfigError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+    return ConfigError(printable(line))
 
 
 def read_json(text: str, source: str) -> dict[str, Any]:

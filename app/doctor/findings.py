@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from ..masking import printable
+
 SHOWN_ALIKE = 20
 """Findings of one name that the text form prints; `--json` has all."""
 
@@ -131,7 +133,7 @@ def _paragraph(finding: Finding) -> Iterator[str]:
 
 def _line(text: str) -> str:
     """Escape control characters: text from the store must not control the terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(text)
 
 
 def _summary(findings: Sequence[Finding]) -> str:

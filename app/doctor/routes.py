@@ -1,21 +1,20 @@
-"""What can be wrong with the frontends and the marks that a store holds. Pure."""
+"""What can be wrong with the frontends that a store holds. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
-from math import inf
+from collections.abc import Callable, Container, Iterator, Mapping
 
 from ..errors import BadHost
+from ..frontends.backends import WEB_PORTS, in_full, oddity, parse_backend, trimmed
 from ..frontends.option_names import decides_access
-from ..frontends.options import settings_of
 from ..frontends.protection import SHUT, parse_protection
-from ..routing import Frontend, Mark, normalise_host, parse_frontend
-from ..stores.base import FOREIGN
-from ..stores.inspection import Listed, MarksFound
+from ..frontends.settings import settings_of
+from ..masking import masked_url
+from ..routing import Backend, Frontend, normalise_host, parse_frontend
+from ..stores.inspection import Listed
 from ..stores.table import TableError, check_key
 from .findings import Commands, Finding, Severity
-from .redis_server import SKEW
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
@@ -24,7 +23,11 @@ _LOOKS_LIKE_URL = re.compile(r"[a-z+]+://|unix:/|[A-Za-z0-9_.-]+:[0-9]{1,5}/?\Z"
 
 
 def of_frontend(
-    key: str, listed: Listed, keys: Container[str], commands: Commands
+    key: str,
+    listed: Listed,
+    keys: Container[str],
+    objection: Callable[[Backend], object],
+    commands: Commands,
 ) -> Iterator[Finding]:
     """Check one frontend. `keys` are those of all frontends."""
     frontend = parse_frontend(key, listed.rows, listed.options)
@@ -45,8 +48,17 @@ def of_frontend(
             "It gets no requests; the other backends take its share.",
             _rewritten(key, frontend, listed, commands),
         )  # fmt: skip
+    yield from _odd(key, frontend, listed, commands)
+    for backend in frontend.backends:
+        if why := objection(backend):
+            yield Finding(
+                ERROR, "never-connected", key, f"{masked_url(backend.url)}: {why}",
+                "A request that is sent there fails, or goes to another backend.",
+                commands.hipache("route", "remove", key, trimmed(backend.url)),
+            )  # fmt: skip
     yield from _duplicates(key, frontend, listed, commands)
     yield from _of_options(key, listed.options, commands)
+    yield from _of_named(key, frontend, commands)
 
 
 def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Iterator[Finding]:
@@ -64,6 +76,17 @@ def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Ite
                 "It is ignored: the configuration's value for all frontends applies.",
                 commands.redis("hdel", f"options:{key}", name),
             )  # fmt: skip
+
+
+def _of_named(key: str, frontend: Frontend, commands: Commands) -> Iterator[Finding]:
+    """Options for one backend, named by a URL that the list does not have."""
+    for name, problem in frontend.settings.unmatched.items():
+        yield Finding(
+            WARNING, "option-without-backend", key, problem,
+            "The backend that was meant is used as if nothing had been said of it.",
+            commands.redis("hdel", f"options:{key}", name),
+            "Set it anew for the URL as it stands in the list, then take this one away:",
+        )  # fmt: skip
 
 
 def _of_key(key: str, keys: Container[str], commands: Commands) -> Iterator[Finding]:
@@ -103,6 +126,25 @@ def _no_identifier(key: str, frontend: Frontend, listed: Listed, commands: Comma
     )  # fmt: skip
 
 
+def _odd(key: str, frontend: Frontend, listed: Listed, commands: Commands) -> Iterator[Finding]:
+    for backend in frontend.backends:
+        if why := oddity(backend):
+            yield Finding(
+                WARNING, "odd-backend", key, f"{masked_url(backend.url)}: {why}",
+                "It is served all the same; other programs may read it in another way.",
+                _rewritten(key, frontend, listed, commands),
+            )  # fmt: skip
+
+
+def _plainly(backend: Backend) -> str:
+    """Its URL with nothing in it that is ignored."""
+    if not oddity(backend) or backend.scheme == "unix":
+        return trimmed(backend.url)
+    host = f"[{backend.host}]" if ":" in backend.host else in_full(backend.host) or backend.host
+    port = "" if backend.port == WEB_PORTS[backend.scheme] else f":{backend.port}"
+    return f"{backend.scheme}://{host}{port}"
+
+
 def _duplicates(
     key: str, frontend: Frontend, listed: Listed, commands: Commands
 ) -> Iterator[Finding]:
@@ -121,80 +163,14 @@ def _duplicates(
 
 def _rewritten(key: str, frontend: Frontend, listed: Listed, commands: Commands) -> str:
     """The command that writes the frontend again, with each usable backend once."""
-    urls = {backend.origin: backend.url for backend in reversed(frontend.backends)}
-    kept = [backend.url for backend in frontend.backends if urls[backend.origin] == backend.url]
-    words = ["route", "set", key, *dict.fromkeys(kept), "--id", frontend.identifier or key]
+    kept: dict[tuple[str, str, int], str] = {}
+    for backend in frontend.backends:
+        plain = _plainly(backend)
+        kept.setdefault(parse_backend(plain, 0).origin, plain)
+    words = ["route", "set", key, *kept.values(), "--id", frontend.identifier or key]
     if listed.ttl is not None:
         words += ["--ttl", str(listed.ttl)]
     return commands.hipache(*words)
-
-
-def of_marks(
-    key: str, found: MarksFound, now: float, longest: float, commands: Commands
-) -> Iterator[Finding]:
-    """Check the marks under `key`, which is a frontend's or a requested host's.
-
-    `longest`: seconds for which a mark is believed that does not say what it was meant for.
-    """
-    frontend = found.frontend
-    if frontend is None:
-        yield Finding(
-            WARNING, "stale-mark", key, "marks remain of a frontend that no longer exists",
-            "A new frontend of that name would start with dead backends.",
-            commands.redis("del", f"dead:{key}", f"dead-info:{key}"),
-        )  # fmt: skip
-        return
-    for number in found.ids:
-        if not (number.isdecimal() and int(number) < frontend.size):
-            yield Finding(
-                WARNING, "stale-mark", key,
-                f"backend number {number} is marked dead, but its list has {frontend.size}",
-                "A backend that is added later would start as a dead one.",
-                commands.redis("srem", f"dead:{key}", number),
-            )  # fmt: skip
-    live = {backend.url: backend for backend in frontend.backends}
-    dead = {url: mark for url, mark in found.marks.items() if url in live and mark.until > now}
-    for url, mark in dead.items():
-        believed = max(longest, found.lasts.get(url, 0.0))
-        if mark.by == FOREIGN:
-            yield _foreign(key, url, mark, now, commands)
-        elif mark.until - now > believed + SKEW:
-            yield _from_the_future(key, url, mark, mark.until - now, believed)
-    if dead and len(dead) == len(live):
-        reasons = "; ".join(sorted({mark.reason for mark in dead.values()}))
-        yield Finding(
-            ERROR, "all-dead", key, f"all its backends are marked dead: {reasons}",
-            "Requests go to the one that was marked longest ago (balance.panic), or get 502.",
-            commands.hipache("dead", "clear", key),
-            "Repair the backends; the first request that succeeds clears a mark. "
-            "Or, if they are healthy:",
-        )  # fmt: skip
-
-
-def _foreign(key: str, url: str, mark: Mark, now: float, commands: Commands) -> Finding:
-    clear = commands.hipache("dead", "clear", key, url)
-    if mark.until == inf:
-        return Finding(
-            ERROR, "foreign-mark", key, f"{url} is marked dead forever by another program",
-            f"It gets no request until the mark is removed: dead:{key} has no expiry.",
-            clear,
-        )  # fmt: skip
-    return Finding(
-        NOTE, "foreign-mark", key,
-        f"{url} is marked dead by another program, for {mark.until - now:.0f} s more",
-        "It gets no request until then. An old Hipache or a health checker uses the same store.",
-        clear, "If that backend is healthy:",
-    )  # fmt: skip
-
-
-def _from_the_future(key: str, url: str, mark: Mark, left: float, believed: float) -> Finding:
-    return Finding(
-        WARNING, "clock", key,
-        f"{mark.by} has marked {url} dead for {left:.0f} s more: its clock is ahead",
-        f"Workers believe a mark for {believed:.0f} s at most; older ones believe all of it.",
-        "timedatectl set-ntp true",
-        f"On the machine of {mark.by}:",
-    )  # fmt: skip
 
 
 def of_orphan(kind: str, key: str, commands: Commands) -> Finding:

@@ -14,10 +14,12 @@ from ..stores.driver import NotOffered
 from ..stores.inspection import Inspection, ServerFacts
 from ..stores.table import TableError
 from ..tls.certificates import expiry, load_text
+from ..upstream.destinations import configured
 from .certificates import of_expiry, unusable
 from .findings import Commands, Finding, Severity
+from .marks import of_marks
 from .redis_server import of_clock, of_persistence, of_ping, of_server, version_of
-from .routes import of_frontend, of_marks, of_orphan, of_type
+from .routes import of_frontend, of_orphan, of_type
 
 NEW_PAIR = ' certificate "$(cat new.crt)" key "$(cat new.key)"'
 
@@ -34,8 +36,7 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     except HipacheError as exc:
         return [_away(driver, driver.name, exc)], driver.name
     commands = replace(commands, prefix=seen.prefix, can_mend_keys=seen.commands)
-    longest = max(config.server.dead_backend_ttl, config.server.dead_backend_max_ttl)
-    return [*_judged(seen, driver, longest, commands)], _looked_at(seen, driver.name)
+    return [*_judged(seen, driver, config, commands)], _looked_at(seen, driver.name)
 
 
 def _looked_at(seen: Inspection, name: str) -> str:
@@ -62,15 +63,17 @@ def _away(driver: StoreDriver, name: str, exc: HipacheError) -> Finding:
 
 
 def _judged(
-    seen: Inspection, driver: StoreDriver, longest: float, commands: Commands
+    seen: Inspection, driver: StoreDriver, config: Config, commands: Commands
 ) -> Iterator[Finding]:
     for server in seen.servers:
         yield from _of_one_server(server, commands)
     if seen.primary_away is not None:
         yield _away(driver, *seen.primary_away)
+    objection = configured(config).objection
     for key, listed in seen.frontends.items():
-        yield from of_frontend(key, listed, seen.frontends, commands)
+        yield from of_frontend(key, listed, seen.frontends, objection, commands)
     now = time.time()
+    longest = max(config.server.dead_backend_ttl, config.server.dead_backend_max_ttl)
     for key, marks in seen.marks.items():
         yield from of_marks(key, marks, now, longest, commands)
     for kind, key in seen.orphans:

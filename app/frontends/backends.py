@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
 from sys import intern
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..errors import HipacheError
 from ..masking import masked_url
@@ -12,9 +14,24 @@ from ..masking import masked_url
 WEB_PORTS = {"http": 80, "https": 443}
 """Ports of URLs that name none."""
 
+EDGES = " \t\n\v\f\r\xa0\ufeff"
+"""White space around a row, which node's URL parser took away, and so do we: people write
+`echo URL | redis-cli -x rpush`."""
+
+_ORDINARY = re.compile(
+    r"https?://(?:[a-z0-9._-]*[g-wyz_-][a-z0-9._-]*"
+    r"|(?:[1-9][0-9]?|1[0-9]{2}|2[01][0-9])(?:\.[0-9]{1,3}){3})(?::[0-9]+)?/?"
+)
+"""Nothing can be odd about these, which nearly all rows are."""
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
 
 class InvalidBackendURL(HipacheError):
     """A list element that is not the URL of a backend; the text says why."""
+
+
+_PART = r"(?:0x[0-9a-f]{1,8}|[0-9]{1,11})"
+_SHORT = re.compile(rf"{_PART}(?:\.{_PART}){{1,3}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +64,99 @@ class BadEntry:
     reason: str
 
 
+def trimmed(text: str) -> str:
+    """A row without white space around it."""
+    return text.strip(EDGES)
+
+
 def parse_backend(text: str, index: int) -> Backend:
     """One list element as a Backend.
 
     `host:port` without a scheme means http, as planb reads it; Hipache took the
     host for the scheme (hipache.md 1.10, point 16). A path or query in the URL
-    is ignored, as in Hipache. `unix:/path/to/socket` names a socket.
+    is ignored, as in Hipache; so is white space around it. `unix:/path/to/socket`
+    names a socket.
 
     Raises InvalidBackendURL, whose text says what is wrong.
     """
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
+    url, shown = trimmed(text), masked_url(text)  # a password may be in it
+    if url.startswith("unix:"):
+        path = url.removeprefix("unix:").removeprefix("//")
         if not path.startswith("/") or "\0" in path:
             raise InvalidBackendURL(f"{text!r}: a unix socket needs an absolute path")
         return Backend(text, index, "unix", path, 0)
-    shown = masked_url(text)  # a password may be in it
-    if any(c <= " " or c == "\x7f" for c in text):
+    if any(c <= " " or c == "\x7f" for c in url):
         raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
+    if re.match(r"https?:?/(?!/)|https?//", url):
+        raise InvalidBackendURL(f"{shown!r}: a scheme ends with '://'")
     try:
-        url = urlsplit(text if "://" in text else f"http://{text}")
-        port = url.port
+        parts = _split(url)
+        port = parts.port
     except ValueError as exc:
         raise InvalidBackendURL(f"{shown!r}: {exc if shown == text else 'no URL'}") from None
-    if url.scheme not in WEB_PORTS:
+    if parts.scheme not in WEB_PORTS:
         raise InvalidBackendURL(f"{shown!r}: scheme is not http, https or unix")
-    if not url.hostname:
+    if not parts.hostname:
         raise InvalidBackendURL(f"{shown!r}: no host")
-    if url.username is not None:
+    if parts.username is not None:
         raise InvalidBackendURL(f"{shown!r}: user and password are not supported")
     if port == 0:
         raise InvalidBackendURL(f"{shown!r}: port 0")
-    scheme, host = intern(url.scheme), intern(url.hostname)  # lists name the same machines
+    if _NUMBER.fullmatch(parts.hostname):
+        raise InvalidBackendURL(f"{shown!r}: a number is no host{_port_meant(parts)}")
+    scheme, host = intern(parts.scheme), intern(parts.hostname)  # lists name the same machines
     return Backend(text, index, scheme, host, port or WEB_PORTS[scheme])
+
+
+def _split(url: str) -> SplitResult:
+    return urlsplit(url if "://" in url else f"http://{url}")
+
+
+def _port_meant(parts: SplitResult) -> str:
+    """A C library reads 9101 as the address 0.0.35.141, which nobody means."""
+    number = parts.hostname or ""
+    if parts.port is None and number.isdecimal() and 0 < int(number[:6]) <= 65535:
+        return f" (did you mean {parts.scheme}://127.0.0.1:{int(number)}?)"
+    return ""
+
+
+def oddity(backend: Backend) -> str:
+    """What in a backend's URL cannot be meant as it stands, though it is served; "" if nothing."""
+    if _ORDINARY.fullmatch(backend.url):
+        return ""
+    url = trimmed(backend.url)
+    if url != backend.url:
+        return "white space around it is ignored"
+    if backend.scheme == "unix":
+        return ""
+    parts = _split(url)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        return "its path or query is ignored: the backend is asked for the request's own"
+    try:
+        address = ip_address(backend.host.partition("%")[0])
+    except ValueError:
+        full = in_full(backend.host)
+        return f"an address has four numbers (did you mean {full}?)" if full else ""
+    if address.is_multicast or (
+        isinstance(address, IPv4Address)
+        and (address == IPv4Address("255.255.255.255") or 0 < int(address) < 1 << 24)
+    ):
+        return "no machine has this address"
+    return ""
+
+
+def in_full(host: str) -> str:
+    """The IPv4 address that a C library reads in a short form; "" where it reads none.
+
+    >>> in_full("127.1"), in_full("0x7f.0.0.010"), in_full("example.1")
+    ('127.0.0.1', '127.0.0.8', '')
+    """
+    if not _SHORT.fullmatch(host):
+        return ""
+    try:
+        *first, last = (int(re.sub(r"^0(?=[0-9])", "0o", part), 0) for part in host.split("."))
+    except ValueError:  # 09 is no octal number
+        return ""
+    if any(number > 255 for number in first) or last >= 256 ** (4 - len(first)):
+        return ""
+    return str(IPv4Address(sum(n << 8 * (3 - i) for i, n in enumerate(first)) + last))

@@ -11,28 +11,27 @@ Every field of the hash is a string. Fields for all backends:
     hsts         seconds
 
 those of frontends/protection.py, and fields for one backend, named by its URL
-exactly as it stands in the list, so that they survive an edit of the list:
+as it stands in the list, so that they survive an edit of the list:
 
     weight:URL   a number from 0 to 1000000; 0 is drained
     drain:URL    on | off
     backup:URL   on | off
 
 Old tools never read this hash. A mistake in it costs a log line, never the
-traffic. To add a field, add an attribute to Options and a line to its table.
+traffic. To add a field, add an attribute to Options, and its name and a line to the table in
+frontends/settings.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from .option_names import LIMITS, decides_access, meant_by, no_option
-from .protection import Protection, parse_protection
+from .protection import Protection
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0
@@ -98,70 +97,6 @@ class Options:
     """What a request has to pass before it reaches a backend; None if there is nothing."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Settings:
-    """What a frontend says of itself, parsed once. The defaults fill in the rest."""
-
-    raw: Mapping[str, str]
-    """The hash as the store has it."""
-    values: Mapping[str, Any]
-    """By attribute of Options; only those that the hash sets."""
-    problems: tuple[str, ...] = ()
-    """One sentence for every field that cannot be used."""
-
-    def over(self, defaults: Options) -> Options:
-        """What holds for this frontend, if `defaults` hold for all.
-
-        >>> settings_of({"panic": "off"}).over(Options(sticky="sid")).sticky
-        'sid'
-        """
-        return replace(defaults, **self.values)
-
-
-NO_SETTINGS = Settings(NO_OPTIONS, MappingProxyType({}))
-"""Of every frontend without options: one object for all of them."""
-
-
-def settings_of(raw: Mapping[str, str] | None) -> Settings:
-    """The hash, parsed. Frontends with equal hashes share one object.
-
-    >>> settings_of({"policy": "fastest"}).problems
-    ("policy 'fastest' is none of random, round_robin, least_conn, least_time, hash",)
-    """
-    return _parse(tuple(sorted(raw.items()))) if raw else NO_SETTINGS
-
-
-@lru_cache(maxsize=1024)
-def _parse(fields: tuple[tuple[str, str], ...]) -> Settings:
-    raw = MappingProxyType(dict(fields))
-    values: dict[str, Any] = {}
-    protection, told = parse_protection(raw)
-    if protection is not None:
-        values["protection"] = protection
-    problems = list(told)
-    for name, value in fields:
-        kind, _, url = name.partition(":")
-        if decides_access(name) or name in LIMITS:
-            continue  # parse_protection has read it
-        known = _OF_ONE.get(kind) if url else _OF_ALL.get(name)
-        if known is None:
-            problems.append(no_option(name, meant_by(kind)))
-            continue
-        attribute, parse = known
-        try:
-            parsed = parse(value)
-        except ValueError as exc:
-            problems.append(f"{name} {exc}")
-            continue
-        if url:
-            values.setdefault(attribute, {})[url] = parsed
-        else:
-            values[attribute] = parsed
-    for attribute in {"drained", "backups"} & values.keys():
-        values[attribute] = frozenset(url for url, on in values[attribute].items() if on)
-    return Settings(raw, MappingProxyType(values), tuple(problems))
-
-
 def parse_policy(value: str) -> Policy:
     """The policy of that name. Raises ValueError that names them all."""
     try:
@@ -197,7 +132,8 @@ def parse_sticky(value: str) -> str | None:
     return value
 
 
-def _switch(value: str) -> bool:
+def parse_switch(value: str) -> bool:
+    """On or off. Raises ValueError that says so."""
     if value.lower() in _YES:
         return True
     if value.lower() in _NO:
@@ -205,7 +141,9 @@ def _switch(value: str) -> bool:
     raise ValueError(f"{value!r} is none of on, off")
 
 
-def _number_up_to(maximum: float) -> Callable[[str], float]:
+def number_up_to(maximum: float) -> Callable[[str], float]:
+    """Parses numbers from 0 to `maximum`; what it returns raises ValueError."""
+
     def parse(value: str) -> float:
         try:
             number = float(value)
@@ -216,22 +154,3 @@ def _number_up_to(maximum: float) -> Callable[[str], float]:
         return number
 
     return parse
-
-
-_Field = tuple[str, Callable[[str], Any]]
-"""The attribute of Options, and how a value of the hash is parsed."""
-
-_OF_ALL: Mapping[str, _Field] = {
-    "policy": ("policy", parse_policy),
-    "hash": ("hash_key", parse_hash_key),
-    "sticky": ("sticky", parse_sticky),
-    "slowStart": ("slow_start", _number_up_to(MAX_SLOW_START)),
-    "panic": ("panic", _switch),
-    "redirect": ("redirect", _switch),
-    "hsts": ("hsts", _number_up_to(MAX_HSTS)),
-}
-_OF_ONE: Mapping[str, _Field] = {
-    "weight": ("weights", _number_up_to(MAX_WEIGHT)),
-    "drain": ("drained", _switch),
-    "backup": ("backups", _switch),
-}

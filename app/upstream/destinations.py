@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Set
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from ..config.binds import Bind, HttpsBind
 from ..config.deny_list import DenyList
+from ..config.structs import Config
 from ..errors import BackendForbidden, BackendIsUs, UpstreamUnresolved
+from ..routing import Backend
 from ..system.name_lookups import SocketAddress
 from ..system.resolver import Resolver, is_silence, loop_resolver
 
@@ -55,6 +58,24 @@ class Destinations:
             raise
         return self.filter_permitted(host, found)
 
+    def objection(self, backend: Backend) -> BackendForbidden | None:
+        """Why the proxy would never connect there, as far as known without resolving a name.
+
+        For those who write routes and those who look at them: it says nothing in the log.
+        """
+        if backend.scheme == "unix":
+            real = os.path.realpath(backend.host)
+            if self._deny.refuses_socket(real):
+                return BackendForbidden()
+            return BackendIsUs() if self._is_our_socket(real) else None
+        if self._deny.names and self._deny.refuses_name(backend.host):
+            return BackendForbidden()
+        found = _literals(backend.host, backend.port)
+        kept = [each for each in found if not self._refuses(str(each[1][0]))]
+        if found and not kept:
+            return BackendForbidden()
+        return BackendIsUs() if kept and all(map(self._is_ours, kept)) else None
+
     def moved_from(self, host: str, interval: float) -> Set[str]:
         """As `Resolver.moved_from`."""
         return self._resolver.moved_from(host, interval)
@@ -69,9 +90,8 @@ class Destinations:
         real = os.path.realpath(path)
         if self._deny.refuses_socket(real):
             raise self._forbidden(f"unix:{path}")
-        for family, name in self._listening():
-            if family == socket.AF_UNIX and os.path.realpath(os.fsdecode(str(name))) == real:
-                raise BackendIsUs
+        if self._is_our_socket(real):
+            raise BackendIsUs
 
     def filter_permitted(self, host: str, addresses: list[SocketAddress]) -> list[SocketAddress]:
         """The addresses of `host` that the proxy may connect to.
@@ -92,6 +112,12 @@ class Destinations:
             logger.warning("backend refused host=%s cause=server.denyBackends", what)
         return BackendForbidden()
 
+    def _is_our_socket(self, real: str) -> bool:
+        return any(
+            family == socket.AF_UNIX and os.path.realpath(os.fsdecode(str(name))) == real
+            for family, name in self._listening()
+        )
+
     def _is_ours(self, address: SocketAddress) -> bool:
         family, where = address
         return any(
@@ -101,6 +127,34 @@ class Destinations:
             and _reaches(family, str(where[0]), str(name[0]))
             for ours, name in self._listening()
         )
+
+
+def configured(config: Config) -> Destinations:
+    """Where a proxy of this configuration connects to, for those who are not that proxy."""
+    binds: list[Bind | HttpsBind] = [*config.http.binds, *config.https.binds]
+    bound = [_bound(bind.address, bind.port) for bind in binds]
+    return Destinations(config.server.deny_backends.value, lambda: filter(None, bound))
+
+
+def _bound(address: str, port: int) -> Bound | None:
+    """As getsockname() would give it; None for a name other than localhost."""
+    if address.startswith("unix:"):
+        return socket.AF_UNIX, address.removeprefix("unix:")
+    literals = _literals(address, port)
+    return literals[0] if literals else None
+
+
+def _literals(host: str, port: int) -> list[SocketAddress]:
+    """The addresses that a host is without a look-up; none for a name."""
+    names = ("127.0.0.1", "::1") if f".{host}".endswith(".localhost") else (host,)
+    found: list[SocketAddress] = []
+    for name in names:
+        try:
+            version = ip_address(name.partition("%")[0]).version
+        except ValueError:
+            continue
+        found.append((socket.AF_INET if version == 4 else socket.AF_INET6, (name, port)))
+    return found
 
 
 def _reaches(family: int, host: str, bound: str) -> bool:

@@ -157,3 +157,13 @@ def test_the_command_says_whom_a_guard_refuses(
     assert f"why       {why}" in done.output
     assert "never connected to: http://169.254.169.254" in done.output
     assert "never connected to: http://db.internal" in done.output
+
+
+def test_what_stands_in_a_store_writes_nothing_to_the_terminal() -> None:
+    evil = "\x1b[2J\n\u202e"
+    rows = [evil, f"{A}\n", f"ftp://{evil}", B]
+    frontend = parse_frontend("*.example.com", rows, {"policy": evil, f"drain:{evil}": "on"})
+    marks = {f"{A}\n": Mark(NOW + 9, NOW, evil, evil, 1)}
+    keys = lookup_keys("www.example.com")
+    found = explain("www.example.com", keys, frontend, marks, Options(), now=NOW)
+    assert all(line.isprintable() for line in as_text(found, now=NOW))

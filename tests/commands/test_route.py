@@ -109,6 +109,52 @@ def test_a_wrong_change_changes_nothing(run, words, complaint, status):
     assert run("list").output == "a.example  a.example  http://a:1\n"
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("9101", "did you mean http://127.0.0.1:9101?"), ("http//h", "a scheme ends with '://'"),
+        ("http://h/app", "its path or query is ignored"), ("http://h?x", "its path or query"),
+        ("http://127.1", "did you mean 127.0.0.1?"), ("http://0.0.35.141", "no machine has this"),
+        ("http://169.254.169.254", "the proxy does not connect to this backend"),
+        ("http://127.0.0.1:80", "the backend is this proxy itself"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("words", [["set"], ["add"], ["import", "-y"]], ids=lambda words: words[0])
+def test_a_backend_that_nobody_can_mean_is_refused(run, tmp_path, words, url, told) -> None:
+    run("set", "a.test", "http://10.0.0.1:80")
+    before = run("export").output
+    if words[0] == "import":
+        file = tmp_path / "new.json"
+        file.write_text(json.dumps({"a.test": {"id": "a", "backends": [url]}}))
+        result = run(*words, str(file), fails=1)
+    else:
+        result = run(*words, "a.test", url, fails=1)
+    assert told in result.output
+    assert run("export").output == before
+
+
+def test_white_space_around_a_url_is_not_written(run) -> None:
+    run("set", "a.test", " http://10.0.0.1:80\n")
+    run("add", "a.test", "http://10.0.0.2:80\r\n")
+    assert shown(run, "a.test")["backends"] == ["http://10.0.0.1:80", "http://10.0.0.2:80"]
+    run("remove", "a.test", "http://10.0.0.2:80\n")
+    assert shown(run, "a.test")["backends"] == ["http://10.0.0.1:80"]
+
+
+def test_what_is_in_a_list_already_does_not_keep_anybody_from_changing_the_rest(
+    run_redis, valkey
+) -> None:
+    async def plant():
+        async with valkey.client as client:
+            await client.rpush("frontend:a.test", "a", "http://10.0.0.1:80/app\n")
+
+    asyncio.run(plant())
+    run_redis("add", "a.test", "http://10.0.0.2:80")
+    assert "\n\n" not in run_redis("show", "a.test").output
+    run_redis("remove", "a.test", "http://10.0.0.1:80/app")
+    assert shown(run_redis, "a.test")["backends"] == ["http://10.0.0.2:80"]
+
+
 def test_a_table_moves_between_stores(run, tmp_path, valkey):
     run("set", "a.example", "http://a:1", "--id", "x")
     run("set", "*.b.example", "http://b:1", "http://b:2")

@@ -1,8 +1,15 @@
 """URLs of backends, as lists have them."""
 
+import doctest
+
 import pytest
 
-from app.frontends.backends import InvalidBackendURL, parse_backend
+from app.frontends import backends
+from app.frontends.backends import InvalidBackendURL, oddity, parse_backend
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(backends).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -39,3 +46,57 @@ def test_backends_with_the_same_origin_share_connections() -> None:
     one, two = parse_backend("http://a:80", 0), parse_backend("http://A/", 1)
     assert one != two
     assert one.origin == two.origin
+
+
+@pytest.mark.parametrize("edge", ["\n", "\r\n", " ", "\t", "\xa0", "\ufeff"])
+@pytest.mark.parametrize("url", ["http://10.0.0.1:81", "10.0.0.1:81", "unix:/run/app.sock"])
+def test_white_space_around_a_row_is_ignored_and_stays_its_identity(url: str, edge: str) -> None:
+    """`echo URL | redis-cli -x rpush`: node's parser took it away, marks name the row."""
+    row = f"{edge}{url}{edge}"
+    backend = parse_backend(row, 0)
+    assert backend.origin == parse_backend(url, 0).origin
+    assert backend.url == row
+    assert "white space" in oddity(backend)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("9101", "a number is no host (did you mean http://127.0.0.1:9101?)"),
+        ("9101\n", "a number is no host (did you mean http://127.0.0.1:9101?)"),
+        ("http://9101", "a number is no host (did you mean http://127.0.0.1:9101?)"),
+        ("https://443", "a number is no host (did you mean https://127.0.0.1:443?)"),
+        ("http://2130706433:80", "a number is no host"),
+        ("http://0x7f000001", "a number is no host"),
+        ("9" * 5000, "a number is no host"),
+        ("http//host", "a scheme ends with '://'"),
+        ("https//host:80", "a scheme ends with '://'"),
+        ("http:/host", "a scheme ends with '://'"),
+        ("http:///host", "no host"),
+    ],
+)
+def test_what_cannot_be_meant_is_no_backend(text: str, told: str) -> None:
+    with pytest.raises(InvalidBackendURL) as refused:
+        parse_backend(text, 0)
+    assert str(refused.value).endswith(f": {told}")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("http://10.0.0.1:80", ""), ("http://10.0.0.1:80/", ""), ("10.0.0.1:80", ""),
+        ("http://a-b.example.com", ""), ("http://localhost.:80", ""), ("http://my_app:80", ""),
+        ("http://[::1]:80", ""), ("http://[fe80::1%25lo]:80", ""), ("http://0.0.0.0:80", ""),
+        ("unix:/run/app.sock", ""), ("http://decade", ""), ("http://abc.example", ""),
+        ("http://a/app", "its path or query is ignored"), ("http://a?x", "its path or query"),
+        ("http://a/#x", "its path or query is ignored"), ("a:80/app", "its path or query"),
+        ("http://127.1", "an address has four numbers (did you mean 127.0.0.1?)"),
+        ("http://0x7f.0.0.1:80", "an address has four numbers (did you mean 127.0.0.1?)"),
+        ("http://0.0.35.141", "no machine has this address"),
+        ("http://255.255.255.255", "no machine has this address"),
+        ("http://224.0.0.1", "no machine has this address"), ("http://[ff02::1]", "no machine"),
+    ],
+)  # fmt: skip
+def test_what_is_served_though_it_is_odd(text: str, told: str) -> None:
+    assert oddity(parse_backend(text, 0)).startswith(told)
+    assert bool(oddity(parse_backend(text, 0))) is bool(told)

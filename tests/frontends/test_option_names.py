@@ -8,7 +8,8 @@ import pytest
 
 from app.frontends import option_names
 from app.frontends.option_names import ACCESS, LIMITS, OF_ALL, OF_ONE, decides_access, meant_by
-from app.frontends.options import Options, settings_of
+from app.frontends.options import Options
+from app.frontends.settings import settings_of
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -5,18 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from app.frontends import options as module
-from app.frontends.options import (
-    NO_SETTINGS,
-    HashKey,
-    Options,
-    Policy,
-    settings_of,
-)
+from app.frontends import options, settings
+from app.frontends.options import HashKey, Options, Policy
+from app.frontends.settings import NO_SETTINGS, settings_of
 from app.routing import Frontend, parse_frontend
 
 
-def test_the_examples_in_the_docstrings_hold() -> None:
+@pytest.mark.parametrize("module", [options, settings])
+def test_the_examples_in_the_docstrings_hold(module) -> None:
     assert doctest.testmod(module).failed == 0
 
 
@@ -99,3 +95,41 @@ def test_every_policy_is_explained(policy: Policy) -> None:
     page = (ROOT / "docs/balancing.md").read_text("utf-8")
     assert f"| `{policy}` |" in page
     assert f"`{policy}`" in page.partition("## Options of a frontend")[2]
+
+
+# Fields for one backend, and the list that they name it in.
+
+A, B = "http://10.0.0.1:80", "http://10.0.0.2:80"
+
+
+@pytest.mark.parametrize("row", [A, f"{A}\n", f" {A}\r\n"])
+@pytest.mark.parametrize("named", [A, f"{A}\n"])
+def test_white_space_around_a_url_does_not_hide_its_options(row: str, named: str) -> None:
+    raw = {f"drain:{named}": "on", f"weight:{named}": "2", f"backup:{named}": "on"}
+    frontend = parse_frontend("a.test", ["id", row, B], raw)
+    options = frontend.settings.over(DEFAULTS)
+    assert options.drained == options.backups == {row}
+    assert options.weights == {row: 2.0}
+    assert frontend.settings.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("drain:http://10.0.0.1:8", f" (did you mean {A}?)"),
+        ("drain:10.0.0.1:80", f" (did you mean {A}?)"),
+        ("weight:http://10.0.0.1:80/", f" (did you mean {A}?)"),
+        ("backup:unix:/x", ""),
+    ],
+)
+def test_an_option_for_a_backend_that_is_not_in_the_list_is_a_problem(name: str, told: str) -> None:
+    settings = parse_frontend("a.test", ["id", A], {name: "1", "panic": "off"}).settings
+    problem = f"{name!r} names no backend of the list{told}"
+    assert settings.problems == (problem,)
+    assert settings.unmatched == {name: problem}
+    assert settings.over(DEFAULTS) == Options(panic=False)
+
+
+def test_a_row_that_cannot_be_used_may_be_named() -> None:
+    raw = {"drain:ftp://10.0.0.1": "on"}
+    assert parse_frontend("a.test", ["id", A, "ftp://10.0.0.1"], raw).settings.problems == ()

@@ -9,10 +9,11 @@ import pytest
 from app.fields.networks import Networks
 from app.frontends import passwords, protection, rates
 from app.frontends.option_names import ACCESS
-from app.frontends.options import Options, settings_of
+from app.frontends.options import Options
 from app.frontends.passwords import credentials, make_hash, parse_hash
 from app.frontends.protection import ForwardAuth, Protection, parse_protection
 from app.frontends.rates import Rate, one_client, parse_rate, take
+from app.frontends.settings import settings_of
 from app.routing import Backend
 
 HASH = make_hash(b"open sesame", b"0123456789abcdef", ln=1)

@@ -21,8 +21,9 @@ from app.errors import BackendForbidden, BackendIsUs, ConfigError, LoopDetected
 from app.fields import via as hops
 from app.fields.headers import request_headers
 from app.fields.via import MAX_PASSES, hop_name
+from app.frontends.backends import parse_backend
 from app.main import create_app
-from app.upstream.destinations import Bound, Destinations
+from app.upstream.destinations import Bound, Destinations, configured
 from tests.backends import Conversation, answer, answering, scripted
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying, serving
@@ -311,3 +312,38 @@ def test_who_has_been_here_before(vias: list[bytes], loop: bool) -> None:
 def test_a_name_tells_machines_apart_and_nothing_else() -> None:
     assert hop_name("redis://a", "edge-1") != hop_name("redis://a", "edge-2")
     assert hop_name("a", "bc") != hop_name("ab", "c")
+
+
+# What is said of a URL without connecting to it.
+
+
+@pytest.mark.parametrize(
+    ("url", "objection"),
+    [
+        ("http://169.254.169.254", BackendForbidden), ("http://[fd00:ec2::254]", BackendForbidden),
+        ("http://[::ffff:169.254.169.254]:80", BackendForbidden),
+        ("http://10.9.0.1", BackendForbidden),
+        ("http://db.internal", BackendForbidden), ("unix:/run/secret/x", BackendForbidden),
+        ("http://127.0.0.1:8001", BackendIsUs), ("http://localhost:8001", None),
+        ("http://0.0.0.0:8001", BackendIsUs), ("http://app.localhost:8002", BackendIsUs),
+        ("http://127.0.0.1:8002", BackendIsUs), ("https://[::1]:8443", BackendIsUs),
+        ("unix:/run/hipache/http.sock", BackendIsUs),
+        ("unix:/run/../run/hipache/http.sock", BackendIsUs),
+        ("http://127.0.0.1:8000", None), ("http://127.0.0.2:8001", None),
+        ("http://name.example:8001", None), ("unix:/run/app.sock", None),
+    ],
+)  # fmt: skip
+def test_what_a_proxy_of_this_configuration_would_refuse(
+    url: str, objection: type[BackendForbidden] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    binds = [
+        {"address": "127.0.0.1", "port": 8001}, {"address": "127.0.0.1", "port": 8002},
+        {"address": "::1", "port": 8002}, {"address": "unix:/run/hipache/http.sock"},
+    ]  # fmt: skip
+    config = parse(json.dumps({
+        "http": {"bind": binds}, "https": {"bind": "::", "port": 8443, "cert": "a", "key": "b"},
+        "server": {"denyBackends": ["10.9.0.0/16", "*.internal", "unix:/run/secret"]},
+    }))  # fmt: skip
+    found = configured(config).objection(parse_backend(url, 0))
+    assert type(found) is (objection or type(None))
+    assert caplog.text == ""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
+from ...frontends.backends import oddity
+from ...masking import masked_url
 from ...routing import Frontend, Route, lookup_keys
 from ..base import Found, Store
 from .outage import Outage
@@ -100,7 +102,7 @@ class Reads:
             known = self._memory.frontend(found.frontend.key)
             route = self._memory.keep(host, found, fresh=fresh)
             if route.frontend is not known:
-                _warn_of_bad_entries(route.frontend)
+                _warn_of_entries(route.frontend)
             return route
         self._memory.forget(host)
         if fresh:
@@ -140,6 +142,14 @@ class Reads:
         self._reads.clear()
 
 
-def _warn_of_bad_entries(frontend: Frontend) -> None:
+def _warn_of_entries(frontend: Frontend) -> None:
     for entry in frontend.bad_entries:
         logger.warning("backend unusable frontend=%s cause=%s", frontend.key, entry.reason)
+    for backend in frontend.backends:
+        if why := oddity(backend):
+            logger.warning(
+                "backend odd frontend=%s backend=%s cause=%s",
+                frontend.key,
+                masked_url(backend.url),
+                why,
+            )

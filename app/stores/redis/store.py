@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoPermissionError, RedisError
 
 from ...errors import StoreUnavailable
-from ...frontends.options import settings_of
-from ...routing import Backend, Frontend, Mark, Marks, lookup_keys
+from ...routing import Backend, Frontend, Mark, Marks, lookup_keys, with_options
 from ..base import HISTORY, Found, StoreForbids, StoreListener
 from . import marks as marks_format
 from .check_records import RedisCheckRecords, scan
@@ -102,7 +101,7 @@ class RedisStore:
         frontend = frontend_of(key, rows, [])
         host_marks = await self._marks_of(frontend, details)
         options, marks = await self._details(frontend)
-        return Found(replace(frontend, settings=settings_of(options)), marks, host_marks)
+        return Found(with_options(frontend, options), marks, host_marks)
 
     async def marks(self, frontend: Frontend) -> Marks:
         """One round trip."""

@@ -11,6 +11,7 @@ import pytest
 
 from app.config.structs import Config, ServerConfig
 from app.errors import FrontendNotFound, StoreUnavailable
+from app.frontends.options import Options
 from app.routing import Mark, Route
 from app.stores import CachedStore, open_store
 from tests.redis_servers import RedisServer, free_port, until
@@ -111,6 +112,33 @@ async def test_bytes_that_are_no_utf8_can_be_shown(valkey, store):
     async with valkey.client as redis:
         await redis.rpush("frontend:a.example", b"caf\xe9 \xc3\xa9", "http://127.0.0.1:1")
     assert (await store.find("a.example")).frontend.identifier == "caf\\xe9 \u00e9"
+
+
+async def test_rows_as_people_write_them(valkey, store, caplog):
+    """`echo URL | redis-cli -x rpush`; a mark goes by the row as it stands there."""
+    row = "http://127.0.0.1:1\n"
+    async with valkey.client as redis:
+        await redis.rpush("frontend:a.test", "id", row, "9101")
+        await redis.hset("options:a.test", "drain:http://127.0.0.1:1", "on")
+    route = await store.find("a.test")
+    assert [b.origin for b in route.frontend.backends] == [("http", "127.0.0.1", 1)]
+    assert route.frontend.settings.over(Options()).drained == {row}
+    store.mark_dead(route.frontend, route.frontend.backends[0], a_mark())
+    await store._local.flush(2)
+    async with valkey.client as redis:
+        assert await redis.hkeys("dead-info:a.test") == [row]
+        assert await redis.smembers("dead:a.test") == {"0"}
+    assert "a number is no host (did you mean http://127.0.0.1:9101?)" in caplog.text
+    assert "white space around it is ignored" in caplog.text
+
+
+async def test_a_wildcards_options_name_its_backends(valkey, store):
+    async with valkey.client as redis:
+        await redis.rpush("frontend:*.test", "id", "http://127.0.0.1:1")
+        await redis.hset("options:*.test", "drain:http://127.0.0.1:2", "on")
+    problems = (await store.find("a.test")).frontend.settings.problems
+    assert len(problems) == 1
+    assert "did you mean http://127.0.0.1:1?" in problems[0]
 
 
 async def test_options_come_with_their_frontend(valkey, store):
