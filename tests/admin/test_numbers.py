@@ -198,7 +198,7 @@ async def test_every_kind_of_number_is_counted_where_it_happens(
         "hipache_connect_seconds_count": 1,
     }.items():
         assert now.of(name) == value, name
-    assert now.of(EXPIRY, file="own.pem") > time.time()
+    assert now.of(EXPIRY, file=str(tmp_path / "own.pem")) > time.time()
     for name in (
         "hipache_route_cache_hits_total", "hipache_route_cache_misses_total",
         "hipache_route_cache_pushes_total", "hipache_worker_memory_bytes",

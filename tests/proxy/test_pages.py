@@ -23,7 +23,11 @@ EVERY_ERROR = [
     and error is not errors.PassedOn  # it has a page of somebody else's
 ]
 
-ARGUMENTS = {errors.TooManyRequests: (1.5,), errors.Unauthorized: ("the site",)}
+ARGUMENTS = {
+    errors.AccessUnreadable: ("allow: 'x' is no network", "allow"),
+    errors.TooManyRequests: (1.5,),
+    errors.Unauthorized: ("the site",),
+}
 
 
 def body(made: ErrorPages, error: ProxyError, accept: str = "", request_id: str = ID) -> str:

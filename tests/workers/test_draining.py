@@ -240,7 +240,8 @@ async def test_a_worker_that_keeps_dying_waits_longer_and_spares_the_others(
         "serve.run_worker = run"
     )
     async with impatient(tmp_path, valkey, dying) as service:
-        await service.ready(1)
+        await service.ready(0)
+        # The other worker may be ready before this or after it.
         await service.saw("worker keeps dying at once. worker=2 deaths=5 status=7")
         assert b" 400 " in await service.ask()
     assert any("worker=2" in line and "status=7" in line for line in service.log)
