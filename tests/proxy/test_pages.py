@@ -24,7 +24,7 @@ EVERY_ERROR = [
 ]
 
 ARGUMENTS = {
-    errors.AccessUnreadable: ("allow: 'x' is no network", "allow"),
+    errors.AccessUnreadable: ("allow: 'x' is no network",),
     errors.TooManyRequests: (1.5,),
     errors.Unauthorized: ("the site",),
 }
