@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..balancing.balancer import Balancer
-from ..balancing.evidence import Evidence
+from ..balancing.evidence import Evidence, Window
 from ..balancing.samples import Sample
 from ..config.structs import ServerConfig
 from ..errors import UpstreamError
@@ -74,18 +74,16 @@ class HealthReports:
     def answered(self, attempt: Attempt[Any], status: int, headers: RawHeaders) -> None:
         """The backend sent a final head; `headers` have lower-case names."""
         route = attempt.route
-        key = route.frontend.key
         if not 500 <= status <= 599:
-            if (window := self._windows.get(key)) is not None:
-                now, url = self._clock(), attempt.backend.url
-                tally = window.tallies.get(url)
-                if tally is None or not tally.skips(now):
-                    self._evidence.answered(key, url, self._sample(attempt, now, failed=False))
+            if self._windows and (window := self._windows.get(route.frontend.key)) is not None:
+                self._good(attempt, window)
             if route.marks:
                 self._alive(route, attempt.backend)
             return
         if self._counters is not None:
-            self._counters.attempt_failed(key, attempt.backend.url, "status 5xx", answered=True)
+            self._counters.attempt_failed(
+                route.frontend.key, attempt.backend.url, "status 5xx", answered=True
+            )
         judgement = verdict(
             Outcome.ANSWERED,
             status,
@@ -122,6 +120,13 @@ class HealthReports:
             self._weigh(attempt, cause, reason)
         elif judgement is Verdict.DEAD:
             self._dead(frontend, attempt.backend, cause, reason)
+
+    def _good(self, attempt: Attempt[Any], window: Window) -> None:
+        now, url = self._clock(), attempt.backend.url
+        tally = window.tallies.get(url)
+        if tally is None or not tally.skips(now):
+            sample = self._sample(attempt, now, failed=False)
+            self._evidence.answered(attempt.route.frontend.key, url, sample)
 
     def _sample(self, attempt: Attempt[Any], now: float, *, failed: bool) -> Sample:
         request = attempt.request
