@@ -1,7 +1,6 @@
 """The process above the workers: signals, its status, and what systemd is told.
 
-It has one thread and no event loop, so that forking is safe at any time; it serves
-nothing itself.
+It has one thread and no event loop, so that forking is safe at any time; it serves nothing.
 """
 
 from __future__ import annotations
@@ -120,7 +119,8 @@ class Supervisor:
 
     def _wait(self, timeout: float) -> None:
         for key, _ in self._selector.select(timeout):
-            key.data()
+            if self._selector.get_map().get(key.fd) is key:  # else one before it has ended it
+                key.data()
         for pid, exit_code in exited_children():
             self._workers.exited(pid, exit_code)
             self._upgrades.exited(pid, exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -172,6 +173,29 @@ async def test_a_second_upgrade_waits_for_the_first(tmp_path: Path, valkey: Redi
         assert await drained(service) == 0
         await until(lambda: not psutil.pid_exists(second))
         assert (await service.ask()).endswith(b"hi")
+
+
+async def test_who_asks_in_the_moment_of_the_hand_over_does_no_harm(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """`hipache upgrade` asks again and again while it waits for that moment."""
+    path = str(tmp_path / "asked")
+    write_config(tmp_path, valkey.url, workers=1, statusSocket=path)
+    async with upgradable(tmp_path) as (service, _), around(service, valkey) as here:
+        download = await here.get(b"/download")
+        await download.until(b"half")
+        service.signal(signal.SIGUSR2)
+        successor = psutil.Process(int((await service.saw(r"upgrade started. pid=(\d+)"))[1]))
+        service.signal(signal.SIGSTOP)  # so that it reads both at once
+        await service.saw("worker ready")
+        await until(lambda: successor.status() == psutil.STATUS_SLEEPING)  # has said `ready`
+        reader, writer = await asyncio.open_unix_connection(path)
+        service.signal(signal.SIGCONT)
+        assert json.loads(await reader.read())["state"] == "serving"  # the old one or the new one
+        writer.close()
+        here.gate.set()
+        assert await download.rest() == b"half"
+        assert await drained(service) == 0
 
 
 async def test_a_stop_stops_the_old_version_that_drains(
