@@ -172,6 +172,8 @@ class HttpProxy:
     def head_down(self, request: Request, attempt: Attempt[Any], answer: AnyAnswer) -> RawHeaders:
         """The fields of the answer's head for the client; judges the backend by it, too."""
         headers = response_headers(answer.headers, answer.status)
+        if answer.status == 426 and request.http_version == "1.1":
+            headers += [field for field in answer.headers if field[0] == b"upgrade"]
         gateway, record = self._gateway, request.record
         gateway.attempts.answered(attempt, answer.status, headers)
         options = gateway.decisions.options(attempt.route)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .dates import date_now
 from .half_close import CONTINUE
 from .refusal import status_line
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from .http1_connection import Http1Connection
     from .request_head import RequestHead
 
+READ = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
+"""Fields of an answer that tell us something."""
 SMALL_BODY = 65536
 """Up to here a body is copied behind its head, so that both leave in one write."""
 
@@ -90,6 +93,8 @@ class Http1Stream:
             lines.append(b"connection: close")
         elif not http11:
             lines.append(b"connection: keep-alive")
+        if status == 426 and http11:
+            lines.append(b"connection: upgrade")  # its Upgrade needs it (RFC 9110 §7.8)
         lines.append(b"\r\n")
         head = status_line(status, reason) + b"\r\n".join(lines)
         # Checked once for the whole head: no field may end its line, or the head.
@@ -103,20 +108,24 @@ class Http1Stream:
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], int]:
         """The field lines, without those that are ours to write, and Content-Length or -1."""
         length = -1
+        dated = False
         lines = []
         for field in headers:
             name = field[0].lower()
-            if name == b"content-length":
-                if length >= 0 or not field[1].isdigit():
-                    raise RuntimeError("malformed or repeated Content-Length")
-                length = int(field[1])
-            elif name == b"transfer-encoding":
-                continue
-            elif name == b"connection":
-                if b"close" in field[1].lower():
-                    self._keep_alive = False
-                continue
+            if name in READ:
+                if name == b"date":
+                    dated = True
+                elif name == b"content-length":
+                    if length >= 0 or not field[1].isdigit():
+                        raise RuntimeError("malformed or repeated Content-Length")
+                    length = int(field[1])
+                else:
+                    if name == b"connection" and b"close" in field[1].lower():
+                        self._keep_alive = False
+                    continue
             lines.append(b": ".join(field))
+        if not dated:
+            lines.append(date_now())
         return lines, length
 
     def _flush_head(self) -> None:

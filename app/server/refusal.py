@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from http import HTTPStatus
 
+from .dates import date_now
+
 
 class Refusal(Exception):
     """The edge answers the request itself, with `status`, and closes the connection.
@@ -49,8 +51,8 @@ def plain_response(status: int, text: str, fields: bytes = b"", *, to_head: bool
     body = _body(status, text)
     return (
         b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
-        b"cache-control: no-store\r\n%bconnection: close\r\n\r\n%b"
-    ) % (status_line(status), len(body), fields, b"" if to_head else body)
+        b"cache-control: no-store\r\n%b%b\r\nconnection: close\r\n\r\n%b"
+    ) % (status_line(status), len(body), fields, date_now(), b"" if to_head else body)
 
 
 def _body(status: int, text: str) -> bytes:

@@ -19,6 +19,7 @@ from websockets.http11 import Request
 
 from ..config.structs import ServerConfig
 from ..fields.headers import RawHeaders, field
+from ..server.dates import date_now
 from ..server.peer import PEER, Peer
 from ..server.refusal import Refusal, plain_response, status_line
 from ..server.request_head import RequestHead
@@ -203,6 +204,8 @@ class WebSocketProtocol(MessageProtocol):
             headers.append((b"transfer-encoding", b"chunked"))
         headers.append((b"connection", b"close"))
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        if field(headers, b"date") is None:
+            lines += date_now() + b"\r\n"
         self.handshake_complete = self.close_sent = True
         self.transport.write(b"%b%b\r\n" % (status_line(status, message.get("reason", b"")), lines))
 

@@ -90,7 +90,22 @@ async def test_nothing_is_added_that_nobody_said(proxy: Proxy) -> None:
     fields = {
         line.split(b":")[0].lower() for line in reply.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]
     }
-    assert fields == {b"content-length", b"connection"}
+    assert fields == {b"content-length", b"connection", b"date"}  # RFC 9110 §6.6.1
+
+
+async def test_what_the_proxy_answers_itself_has_a_date(proxy: Proxy) -> None:
+    reply = await proxy.get(host=b"nobody.test")
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    assert reply.count(b"\r\ndate: ") == 1
+
+
+async def test_a_426_says_what_to_upgrade_to(proxy: Proxy) -> None:
+    raw = answer(b"", b"Upgrade: tls/1.2", b"Connection: Upgrade", status=b"426 Upgrade Required")
+    async with answering(raw) as backend:
+        await proxy.route("a.test", backend)
+        reply = await proxy.get()
+    assert b"\r\nupgrade: tls/1.2\r\n" in reply
+    assert b"\r\nconnection: upgrade\r\n" in reply
 
 
 async def test_the_backends_date_server_and_reason_stay_its_own(proxy: Proxy) -> None:

@@ -166,6 +166,8 @@ async def seen(way: Way, rest: Rest, request: bytes) -> dict[str, object]:
         left = way.left_behind(host)
         ports = {str(backend.port): "BACKEND", str(way.proxy.port): "PROXY", way.name: "case"}
         got = [r.head for r in backend.requests[1:]]
+    if isinstance(received, bytes):
+        received = re.sub(rb"(?<=\r\ndate: )[^\r]+ GMT", b"NOW", received)
     said = repr(
         [
             received,

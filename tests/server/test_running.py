@@ -11,7 +11,7 @@ import uvicorn
 
 from app.server.edge import ClientLimits, Edge
 from app.server.running import configure, running_server
-from tests.server.serving import Recorder, answer, raw, serving
+from tests.server.serving import Recorder, answer, raw, serving, undated
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -49,7 +49,8 @@ async def test_a_bare_uvicorn_gets_our_protocol_and_adds_nothing() -> None:
     server.should_exit = True
     await task
     assert app.server is server
-    assert head == b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n"
+    plain = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n"
+    assert undated(head) == plain
     assert app.scopes[0]["client"][0] == "127.0.0.1"
     assert refused.startswith(b"HTTP/1.1 400 ")
 

@@ -1,0 +1,22 @@
+"""The `Date` of answers that have none (RFC 9110 §6.6.1)."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from functools import lru_cache
+from time import time
+
+
+@lru_cache(maxsize=2)
+def date_line(second: int) -> bytes:
+    """The field line for a second since the epoch.
+
+    >>> date_line(784111777)
+    b'date: Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    return b"date: " + formatdate(second, usegmt=True).encode("ascii")
+
+
+def date_now() -> bytes:
+    """The field line for this second."""
+    return date_line(int(time()))
