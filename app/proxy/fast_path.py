@@ -26,6 +26,7 @@ from .attempt import Attempt
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .http_proxy import HttpProxy
+from .interim import pass_interim
 from .request import Request
 
 
@@ -188,6 +189,10 @@ class FastAnswer(Answer):
         exchange.direct = self
 
     # -- stream.Receiver
+
+    def on_interim(self, status: int, headers: RawHeaders) -> None:
+        if self._exchange is not None:
+            pass_interim(self._exchange, status, headers)
 
     def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
         exchange, self._exchange = self._exchange, None

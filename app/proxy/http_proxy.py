@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -23,6 +24,7 @@ from .decision import OwnAnswer, Redirect, settled
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .https_policy import add_hsts
+from .interim import CONTINUE_AFTER, pass_interim
 from .own_responses import OwnResponse, of_decision
 from .request import Request
 from .request_body import ClientLeft, RequestBody
@@ -107,7 +109,10 @@ class HttpProxy:
     ) -> None:
         """Send the request to its backends, and the answer to the client."""
         content: RequestBody | bytes | None = body
-        if body is not None and self._is_small(request):
+        exchange = request.exchange
+        if body is not None and exchange is not None and exchange.stream.expects_continue:
+            body.before = partial(exchange.wait_for_body, CONTINUE_AFTER)
+        elif body is not None and self._is_small(request):
             content = await body.whole()
         attempt = await self._first_answer(request, state, content, body)
         try:
@@ -126,6 +131,7 @@ class HttpProxy:
         """The head of an answer, from the first backend that gives one."""
         method, target, client = request.method, request.target, self._client
         begun = None if isinstance(state, Route) else state.attempt
+        on_interim = partial(pass_interim, request.exchange) if request.exchange else None
         first: Route | Unsent | Sent | None = state
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
@@ -134,7 +140,10 @@ class HttpProxy:
             if isinstance(begun_as, Sent):
                 return client.answered(backend, begun_as.answer)
             waiter = begun_as.waiter if isinstance(begun_as, Unsent) else None
-            return client.open(backend, method, target, request.fields, content, waiter=waiter)
+            return client.open(
+                backend, method, target, request.fields, content,
+                waiter=waiter, on_interim=on_interim,
+            )  # fmt: skip
 
         return self._gateway.attempts.first_answer(
             request, state if isinstance(state, Route) else state.attempt.route, open_answer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.types import Receive
 
@@ -19,7 +19,7 @@ class RequestBody:
     backend missed what the first had read (hipache #137).
     """
 
-    __slots__ = ("_held", "_hold", "_receive", "complete", "on_complete", "size")
+    __slots__ = ("_held", "_hold", "_receive", "before", "complete", "on_complete", "size")
 
     def __init__(self, receive: Receive, *, hold: int) -> None:
         self._receive = receive
@@ -27,6 +27,8 @@ class RequestBody:
         self._held: list[bytes] | None = []
         self.complete = False
         """Whether the client has sent all of it."""
+        self.before: Callable[[], Awaitable[None]] | None = None
+        """Awaited before the first byte is asked of the client."""
         self.on_complete: Callable[[], None] | None = None
         self.size = 0
         """Bytes received from the client so far."""
@@ -45,6 +47,9 @@ class RequestBody:
             raise RuntimeError("a body that was not held cannot be sent again")
         for chunk in tuple(self._held):
             yield chunk
+        if self.before is not None:
+            before, self.before = self.before, None
+            await before()
         while not self.complete:
             message = await self._receive()
             if message["type"] == "http.disconnect":

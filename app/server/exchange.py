@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -44,21 +44,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body",
-        "_buffered",
-        "_drained",
-        "_on_disconnect",
-        "_tasks",
-        "_waiter",
-        "asks_debug",
-        "body_complete",
-        "direct",
-        "disconnected",
-        "peer",
-        "refused",
-        "stream",
-        "task",
-    )
+        "_body", "_buffered", "_drained", "_on_disconnect", "_tasks", "_waiter", "asks_debug",
+        "body_complete", "direct", "disconnected", "peer", "refused", "stream", "task",
+    )  # fmt: skip
 
     def __init__(
         self, stream: Stream, peer: Peer, request: RequestHead, tasks: set[asyncio.Task[None]]
@@ -171,6 +159,29 @@ class Exchange:
             self._buffered = 0
             self.stream.resume()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+
+    def inform(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send a 1xx answer ahead; `100 Continue` only to a client that waits for it."""
+        stream = self.stream
+        if self.disconnected or stream.started:
+            return
+        if status != 100:
+            stream.send_interim(status, headers)
+        elif stream.expects_continue:
+            stream.send_continue()
+
+    async def wait_for_body(self, seconds: float) -> None:
+        """Wait until something of the body is here, without asking the client for it."""
+        if self._body or self.body_complete or self.disconnected:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._waiter
+        except TimeoutError:
+            pass
+        finally:
+            self._waiter = None
 
     def cut(self) -> None:
         """Break the answer off so that the client sees it; the application sees a disconnect."""

@@ -187,6 +187,16 @@ class Http1Stream:
         if not self.started and self._request.http_version == "1.1":
             self._connection.transport.write(CONTINUE)
 
+    def send_interim(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """A 1xx answer: HTTP/1.0 has none (RFC 9110 §15.2)."""
+        if self.started or self._request.http_version != "1.1":
+            return
+        lines = [status_line(status), *(b"%b: %b\r\n" % field for field in headers), b"\r\n"]
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            raise RuntimeError("CR, LF or NUL in an interim response's head")
+        self._connection.transport.write(head)
+
     def cut(self) -> None:
         """Break the answer off so that the client sees it.
 

@@ -47,6 +47,9 @@ class Stream(Protocol):
     def send_continue(self) -> None:
         """`100 Continue`, where the client may get an interim response now."""
 
+    def send_interim(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """A 1xx answer, if the client may get one now. Raises RuntimeError as `send_head` does."""
+
     def cut(self) -> None:
         """Break the answer off so that the client sees it."""
 

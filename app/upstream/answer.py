@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
 from .stream import BackendStream
 
+OnInterim = Callable[[int, RawHeaders], None]
+"""Gets status and fields of a 1xx answer."""
 HIGH_WATER = 65536
 """Bytes of an answer that wait for a slow client before reading stops."""
 
@@ -23,7 +25,7 @@ class Answer:
 
     __slots__ = (
         "_buffered", "_chunks", "_ended", "_error", "_stream", "_upload", "_waiter",
-        "connect_time", "head", "headers", "reason", "status", "trailers", "whole",
+        "connect_time", "head", "headers", "reason", "status", "tell_interim", "trailers", "whole",
     )  # fmt: skip
 
     status: int
@@ -42,10 +44,15 @@ class Answer:
         """Done when the head is there. Fails with UpstreamError, or as the request's body did."""
         self.connect_time = stream.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
+        self.tell_interim: OnInterim | None = None
         self.whole: bytes | None = None
         """The complete body, if all of it came before iterating began."""
 
     # -- stream.Receiver
+
+    def on_interim(self, status: int, headers: RawHeaders) -> None:
+        if self.tell_interim is not None:
+            self.tell_interim(status, headers)
 
     def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
         self.status, self.reason, self.headers, self.whole = status, reason, headers, body

@@ -11,7 +11,7 @@ from .. import errors
 from ..config.structs import Config
 from ..fields.headers import RawHeaders
 from ..routing import Backend
-from .answer import Answer
+from .answer import Answer, OnInterim
 from .backend_tls import context_source
 from .destinations import Bound, Destinations
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
@@ -65,16 +65,18 @@ class UpstreamClient(httpx.AsyncClient):
         body: Body,
         *,
         waiter: Waiter | None = None,
+        on_interim: OnInterim | None = None,
     ) -> AnyAnswer:
         """Send a request; returns when the final head of its answer is there.
 
-        `waiter` is what `queue` gave for it.
+        `waiter` is what `queue` gave for it; `on_interim` hears of the 1xx answers before.
 
         `headers` go out as they are, so they must frame `body`: with
         Content-Length, or Transfer-Encoding for one of unknown length.
         Raises errors.UpstreamError, and whatever iterating `body` raises.
         """
         request = UpstreamRequest(backend, method, target, headers, body, self._timeouts, waiter)
+        request.on_interim = on_interim
         transport = self._transport_for_url(ANYWHERE)
         try:
             response = await transport.handle_async_request(request)

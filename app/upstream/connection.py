@@ -43,8 +43,7 @@ class BackendConnection(asyncio.Protocol):
         self._sending: Sending | None = None
         self._retires = loop.time() + owner.max_age
         self.connect_time: float | None = 0.0
-        self.deadline = NEVER
-        self.served = 0
+        self.deadline, self.served = NEVER, 0
 
     # -- stream.BackendStream and stream.PooledConnection
 
@@ -151,6 +150,8 @@ class BackendConnection(asyncio.Protocol):
             self._fail(UpstreamStale() if late else error)
             return
         if began <= HEAD:
+            if parser.interims:
+                parser.pass_interims(receiver.on_interim)
             if parser.state <= HEAD:
                 return
             if parser.state == COMPLETE and not parser.trailers:

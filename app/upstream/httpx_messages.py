@@ -11,7 +11,7 @@ import httpx
 from ..fields.headers import RawHeaders
 from ..frontends.backends import WEB_PORTS
 from ..routing import Backend
-from .answer import Answer
+from .answer import Answer, OnInterim
 from .request_framing import request_head
 from .waiting import Waiter
 
@@ -46,6 +46,8 @@ class UpstreamRequest(httpx.Request):
 
     failure: Exception | None = None
     """What iterating `body` raised: the client's fault, be it an OSError."""
+
+    on_interim: OnInterim | None = None
 
     def __init__(  # noqa: PLR0917 - keywords cost time on this path
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httptools
 
 from ..errors import UpstreamBadAnswer
@@ -38,6 +40,12 @@ class ParsedAnswer:
     def trailers(self) -> RawHeaders:
         """Fields after a chunked body."""
         return self._fields
+
+    def pass_interims(self, tell: Callable[[int, RawHeaders], None]) -> None:
+        """Tell of the 1xx answers that came since the last time."""
+        interims, self.interims = self.interims, ()
+        for status, headers in interims:
+            tell(status, headers)
 
     # -- called by httptools
 

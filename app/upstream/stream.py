@@ -22,6 +22,9 @@ NEVER = float("inf")
 class Receiver(Protocol):
     """The asker. After `on_end`, `on_whole` or `on_lost` it hears nothing more."""
 
+    def on_interim(self, status: int, headers: RawHeaders) -> None:
+        """A 1xx answer, but 101; the final one is still to come."""
+
     def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
         """The final head; names in lower case, framing fields among them."""
 

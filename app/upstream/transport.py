@@ -52,6 +52,7 @@ class Transport(httpx.AsyncBaseTransport):
         if stream is None:
             stream = await pool.wait(request.waiter, checked=checked)
         answer = Answer(stream)
+        answer.tell_interim = request.on_interim
         stream.begin(
             answer, data, to_head=method == b"HEAD", upload=upload is not None,
             chunked=length is None and upload is not None,
