@@ -10,11 +10,11 @@ from typing import NoReturn
 import click
 
 from .commands import demo as demonstration
+from .commands.cli_options import config_option
 from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
-from .commands.options import config_option
 from .commands.password import password
 from .commands.redis import redis
 from .commands.route import route

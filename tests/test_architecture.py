@@ -209,3 +209,18 @@ def test_a_name_has_one_meaning() -> None:
             if name[0].isupper() and not name.isupper():
                 places[name].append(module)
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+KINDS_OF_STORE = ("stores.redis", "stores.file", "stores.embedded", "stores")
+"""Each has its store, its table, its driver: the same word means the same thing in all."""
+NAMED_FOR_ANOTHER = ("commands", "doctor")
+"""A subcommand is named for what one types, a part of the doctor for what it looks at."""
+
+
+def test_a_module_has_a_name_of_its_own() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for module, path in MODULES.items():
+        parent, _, name = module.rpartition(".")
+        if parent.partition(".")[0] not in NAMED_FOR_ANOTHER and path.stem != "__init__":
+            places[name].add("a store" if parent in KINDS_OF_STORE else parent)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -9,7 +9,7 @@ import pytest
 
 from app import errors
 from app.errors import NoLiveBackend, ProxyError
-from app.proxy.pages import ErrorPages
+from app.proxy.error_pages import ErrorPages
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,13 +7,7 @@ import pytest
 from app import routing
 from app.errors import BadHost
 from app.proxy.decision import MAX_NAMES, HostNames
-from app.routing import (
-    Backend,
-    lookup_keys,
-    normalise_host,
-    parse_backend,
-    parse_frontend,
-)
+from app.routing import Backend, lookup_keys, normalise_host, parse_backend, parse_frontend
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -19,12 +19,12 @@ from ..config.structs import Config
 from ..metrics.collector import Collector
 from ..metrics.counters import Counters
 from ..metrics.folder import Folder
-from ..metrics.pages import Page
+from ..metrics.page import Page
 from ..server.listeners import close_all
 from ..stores.routes import Routes
 from ..system.loop_lag import LoopLag
-from .application import admin_application
-from .listener import AdminListener
+from .admin_listener import AdminListener
+from .paths import admin_application
 from .state import Sources
 
 logger = logging.getLogger("hipache.metrics")

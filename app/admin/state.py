@@ -30,7 +30,7 @@ from ..metrics.families import (
     UNANSWERED,
 )
 from ..metrics.folder import Folder, Sum, YieldBudget
-from ..metrics.pages import Page
+from ..metrics.page import Page
 from ..metrics.shown import requests as requests_of
 from ..routing import Route
 from ..stores.routes import Routes

@@ -18,9 +18,9 @@ from ..frontends.backends import trimmed
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
+from .cli_options import config_option, json_option
 from .failing import CommandFailed
 from .open_store import run
-from .options import config_option, json_option
 
 
 @click.group()

@@ -13,8 +13,8 @@ import click
 from ..config.file import load
 from ..errors import ConfigError
 from ..proxy.debug_fields import DebugTickets
+from .cli_options import config_option
 from .failing import one_line
-from .options import config_option
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST = 7 * 86_400

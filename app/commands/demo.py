@@ -27,7 +27,7 @@ from starlette.websockets import WebSocket
 
 from ..config.structs import Config
 from ..errors import EX_CONFIG, ConfigError
-from ..proxy.pages import templates_directory
+from ..proxy.error_pages import templates_directory
 from ..server.listeners import ListenAddress
 from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent

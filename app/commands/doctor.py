@@ -16,7 +16,7 @@ from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from ..proxy.tracing import check_tracing
 from ..stores import driver_of
-from .options import config_option, json_option
+from .cli_options import config_option, json_option
 
 STORE_ANSWERS_WITHIN = 5.0
 """Seconds for each answer of the store."""

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from ..admin.client import AdminClient, AdminUnavailable
+from ..admin.admin_client import AdminClient, AdminUnavailable
 from ..balancing.balancer import Balancer, RequestFacts
 from ..balancing.explain import Explanation, decided, not_forwarded, refused
 from ..balancing.explain import explain as explained
@@ -35,9 +35,9 @@ from ..routing import Route, lookup_keys, normalise_host
 from ..server.peer import Peer
 from ..stores import CachedStore
 from ..upstream.destinations import configured
+from .cli_options import config_option, json_option
 from .failing import CommandFailed
 from .open_store import run
-from .options import config_option, json_option
 
 TARGET = "/%:@!$&'()*+,;=~-._"
 """Characters of a path that stay as they are (RFC 3986 §3.3); `%` begins an escape."""

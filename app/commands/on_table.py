@@ -12,9 +12,7 @@ import click
 from ..config.file import load
 from ..config.structs import Config
 from ..stores import driver_of
-from ..stores.table import (
-    TableError,
-)
+from ..stores.table import TableError
 from ..stores.tables import RouteTable
 from .failing import one_line
 

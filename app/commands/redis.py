@@ -10,8 +10,8 @@ import click
 
 from ..config.file import load
 from ..stores import driver_of
+from .cli_options import config_option
 from .failing import one_line
-from .options import config_option
 
 REPLY_WITHIN = 30.0
 """Seconds to wait for the reply."""

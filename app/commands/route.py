@@ -29,9 +29,9 @@ from ..stores.table import (
 )
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
+from .cli_options import config_option, json_option
 from .meant import check_meant
 from .on_table import TableWork, read_config, run_on_table, wait_option
-from .options import config_option, json_option
 
 
 @click.group()

@@ -12,7 +12,7 @@ import click
 from ..config.file import load
 from ..errors import ConfigError
 from ..workers.status import as_table, ask
-from .options import config_option, json_option
+from .cli_options import config_option, json_option
 
 
 @click.command()

@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..admin.client import AdminClient
+from ..admin.admin_client import AdminClient
 from ..config.file import load
+from .cli_options import config_option
 from .failing import one_line
-from .options import config_option
 from .throughput import AdminReport, Throughput, latencies, rates
 
 MIB = 1 << 20

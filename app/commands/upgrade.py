@@ -14,7 +14,7 @@ import click
 from ..config.file import load
 from ..errors import ConfigError, HipacheError
 from ..workers.status import ServiceReport, ask
-from .options import config_option
+from .cli_options import config_option
 
 POLL_INTERVAL = 0.1
 """Seconds between two questions about the progress."""

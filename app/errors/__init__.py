@@ -36,7 +36,6 @@ The messages are Hipache's where it had one (lib/worker.js, hipache 0.3.1):
 they go to the error page, the log and `x-debug-error`.
 """
 
-from .base import EX_CONFIG, ConfigError, HipacheError, ProxyError
 from .refusals import (
     AccessUnknown,
     AccessUnreadable,
@@ -53,6 +52,7 @@ from .refusals import (
     TooManyRequests,
     Unauthorized,
 )
+from .roots import EX_CONFIG, ConfigError, HipacheError, ProxyError
 from .upstream import (
     BackendForbidden,
     BackendIsUs,

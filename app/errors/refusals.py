@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from .base import ProxyError
+from .roots import ProxyError
 
 
 class BadHost(ProxyError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import ProxyError
+from .roots import ProxyError
 
 
 class UpstreamError(ProxyError):

@@ -32,7 +32,7 @@ from .families import (
     OTHER,
     UNANSWERED,
 )
-from .pages import Cells, Page
+from .page import Cells, Page
 
 MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
 """The frontends and backends that a worker counts by name: a page has room for these."""

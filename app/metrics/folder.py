@@ -27,7 +27,7 @@ import psutil
 
 from ..system.shared_folder import memory_folder
 from .families import COUNTER, GAUGE
-from .pages import RING, Content, Page, read_file
+from .page import RING, Content, Page, read_file
 
 logger = logging.getLogger(__name__)
 

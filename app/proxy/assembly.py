@@ -26,12 +26,12 @@ from .added_fields import AddedFields
 from .attempts import Attempts
 from .debug_fields import DebugFields
 from .decision import Decisions, Examine
+from .error_pages import ErrorPages
 from .gateway import Gateway, WorkerLoad
 from .guards.overload import Overload
 from .health_reports import Checkers, HealthReports
 from .observers import AccessLogObserver, CountersObserver, DebugObserver, Observer, Observers
 from .own_responses import OwnResponses
-from .pages import ErrorPages
 
 logger = logging.getLogger("hipache")
 

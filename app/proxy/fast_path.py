@@ -18,9 +18,9 @@ from ..routing import Route
 from ..server.exchange import Exchange
 from ..server.request_head import RequestHead
 from ..upstream.answer import Answer
+from ..upstream.backend_stream import BackendStream
 from ..upstream.client import UpstreamClient
 from ..upstream.request_framing import request_head
-from ..upstream.stream import BackendStream
 from ..upstream.waiting import Waiter
 from .attempt import Attempt
 from .gateway import Gateway
@@ -188,7 +188,7 @@ class FastAnswer(Answer):
         self._attempt = attempt
         exchange.direct = self
 
-    # -- stream.Receiver
+    # -- backend_stream.Receiver
 
     def on_interim(self, status: int, headers: RawHeaders) -> None:
         if self._exchange is not None:

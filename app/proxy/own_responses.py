@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..errors import PassedOn, ProxyError
 from ..fields.headers import RawHeaders, field
 from .decision import OwnAnswer, Redirect
+from .error_pages import ErrorPages
 from .observers import Observers
-from .pages import ErrorPages
 from .request import Request
 
 OwnResponse = tuple[int, RawHeaders, bytes]

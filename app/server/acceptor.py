@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from .connection import ClientConnection
+from .client_connection import ClientConnection
 from .edge import NO_DEADLINE, Edge
 
 logger = logging.getLogger("hipache.server")

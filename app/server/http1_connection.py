@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .connection import ClientConnection
+from .client_connection import ClientConnection
 from .edge import NO_DEADLINE
 from .half_close import HalfClose
 from .refusal import plain_response

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from .body_reading import ChunkedBody, LengthBody
 from .edge import NO_DEADLINE
 from .exchange import Exchange
 from .http1_connection import BODY, CLOSED, DISCARD, HEAD, LINGER, WAIT, Http1Connection
 from .http1_stream import Http1Stream
 from .refusal import Refusal
-from .request_body import ChunkedBody, LengthBody
 from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
 from .scope import asgi_scope
 from .upgrade import upgrade

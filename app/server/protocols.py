@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from .connection import ClientConnection
+    from .client_connection import ClientConnection
     from .edge import Edge
 
 BY_ALPN: dict[str | None, type[ClientConnection]] = {None: HttpProtocol, "http/1.1": HttpProtocol}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ..fields.networks import UNIX, Peers
-from .connection import ClientConnection
+from .client_connection import ClientConnection
 from .peer import HostPort, address_of, is_gone
 
 logger = logging.getLogger("hipache.server")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .connection import ClientConnection
+    from .client_connection import ClientConnection
     from .request_head import RequestHead
 
 

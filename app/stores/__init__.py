@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config.structs import Config
-from .cache.routes import CachedStore
+from .cache.cached_store import CachedStore
 from .cache.snapshot import Snapshot
 from .driver import StoreDriver
 from .drivers import driver_for, driver_of

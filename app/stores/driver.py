@@ -17,7 +17,7 @@ from ..config.structs import ServerConfig
 from ..errors import HipacheError
 from ..masking import masked_url
 from .base import Store
-from .certificates import CertificateStore
+from .certificate_store import CertificateStore
 from .inspection import Inspection, Remedy
 from .tables import RouteTable
 

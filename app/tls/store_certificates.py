@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
 from ..stores import StoreDriver, driver_of
-from ..stores.certificates import NO_PAIR, CertificateStore, Pair
+from ..stores.certificate_store import NO_PAIR, CertificateStore, Pair
 from .certificates import expiry, load_text, wildcard
 
 logger = logging.getLogger("hipache.tls")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
-from .stream import BackendStream
+from .backend_stream import BackendStream
 
 OnInterim = Callable[[int, RawHeaders], None]
 """Gets status and fields of a 1xx answer."""
@@ -48,7 +48,7 @@ class Answer:
         self.whole: bytes | None = None
         """The complete body, if all of it came before iterating began."""
 
-    # -- stream.Receiver
+    # -- backend_stream.Receiver
 
     def on_interim(self, status: int, headers: RawHeaders) -> None:
         if self.tell_interim is not None:

@@ -12,13 +12,13 @@ from ..config.structs import Config
 from ..fields.headers import RawHeaders
 from ..routing import Backend
 from .answer import Answer, OnInterim
-from .backend_tls import context_source
+from .backend_stream import BackendStream
 from .destinations import Bound, Destinations
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
 from .limits import pool_limits
-from .stream import BackendStream
+from .protocol_upgrades import UpgradeAnswer, Upgrades
+from .tls_contexts import context_source
 from .transport import Transport
-from .upgrades import UpgradeAnswer, Upgrades
 from .waiting import Waiter
 
 # There are no mounts, so the URL does not choose the transport; respx replaces the method.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config.structs import ServerConfig
-from .stream import NEVER
+from .backend_stream import NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

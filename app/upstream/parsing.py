@@ -8,7 +8,7 @@ from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamRese
 from . import framing
 from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START
 from .mending import head_end, mended
-from .parsed import CHUNKS, COMPLETE, COUNTED, ENDLESS, HEAD, START, ParsedAnswer
+from .parsed_answer import CHUNKS, COMPLETE, COUNTED, ENDLESS, HEAD, START, ParsedAnswer
 
 ORDINARY = frozenset(range(200, 600)) - {204, 304}
 """Final statuses whose answer has a body."""

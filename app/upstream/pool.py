@@ -9,11 +9,11 @@ from collections.abc import Callable
 from time import perf_counter
 
 from ..errors import UpstreamBusy, UpstreamUnreachable
-from .connection import BackendConnection
+from .backend_connection import BackendConnection
+from .backend_stream import BackendStream, PooledConnection
 from .destinations import Destinations
 from .dialling import Origin, connect
 from .limits import PoolLimits
-from .stream import BackendStream, PooledConnection
 from .waiting import Waiter, WaitingLine
 
 

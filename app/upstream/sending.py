@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from . import kernel
-from .stream import NEVER
+from .backend_stream import NEVER
 
 
 class Sending:

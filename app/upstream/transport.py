@@ -11,13 +11,13 @@ from ..errors import UpstreamError, UpstreamStale
 from ..health import IDEMPOTENT
 from ..routing import Backend
 from .answer import Answer
+from .backend_stream import BackendStream
 from .destinations import Destinations
 from .httpx_messages import UpstreamRequest, UpstreamResponse, from_httpx
 from .limits import PoolLimits
 from .pool import Pool
 from .pools import Pools
 from .request_framing import framed_body, request_length
-from .stream import BackendStream
 from .waiting import Waiter
 
 

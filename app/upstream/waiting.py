@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from ..errors import UpstreamBusy, UpstreamError
-from .stream import BackendStream
+from .backend_stream import BackendStream
 
 
 class Waiter(asyncio.Future[BackendStream | None]):

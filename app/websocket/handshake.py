@@ -12,7 +12,7 @@ from websockets.http11 import Response
 from ..errors import UpstreamBadAnswer
 from ..fields.headers import RawHeaders
 from ..routing import Backend
-from ..upstream.upgrades import UpgradeAnswer
+from ..upstream.protocol_upgrades import UpgradeAnswer
 
 Ask = Callable[[Backend, bytes, RawHeaders], Awaitable[UpgradeAnswer]]
 """Asks a backend for a WebSocket at a target, with these fields. Raises UpstreamError."""

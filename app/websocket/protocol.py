@@ -23,8 +23,8 @@ from ..server.dates import date_now
 from ..server.peer import PEER, Peer
 from ..server.refusal import Refusal, plain_response, status_line
 from ..server.request_head import RequestHead
+from .asgi_messages import MessageProtocol, logger
 from .frames import ABNORMAL
-from .messages import MessageProtocol, logger
 from .read_budget import ReadBudget
 from .server_frames import FramesOnly, ServerFrames
 from .tcp_keep_alive import keep_alive

@@ -5,10 +5,10 @@ backend chose, or its refusal, as it is. Then either a tunnel carries the bytes 
 our own protocol class) or a relay the messages (under any ASGI server):
 
               the client's side   the session   the backend's side
-    handshake protocol            this module   handshake, offer, upstream/upgrades
+    handshake protocol            this module   handshake, offer, upstream/protocol_upgrades
     tunnel    tunnel_leg          tunnel        tunnel_leg
     relay     messages            relay         relay_leg
-    refusal   protocol            refusing      upstream/upgrades
+    refusal   protocol            refusing      upstream/protocol_upgrades
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..proxy.own_responses import of_decision
 from ..proxy.request import Request
 from ..proxy.request_body import ClientLeft
 from ..routing import Route
-from ..upstream.upgrades import UpgradeAnswer
+from ..upstream.protocol_upgrades import UpgradeAnswer
 from .frames import LAST_WORDS, SERVICE_RESTART
 from .handshake import Ask, checked
 from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake

@@ -16,7 +16,7 @@ import psutil
 import uvicorn
 
 from ..server.acceptor import TLSAcceptor
-from ..server.connection import ClientConnection
+from ..server.client_connection import ClientConnection
 from ..server.listeners import ListeningSocket
 from ..server.protocols import ProtocolFactory
 from ..server.proxy_header import ProxyHeader

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from app.admin.application import admin_application
+from app.admin.paths import admin_application
 from app.admin.state import Sources
 from app.config.structs import Config, parse
 from app.logs.record import AccessRecord

@@ -5,12 +5,7 @@ import doctest
 import pytest
 
 from app.fields import headers
-from app.fields.headers import (
-    RawHeaders,
-    has_body,
-    request_headers,
-    response_headers,
-)
+from app.fields.headers import RawHeaders, has_body, request_headers, response_headers
 from app.fields.names import HOP_BY_HOP
 
 

@@ -11,7 +11,7 @@ from app.logs.record import AccessRecord
 from app.metrics import counters as module
 from app.metrics.counters import Counters
 from app.metrics.families import BYTES_OUT, DURATION, HEAD, OTHER
-from app.metrics.pages import ENTRY, RING, Page, read_file
+from app.metrics.page import ENTRY, RING, Page, read_file
 
 BOUNDS = (0.1, 1.0)
 

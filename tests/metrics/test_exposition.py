@@ -15,7 +15,7 @@ from app.metrics.counters import Counters
 from app.metrics.exposition import Exposition, frontends, planb, proxy
 from app.metrics.families import COUNTERS, GAUGES, HISTOGRAMS, OTHER, PER_WORKER, PREFIX
 from app.metrics.folder import Sum
-from app.metrics.pages import Page
+from app.metrics.page import Page
 from app.metrics.shown import shown
 from tests.metrics.test_counters import request
 

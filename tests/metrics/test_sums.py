@@ -10,7 +10,7 @@ import pytest
 from app.metrics.counters import Counters
 from app.metrics.families import OTHER
 from app.metrics.folder import Folder
-from app.metrics.pages import Page
+from app.metrics.page import Page
 from app.metrics.shown import ShownFrontends, choose, requests
 
 

@@ -12,10 +12,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 
 from app.proxy import tracing_spans as traced
-from tests.backends import (
-    answer,
-    answering,
-)
+from tests.backends import answer, answering
 from tests.collector import Collector, collecting
 from tests.proxy.traces import LOOPBACK, SPAN, THEIRS, TRACE, ask, both_ways
 from tests.redis_servers import RedisServer

@@ -16,12 +16,7 @@ from app.errors import ConfigError
 from app.proxy import tracing
 from app.proxy.tracing import check_tracing
 from tests import processes
-from tests.backends import (
-    answer,
-    answering,
-    refusing,
-    silent,
-)
+from tests.backends import answer, answering, refusing, silent
 from tests.collector import collecting
 from tests.proxy.traces import ask
 from tests.redis_servers import RedisServer

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.server.body_reading import ChunkedBody
 from app.server.refusal import Refusal
-from app.server.request_body import ChunkedBody
 from app.server.request_head import RequestHead, check_beginning, parse_head
 from tests.conformance.framing import framing_cases
 from tests.conformance.requests import request_cases

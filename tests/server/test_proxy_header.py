@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.fields.networks import Networks
-from app.server.connection import ClientConnection
+from app.server.client_connection import ClientConnection
 from app.server.proxy_header import SIGNATURE, Claim, Incomplete, ProxyHeader, parse
 from tests.backends import ScriptedBackend, answer, answering
 from tests.processes import Service, command, write_config

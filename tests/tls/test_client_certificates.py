@@ -11,16 +11,7 @@ import pytest
 import trustme
 
 from tests.redis_servers import RedisServer
-from tests.tls.authority import (
-    AUTHORITY,
-    EXACT,
-    OTHER,
-    listener,
-    shake,
-    shown_to,
-    trusting,
-    write,
-)
+from tests.tls.authority import AUTHORITY, EXACT, OTHER, listener, shake, shown_to, trusting, write
 from tests.tls.serving import secured
 
 

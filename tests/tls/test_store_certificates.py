@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from app.stores import driver_for
-from app.stores.certificates import NO_PAIR
+from app.stores.certificate_store import NO_PAIR
 from app.tls.store_certificates import LONGEST_WAIT, StoreCertificates
 from tests.redis_servers import RedisServer
 from tests.tls.authority import EXACT, OTHER, WILD, chain, private

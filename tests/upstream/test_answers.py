@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.errors import UpstreamBadAnswer, UpstreamCut, UpstreamError
 from app.upstream.client import UpstreamClient
 from app.upstream.framing import MAX_HEAD
-from app.upstream.parsed import COMPLETE, HEAD
+from app.upstream.parsed_answer import COMPLETE, HEAD
 from app.upstream.parsing import AnswerParser
 from tests.backends import Conversation, answer, answering, scripted, truncating
 from tests.upstream.asking import asked, opened, read

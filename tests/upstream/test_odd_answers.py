@@ -7,7 +7,7 @@ import re
 import pytest
 
 from app.errors import UpstreamBadAnswer, UpstreamStale
-from app.upstream.parsed import COMPLETE
+from app.upstream.parsed_answer import COMPLETE
 from app.upstream.parsing import AnswerParser
 from tests.backends import Conversation, answer, answering, scripted, truncating
 from tests.upstream.asking import asked, opened

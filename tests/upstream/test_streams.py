@@ -10,9 +10,9 @@ import pytest
 
 from app.errors import UpstreamCut
 from app.upstream.answer import HIGH_WATER, Answer
+from app.upstream.backend_stream import NEVER
 from app.upstream.limits import PoolLimits
 from app.upstream.pool import Pool
-from app.upstream.stream import NEVER
 from tests.backends import Conversation, scripted
 from tests.upstream.test_pool import eventually
 
@@ -83,7 +83,7 @@ class Shared(asyncio.Protocol):
 
 
 class Stream:
-    """One request on a Shared: a stream.BackendStream."""
+    """One request on a Shared: a BackendStream."""
 
     def __init__(self, connection: Shared) -> None:
         self.connection = connection

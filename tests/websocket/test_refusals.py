@@ -9,15 +9,7 @@ from itertools import count
 import pytest
 
 from tests.backends import Conversation, scripted
-from tests.websocket.peers import (
-    Script,
-    Wire,
-    answers,
-    backend,
-    field,
-    silence,
-    switching,
-)
+from tests.websocket.peers import Script, Wire, answers, backend, field, silence, switching
 from tests.websocket.serving import proxying
 
 

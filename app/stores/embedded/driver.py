@@ -12,7 +12,7 @@ from ...config.structs import ServerConfig
 from ...errors import ConfigError, HipacheError
 from ..driver import StoreDriver, only_url
 from ..inspection import Inspection, Remedy
-from ..redis.certificates import RedisCertificates
+from ..redis.certificate_store import RedisCertificates
 from ..redis.driver import command_of, table_of
 from ..redis.inspection import inspect
 from ..redis.table import RedisTable

@@ -15,7 +15,7 @@ from ...config.structs import ServerConfig
 from ...errors import HipacheError, StoreUnavailable
 from ..driver import StoreDriver
 from ..inspection import Inspection, Remedy
-from .certificates import RedisCertificates
+from .certificate_store import RedisCertificates
 from .connections import Connections
 from .inspection import inspect
 from .replies import text

@@ -26,8 +26,8 @@ from .clock import StoreClock
 from .connections import Connections
 from .key_changes import KeyChanges
 from .presence import CHANGE, Presence
-from .rates import RedisRates
 from .replies import frontend_of, marks_of, options_of, text
+from .shared_rates import RedisRates
 from .tracking import Tracker
 from .url import RedisURL
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.frontends.rates import Rate
 from app.stores.redis.connections import Connections
-from app.stores.redis.rates import RATE, RedisRates
+from app.stores.redis.shared_rates import RATE, RedisRates
 from app.stores.redis.url import parse_url
 from tests.backends import answer, answering
 from tests.redis_servers import REDIS, VALKEY, RedisServer
@@ -74,7 +74,7 @@ async def test_without_redis_a_worker_counts_by_itself(tmp_path: Path) -> None:
 async def test_a_redis_that_hangs_holds_nobody_up_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "app.stores.redis.rates")
+    caplog.set_level(logging.WARNING, "app.stores.redis.shared_rates")
     server = await RedisServer(tmp_path).start()
     try:
         async with rates_of(server, within=0.05) as rates:

@@ -11,12 +11,12 @@ from ..errors import UpstreamUnreachable
 from ..fields.headers import RawHeaders
 from ..routing import Backend
 from .answer import Answer
-from .connection import BackendConnection
+from .backend_connection import BackendConnection
+from .backend_stream import NEVER, BackendStream, Owner, PooledConnection
 from .destinations import Destinations
 from .dialling import connect
 from .limits import PoolLimits
 from .request_framing import request_head
-from .stream import NEVER, BackendStream, Owner, PooledConnection
 from .sweeper import Sweeper
 
 

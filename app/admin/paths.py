@@ -31,7 +31,7 @@ from ..metrics.shown import shown
 from ..tls.listener import expiries
 from ..tls.store_certificates import stored_expiries
 from . import state
-from .client import store_names
+from .admin_client import store_names
 from .openapi import DESCRIPTION
 from .state import Sources
 

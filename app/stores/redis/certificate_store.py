@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from ...errors import StoreUnavailable
-from ..certificates import NO_PAIR, CertificateListener, Pair
+from ..certificate_store import NO_PAIR, CertificateListener, Pair
 from .connections import Connections
 from .replies import text
 from .tracking import Tracker

@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
-from app.admin.listener import MAX_CONNECTIONS
+from app.admin.admin_listener import MAX_CONNECTIONS
 from app.config.structs import parse
 from app.errors import ConfigError
 from tests.admin.serving import REQUESTS, observed

@@ -12,11 +12,11 @@ from typing import cast
 from ..errors import UpstreamBadAnswer, UpstreamError, UpstreamStale, UpstreamTimeout
 from ..system.resolver import plain
 from . import kernel
+from .backend_stream import NEVER, Owner, Receiver
 from .framing import may_begin_answer
-from .parsed import COMPLETE, HEAD
+from .parsed_answer import COMPLETE, HEAD
 from .parsing import AnswerParser
 from .sending import Sending
-from .stream import NEVER, Owner, Receiver
 
 LARGE = 65536
 """Bytes of a request above which its sending is watched, because it may take long."""
@@ -45,7 +45,7 @@ class BackendConnection(asyncio.Protocol):
         self.connect_time: float | None = 0.0
         self.deadline, self.served = NEVER, 0
 
-    # -- stream.BackendStream and stream.PooledConnection
+    # -- backend_stream.BackendStream and PooledConnection
 
     def begin(
         self, receiver: Receiver, request: bytes, *,

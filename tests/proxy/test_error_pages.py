@@ -9,8 +9,8 @@ import pytest
 
 from app import errors
 from app.errors import BadHost, FrontendNotFound, NoLiveBackend, ProxyError, UpstreamError
-from app.proxy import pages
-from app.proxy.pages import ErrorPages, templates_directory
+from app.proxy import error_pages as pages
+from app.proxy.error_pages import ErrorPages, templates_directory
 
 ID = "01JD7Z3W5QK8M4N6P9R2T0V1XY"
 

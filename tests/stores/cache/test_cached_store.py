@@ -8,8 +8,8 @@ import pytest
 from app.errors import FrontendNotFound, StoreUnavailable
 from app.routing import NO_MARKS, Mark, parse_frontend
 from app.stores.base import Found, StoreListener
+from app.stores.cache.cached_store import CachedStore
 from app.stores.cache.route_cache import RouteCache
-from app.stores.cache.routes import CachedStore
 
 
 class ScriptedStore:
