@@ -105,7 +105,7 @@ class Window:
         compared, alike = self._compared(failures, clients, {url, *marked}, since)
         seconds = now - min(sample.at for sample in failures)
         if (not alike and compared) or len(paths) == 1 or len(clients) == 1:
-            enough = len(failures) >= MORE and seconds >= MORE_SECONDS
+            enough = len(failures) >= MORE and now - tally.failing_since >= MORE_SECONDS
             if not enough or len(failures) < len(samples):
                 return None
         found = Grounds(

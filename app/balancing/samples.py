@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import NamedTuple
 
 PER_CLIENT = 10
@@ -33,13 +34,15 @@ only add to its weight."""
 class Tally:
     """The latest samples of one backend, a few for each of the latest clients."""
 
-    __slots__ = ("_clients", "_good_at", "_skipped", "failures")
+    __slots__ = ("_before", "_clients", "_good_at", "_skipped", "failing_since", "failures")
 
     def __init__(self) -> None:
         self._clients: dict[int, deque[Sample]] = {}
         self.failures = 0
         """All that were added."""
-        self._good_at = float("-inf")
+        self.failing_since = self._before = inf
+        """When the first failed after the latest success, and the same before that success."""
+        self._good_at = -inf
         self._skipped = 0
 
     def skips(self, now: float) -> bool:
@@ -51,7 +54,10 @@ class Tally:
 
     def add(self, sample: Sample) -> None:
         """It replaces the oldest of its client, or a client that nothing was heard of for long."""
-        if not sample.failed:
+        if sample.failed:
+            self.failing_since = min(self.failing_since, sample.at)
+        else:
+            self._before, self.failing_since = self.failing_since, inf
             self._good_at = sample.at
             if self._skipped:
                 sample = sample._replace(weight=1 + self._skipped)
@@ -71,6 +77,7 @@ class Tally:
         for position in reversed(range(len(latest))):
             if latest[position].target == target and not latest[position].failed:
                 del latest[position]
+                self.failing_since = min(self.failing_since, self._before)
                 return
 
     def since(self, moment: float) -> Iterator[Sample]:

@@ -185,6 +185,13 @@ def test_a_burst_of_one_client_proves_nothing_for_others_may_have_no_say_yet() -
     assert not site.found
 
 
+def test_a_lone_client_that_asks_very_fast_is_enough_after_half_a_second() -> None:
+    site = Site(every=0.001)
+    for number in range(600):
+        site.ask((A, B)[number % 2], PAGES[number // 2 % 5], "ci", fails=number % 2 == 1)
+    assert list(site.found) == [B]
+
+
 def test_one_success_clears_a_backend_of_what_a_lone_client_says() -> None:
     site = Site(every=0.05)
     site.ask(B, "/broken", "ci", fails=True)
