@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from app.logs.proxy_log import MAX_ALIKE, MAX_REMEMBERED, Repeats, set_up
-from tests.backends import answer, answering
+from tests.backends import answer, answering, refusing
 from tests.processes import ROOT, command, write_config
 from tests.redis_servers import RedisServer
 
@@ -265,9 +265,9 @@ async def test_nothing_that_clients_or_backends_do_fills_the_log(
     path.write_text(json.dumps(config))
     async with (
         command("app.cli", "serve", cwd=tmp_path) as service,
-        answering(*moods()) as one,
-        answering(*moods()) as two,
         answering(answer(b"x")) as sound,
+        answering(answer(b"x")) as other,
+        refusing() as gone,
         valkey.client as client,
     ):
         ports = [
@@ -276,12 +276,15 @@ async def test_nothing_that_clients_or_backends_do_fills_the_log(
         service.port, proxied, secured = ports
         await service.saw("worker ready")
         shutil.rmtree(tmp_path / "gone")
-        await client.rpush("frontend:moody.test", "id", one.url, two.url)
         await client.rpush("frontend:up.test", "id", sound.url)
         for number in range(100):
             await client.rpush(f"frontend:bad{number}.test", "id", f"http://h:{number}x")
             await client.hset("options:up.test", "rateLimit", f"nonsense{number}")
-            await service.ask("moody.test")
+            await client.rpush(f"frontend:gone{number}.test", "id", gone, f"{gone}/")
+            await service.ask(f"gone{number}.test")
+            await client.rpush(f"frontend:back{number}.test", "id", sound.url, other.url)
+            await client.sadd(f"dead:back{number}.test", 0, 1)
+            await service.ask(f"back{number}.test")
             await service.ask("up.test")
             await service.ask(f"bad{number}.test")
             await service.ask(f"no host {number}")
@@ -302,11 +305,6 @@ async def test_nothing_that_clients_or_backends_do_fills_the_log(
         assert sum(count for name, count in said.items() if name.startswith(event)) >= 1, event
     assert max(said.values()) <= MAX_ALIKE, said
     assert len(said) < 30, said  # and nobody puts a value where a word should be
-
-
-def moods() -> list[bytes]:
-    """Answers that are good and bad in turn, by connections that are kept."""
-    return [answer(b"x", status=status) for _ in range(200) for status in (b"502 Bad", b"200 OK")]
 
 
 async def spoken(port: int, data: bytes) -> None:
