@@ -19,6 +19,10 @@ class StoreForbids(StoreUnavailable):
     """The store answers, but we may not send it such a command, perhaps never."""
 
 
+class StoreInTrouble(StoreUnavailable):
+    """The store answers that it cannot serve now: it is loading, or has lost its primary."""
+
+
 class Found(NamedTuple):
     """A store's answer for one host: the first frontend that matched."""
 

@@ -190,12 +190,12 @@ class CachedStore:
     def tracking(self) -> None:
         """Every change is reported from now on."""
         self.everything_changed()
-        self._reads.tracked = True
+        self._reads.tracked, self._reads.polled = True, False
         self.reached()
 
     def lost(self, reason: str) -> None:
         """Nothing counts as fresh until tracking is back."""
-        if self._reads.tracked:
+        if self._reads.tracked and not self.away:
             logger.info("store tracking lost store=%s cause=%s", self.store.name, reason)
         self._reads.tracked = False
         self.everything_changed()

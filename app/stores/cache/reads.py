@@ -11,7 +11,7 @@ from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
 from ...frontends.backends import oddity
 from ...masking import masked_url
 from ...routing import Frontend, Route, lookup_keys
-from ..base import Found, Store
+from ..base import Found, Store, StoreInTrouble
 from .outage import Outage
 from .route_cache import RouteCache
 
@@ -32,6 +32,9 @@ class ReadListener(Protocol):
 
     def failed(self, reason: str) -> None:
         """It did not, this once."""
+
+    def unreachable(self, reason: str) -> None:
+        """It says that it does not answer reads now."""
 
 
 class Reads:
@@ -79,7 +82,7 @@ class Reads:
                     raise StoreUnavailable
                 found = await self._store.lookup(host)
         except StoreUnavailable as exc:
-            self._listener.failed(str(exc))
+            self._failed(exc)
             return self._memory.last_known(host) or exc
         finally:
             # A change that was reported meanwhile took this read off the list: its answer may
@@ -124,13 +127,19 @@ class Reads:
                 async with self._slots:
                     marks = await self._store.marks(frontend)
             except StoreUnavailable as exc:
-                self._listener.failed(str(exc))
+                self._failed(exc)
                 self._memory.invalidate_frontend(key)
                 break
             if not self._mark_reads[key]:
                 self._memory.set_marks(key, marks)
                 break
         del self._mark_reads[key]
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        if isinstance(error, StoreInTrouble):
+            self._listener.unreachable(str(error))
+        else:
+            self._listener.failed(str(error))
 
     def disown(self, key: str) -> None:
         """What is being read about this key changes: the answers are not remembered."""

@@ -8,20 +8,20 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from ...errors import StoreUnavailable
 from ...frontends.option_names import UNREADABLE
 from ...routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
+from ..base import StoreInTrouble
 from . import marks as marks_format
 
 
 def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
     """From the answers to LRANGE frontend:<key> and HGETALL options:<key>.
 
-    Raises StoreUnavailable when the server cannot answer now.
+    Raises StoreInTrouble when the server cannot answer now.
     """
     if isinstance(rows, ResponseError):
         if not str(rows).startswith("WRONGTYPE"):
-            raise StoreUnavailable(str(rows)) from rows
+            raise StoreInTrouble(str(rows)) from rows
         reason = f"frontend:{key} is not a list"
         return Frontend(key, "", (), (BadEntry("", 0, reason),))
     return parse_frontend(key, [text(row) for row in rows], options_of(key, options))
@@ -31,12 +31,12 @@ def options_of(key: str, answer: Any) -> dict[str, str]:
     """From the answer to HGETALL options:<key>.
 
     Options that cannot be read say so: they may hold rules about access.
-    Raises StoreUnavailable when the server cannot answer now.
+    Raises StoreInTrouble when the server cannot answer now.
     """
     if not isinstance(answer, ResponseError):
         return mapping(answer)
     if not (isinstance(answer, NoPermissionError) or str(answer).startswith("WRONGTYPE")):
-        raise StoreUnavailable(str(answer)) from answer
+        raise StoreInTrouble(str(answer)) from answer
     return {UNREADABLE: f"options:{key} cannot be read: {answer}"}
 
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError, NoPermissionError, RedisError, ResponseError
 
 from ...errors import StoreUnavailable
 from .connections import Connections
@@ -30,8 +30,15 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between attempts to connect: doubled, and spread so that not all workers try at once."""
 
 
-class Refused(Exception):
-    """The server answers, but does not offer tracking."""
+CLOSED_BEFORE_REFUSED = 3
+"""A server that answers reads, but closes every tracking connection so often in a row, or leaves
+it without an answer, offers none: it may be a proxy that knows no HELLO."""
+ASK_AGAIN = 60.0
+"""Seconds until a server that offered no tracking is asked again; perhaps it was only full."""
+
+
+class Declined(Exception):
+    """There was a connection, but it did not come to tracking. `__cause__` says why."""
 
 
 class TrackingListener(Protocol):
@@ -77,6 +84,8 @@ class Tracker:
         self._prepare = prepare
         self._landmark, self._on_landmark = landmark, on_landmark
         self._looking = False
+        self._refused = False
+        self._closed = 0
         self._connections = connections
         self._prefixes = prefixes
         self._on_keys = on_keys
@@ -87,51 +96,67 @@ class Tracker:
         self._looking = True
 
     async def run(self) -> None:
-        """Track until cancelled, or until the server refuses."""
+        """Track until cancelled."""
         pause = FIRST_PAUSE
         while True:
             try:
                 await self._prepare()
                 async with self._connected() as connection:
-                    pause = FIRST_PAUSE
+                    await self._look(connection)
+                    pause, self._closed, self._refused = FIRST_PAUSE, 0, False
                     self._listener.tracking()
-                    self._looking = True
                     await self._listen(connection)
-            except Refused as exc:
-                self._listener.refused(str(exc))
-                return
+            except Declined as exc:
+                await self._declined(exc.__cause__ or exc)
             except StoreUnavailable as exc:
                 self._listener.unreachable(str(exc))
             except (OSError, RedisError) as exc:
                 self._listener.lost(str(exc))
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            await asyncio.sleep(pause * random.uniform(0.5, 1) if not self._refused else ASK_AGAIN)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _declined(self, cause: BaseException) -> None:
+        """Tell apart a server that is in trouble and one that offers no tracking."""
+        if not await self._answers():
+            self._closed = 0
+            self._listener.unreachable(str(cause))
+            return
+        self._closed = self._closed + 1
+        if isinstance(cause, ResponseError) or self._closed >= CLOSED_BEFORE_REFUSED:
+            if not self._refused:
+                self._refused = True
+                self._listener.refused(str(cause))
+        else:
+            self._listener.lost(str(cause))
+
+    async def _answers(self) -> bool:
+        """Whether a read of ours gets its answer on an ordinary connection."""
+        try:
+            async with asyncio.timeout(PONG_WITHIN):
+                (answer,) = await self._connections.ask([("GET", self._landmark)])
+        except (OSError, RedisError):
+            return False
+        return not isinstance(answer, ResponseError) or _only_of_this_key(answer)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AbstractConnection]:
         pool, connection = self._connections.pushing()
         try:
-            await self._subscribe(connection)
+            try:
+                await self._subscribe(connection)
+            except (OSError, RedisError) as exc:
+                raise Declined from exc
             yield connection
         finally:
             await connection.disconnect(nowait=True)
             await pool.disconnect()
 
     async def _subscribe(self, connection: AbstractConnection) -> None:
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-        except ResponseError as exc:
-            raise _judged(exc) from exc
-        except (OSError, RedisError) as exc:
-            self._listener.unreachable(str(exc))
-            raise
+        await connection.connect()  # type: ignore[no-untyped-call]
         parser: Any = connection._parser  # the only way to pushes in redis-py 8
         parser.set_invalidation_push_handler(self._pushed)
         prefixes = [part for prefix in self._prefixes for part in ("PREFIX", prefix)]
-        try:
-            await self._ask(connection, "CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
-        except ResponseError as exc:
-            raise _judged(exc) from exc
+        await self._ask(connection, "CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
 
     async def _listen(self, connection: AbstractConnection) -> None:
         moved = asyncio.create_task(self._connections.moved(connection), name="store primary")
@@ -155,7 +180,11 @@ class Tracker:
         try:
             value = await self._ask(connection, "GET", self._landmark)
         except ResponseError as exc:
-            logger.info("landmark unreadable cause=%s", exc)  # an ACL may not allow it
+            if not _only_of_this_key(exc):
+                # MASTERDOWN, LOADING: it takes connections, but tells nothing. One line says so.
+                self._listener.unreachable(str(exc))
+                raise
+            logger.info("landmark unreadable cause=%s", exc)
         else:
             self._on_landmark(value)
 
@@ -183,8 +212,6 @@ class Tracker:
         return True
 
 
-def _judged(exc: ResponseError) -> Exception:
-    """Refused, if this answer refuses us for good; else the server is in trouble."""
-    text = str(exc).lower()
-    for_good = ("unknown command", "unknown subcommand", "noproto", "noperm", "no permissions")
-    return Refused(str(exc)) if any(sign in text for sign in for_good) else exc
+def _only_of_this_key(error: ResponseError) -> bool:
+    """Whether other keys may be read all the same: an ACL may keep us from this one."""
+    return isinstance(error, NoPermissionError) or str(error).startswith("WRONGTYPE")
