@@ -24,7 +24,7 @@ from pathlib import Path
 
 from jinja2 import TemplateSyntaxError
 
-from ..errors import ProxyError
+from ..errors import FrontendNotFound, ProxyError
 from ..fields.headers import RawHeaders
 from .media_types import HTML, PLAIN, preferred_type
 from .page_blanks import Blank, ErrorPage, environment_of, static_page, template_page
@@ -59,14 +59,15 @@ class ErrorPages:
             self._check(directory)
 
     def render(
-        self, error: ProxyError, *, accept: bytes = b"", request_id: str = ""
+        self, error: ProxyError, *, accept: bytes = b"", request_id: str = "", host: str = ""
     ) -> tuple[RawHeaders, bytes]:
         """Fields and body that answer a request which failed with `error`.
 
         `accept` is the request's `Accept` value, empty when it has none (several
-        fields joined with a comma). For HEAD send the fields without the body.
+        fields joined with a comma), `host` the one that it asked for. For HEAD send
+        the fields without the body.
         """
-        message = _shown(public_message(error))
+        message = _shown(public_message(error, host))
         request_id = _shown(request_id)
         kind = preferred_type(accept)
         if kind == HTML:
@@ -155,12 +156,14 @@ def templates_directory() -> Path:
     return installed if installed.is_dir() else package.parent / "templates"
 
 
-def public_message(error: ProxyError) -> str:
+def public_message(error: ProxyError, host: str = "") -> str:
     """The part of `error` that any client may read.
 
     The text of a 4xx is about the client's own request. That of a 5xx may name
     addresses behind the proxy, so only the message of its class is shown.
     """
+    if host and isinstance(error, FrontendNotFound):
+        return f"{error}: {host}"
     return str(error) if error.status < 500 else error.message
 
 

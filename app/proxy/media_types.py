@@ -19,13 +19,14 @@ def preferred_type(accept: bytes) -> str:
     """The media type of ours that `accept` likes best (RFC 9110 §12.5.1).
 
     Among equal wishes a type that is named comes before one that `*` covers, then
-    HTML comes first: Hipache had nothing else. When nothing we have is wanted (an
-    image is, say), plain text is the least surprising.
+    HTML comes first: Hipache had nothing else. A client that accepts
+    anything but names none of ours (curl) gets plain text: browsers name HTML. So does
+    one that wants nothing that we have, an image say.
 
     >>> preferred_type(b"application/json, text/*;q=0.5")
     'application/json'
-    >>> preferred_type(b"*/*")
-    'text/html'
+    >>> preferred_type(b"*/*"), preferred_type(b"text/html,*/*;q=0.8")
+    ('text/plain', 'text/html')
     """
     return _preferred_type(accept[:MAX_ACCEPT])
 
@@ -46,7 +47,8 @@ def _preferred_type(accept: bytes) -> str:
         return wishes.get(ranges[precision], 0.0), precision
 
     best = max((HTML, JSON, PROBLEM, PLAIN), key=wish)
-    return best if wish(best)[0] > 0 else PLAIN
+    weight, precision = wish(best)
+    return PLAIN if not weight or (best == HTML and not precision) else best
 
 
 def _weight(parameters: list[str]) -> float:

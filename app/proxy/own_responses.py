@@ -44,7 +44,10 @@ class OwnResponses:
         if isinstance(error, PassedOn):
             return list(error.fields), error.body
         accept = field(request.headers, b"accept") or b""
-        return self._pages.render(error, accept=accept, request_id=request.record.request_id)
+        return self._pages.render(
+            error, accept=accept, request_id=request.record.request_id,
+            host=request.host.decode("latin-1"),
+        )  # fmt: skip
 
 
 def of_decision(what: Redirect | OwnAnswer) -> tuple[RawHeaders, bytes]:

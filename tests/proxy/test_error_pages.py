@@ -64,6 +64,8 @@ def test_every_error_has_a_small_page_without_outside_parts(error: type[ProxyErr
         (NoLiveBackend, errors.UpstreamReset),
         (errors.StoreUnavailable, errors.UpstreamBusy),
         (errors.UpstreamTimeout, errors.UpstreamConnectTimeout),
+        (errors.UpstreamReset, errors.UpstreamUnreachable),
+        (NoLiveBackend, errors.UpstreamUnreachable),
     ],
 )
 def test_kinds_of_one_status_have_words_of_their_own(
@@ -72,6 +74,35 @@ def test_kinds_of_one_status_have_words_of_their_own(
     assert one.status == other.status
     words = body(ErrorPages(), one("x")).partition("<h1>")[2]
     assert words.partition("<dl>")[0] not in body(ErrorPages(), other("x"))
+
+
+UNSENT = [
+    error for error in EVERY_ERROR if issubclass(error, UpstreamError) and not error.request_sent
+]
+
+
+@pytest.mark.parametrize("error", UNSENT, ids=lambda error: error.__name__)
+def test_a_request_that_was_never_sent_has_not_arrived(error: type[ProxyError]) -> None:
+    page = body(ErrorPages(), error("x"), "text/html")
+    assert "may have arrived" not in page
+    assert "passed on to the site" not in page
+
+
+@pytest.mark.parametrize("error", [errors.Forbidden(), errors.TooManyRequests(1.0)])
+def test_a_client_that_is_turned_away_is_told_why(error: ProxyError) -> None:
+    page = body(ErrorPages(), error, "text/html")
+    assert "cannot be accepted" not in page
+    assert "network address" in page
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json", "*/*"])
+def test_a_host_without_a_site_is_named(accept: str) -> None:
+    _, content = ErrorPages().render(
+        FrontendNotFound(), accept=accept.encode(), host="nobody.test<script>:80"
+    )
+    text = html.unescape(content.decode())
+    assert "frontend not found: nobody.test<script>:80" in text
+    assert (b"<script" in content) is (accept != "text/html")
 
 
 @pytest.mark.parametrize("accept", [b"text/html", b"application/json", b"text/plain"])

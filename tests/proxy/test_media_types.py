@@ -16,7 +16,9 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     ("accept", "chosen"),
     [
         ("", "text/html"),
-        ("*/*", "text/html"),
+        ("*/*", "text/plain"),
+        ("*/*;q=0.8", "text/plain"),
+        ("image/avif,image/webp,*/*;q=0.8", "text/plain"),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html"),
         ("application/json", "application/json"),
         ("application/json, text/plain, */*", "application/json"),
