@@ -30,7 +30,14 @@ from .error_pages import ErrorPages
 from .gateway import Gateway, WorkerLoad
 from .guards.overload import Overload
 from .health_reports import Checkers, HealthReports
-from .observers import AccessLogObserver, CountersObserver, DebugObserver, Observer, Observers
+from .observers import (
+    AccessLogObserver,
+    CountersObserver,
+    DebugObserver,
+    FailureLogObserver,
+    Observer,
+    Observers,
+)
 from .own_responses import OwnResponses
 
 logger = logging.getLogger("hipache")
@@ -145,6 +152,7 @@ def _observers(
     counters: Counters | None,
 ) -> Iterable[Observer]:
     server = config.server
+    yield FailureLogObserver()
     yield DebugObserver(
         DebugFields(
             server.debug_from, server.debug_secret, forwarded, version=identity.version,

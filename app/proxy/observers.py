@@ -7,6 +7,7 @@ this order for each request:
     began
         attempt_began
         answered            the head of an answer: the backend's, or one of the proxy's own
+        failed              that answer is a 5xx of the proxy's own
         attempt_ended
         ...                 one pair for each attempt
     ended
@@ -17,6 +18,7 @@ or the attempt.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
@@ -27,6 +29,8 @@ from ..metrics.counters import Counters
 from .attempt import Attempt
 from .debug_fields import ASKED, DebugFields
 from .request import Request
+
+logger = logging.getLogger(__name__)
 
 
 class Observer:
@@ -47,6 +51,9 @@ class Observer:
         `request.record.error`.
         """
 
+    def failed(self, request: Request) -> None:
+        """The client will get a 5xx of the proxy's own; `request.record` has status and error."""
+
     def attempt_ended(self, request: Request, attempt: Attempt[Any]) -> None:
         """The attempt is over. `attempt.error` says why it failed; without an error and without
         `seconds_to_head` it was given up."""
@@ -61,7 +68,15 @@ class Observer:
 class Observers:
     """For each moment, those who override it."""
 
-    __slots__ = ("answered", "attempt_began", "attempt_ended", "began", "ended", "refused")
+    __slots__ = (
+        "answered",
+        "attempt_began",
+        "attempt_ended",
+        "began",
+        "ended",
+        "failed",
+        "refused",
+    )
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         all_of_them = tuple(observers)
@@ -79,7 +94,25 @@ class Observers:
         self.answered = of("answered")
         self.attempt_ended = of("attempt_ended")
         self.ended = of("ended")
+        self.failed = of("failed")
         self.refused = of("refused")
+
+
+class FailureLogObserver(Observer):
+    """Logs each 5xx of the proxy's own under the id that its page shows.
+
+    The proxy's log bounds lines that are alike (`logs.proxy_log`): an outage costs some lines a
+    minute, not one for each request.
+    """
+
+    def failed(self, request: Request) -> None:
+        route, backend, record = request.route, request.backend, request.record
+        logger.warning(
+            "request failed status=%d request_id=%s frontend=%s backend=%s cause=%s",
+            record.status, record.request_id,
+            "-" if route is None else route.frontend.key,
+            "-" if backend is None else backend.url, record.error or "-",
+        )  # fmt: skip
 
 
 class DebugObserver(Observer):

@@ -35,6 +35,9 @@ class OwnResponses:
             headers.append((self._id_field, record.request_id.encode("latin-1")))
         for tell in self._observers.answered:
             tell(request, None, status, headers)
+        if status >= 500:
+            for tell_failed in self._observers.failed:
+                tell_failed(request)
         if request.method == b"HEAD":
             body = b""
         record.bytes_out = len(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,20 @@ def test_a_moment_that_nobody_overrides_is_told_to_nobody() -> None:
     observers = Observers([Observer(), OnlyTheEnd()])
     told = {moment for moment in Observers.__slots__ if getattr(observers, moment)}
     assert told == {"ended"}
+
+
+@both_ways
+async def test_a_5xx_of_our_own_leaves_one_line_with_the_id_of_its_page(
+    valkey: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with refusing() as backend, proxying(valkey) as proxy:
+        await proxy.route("a.test", backend)
+        page = await proxy.get()
+        await proxy.get(host=b"unknown.test")
+    lines = [m for m in caplog.messages if m.startswith("request failed")]
+    assert len(lines) == 1, "a 4xx is the client's own affair"
+    request_id = page.partition(b"<code>")[2].partition(b"</code>")[0].decode()
+    assert request_id
+    assert f"status=502 request_id={request_id} frontend=a.test backend={backend}" in lines[0]
+    assert "cause=cannot connect to the backend" in lines[0]
