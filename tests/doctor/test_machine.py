@@ -71,7 +71,7 @@ def test_old_names_are_told_and_the_file_is_rewritten(tmp_path: Path, valkey: An
     found = [f for f in doctor.findings() if f["name"] == "old-key"]
     assert [f["subject"].rpartition(" ")[2] for f in found] == [
         "https.secureProtocol", "redisHost", "redisPort",
-        "server.address", "server.errorMaxRetries", "server.port",
+        "server.address", "server.errorMaxRetries", "server.forwardedProtocol", "server.port",
     ]  # fmt: skip
     before = parse(doctor.config.read_text())
     old = doctor.config.read_text()

@@ -61,6 +61,7 @@ class Socket:
 
     family = socket.AF_UNIX
     _quiet = socket.socketpair()
+    _quiet[0].setblocking(False)  # as every socket of an event loop
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
