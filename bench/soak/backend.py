@@ -171,7 +171,8 @@ GARBAGE = [
     b"SSH-2.0-OpenSSH_9.2\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabHTTP/1.1 200 OK\r\n\r\n",
-    b"HTTP/1.1 999 What\r\n\r\n",
+    b"HTTP/1.1 099 What\r\n\r\n",
+    b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
 ]
