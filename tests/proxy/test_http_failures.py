@@ -63,7 +63,7 @@ async def test_a_list_without_a_usable_backend_gets_502(
     assert message in reply
 
 
-async def test_a_value_of_the_wrong_type_gets_502_and_one_log_line(
+async def test_a_value_of_the_wrong_type_gets_502_and_a_log_line_for_it_and_the_request(
     proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with proxy.valkey.client as client:
@@ -71,8 +71,9 @@ async def test_a_value_of_the_wrong_type_gets_502_and_one_log_line(
     reply = await proxy.get()
     assert reply.startswith(b"HTTP/1.1 502 ")
     told = [r for r in caplog.records if "a.test" in r.getMessage()]
-    assert len(told) == 1
-    assert told[0].exc_info is None
+    events = ["backend unusable", "request failed"]
+    assert [r.getMessage().partition(" frontend=")[0].split(" status=")[0] for r in told] == events
+    assert all(r.exc_info is None for r in told)
 
 
 async def test_a_refused_connection_gets_502(proxy: Proxy) -> None:
