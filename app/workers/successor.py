@@ -27,6 +27,7 @@ VARIABLE = "HIPACHE_UPGRADE"
 LAST_WORDS = 1000
 """Bytes that are kept of what it wrote."""
 STDERR = 2
+ENDING = (signal.SIGTERM, signal.SIGINT)
 ROOT_IS_GONE = (
     "; if only root may do that, restart the service: an upgrade cannot, since root was given up"
 )
@@ -79,10 +80,13 @@ class Successor:
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         stderr = os.dup(STDERR)
+        # A signal between fork and exec would reach a handler of ours in the child, and be lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid == 0:
             invitation = Invitation(theirs.fileno(), stderr, list(sockets), gave_up_root)
             _become(program, invitation, writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         os.close(writing)
         os.close(stderr)
@@ -122,6 +126,9 @@ def _become(program: Sequence[str], invitation: Invitation, stderr: int) -> NoRe
     """In the child: replace it by the new program, or write why not."""
     try:
         signal.set_wakeup_fd(-1)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.dup2(stderr, STDERR)
         descriptors = [each.descriptor for each in invitation.sockets]
         for descriptor in (invitation.channel, invitation.stderr, *descriptors):

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -421,3 +422,19 @@ def test_a_script_is_started_by_its_name_and_a_module_by_its_interpreter(
     monkeypatch.setattr(sys, "argv", ["/old/app/cli.py", "serve"])
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "app.cli", "serve"])
     assert own_program() == [sys.executable, "-m", "app.cli", "serve"]
+
+
+EAGER = """
+import os, signal
+from app.workers.successor import Successor
+signal.signal(signal.SIGTERM, lambda *_: None)  # as a supervisor has a handler
+for _ in range(50):
+    started = Successor.start(["/bin/sleep", "60"], [], 10.0, gave_up_root=False)
+    started.signal(signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1]) == -signal.SIGTERM
+    started.close()
+"""
+
+
+def test_a_stop_between_fork_and_exec_is_not_lost() -> None:
+    subprocess.run([sys.executable, "-c", EAGER], cwd=ROOT, check=True, timeout=30)
