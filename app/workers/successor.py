@@ -82,14 +82,20 @@ class Successor:
         stderr = os.dup(STDERR)
         # A signal between fork and exec would reach a handler of ours in the child, and be lost.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        pid = os.fork()
-        if pid == 0:
-            invitation = Invitation(theirs.fileno(), stderr, list(sockets), gave_up_root)
-            _become(program, invitation, writing)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        os.close(writing)
-        os.close(stderr)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                invitation = Invitation(theirs.fileno(), stderr, list(sockets), gave_up_root)
+                _become(program, invitation, writing)
+        except OSError:
+            ours.close()
+            os.close(reading)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            theirs.close()
+            os.close(writing)
+            os.close(stderr)
         os.set_blocking(reading, False)
         return cls(pid, ControlChannel(ours), reading, time.monotonic() + within)
 

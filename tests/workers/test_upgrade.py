@@ -20,7 +20,7 @@ import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from app.workers.successor import own_program
+from app.workers.successor import Successor, own_program
 from tests.processes import ROOT, command, write_config
 from tests.redis_servers import RedisServer, until
 from tests.workers.load import load
@@ -438,3 +438,14 @@ for _ in range(50):
 
 def test_a_stop_between_fork_and_exec_is_not_lost() -> None:
     subprocess.run([sys.executable, "-c", EAGER], cwd=ROOT, check=True, timeout=30)
+
+
+def test_a_fork_that_fails_leaves_no_signal_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(os, "fork", refused)
+    with pytest.raises(BlockingIOError):
+        Successor.start(["/bin/true"], [], 10.0, gave_up_root=False)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
