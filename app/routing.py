@@ -13,7 +13,14 @@ from ipaddress import IPv6Address
 from types import MappingProxyType
 
 from .errors import BadHost
-from .frontends.backends import Backend, BadEntry, InvalidBackendURL, parse_backend
+from .frontends.backends import (
+    MAX_BACKENDS,
+    TOO_MANY,
+    Backend,
+    BadEntry,
+    InvalidBackendURL,
+    parse_backend,
+)
 from .frontends.options import NO_OPTIONS
 from .frontends.settings import NO_SETTINGS, Settings, settings_of
 
@@ -161,16 +168,20 @@ def parse_frontend(
 ) -> Frontend:
     """A store's list as a Frontend. A row that cannot be used is kept as a BadEntry.
 
+    Rows behind the first MAX_BACKENDS are not used; one BadEntry stands for them all.
+
     >>> parse_frontend("x.org", ["mysite", "http://10.0.0.1:80"]).backends[0].host
     '10.0.0.1'
     """
     backends: list[Backend] = []
     bad: list[BadEntry] = []
-    for index, text in enumerate(rows[1:]):
+    for index, text in enumerate(rows[1 : MAX_BACKENDS + 1]):
         try:
             backends.append(parse_backend(text, index))
         except InvalidBackendURL as exc:
             bad.append(BadEntry(text, index, str(exc)))
+    if len(rows) > MAX_BACKENDS + 1:
+        bad.append(TOO_MANY)
     identifier = rows[0] if rows else ""
     frontend = Frontend(key, identifier, tuple(backends), tuple(bad))
     return with_options(frontend, options) if options else frontend

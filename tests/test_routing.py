@@ -6,8 +6,10 @@ import pytest
 
 from app import routing
 from app.errors import BadHost
+from app.frontends.backends import MAX_BACKENDS, TOO_MANY
 from app.proxy.decision import MAX_NAMES, HostNames
 from app.routing import Backend, lookup_keys, normalise_host, parse_backend, parse_frontend
+from app.stores.cache.snapshot import rows_of
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -99,3 +101,14 @@ def test_names_that_were_read_are_remembered_within_bounds() -> None:
     with pytest.raises(BadHost):
         names[b"no host"]
     assert b"no host" not in names
+
+
+def test_a_list_has_a_longest_length() -> None:
+    rows = ["id", *(f"http://10.0.0.1:{port}" for port in range(1, MAX_BACKENDS + 1))]
+    whole = parse_frontend("a.test", rows)
+    assert (len(whole.backends), whole.bad_entries) == (MAX_BACKENDS, ())
+    longer = parse_frontend("a.test", [*rows, "http://10.0.0.2:1", "http://10.0.0.2:2"])
+    assert longer.backends == whole.backends
+    assert longer.bad_entries == (TOO_MANY,)
+    again = parse_frontend("a.test", rows_of(longer))  # from a snapshot
+    assert (again.backends, again.bad_entries) == (longer.backends, longer.bad_entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..frontends.backends import Backend, oddity, parse_backend
+from ..frontends.backends import MAX_BACKENDS, Backend, oddity, parse_backend
 from ..masking import masked_url
 from ..stores.table import Entry, TableError
 
@@ -13,11 +13,13 @@ Objection = Callable[[Backend], object]
 
 
 def check_meant(key: str, entry: Entry, before: Entry | None, objection: Objection) -> None:
-    """Raise TableError for a backend that is new and cannot be meant as it stands.
+    """Raise TableError for a backend that is new and cannot be meant as it stands, or is too many.
 
     What is in the list already must not keep anybody from changing the rest.
     """
-    known = before.backends if before is not None else ()
+    known = set(before.backends) if before is not None else set[str]()
+    if len(entry.backends) > max(MAX_BACKENDS, len(known)):
+        raise TableError(f"{key}: a list has {MAX_BACKENDS} backends at most")
     for url in entry.backends:
         if url in known:
             continue

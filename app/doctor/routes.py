@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
+from functools import cache
 
 from ..errors import BadHost
-from ..frontends.backends import WEB_PORTS, in_full, oddity, parse_backend, trimmed
+from ..frontends.backends import (
+    MAX_BACKENDS,
+    TOO_MANY,
+    WEB_PORTS,
+    in_full,
+    oddity,
+    parse_backend,
+    trimmed,
+)
 from ..frontends.option_names import decides_access
 from ..frontends.protection import SHUT, parse_protection
 from ..frontends.settings import settings_of
@@ -42,13 +51,17 @@ def of_frontend(
             commands.hipache("route", "remove", key),
             "Add one with 'hipache route set', or remove the frontend:",
         )  # fmt: skip
+    rewrite = cache(lambda: _rewritten(key, frontend, listed, commands))
     for bad in frontend.bad_entries if frontend.backends else ():
+        if bad is TOO_MANY:
+            yield _too_long(key, listed)
+            continue
         yield Finding(
             ERROR, "bad-backend", key, f"row {bad.index + 1} is not a backend: {bad.reason}",
             "It gets no requests; the other backends take its share.",
-            _rewritten(key, frontend, listed, commands),
+            rewrite(),
         )  # fmt: skip
-    yield from _odd(key, frontend, listed, commands)
+    yield from _odd(key, frontend, rewrite)
     for backend in frontend.backends:
         if why := objection(backend):
             yield Finding(
@@ -56,7 +69,7 @@ def of_frontend(
                 "A request that is sent there fails, or goes to another backend.",
                 commands.hipache("route", "remove", key, trimmed(backend.url)),
             )  # fmt: skip
-    yield from _duplicates(key, frontend, listed, commands)
+    yield from _duplicates(key, frontend, rewrite)
     yield from _of_options(key, listed.options, commands)
     yield from _of_named(key, frontend, commands)
 
@@ -126,13 +139,23 @@ def _no_identifier(key: str, frontend: Frontend, listed: Listed, commands: Comma
     )  # fmt: skip
 
 
-def _odd(key: str, frontend: Frontend, listed: Listed, commands: Commands) -> Iterator[Finding]:
+def _too_long(key: str, listed: Listed) -> Finding:
+    unused = len(listed.rows) - 1 - MAX_BACKENDS
+    return Finding(
+        ERROR, "long-list", key, f"its list has {len(listed.rows) - 1} backends",
+        f"The first {MAX_BACKENDS} are used. The other {unused} get no requests.",
+        advice="Split the site into several frontends, or put proxies of its own in front of its "
+        "backends.",
+    )  # fmt: skip
+
+
+def _odd(key: str, frontend: Frontend, rewrite: Callable[[], str]) -> Iterator[Finding]:
     for backend in frontend.backends:
         if why := oddity(backend):
             yield Finding(
                 WARNING, "odd-backend", key, f"{masked_url(backend.url)}: {why}",
                 "It is served all the same; other programs may read it in another way.",
-                _rewritten(key, frontend, listed, commands),
+                rewrite(),
             )  # fmt: skip
 
 
@@ -145,9 +168,7 @@ def _plainly(backend: Backend) -> str:
     return f"{backend.scheme}://{host}{port}"
 
 
-def _duplicates(
-    key: str, frontend: Frontend, listed: Listed, commands: Commands
-) -> Iterator[Finding]:
+def _duplicates(key: str, frontend: Frontend, rewrite: Callable[[], str]) -> Iterator[Finding]:
     seen: dict[tuple[str, str, int], str] = {}
     for backend in frontend.backends:
         if backend.origin in seen:
@@ -156,7 +177,7 @@ def _duplicates(
             yield Finding(
                 WARNING, "duplicate-backend", key, f"{backend.url} is listed twice{same}",
                 "It gets a double share, and a retry may go to the backend that just failed.",
-                _rewritten(key, frontend, listed, commands),
+                rewrite(),
             )  # fmt: skip
         seen.setdefault(backend.origin, backend.url)
 

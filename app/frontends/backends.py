@@ -14,15 +14,20 @@ from ..masking import masked_url
 WEB_PORTS = {"http": 80, "https": 443}
 """Ports of URLs that name none."""
 
+MAX_BACKENDS = 2048
+"""Of one list. Each edit is parsed and planned as a whole, in some ten milliseconds for so many:
+meanwhile everybody else's requests wait."""
+
 EDGES = " \t\n\v\f\r\xa0\ufeff"
 """White space around a row, which node's URL parser took away, and so do we: people write
 `echo URL | redis-cli -x rpush`."""
 
 _ORDINARY = re.compile(
-    r"https?://(?:[a-z0-9._-]*[g-wyz_-][a-z0-9._-]*"
-    r"|(?:[1-9][0-9]?|1[0-9]{2}|2[01][0-9])(?:\.[0-9]{1,3}){3})(?::[0-9]+)?/?"
+    r"(https?)://([a-z0-9._-]*[g-wyz_-][a-z0-9._-]*"
+    r"|(?:[1-9][0-9]?|1[0-9]{2}|2[01][0-9])(?:\.[0-9]{1,3}){3})(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?(/[!-~]*)?"
 )
-"""Nothing can be odd about these, which nearly all rows are."""
+"""Nothing but a path can be odd about these, which nearly all rows are."""
+_PATH_IGNORED = "its path or query is ignored: the backend is asked for the request's own"
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -64,6 +69,12 @@ class BadEntry:
     reason: str
 
 
+TOO_MANY = BadEntry(
+    "", MAX_BACKENDS, f"a list has {MAX_BACKENDS} backends at most, the rest is unused"
+)
+"""Stands for all rows of a list behind the last one that is used."""
+
+
 def trimmed(text: str) -> str:
     """A row without white space around it."""
     return text.strip(EDGES)
@@ -79,6 +90,10 @@ def parse_backend(text: str, index: int) -> Backend:
 
     Raises InvalidBackendURL, whose text says what is wrong.
     """
+    if ordinary := _ORDINARY.fullmatch(text):
+        scheme, host, digits, _ = ordinary.groups()
+        scheme, host = intern(scheme), intern(host)  # lists name the same machines
+        return Backend(text, index, scheme, host, int(digits or WEB_PORTS[scheme]))
     url, shown = trimmed(text), masked_url(text)  # a password may be in it
     if url.startswith("unix:"):
         path = url.removeprefix("unix:").removeprefix("//")
@@ -104,7 +119,7 @@ def parse_backend(text: str, index: int) -> Backend:
         raise InvalidBackendURL(f"{shown!r}: port 0")
     if _NUMBER.fullmatch(parts.hostname):
         raise InvalidBackendURL(f"{shown!r}: a number is no host{_port_meant(parts)}")
-    scheme, host = intern(parts.scheme), intern(parts.hostname)  # lists name the same machines
+    scheme, host = intern(parts.scheme), intern(parts.hostname)
     return Backend(text, index, scheme, host, port or WEB_PORTS[scheme])
 
 
@@ -122,8 +137,8 @@ def _port_meant(parts: SplitResult) -> str:
 
 def oddity(backend: Backend) -> str:
     """What in a backend's URL cannot be meant as it stands, though it is served; "" if nothing."""
-    if _ORDINARY.fullmatch(backend.url):
-        return ""
+    if ordinary := _ORDINARY.fullmatch(backend.url):
+        return "" if ordinary[4] in {None, "/"} else _PATH_IGNORED
     url = trimmed(backend.url)
     if url != backend.url:
         return "white space around it is ignored"
@@ -131,7 +146,7 @@ def oddity(backend: Backend) -> str:
         return ""
     parts = _split(url)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        return "its path or query is ignored: the backend is asked for the request's own"
+        return _PATH_IGNORED
     try:
         address = ip_address(backend.host.partition("%")[0])
     except ValueError:

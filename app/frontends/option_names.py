@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import lru_cache
 from unicodedata import normalize
@@ -19,6 +20,10 @@ OF_ONE = ("weight", "drain", "backup")
 MAX_COMPARED = 64
 """Characters of a name that are compared: the time for it grows with their square."""
 
+MAX_OPTIONS = 8192
+MAX_UNKNOWN = 64
+"""Names that are no option: what each of them means is looked for, for a tenth of a millisecond."""
+
 _NOT_COUNTED = re.compile(r"[\W_]+")
 _WORDS = ("allow", "deny", "auth")
 """A name with one of these in it means access, however little the rest resembles an option."""
@@ -29,6 +34,7 @@ def _compact(name: str) -> str:
     return _NOT_COUNTED.sub("", normalize("NFKC", name)).casefold()
 
 
+_EXACT = {UNREADABLE, *ACCESS, *LIMITS, *OF_ALL, *OF_ONE}
 _NAMES = {_compact(name): name for name in (*ACCESS, *LIMITS, *OF_ALL, *OF_ONE)}
 
 
@@ -48,6 +54,20 @@ def meant_by(name: str) -> str | None:
             return _NAMES[get_close_matches(compact, of_that_kind, n=1, cutoff=0.0)[0]]
     near = get_close_matches(compact, _NAMES, n=1)
     return _NAMES[near[0]] if near else None
+
+
+def beyond_bounds(names: Collection[str]) -> str:
+    """Why a hash with these fields is not read: it would take too long. "" if it is.
+
+    >>> beyond_bounds(["policy", "weight:http://10.0.0.1", "wieght:http://10.0.0.1"])
+    ''
+    """
+    if len(names) > MAX_OPTIONS:
+        return f"there are {len(names)} options, of which {MAX_OPTIONS} are read at most"
+    unknown = sum(name.partition(":")[0] not in _EXACT for name in names)
+    if unknown > MAX_UNKNOWN:
+        return f"{unknown} names are no options, of which {MAX_UNKNOWN} are tolerated"
+    return ""
 
 
 def no_option(name: str, meant: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..masking import masked_url
 from .backends import trimmed
-from .option_names import LIMITS, decides_access, meant_by, no_option
+from .option_names import LIMITS, UNREADABLE, beyond_bounds, decides_access, meant_by, no_option
 from .options import (
     MAX_HSTS,
     MAX_SLOW_START,
@@ -28,6 +28,8 @@ from .protection import parse_protection
 
 MAX_COMPARED = 1000
 """URLs of a list among which the nearest is looked for."""
+MAX_GUESSES = 5
+"""Unmatched URLs for which the nearest is looked for: each costs as much as a hundred requests."""
 
 _Field = tuple[str, Callable[[str], Any]]
 """The attribute of Options, and how a value of the hash is parsed."""
@@ -94,11 +96,11 @@ class Settings:
                     for name, number in found.items()
                     for url in as_written.get(trimmed(name), ())
                 }
-        unmatched = {
-            name: f"{masked_url(name)!r} names no backend of the list{_nearest(url, as_written)}"
-            for name, url in self.named.items()
-            if trimmed(url) not in as_written
-        }
+        unmatched: dict[str, str] = {}
+        for name, url in self.named.items():
+            if trimmed(url) not in as_written:
+                near = _nearest(url, as_written) if len(unmatched) < MAX_GUESSES else ""
+                unmatched[name] = f"{masked_url(name)!r} names no backend of the list{near}"
         return replace(
             self, values=MappingProxyType(values), unmatched=unmatched,
             problems=(*self.problems, *unmatched.values()),
@@ -120,7 +122,11 @@ def settings_of(raw: Mapping[str, str] | None) -> Settings:
     >>> settings_of({"policy": "fastest"}).problems
     ("policy 'fastest' is none of random, round_robin, least_conn, least_time, hash",)
     """
-    return _parse(tuple(sorted(raw.items()))) if raw else NO_SETTINGS
+    if not raw:
+        return NO_SETTINGS
+    if too_many := beyond_bounds(raw):
+        raw = {UNREADABLE: too_many}
+    return _parse(tuple(sorted(raw.items())))
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.config.structs import Config
+from app.frontends.backends import MAX_BACKENDS
 from app.stores import driver_of, open_store
 from app.stores.file.presence import FilePresence, wait_for_all
 from app.stores.table import Entry
@@ -131,6 +132,13 @@ def test_a_backend_that_nobody_can_mean_is_refused(run, tmp_path, words, url, to
         result = run(*words, "a.test", url, fails=1)
     assert told in result.output
     assert run("export").output == before
+
+
+def test_no_list_grows_beyond_what_is_used(run) -> None:
+    urls = [f"http://10.0.0.1:{port}" for port in range(1, MAX_BACKENDS + 1)]
+    run("set", "a.test", *urls)
+    result = run("add", "a.test", "http://10.0.0.2", fails=1)
+    assert f"a list has {MAX_BACKENDS} backends at most" in result.output
 
 
 def test_white_space_around_a_url_is_not_written(run) -> None:

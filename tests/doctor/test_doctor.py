@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from app.cli import main
 from app.doctor.findings import Commands
 from app.doctor.redis_server import of_clock, of_ping, of_server
+from app.frontends.backends import MAX_BACKENDS
 from tests.redis_servers import RedisServer, free_port
 from tests.tls.authority import DEFAULT, EXACT, chain, private
 
@@ -84,6 +85,7 @@ def both(*plants: Callable[[Redis], object]) -> Callable[[Redis], object]:
 
 
 FINE = rows("a.test", "site", A, B)
+LONG = [f"http://10.0.0.1:{port}" for port in range(1, MAX_BACKENDS + 2)]
 
 
 def ahead(redis: Redis) -> None:
@@ -99,6 +101,7 @@ FAULTS = [
     ("no-backend", "a.test", rows("a.test", "site"), 2),
     ("no-backend", "a.test", rows("a.test", "site", "http://"), 2),
     ("bad-backend", "a.test", rows("a.test", "site", A, "ftp://x"), 2),
+    ("long-list", "a.test", rows("a.test", "site", *LONG), 2),
     ("duplicate-backend", "a.test", rows("a.test", "site", A, B, A), 1),
     ("duplicate-backend", "a.test", rows("a.test", "site", A, "http://10.0.0.1/"), 1),
     ("odd-backend", "a.test", rows("a.test", "site", A, f"{B}\n"), 1),

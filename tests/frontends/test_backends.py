@@ -100,3 +100,14 @@ def test_what_cannot_be_meant_is_no_backend(text: str, told: str) -> None:
 def test_what_is_served_though_it_is_odd(text: str, told: str) -> None:
     assert oddity(parse_backend(text, 0)).startswith(told)
     assert bool(oddity(parse_backend(text, 0))) is bool(told)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/a?b#c", "/?", "?x", "#"])
+@pytest.mark.parametrize("port", ["", ":1", ":8080", ":59999", ":60000", ":65535", ":080", ":"])
+@pytest.mark.parametrize("host", ["a", "web-1.example", "10.0.0.1", "219.300.1.2", "1.2", "[::1]"])
+def test_a_row_read_at_once_is_read_as_one_at_length(host: str, port: str, path: str) -> None:
+    text = f"http://{host}{port}{path}"
+    at_length = f" {text}"  # white space is taken away, and never read at once
+    assert parse_backend(text, 0).origin == parse_backend(at_length, 0).origin
+    if path in ("/a?b#c", "?x"):
+        assert oddity(parse_backend(text, 0)).startswith("its path or query is ignored")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.frontends import options, settings
+from app.frontends.option_names import MAX_OPTIONS, MAX_UNKNOWN
 from app.frontends.options import HashKey, Options, Policy
-from app.frontends.settings import NO_SETTINGS, settings_of
+from app.frontends.settings import MAX_GUESSES, NO_SETTINGS, settings_of
 from app.routing import Frontend, parse_frontend
 
 
@@ -133,3 +134,20 @@ def test_an_option_for_a_backend_that_is_not_in_the_list_is_a_problem(name: str,
 def test_a_row_that_cannot_be_used_may_be_named() -> None:
     raw = {"drain:ftp://10.0.0.1": "on"}
     assert parse_frontend("a.test", ["id", A, "ftp://10.0.0.1"], raw).settings.problems == ()
+
+
+def test_hashes_that_would_take_long_to_read_are_not_read() -> None:
+    wrong = {f"polcy{number}": "hash" for number in range(MAX_UNKNOWN + 1)}
+    assert "65 names are no options" in settings_of(wrong).values["protection"].unreadable
+    many = {f"weight:http://10.0.0.1:{port}": "2" for port in range(1, MAX_OPTIONS + 2)}
+    assert "8193 options" in settings_of(many).values["protection"].unreadable
+    del wrong["polcy0"], many["weight:http://10.0.0.1:1"]
+    assert "protection" not in settings_of(wrong).values
+    assert len(settings_of(many).values["weights"]) == MAX_OPTIONS
+
+
+def test_the_nearest_backend_is_looked_for_a_few_times_only() -> None:
+    raw = {f"drain:http://10.0.0.1:{port}": "on" for port in range(100)}
+    problems = parse_frontend("a", ["id", "http://10.0.0.1"], raw).settings.problems
+    assert len(problems) == 100
+    assert sum("did you mean" in problem for problem in problems) == MAX_GUESSES

@@ -18,6 +18,8 @@ from .route_cache import RouteCache
 logger = logging.getLogger(__name__)
 
 CONCURRENT_READS = 16
+MAX_TOLD = 5
+"""Lines about rows of one kind at each change of a list: some thousands would stop the worker."""
 
 ReadResult = Route | ProxyError
 """What a read of a host came to."""
@@ -152,13 +154,22 @@ class Reads:
 
 
 def _warn_of_entries(frontend: Frontend) -> None:
-    for entry in frontend.bad_entries:
+    bad = frontend.bad_entries
+    for entry in dict.fromkeys((*bad[:MAX_TOLD], *bad[-1:])):  # the last may be TOO_MANY
         logger.warning("backend unusable frontend=%s cause=%s", frontend.key, entry.reason)
-    for backend in frontend.backends:
-        if why := oddity(backend):
-            logger.warning(
-                "backend odd frontend=%s backend=%s cause=%s",
-                frontend.key,
-                masked_url(backend.url),
-                why,
-            )
+    _tell_of_rest("unusable", frontend, len(bad) - 1)
+    odd = [(backend, why) for backend in frontend.backends if (why := oddity(backend))]
+    for backend, why in odd[:MAX_TOLD]:
+        logger.warning(
+            "backend odd frontend=%s backend=%s cause=%s",
+            frontend.key, masked_url(backend.url), why,
+        )  # fmt: skip
+    _tell_of_rest("odd", frontend, len(odd))
+
+
+def _tell_of_rest(kind: str, frontend: Frontend, count: int) -> None:
+    if count > MAX_TOLD:
+        logger.warning(
+            "and more like them kind=%s frontend=%s count=%d: 'hipache doctor' names each",
+            kind, frontend.key, count - MAX_TOLD,
+        )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..base import Checked, Pings
 from .connections import Connections
-from .replies import frontend_of, mapping, text
+from .replies import LAST_ROW, frontend_of, mapping, text
 
 PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
 PING_LASTS = 30
@@ -58,7 +58,7 @@ class RedisCheckRecords:
                     command
                     for key in some
                     for command in (
-                        ("LRANGE", f"{self._prefix}frontend:{key}", "0", "-1"),
+                        ("LRANGE", f"{self._prefix}frontend:{key}", "0", LAST_ROW),
                         ("HGETALL", f"{self._prefix}healthcheck:{key}"),
                     )
                 ]

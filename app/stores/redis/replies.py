@@ -8,10 +8,15 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+from ...frontends.backends import MAX_BACKENDS
 from ...frontends.option_names import UNREADABLE
 from ...routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from ..base import StoreInTrouble
 from . import marks as marks_format
+
+LAST_ROW = str(MAX_BACKENDS + 1)
+"""The last row of a list that is read, for LRANGE: one more than is used, to see whether there are
+more."""
 
 
 def frontend_of(key: str, rows: Any, options: Any) -> Frontend:

@@ -26,7 +26,7 @@ from .clock import StoreClock
 from .connections import Connections
 from .key_changes import KeyChanges
 from .presence import CHANGE, Presence
-from .replies import frontend_of, marks_of, options_of, text
+from .replies import LAST_ROW, frontend_of, marks_of, options_of, text
 from .shared_rates import RedisRates
 from .tracking import Tracker
 from .url import RedisURL
@@ -87,7 +87,7 @@ class RedisStore:
         """One round trip for an exact match; a wildcard's own marks and options take a second."""
         candidates = lookup_keys(host)
         start = self.prefix + FRONTEND
-        lists_of: list[Command] = [("LRANGE", start + key, "0", "-1") for key in candidates]
+        lists_of: list[Command] = [("LRANGE", start + key, "0", LAST_ROW) for key in candidates]
         commands = lists_of + self._details_of(host)
         answers = await self._bounded(lambda: self._reading.ask(commands))
         lists, details = answers[: len(candidates)], answers[len(candidates) :]

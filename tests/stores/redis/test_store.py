@@ -11,9 +11,11 @@ import pytest
 
 from app.config.structs import Config, ServerConfig
 from app.errors import FrontendNotFound, StoreUnavailable
+from app.frontends.backends import MAX_BACKENDS, TOO_MANY
 from app.frontends.options import Options
 from app.routing import Mark, Route
 from app.stores import CachedStore, open_store
+from app.stores.cache.reads import MAX_TOLD
 from tests.redis_servers import RedisServer, free_port, until
 
 
@@ -310,3 +312,14 @@ async def test_a_read_can_be_cancelled_at_every_step(valkey):
             if read.cancel():  # else it is done already
                 await asyncio.wait({read})
                 assert read.cancelled()
+
+
+async def test_a_list_of_thousands_is_cut_and_told_in_few_lines(valkey, store, caplog):
+    rows = [f"http://10.0.0.1:80/{number}" for number in range(3 * MAX_BACKENDS)]
+    async with valkey.client as redis:
+        await redis.rpush("frontend:a.test", "id", *rows)
+    assert urls(await store.find("a.test")) == rows[:MAX_BACKENDS]
+    said = [line for line in caplog.messages if "frontend=a.test" in line]
+    assert any(TOO_MANY.reason in line for line in said)
+    assert f"count={MAX_BACKENDS - MAX_TOLD}" in said[-1]
+    assert len(said) == MAX_TOLD + 2
