@@ -54,7 +54,7 @@ def of_frontend(
     rewrite = cache(lambda: _rewritten(key, frontend, listed, commands))
     for bad in frontend.bad_entries if frontend.backends else ():
         if bad is TOO_MANY:
-            yield _too_long(key, listed)
+            yield _too_long(key, listed, commands)
             continue
         yield Finding(
             ERROR, "bad-backend", key, f"row {bad.index + 1} is not a backend: {bad.reason}",
@@ -139,13 +139,14 @@ def _no_identifier(key: str, frontend: Frontend, listed: Listed, commands: Comma
     )  # fmt: skip
 
 
-def _too_long(key: str, listed: Listed) -> Finding:
+def _too_long(key: str, listed: Listed, commands: Commands) -> Finding:
     unused = len(listed.rows) - 1 - MAX_BACKENDS
     return Finding(
         ERROR, "long-list", key, f"its list has {len(listed.rows) - 1} backends",
         f"The first {MAX_BACKENDS} are used. The other {unused} get no requests.",
-        advice="Split the site into several frontends, or put proxies of its own in front of its "
-        "backends.",
+        commands.redis("ltrim", f"frontend:{key}", "0", str(MAX_BACKENDS)),
+        "Split the site into several frontends, or put proxies of its own in front of its "
+        "backends. To remove what gets no requests:",
     )  # fmt: skip
 
 
