@@ -103,6 +103,14 @@ async def program(
         process._transport.close()  # type: ignore[attr-defined]
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether it goes on: one that has ended and waits for its parent to notice does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def write_config(
     folder: Path,
     driver: str,

@@ -245,7 +245,7 @@ async def test_a_comparison_that_is_told_to_end_takes_its_servers_along(tmp_path
         servers = family.children(recursive=True)
         comparing.signal(signal.SIGTERM)
         assert await comparing.ended() == 128 + signal.SIGTERM
-    left = [each for each in servers if each.is_running()]
+    left = [each for each in servers if processes.runs(each)]
     for each in left:
         each.kill()
     assert left == []

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
+from tests.processes import runs
 from tests.redis_servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def uses(process: psutil.Process, folder: Path) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(folder))
+        return runs(process) and process.cwd().startswith(str(folder))
     except psutil.Error:
         return False
 

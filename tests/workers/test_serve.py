@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.backends import Conversation, answer, answering, scripted
-from tests.processes import ROOT, command, program, serve, write_config
+from tests.processes import ROOT, command, program, runs, serve, write_config
 from tests.redis_servers import RedisServer, until
 
 
@@ -67,7 +67,7 @@ async def test_workers_do_not_outlive_a_killed_supervisor(
         writer.write(b"GET / HTTP/1.1\r\nHo")
         service.signal(signal.SIGKILL)
         await service.ended()
-        await until(lambda: not any(worker.is_running() for worker in workers))
+        await until(lambda: not any(runs(worker) for worker in workers))
         writer.close()
     log = "".join(service.log)
     assert log.count("the supervisor is gone") == 2
