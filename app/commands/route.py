@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,19 +25,22 @@ from ..stores.table import (
     dump_table,
     in_file_form,
     parse_table,
-    same_tables,
     without_secrets,
 )
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import config_option, json_option
+from .importing import Import
 from .meant import check_meant
 from .on_table import TableWork, read_config, run_on_table, wait_option
+
+SHOWN = 1000
+"""Frontends whose change an import prints."""
 
 
 @click.group()
 def route() -> None:
-    """Show and change routes. Every change is made as a whole or not at all."""
+    """Show and change routes. Every change is made as a whole or not at all, but a large import."""
 
 
 @route.command("list")
@@ -192,7 +196,12 @@ def export(file: IO[str], path: str | None) -> None:
 @wait_option
 @config_option
 def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | None) -> None:
-    """Import the table in FILE (JSON or TOML), all or nothing, after showing what changes."""
+    """Import the table in FILE (JSON or TOML), after showing what changes.
+
+    All or nothing, where it is not large. More than some hundred frontends are written in
+    pieces, so that nobody else waits for the store; an import that was interrupted says how
+    far it came, and goes on from there when it is started again.
+    """
 
     async def work(table: RouteTable) -> None:
         wanted = parse_table(text, str(file))
@@ -201,20 +210,18 @@ def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | 
         for key, entry in wanted.items():
             check_meant(key, entry, before.get(key), objection)
         lines = list(difference(before, wanted))
-        for line in lines:
+        for line in lines[:SHOWN]:
             click.echo(printable(line))
+        if len(lines) > SHOWN:
+            click.echo(f"and {len(lines) - SHOWN:,} frontends more")
         if not lines:
             click.echo("nothing to change")
             return
         if not yes and not click.confirm(f"Change {len(lines)} frontends?"):
             raise TableError("nothing was changed")
-
-        def edit(now: Table) -> Table:
-            if not same_tables(now, before):
-                raise TableError("routes have changed meanwhile; nothing was written")
-            return wanted
-
-        await table.change(before.keys() | wanted.keys(), edit)
+        began, whole_table = time.monotonic(), Import(before, wanted)
+        await whole_table.run(table)
+        click.echo(whole_table.summary(time.monotonic() - began))
 
     text = file.read_text("utf-8")
     run_on_table(path, work, wait)

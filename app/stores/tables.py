@@ -13,6 +13,11 @@ Edit = Callable[[Table], Table]
 class RouteTable(Protocol):
     """Every method raises StoreUnavailable or TableError."""
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """Rows and fields that one change may write, lest everybody else waits for the store too
+        long; None for any number. `hipache route import` makes several changes of more."""
+
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
 

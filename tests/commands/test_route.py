@@ -170,7 +170,8 @@ def test_a_table_moves_between_stores(run, tmp_path, valkey):
     (tmp_path / "other").mkdir()
     other = runner(f"{valkey.url}#other:", tmp_path / "other")
     output = other("import", str(tmp_path / "table.json"), "--yes").output
-    assert output == "+ a.example  x http://a:1\n+ *.b.example  *.b.example http://b:1 http://b:2\n"
+    lines = "+ a.example  x http://a:1\n+ *.b.example  *.b.example http://b:1 http://b:2\n"
+    assert output.startswith(f"{lines}2 frontends added, 0 changed, 0 removed in ")
     assert other("list", "--json").output == run("list", "--json").output
 
 

@@ -21,6 +21,8 @@ from .presence import wait_for_all
 class FileTable:
     """One file, TOML or JSON by its name. A file that is not there is an empty table."""
 
+    rows_at_once: int | None = None
+
     def __init__(self, path: str) -> None:
         """A symbolic link is followed: the file that it names is replaced."""
         self._named = Path(path).absolute()

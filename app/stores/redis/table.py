@@ -20,12 +20,17 @@ from .url import RedisURL
 ATTEMPTS = 20
 """Times that a change is tried while others write the same frontends."""
 HASHES = (OPTIONS, HEALTHCHECK)
-FRONTENDS_PER_TRIP = 1000
+FRONTENDS_PER_TRIP = 250
 """Frontends read in one round trip."""
+ROWS_AT_ONCE = 500
+"""Rows and fields written in one MULTI: a few milliseconds in which the server does nothing else,
+for each row is told to every worker as well."""
 
 
 class RedisTable:
     """On the primary, where there are two URLs: a change must rest on what is true."""
+
+    rows_at_once: int | None = ROWS_AT_ONCE
 
     def __init__(
         self,

@@ -1,0 +1,107 @@
+"""`hipache route import` of large tables: in pieces, with a word about the way, and once more."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.commands.importing import Import
+from app.stores.redis.table import ROWS_AT_ONCE
+from app.stores.table import Entry
+from tests.processes import ROOT, command
+from tests.redis_servers import RedisServer
+
+HOSTS = 3000
+ONE = Entry("a", ("http://10.0.0.1",))
+
+
+def write_table(folder: Path, driver: str, hosts: int = HOSTS) -> dict[str, Any]:
+    table = {f"h{number}.test": {"id": "h", "backends": ["http://a:1"]} for number in range(hosts)}
+    (folder / "new.json").write_text(json.dumps(table))
+    (folder / "config.json").write_text(json.dumps({"driver": driver}))
+    return table
+
+
+def hipache(folder: Path, *words: str, stderr: int = subprocess.PIPE, **environ: str) -> str:
+    """What it prints; on standard error only where that is a pipe."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", *words], cwd=folder, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ, stdout=subprocess.PIPE, stderr=stderr,
+    )  # fmt: skip
+    return done.stdout + (done.stderr or "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "pieces"),
+    [(None, [4]), (100, [4]), (4, [2, 2]), (5, [2, 2]), (1, [1, 1, 1, 1])],
+)  # fmt: skip
+def test_a_piece_has_as_many_frontends_as_the_store_takes(rows: int, pieces: list[int]) -> None:
+    before = {"a": ONE, "same": ONE, "gone": ONE, "b": ONE}
+    wanted = {"a": Entry("b", ONE.backends), "same": ONE, "b": Entry("a"), "new": ONE}
+    found: Sequence[list[str]] = list(Import(before, wanted).pieces(rows))
+    assert [len(piece) for piece in found] == pieces
+    assert [key for piece in found for key in piece] == ["a", "b", "new", "gone"]
+
+
+async def test_a_large_table_is_written_in_pieces(valkey: RedisServer, tmp_path: Path) -> None:
+    table = write_table(tmp_path, valkey.url)
+    async with valkey.client as redis:
+        before = (await redis.info("commandstats")).get("cmdstat_exec", {"calls": 0})["calls"]
+        said = hipache(tmp_path, "route", "import", "new.json", "-y")
+        writes = (await redis.info("commandstats"))["cmdstat_exec"]["calls"] - before
+    assert writes >= HOSTS * 2 / ROWS_AT_ONCE
+    assert "\nand 2,000 frontends more\n" in said
+    assert re.search(r"^3,000 frontends added, 0 changed, 0 removed in [0-9.]+ s$", said, re.M)
+    lines = re.findall(r"^([0-9,]+) of 3,000 frontends after", said, re.M)
+    assert len(lines) == 10
+    assert lines[-1] == "3,000"
+    assert json.loads(hipache(tmp_path, "route", "export")) == table
+    (tmp_path / "new.json").write_text("{}")
+    said = hipache(tmp_path, "route", "import", "new.json", "--replace", "-y")
+    assert "0 frontends added, 0 changed, 3,000 removed in" in said
+    assert hipache(tmp_path, "route", "list") == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_interrupted_import_goes_on(
+    valkey: RedisServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    table = write_table(tmp_path, valkey.url, 20_000)
+    async with command("app.cli", "route", "import", "new.json", "-y", cwd=tmp_path) as importing:
+        await importing.saw(r"of 20,000 frontends after")
+        importing.signal(number)
+        found = await importing.saw(r"interrupted: ([0-9,]+) of 20,000 frontends are written")
+        assert await importing.ended() == 1
+    written = int(found[1].replace(",", ""))
+    assert 0 < written < 20_000
+    again = hipache(tmp_path, "route", "import", "new.json", "-y")
+    added = re.search(r"^([0-9,]+) frontends added, 0 changed", again, re.M)
+    assert added is not None
+    assert written + int(added[1].replace(",", "")) == 20_000
+    assert json.loads(hipache(tmp_path, "route", "export")) == table
+
+
+@pytest.mark.parametrize("colours", [True, False], ids=["with colours", "NO_COLOR"])
+def test_a_terminal_gets_a_bar(valkey: RedisServer, tmp_path: Path, colours: bool) -> None:
+    write_table(tmp_path, valkey.url)
+    screen, terminal = os.openpty()
+    environ = {"TERM": "xterm-256color"} | ({} if colours else {"NO_COLOR": "1"})
+    try:
+        hipache(tmp_path, "route", "import", "new.json", "-y", stderr=terminal, **environ)
+        os.set_blocking(screen, False)
+        drawn = os.read(screen, 1 << 20).decode()
+    finally:
+        os.close(screen)
+        os.close(terminal)
+    assert "3000/3000" in drawn
+    assert (re.search(r"\x1b\[[0-9;]*3[0-9]", drawn) is not None) is colours
+    assert "frontends after" not in drawn
