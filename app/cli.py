@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -21,7 +20,7 @@ from .commands.route import route
 from .commands.status import status
 from .commands.top import top
 from .commands.upgrade import upgrade
-from .config.file import load
+from .config.file import here, load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
 from .errors import EX_CONFIG, ConfigError
@@ -43,7 +42,7 @@ main.add_command(top)
 
 def read_config(path: str | None) -> Config:
     """The configuration, with all its parts checked. Raises ConfigError."""
-    config = load(path, os.environ, Path.cwd())
+    config = load(path, os.environ, here())
     check_tracing(config)
     driver_of(config)
     return config
@@ -75,7 +74,7 @@ def check(path: str | None, *, modernise: bool) -> None:
     """Validate the configuration and print what it means, secrets masked."""
     try:
         if modernise:
-            kept = modernise_file(path, os.environ, Path.cwd())
+            kept = modernise_file(path, os.environ, here())
             click.echo(f"rewritten; the old file is {kept}", err=True)
         config = read_config(path)
     except ConfigError as exc:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing import parent_process
-from pathlib import Path
 
 import httpx
 import uvicorn
@@ -21,7 +20,7 @@ from .admin.metering import Metering, Supervision, metering
 from .admin.worker_metrics import MetricSources, reporting
 from .application import Application, Endpoint
 from .checks.fleet import checking
-from .config.file import load
+from .config.file import here, load
 from .config.structs import Config
 from .errors import EX_CONFIG, ConfigError
 from .logs.proxy_log import OURS, set_up
@@ -188,7 +187,7 @@ def _name() -> str:
 def _configured() -> Config:
     """Read the configuration. An error ends the process with one line, without a traceback."""
     try:
-        config = load(None, os.environ, Path.cwd())
+        config = load(None, os.environ, here())
         check_tracing(config)
         driver_of(config)
     except ConfigError as exc:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from pathlib import Path
 from secrets import token_urlsafe
 
 import click
 
-from ..config.file import load
+from ..config.file import here, load
 from ..errors import ConfigError
 from ..proxy.debug_fields import DebugTickets
 from .cli_options import config_option
@@ -40,7 +39,7 @@ def debug_ticket(seconds: int, path: str | None) -> None:
     curl -i -H "X-Debug: $(hipache debug-ticket)" http://www.example.com/
     """
     with one_line():
-        config = load(path, os.environ, Path.cwd())
+        config = load(path, os.environ, here())
         secret = config.server.debug_secret
         if not secret:
             raise ConfigError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 import click
 
-from ..config.file import load
+from ..config.file import here, load
 from ..config.structs import Config
-from ..doctor import certificates, findings, machine, ports, settings, store
+from ..doctor import certificates, findings, machine, ports, service, settings, store
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from ..proxy.tracing import check_tracing
@@ -33,7 +32,7 @@ def doctor(path: str | None, *, as_json: bool) -> None:
     """
     commands = Commands(path)
     try:
-        config = load(path, os.environ, Path.cwd())
+        config = load(path, os.environ, here())
         check_tracing(config)
         driver_of(config)
     except ConfigError as exc:
@@ -49,15 +48,18 @@ def doctor(path: str | None, *, as_json: bool) -> None:
 
 
 def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]:
-    pid = machine.running(config)
+    pid = service.running(config)
     found = [
         *settings.look(config, commands),
         *machine.of_user(config),
         *machine.of_files(config, pid),
-        *ports.of_ports(config, pid),
-        *ports.of_admin(config, pid),
+        *service.of_closed(config),
+        *(() if service.is_closed(config) else ports.of_ports(config, pid)),
+        *(() if service.is_closed(config) else ports.of_admin(config, pid)),
         *certificates.look(config),
     ]
     of_store, name = asyncio.run(store.look(config, commands, timeout=STORE_ANSWERS_WITHIN))
+    found = [*found, *of_store]
+    found += settings.of_start(config, found)
     here = "this machine" if pid is None else f"the service that runs here (pid {pid})"
-    return [*found, *of_store], [config.source, here, name]
+    return found, [config.source, here, name]

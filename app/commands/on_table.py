@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import click
 
-from ..config.file import load
+from ..config.file import here, load
 from ..config.structs import Config
 from ..stores import driver_of
 from ..stores.table import TableError
@@ -36,7 +35,7 @@ def run_on_table(path: str | None, work: TableWork, wait: float | None = None) -
 
 def read_config(path: str | None) -> Config:
     """The configuration that names the store. Raises ConfigError."""
-    return load(path, os.environ, Path.cwd())
+    return load(path, os.environ, here())
 
 
 async def _with_table(path: str | None, work: TableWork, wait: float | None) -> None:

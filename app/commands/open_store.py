@@ -6,11 +6,10 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import msgspec
 
-from ..config.file import load
+from ..config.file import here, load
 from ..config.structs import Config
 from ..logs.proxy_log import OURS
 from ..stores import CachedStore, open_store
@@ -24,7 +23,7 @@ def run(path: str | None, work: Work) -> None:
     for name in OURS:
         logging.getLogger(name).addHandler(logging.NullHandler())  # `one_line` prints the error
     with one_line():
-        asyncio.run(_on_store(load(path, os.environ, Path.cwd()), work))
+        asyncio.run(_on_store(load(path, os.environ, here()), work))
 
 
 async def _on_store(config: Config, work: Work) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 import click
 
-from ..config.file import load
+from ..config.file import here, load
 from ..stores import driver_of
 from .cli_options import config_option
 from .failing import one_line
@@ -28,7 +27,7 @@ def redis(path: str | None, words: tuple[str, ...]) -> None:
     their prefix.
     """
     with one_line():
-        driver = driver_of(load(path, os.environ, Path.cwd()))
+        driver = driver_of(load(path, os.environ, here()))
         lines = asyncio.run(driver.command(words, timeout=REPLY_WITHIN))
     for line in lines:
         click.echo(line)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 
 import click
 
-from ..config.file import load
+from ..config.file import here, load
 from ..errors import ConfigError
 from ..workers.status import as_table, ask
 from .cli_options import config_option, json_option
@@ -21,7 +20,7 @@ from .cli_options import config_option, json_option
 def status(path: str | None, as_json: bool) -> None:
     """Show the workers of the service that runs here: age, memory, requests, draining or not."""
     try:
-        config = load(path, os.environ, Path.cwd())
+        config = load(path, os.environ, here())
         if config.server.status_socket is None:
             raise ConfigError(f"{config.source}: server.statusSocket is null: no status to show")
         report = ask(config.server.status_socket)

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import click
 from rich.console import Console, Group
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..admin.admin_client import AdminClient
-from ..config.file import load
+from ..config.file import here, load
 from .cli_options import config_option
 from .failing import one_line
 from .throughput import AdminReport, Throughput, latencies, rates
@@ -36,7 +35,7 @@ def top(path: str | None, interval: float, *, once: bool) -> None:
     It asks the admin listener of the configuration (admin.bind).
     """
     with suppress(KeyboardInterrupt), one_line():
-        config = load(path, os.environ, Path.cwd())
+        config = load(path, os.environ, here())
         with AdminClient(config) as admin:
             screens = _screens(admin, interval)
             if once:

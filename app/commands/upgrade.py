@@ -6,12 +6,11 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..config.file import load
+from ..config.file import here, load
 from ..errors import ConfigError, HipacheError
 from ..workers.status import ServiceReport, ask
 from .cli_options import config_option
@@ -36,7 +35,7 @@ def upgrade(path: str | None) -> None:
     command says why. Exit status: 0 if the new version serves, else 1.
     """
     try:
-        config = load(path, os.environ, Path.cwd())
+        config = load(path, os.environ, here())
         if config.server.status_socket is None:
             raise ConfigError(f"{config.source}: server.statusSocket is null: no status to ask for")
         click.echo(_upgrade(config.server.status_socket))

@@ -20,6 +20,14 @@ DEFAULT_NAME = "config.json"
 MAX_BYTES = 16 * 2**20
 
 
+def here() -> Path:
+    """The folder that this was started in; a path that leads nowhere if it has been removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/proc/self/cwd")
+
+
 def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
     """The configuration from `path`, else from `$HIPACHE_CONFIG`, else from `config.json` in `cwd`.
 
@@ -33,10 +41,21 @@ def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Conf
     name = _name(path, environ)
     unasked = not (path or environ.get("HIPACHE_CONFIG") or environ.get("SETTINGS_FLAVOR"))
     places = Places.of(os.path.abspath(cwd / name), environ)
-    if unasked and not os.path.exists(cwd / name):
+    if unasked and _is_absent(cwd / name):
         return _placed(parse("{}", source="defaults", environ=environ), places)
     read = parse(_read(cwd / name, str(name)), source=str(name), environ=environ)
     return _placed(read, places)
+
+
+def _is_absent(path: Path) -> bool:
+    """False for a file that may be there and cannot be seen: it must not be passed over."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _placed(config: Config, places: Places) -> Config:

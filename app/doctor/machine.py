@@ -15,20 +15,12 @@ from ..logs import syslog
 from ..stores import driver_of
 from ..system.open_files import KEPT, UNLIMITED, highest
 from ..workers import privileges
-from ..workers.status import ask
+from ..workers.start_checks import may, why_unwritable, workers_ids
 from .findings import Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 FREE = 0.05
-
-
-def running(config: Config) -> int | None:
-    """The pid of the supervisor that runs here with this configuration, if there is one."""
-    try:
-        return int(ask(config.server.status_socket)["pid"]) if config.server.status_socket else None
-    except (ConfigError, ValueError, KeyError):
-        return None
 
 
 def of_files(config: Config, pid: int | None) -> Iterator[Finding]:
@@ -78,7 +70,7 @@ def of_user(config: Config) -> Iterator[Finding]:
     if os.geteuid() == 0 and config.user is not None:
         who = str(config.user)
         try:
-            ids = privileges.find_ids(who, None if config.group is None else str(config.group))
+            ids = workers_ids(config)
         except ConfigError as exc:
             yield Finding(
                 ERROR, "no-user", f"user = {who}", str(exc),
@@ -87,8 +79,10 @@ def of_user(config: Config) -> Iterator[Finding]:
                 "Name another user in the configuration, or create this one:",
             )  # fmt: skip
             return
-        yield from _of_program(who, *ids)
+        if ids is not None:
+            yield from _of_program(who, *ids)
     yield from _of_syslog(config)
+    yield from _of_log(config, who, ids)
     for severity, key, path, why in _written(config):
         yield from _of_folder(severity, key, path, why, who, ids)
     yield from _of_pages(config, who, ids)
@@ -133,15 +127,24 @@ def _of_syslog(config: Config) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _written(config: Config) -> Iterator[tuple[Severity, str, Path, str]]:
-    """Each file that the service writes: its key, its path, and the effect if it cannot.
+def _of_log(config: Config, who: str, ids: tuple[int, int] | None) -> Iterator[Finding]:
+    target = config.server.access_log
+    if target is None or syslog.is_no_file(target):
+        return
+    path, key = Path(target).absolute(), f"server.accessLog = {target}"
+    if why := why_unwritable(path, ids):
+        yield Finding(
+            ERROR, "not-writable", key, f"{who} may not write to it: {why}",
+            "'hipache serve' does not start.", *_opened(path, path.parent, who, ids),
+        )  # fmt: skip
+    else:
+        yield from _of_space(key, path, "Requests are served, but none is logged.")
 
-    An error if 'hipache serve' does not start then (`workers.serve.check_log`).
-    """
+
+def _written(config: Config) -> Iterator[tuple[Severity, str, Path, str]]:
+    """Each file that the service writes beside its log: its key, its path, and the effect if it
+    cannot."""
     server = config.server
-    log = server.access_log
-    if log is not None and not syslog.is_no_file(log):
-        yield ERROR, "server.accessLog", Path(log), "'hipache serve' does not start."
     if server.snapshot is not None:
         yield (
             WARNING, "server.snapshot", Path(server.snapshot),
@@ -169,10 +172,15 @@ def _of_folder(  # noqa: PLR0917
             *_opened(path, folder, who, ids),
         )  # fmt: skip
         return
+    yield from _of_space(f"{key} = {path}", path, why)
+
+
+def _of_space(subject: str, path: Path, why: str) -> Iterator[Finding]:
+    there = next(each for each in path.absolute().parents if os.path.exists(each))
     space = os.statvfs(there)
     if space.f_blocks and space.f_bavail < FREE * space.f_blocks:
         yield Finding(
-            WARNING, "disk-full", f"{key} = {path}",
+            WARNING, "disk-full", subject,
             f"{space.f_bavail * space.f_frsize / 2**20:.0f} MB are left on that disk", why,
             f"du -xh {shlex.quote(str(there))} | sort -h | tail",
             "Make room. To see the largest files:",
@@ -182,7 +190,7 @@ def _of_folder(  # noqa: PLR0917
 def _opened(path: Path, folder: Path, who: str, ids: tuple[int, int] | None) -> tuple[str, str]:
     """The command that lets `who` write there, or else what to do by hand."""
     above = [
-        each for each in folder.parents if os.path.exists(each) and not _may(each, os.X_OK, ids)
+        each for each in folder.parents if os.path.exists(each) and not may(each, os.X_OK, ids)
     ]
     if above:
         return "", f"{above[-1]} is closed to {who}: name a place that is not."
@@ -214,14 +222,8 @@ def _of_pages(config: Config, who: str, ids: tuple[int, int] | None) -> Iterator
 
 
 def _may_write(path: Path, ids: tuple[int, int] | None) -> bool:
-    return _may(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK, ids)
+    return may(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK, ids)
 
 
 def _may_read(path: Path, ids: tuple[int, int] | None) -> bool:
-    return _may(path, os.R_OK | os.X_OK, ids)
-
-
-def _may(path: Path, wanted: int, ids: tuple[int, int] | None) -> bool:
-    if ids is None:
-        return os.access(path, wanted)
-    return privileges.as_user(*ids, lambda: os.access(path, wanted))
+    return may(path, os.R_OK | os.X_OK, ids)

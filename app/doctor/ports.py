@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..config.binds import Bind, HttpsBind
 from ..config.structs import Config
 from .findings import Finding, Severity
+
+MAX_SOCKET_PATH = 107
+"""Bytes that sun_path holds besides its NUL (unix(7))."""
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
@@ -20,7 +25,10 @@ def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
         return
     binds: list[Bind | HttpsBind] = [*config.http.binds, *config.https.binds]
     for bind in binds:
-        if bind.address.startswith("unix:") or not bind.port:
+        if bind.address.startswith("unix:"):
+            yield from _of_path(bind.address, bind.address.removeprefix("unix:"))
+            continue
+        if not bind.port:
             continue
         where = f"{bind.address}:{bind.port}"
         fault = _bind_fault(bind.address, bind.port)
@@ -34,9 +42,12 @@ def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
                 "let every user of this machine use this one:",
             )  # fmt: skip
         elif fault == errno.EADDRINUSE:
+            mute = config.server.status_socket is None
             yield Finding(
-                ERROR, "port-taken", where, "another program listens there",
-                "'hipache serve' does not start.",
+                WARNING if mute else ERROR, "port-taken", where,
+                "another program listens there"
+                + (", or this proxy, whose server.statusSocket is null" if mute else ""),
+                "'hipache serve' does not start" + (" where it is another one." if mute else "."),
                 f"sudo ss -ltnp 'sport = :{bind.port}'",
                 "Stop that program, or set another port in http.port. To see which program it is:",
             )  # fmt: skip
@@ -46,6 +57,35 @@ def of_ports(config: Config, pid: int | None) -> Iterator[Finding]:
                 "'hipache serve' does not start.", "ip address",
                 "http.bind and https.bind name addresses of this machine. These are its own:",
             )  # fmt: skip
+
+
+def _of_path(where: str, path: str) -> Iterator[Finding]:
+    """Check that a unix socket can be made at `path`."""
+    if why := _path_fault(Path(path)):
+        yield Finding(
+            ERROR, "bad-address", where, f"it cannot be listened on: {why}",
+            "'hipache serve' does not start.",
+            shlex.join(("ls", "-ld", os.path.dirname(path), path)),
+            "Make its folder, or name another path. What is there:",
+        )  # fmt: skip
+
+
+def _path_fault(path: Path) -> str:
+    folder = path.parent
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        return f"the path is longer than {MAX_SOCKET_PATH} bytes"
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"you may not write to {folder}"
+    if not os.path.lexists(path):
+        return ""
+    if not path.is_socket():
+        return "something else has this name"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+            return ""  # a killed predecessor's, which is removed
+    return "another program listens there"
 
 
 def of_admin(config: Config, pid: int | None) -> Iterator[Finding]:

@@ -1,12 +1,13 @@
-"""What is wrong with the configuration. Pure."""
+"""What is wrong with the configuration, and what 'hipache serve' asks besides."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..config.structs import Config
 from ..errors import ConfigError
+from ..workers.start_checks import START_CHECKS
 from .findings import Commands, Finding, Severity
 
 
@@ -19,6 +20,22 @@ def refused(error: ConfigError) -> Finding:
         f"${{EDITOR:-vi}} {shlex.quote(source)}" if not source.startswith("$") else "",
         "docs/configuration.md describes every key.",
     )  # fmt: skip
+
+
+def of_start(config: Config, known: Collection[Finding]) -> Iterator[Finding]:
+    """What else 'hipache serve' asks before it starts, where no finding in `known` says it."""
+    told = {finding.name for finding in known if finding.severity is Severity.ERROR}
+    for check in START_CHECKS:
+        try:
+            check.ask(config)
+        except ConfigError as exc:
+            if not told & check.names:
+                source, _, problem = str(exc).removeprefix(f"{config.source}: ").partition(": ")
+                yield Finding(
+                    Severity.ERROR, "start-refused", source, problem,
+                    "'hipache serve' does not start.",
+                    advice="docs/configuration.md describes every key.",
+                )  # fmt: skip
 
 
 def look(config: Config, commands: Commands) -> Iterator[Finding]:

@@ -34,7 +34,8 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     except TableError as exc:
         return [_bad_table(driver, exc)], driver.name
     except HipacheError as exc:
-        return [_away(driver, driver.name, exc)], driver.name
+        keeps = isinstance(exc, ConfigError) or driver.private
+        return [_away(driver, driver.name, exc, keeps_from_starting=keeps)], driver.name
     commands = replace(commands, prefix=seen.prefix, can_mend_keys=seen.commands)
     return [*_judged(seen, driver, config, commands)], _looked_at(seen, driver.name)
 
@@ -54,10 +55,14 @@ def _bad_table(driver: StoreDriver, exc: TableError) -> Finding:
     )  # fmt: skip
 
 
-def _away(driver: StoreDriver, name: str, exc: HipacheError) -> Finding:
+def _away(
+    driver: StoreDriver, name: str, exc: HipacheError, *, keeps_from_starting: bool = False
+) -> Finding:
     return Finding(
         Severity.ERROR, "store-away", name, f"it cannot be read: {exc}",
-        "Workers serve the routes that they know already; every other request gets 503.",
+        "'hipache serve' does not start."
+        if keeps_from_starting
+        else "Workers serve the routes that they know already; every other request gets 503.",
         *driver.remedy(exc),
     )  # fmt: skip
 

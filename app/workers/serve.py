@@ -20,7 +20,7 @@ from ..logs.ownership import hand_over, why_closed
 from ..main import create_app
 from ..server.listeners import ListeningSocket, close_all
 from ..server.running import uvicorn_config
-from ..stores import driver_of, open_store
+from ..stores import driver_of
 from ..system.open_files import raise_limit
 from ..tls.store_certificates import StoreCertificates
 from . import privileges, worker
@@ -28,6 +28,7 @@ from .generation import Generation, Patience
 from .listening import equipped_again, listen, listen_for_admin, name_of
 from .predecessor import Predecessor
 from .sockets import ServiceSockets
+from .start_checks import START_CHECKS, workers_ids
 from .status import StatusSocket
 from .successor import ROOT_IS_GONE
 from .supervisor import Supervisor
@@ -66,12 +67,13 @@ def serve_after(
     config = read()
     set_up_log(config)
     raise_limit()
-    open_store(config)  # what every worker would fail on, it fails on here
+    for check in START_CHECKS:
+        check.ask(config)
     sockets = ServiceSockets(predecessor.offers if predecessor is not None else ())
     listeners = listen(config, sockets, environ)
     supervision = Supervision(listen_for_admin(config, sockets), os.getpid())
     gave_up_root = become_user(config) or (predecessor is not None and predecessor.gave_up_root)
-    check_log(config)
+    open_log(config)
     with store_held(config):
         for listener in listeners:
             scheme = "https" if listener.tls else "http"
@@ -180,10 +182,9 @@ def become_user(config: Config) -> bool:
 
     False where there was nothing to give away.
     """
-    if os.geteuid() != 0 or config.user is None:
+    if (ids := workers_ids(config)) is None:
         return False
-    group = None if config.group is None else str(config.group)
-    uid, gid = privileges.find_ids(str(config.user), group)
+    uid, gid = ids
     with suppress(OSError):  # whether they can write it is asked when we are they
         hand_over(config.server.access_log, uid, gid)
     for path in (config.server.status_socket, config.server.snapshot):
@@ -191,27 +192,19 @@ def become_user(config: Config) -> bool:
             privileges.make_folder(Path(path).parent, uid, gid)
     if uid != 0:
         privileges.drop(uid, gid)
-        check_readable(str(config.user))
+        warn_of_library(str(config.user))
     return uid != 0
 
 
-def check_log(config: Config) -> None:
-    """Raises ConfigError where no worker could open the access log.
-
-    Only at the start: whatever takes it away later costs lines, and never the service.
-    """
+def open_log(config: Config) -> None:
+    """Raises ConfigError if the access log cannot be opened, against what `check_log` expects."""
     target = config.server.access_log
     if target is not None and (why := why_closed(target)):
         raise ConfigError(f"{config.source}: server.accessLog: {target}: {why}")
 
 
-def check_readable(user: str) -> None:
-    """Raises ConfigError if `user`, who runs this, cannot read what every worker reads."""
-    if (closed := privileges.unreadable()) is not None:
-        raise ConfigError(
-            f"user: {user} may not read the program itself: {closed} is closed to it; "
-            "install Hipache where everybody may read, as in /opt, or name another user"
-        )
+def warn_of_library(user: str) -> None:
+    """Warn if `user`, who runs this, cannot read what a worker may come to import."""
     if (closed := privileges.unreadable(library=True)) is not None:
         logger.warning(
             "Python's library is closed to the workers, what they import later fails "

@@ -194,6 +194,8 @@ def test_a_folder_that_the_workers_may_not_write_to(tmp_path: Path) -> None:
     assert of_user(asked) == [], "root makes it and hands it over"
     log.parent.mkdir(mode=0o755)
     log.touch()
+    assert of_user(asked) == [], "root hands it over"
+    log.with_name("other").hardlink_to(log)
     (found,) = of_user(asked)
     assert (found.name, found.subject) == ("not-writable", f"server.accessLog = {log}")
     sh(found)

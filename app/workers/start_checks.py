@@ -1,0 +1,119 @@
+"""What must hold for `hipache serve` to start: one table, asked by it and by `hipache doctor`.
+
+Asking changes nothing. Root asks about files as the user that its workers become. Whether
+an address is free shows when it is bound; all else is asked before anything is done.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ..config.structs import Config
+from ..errors import ConfigError
+from ..logs.syslog import is_no_file
+from ..stores import driver_of, open_store
+from . import privileges
+from .listening import tls_listeners
+
+
+class StartCheck(NamedTuple):
+    """One thing that must hold."""
+
+    names: frozenset[str]
+    """The doctor's findings that tell of it in detail."""
+    ask: Callable[[Config], object]
+    """Raises ConfigError where 'hipache serve' would not start."""
+
+
+def workers_ids(config: Config) -> tuple[int, int] | None:
+    """User and group that root gives its workers; None where it gives nothing away.
+
+    Raises ConfigError for a user that does not exist.
+    """
+    if os.geteuid() != 0 or config.user is None:
+        return None
+    group = None if config.group is None else str(config.group)
+    return privileges.find_ids(str(config.user), group)
+
+
+def check_store(config: Config) -> None:
+    """What every worker would fail on, and a server of our own that is not there."""
+    open_store(config)
+    driver_of(config).hold()
+
+
+def check_program(config: Config) -> None:
+    """Raises ConfigError if the workers could not read what every worker reads."""
+    ids = workers_ids(config)
+    if ids is None or ids[0] == 0:
+        return
+    if (closed := privileges.as_user(*ids, privileges.unreadable)) is not None:
+        raise ConfigError(
+            f"user: {config.user} may not read the program itself: {closed} is closed to it; "
+            "install Hipache where everybody may read, as in /opt, or name another user"
+        )
+
+
+def check_log(config: Config) -> None:
+    """Raises ConfigError where no worker could open the access log.
+
+    Only at the start: whatever takes it away later costs lines, and never the service.
+    """
+    target = config.server.access_log
+    if target is None or is_no_file(target):
+        return
+    if why := why_unwritable(Path(target).absolute(), workers_ids(config)):
+        raise ConfigError(f"{config.source}: server.accessLog: {target}: {why}")
+
+
+def why_unwritable(path: Path, ids: tuple[int, int] | None) -> str:
+    """Why the workers could not open a log there; empty if they could.
+
+    `ids`: the user that root becomes, after `hand_over`; None for who we are.
+    """
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return _why_not_made(path, ids)
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    if stat.S_ISDIR(there.st_mode):
+        return os.strerror(errno.EISDIR)
+    alone = stat.S_ISREG(there.st_mode) and there.st_nlink == 1 and not path.is_symlink()
+    if ids is not None and alone:  # then it is handed over
+        return "" if may(path.parent, os.X_OK, ids) else os.strerror(errno.EACCES)
+    return "" if may(path, os.W_OK, ids) else os.strerror(errno.EACCES)
+
+
+def _why_not_made(path: Path, ids: tuple[int, int] | None) -> str:
+    if path.is_symlink():  # for which no folder is made, and nothing is handed over
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            return os.strerror(errno.ENOENT)
+        return "" if may(folder, os.W_OK | os.X_OK, ids) else os.strerror(errno.EACCES)
+    there = next(folder for folder in path.parents if os.path.exists(folder))
+    if not there.is_dir():
+        return os.strerror(errno.ENOTDIR)
+    making = os.access(there, os.W_OK | os.X_OK) and may(there, os.X_OK, ids)
+    return "" if making else os.strerror(errno.EACCES)
+
+
+def may(path: Path, wanted: int, ids: tuple[int, int] | None) -> bool:
+    """Whether these ids, or else we, have the access of `os.access` to this path."""
+    if ids is None:
+        return os.access(path, wanted)
+    return privileges.as_user(*ids, lambda: os.access(path, wanted))
+
+
+START_CHECKS = (
+    StartCheck(frozenset({"no-user"}), workers_ids),
+    StartCheck(frozenset({"store-away"}), check_store),
+    StartCheck(frozenset({"certificate-unusable"}), tls_listeners),
+    StartCheck(frozenset({"program-unreadable"}), check_program),
+    StartCheck(frozenset({"not-writable"}), check_log),
+)
