@@ -76,8 +76,9 @@ class Exchange:
         """Call the application. In the end the client has got an answer or sees a cut."""
         try:
             await app(scope, self.receive, self.send)
-            if not self.stream.complete and not self.disconnected:
-                logger.error("the application returned without completing its response")
+            if self.stream.complete or self.disconnected:
+                return
+            logger.error("the application returned without completing its response")
         except asyncio.CancelledError:
             self._fail(503, "this server restarts and could not wait any longer")
             raise
@@ -116,7 +117,7 @@ class Exchange:
             if not stream.started or stream.complete:
                 raise RuntimeError("http.response.body outside of a response")
             stream.send_body(message.get("body", b""), message.get("more_body", False))
-            if stream.full and not stream.complete:
+            if not stream.complete and stream.full:
                 await self._drain()
         elif kind == "http.response.start":
             if stream.started:

@@ -111,7 +111,9 @@ class Http1Stream:
         dated = False
         lines = []
         for field in headers:
-            name = field[0].lower()
+            name = field[0]
+            if not name.islower():  # as ASGI has it; a copy would have to be hashed again
+                name = name.lower()
             if name in READ:
                 if name == b"date":
                     dated = True
@@ -149,10 +151,10 @@ class Http1Stream:
 
     def _measured(self, body: bytes, more: bool) -> bytes:
         """Check the body against Content-Length; drop it in an answer to HEAD."""
-        if self._request.method == b"HEAD":
-            return b""
         left = self._left - len(body)
         if left < 0:
+            if self._request.method == b"HEAD":
+                return b""
             raise RuntimeError("the response is longer than its Content-Length")
         if left and not more:
             raise RuntimeError("the response is shorter than its Content-Length")
