@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
-from ...errors import AccessUnknown
 from ...frontends.passwords import PasswordHash, credentials
+from .password_line import PasswordLine
 
 MAX_REMEMBERED = 4096
 """Verdicts, on right and wrong passwords, that a worker remembers."""
-MAX_WAITING = 16
-"""Of one frontend: somebody who guesses passwords there must not delay other sites' users."""
 THREADS = 2
 
 Users = Mapping[str, PasswordHash]
@@ -28,7 +25,7 @@ class BasicAuth:
         self._key = os.urandom(32)
         self._verdicts: dict[bytes, bool] = {}
         self._running: dict[bytes, asyncio.Future[bool]] = {}
-        self._waiting: Counter[str] = Counter()
+        self._line = PasswordLine(THREADS)
         self._threads: ThreadPoolExecutor | None = None
 
     def known(self, users: Users, authorization: bytes | None) -> bool | None:
@@ -38,39 +35,43 @@ class BasicAuth:
             return False
         return self._verdicts.get(self._name(users, *said))
 
-    async def verify(self, frontend: str, users: Users, authorization: bytes | None) -> bool:
-        """The same, in some 40 ms. Raises AccessUnknown where too many wait already."""
+    async def verify(
+        self, frontend: str, client: str, users: Users, authorization: bytes | None
+    ) -> bool:
+        """The same, in some 40 ms. Raises AccessUnknown where too many of `client` wait already."""
         said = credentials(authorization)
         if said is None:
             return False
         name = self._name(users, *said)
         task = self._running.get(name)  # a browser sends twenty requests at once
         if task is None:
-            if self._waiting[frontend] >= MAX_WAITING:
-                raise AccessUnknown("too many passwords to verify")
-            self._waiting[frontend] += 1
-            task = asyncio.ensure_future(self._find_out(name, frontend, users, *said))
+            finding_out = self._find_out(name, frontend, client, users, said)
+            task = asyncio.ensure_future(finding_out)
             self._running[name] = task
         return await asyncio.shield(task)
 
     async def _find_out(
-        self, name: bytes, frontend: str, users: Users, user: str, password: bytes
+        self, name: bytes, frontend: str, client: str, users: Users, said: tuple[str, bytes]
     ) -> bool:
+        try:
+            await self._line.enter(frontend, client)
+            try:
+                return await self._compute(name, users, *said)
+            finally:
+                self._line.leave()
+        finally:
+            del self._running[name]
+
+    async def _compute(self, name: bytes, users: Users, user: str, password: bytes) -> bool:
         # An unknown user takes as long as a known one, so the time tells nothing.
         kept = users.get(user) or next(iter(users.values()))
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
-        try:
-            loop = asyncio.get_running_loop()
-            right = await loop.run_in_executor(self._threads, kept.matches, password)
-            verdict = right and user in users
-            self._remember(name, verdict)
-            return verdict
-        finally:
-            del self._running[name]
-            self._waiting[frontend] -= 1
-            if not self._waiting[frontend]:
-                del self._waiting[frontend]
+        loop = asyncio.get_running_loop()
+        right = await loop.run_in_executor(self._threads, kept.matches, password)
+        verdict = right and user in users
+        self._remember(name, verdict)
+        return verdict
 
     def _remember(self, name: bytes, verdict: bool) -> None:
         self._verdicts[name] = verdict

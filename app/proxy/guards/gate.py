@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from ...errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
 from ...fields.headers import RawHeaders, only
 from ...frontends.protection import Protection
+from ...frontends.rates import one_client
 from ...routing import Route
 from ...upstream.client import UpstreamClient
 from ..request import Request
@@ -74,35 +75,43 @@ class Gate:
         if protection.rate is not None:
             early = self._rates.take(key, address, protection.rate)
             if not isinstance(early, float):
-                return self._once_counted(early, request, key, protection)
+                return self._once_counted(early, request, key, address, protection)
             if early:
                 raise TooManyRequests(early)
-        return self._authenticate(request, key, protection)
+        return self._authenticate(request, key, address, protection)
 
     async def _once_counted(
-        self, counting: Awaitable[float], request: Request, key: str, protection: Protection
+        self,
+        counting: Awaitable[float],
+        request: Request,
+        key: str,
+        address: str,
+        protection: Protection,
     ) -> None:
         if early := await counting:
             raise TooManyRequests(early)
-        if (waiting := self._authenticate(request, key, protection)) is not None:
+        if (waiting := self._authenticate(request, key, address, protection)) is not None:
             await waiting
 
     def _authenticate(
-        self, request: Request, key: str, protection: Protection
+        self, request: Request, key: str, address: str, protection: Protection
     ) -> Awaitable[None] | None:
         if protection.users:
             known = self._basic.known(protection.users, only(request.headers, b"authorization"))
             if known is False:
                 raise Unauthorized(key)
             if known is None:
-                return self._once_known(request, key, protection)
+                return self._once_known(request, key, address, protection)
         if protection.forward_auth is not None:
             return ask(self._client, protection.forward_auth, protection, request)
         return None
 
-    async def _once_known(self, request: Request, key: str, protection: Protection) -> None:
+    async def _once_known(
+        self, request: Request, key: str, address: str, protection: Protection
+    ) -> None:
         authorization = only(request.headers, b"authorization")
-        if not await self._basic.verify(key, protection.users, authorization):
+        client = one_client(address)
+        if not await self._basic.verify(key, client, protection.users, authorization):
             raise Unauthorized(key)
         if protection.forward_auth is not None:
             await ask(self._client, protection.forward_auth, protection, request)

@@ -7,13 +7,15 @@ import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
 
 from app.errors import AccessUnknown
 from app.frontends.passwords import make_hash, parse_hash
 from app.frontends.rates import Rate
-from app.proxy.guards.basic_auth import MAX_REMEMBERED, MAX_WAITING, BasicAuth
+from app.proxy.guards.basic_auth import MAX_REMEMBERED, THREADS, BasicAuth
+from app.proxy.guards.password_line import MAX_WAITING
 from app.proxy.guards.rate_limits import MAX_CLIENTS, RateLimits
 from tests.backends import Conversation, ScriptedBackend, answer, answering, scripted
 from tests.redis_servers import RedisServer
@@ -28,6 +30,14 @@ SWITCH = (
 
 def basic(user: str, password: str) -> bytes:
     return b"Authorization: Basic " + b64encode(f"{user}:{password}".encode()) + b"\r\n"
+
+
+ONE = "192.0.2.1"
+
+
+def guess(number: int) -> bytes:
+    """A wrong password of a user who exists."""
+    return basic("alice", str(number)).partition(b": ")[2].strip()
 
 
 def status(reply: bytes) -> int:
@@ -169,32 +179,84 @@ async def test_one_hash_for_many_requests_at_once() -> None:
     auth, users = BasicAuth(), {"alice": parse_hash(HASH)}
     field = basic("alice", "open sesame").partition(b": ")[2].strip()
     assert auth.known(users, field) is None
-    verdicts = asyncio.gather(*(auth.verify("a.test", users, field) for _ in range(50)))
+    verdicts = asyncio.gather(*(auth.verify("a.test", ONE, users, field) for _ in range(50)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert len(auth._running) == 1
     assert await verdicts == [True] * 50
     assert auth.known(users, field) is True
     assert not auth._running
-    assert not auth._waiting
     auth.close()
 
 
 async def test_guessing_at_one_site_does_not_hold_up_another() -> None:
     auth, users = BasicAuth(), {"alice": parse_hash(HASH)}
 
-    def guess(number: int) -> bytes:
-        return basic("alice", str(number)).partition(b": ")[2].strip()
-
-    guesses = [auth.verify("a.test", users, guess(n)) for n in range(MAX_WAITING + 5)]
+    most = MAX_WAITING + THREADS
+    guesses = [auth.verify("a.test", ONE, users, guess(n)) for n in range(most + 5)]
     results = asyncio.gather(*guesses, return_exceptions=True)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert await auth.verify("b.test", users, guess(-1)) is False
+    assert await auth.verify("b.test", ONE, users, guess(-1)) is False
     verdicts = await results
-    assert verdicts.count(False) == MAX_WAITING
+    assert verdicts.count(False) == most
     assert sum(isinstance(v, AccessUnknown) for v in verdicts) == 5
     auth.close()
+
+
+async def test_who_guesses_takes_the_places_of_nobody_else_at_the_same_site() -> None:
+    auth, users = BasicAuth(), {"alice": parse_hash(HASH)}
+    done: list[str] = []
+
+    async def verify(client: str, field: bytes) -> bool:
+        try:
+            return await auth.verify("a.test", client, users, field)
+        finally:
+            done.append(client)
+
+    guessing = asyncio.gather(
+        *(verify(ONE, guess(n)) for n in range(MAX_WAITING + THREADS)), return_exceptions=True
+    )
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    right = basic("alice", "open sesame").partition(b": ")[2].strip()
+    assert await verify("192.0.2.2", right) is True
+    verdicts = await guessing
+    assert sum(isinstance(v, AccessUnknown) for v in verdicts) == 1  # it made place
+    assert done.index("192.0.2.2") <= THREADS + 2  # and went before the others that waited
+    auth.close()
+
+
+async def test_a_visitor_logs_in_while_another_address_guesses(valkey: RedisServer) -> None:
+    slow = make_hash(b"open sesame", b"0123456789abcdef", ln=12)
+    options = {"basicAuth": f"alice:{slow}"}
+    async with guarded(valkey, options, trustedProxies=["127.0.0.1"]) as (proxy, _):
+
+        async def guess_for_ever(number: int) -> None:
+            client = await proxy.connect()
+            for at in count():
+                field = basic("alice", f"{number} {at}") + b"X-Forwarded-For: 192.0.2.1\r\n"
+                client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n%b\r\n" % field)
+                seen.append((await client.response())[0])
+                if len(seen) == 40:
+                    busy.set()
+
+        seen: list[int] = []
+        busy = asyncio.Event()
+        guessers = [asyncio.create_task(guess_for_ever(number)) for number in range(20)]
+        await busy.wait()
+        for number in range(5):
+            new = make_hash(b"open sesame", b"%016d" % number, ln=12)
+            async with valkey.client as store:
+                await store.hset("options:a.test", "basicAuth", f"alice:{new} bob{number}:{new}")
+            fields = basic(f"bob{number}", "open sesame") + b"X-Forwarded-For: 192.0.2.2\r\n"
+            while (got := status(await get(proxy, fields))) == 401:
+                pass  # the new users are not known yet
+            assert got == 200
+        for guesser in guessers:
+            guesser.cancel()
+        await asyncio.gather(*guessers, return_exceptions=True)
+    assert set(seen) <= {401, 503}
 
 
 def test_what_is_remembered_of_passwords_has_an_end() -> None:
