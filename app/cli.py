@@ -26,6 +26,7 @@ from .config.structs import Config, render
 from .errors import EX_CONFIG, ConfigError
 from .proxy.tracing import check_tracing
 from .stores.drivers import driver_of, shown
+from .system.http2_extra import check_http2
 from .workers.serve import serve as serve_forever
 from .workers.successor import own_program
 
@@ -44,6 +45,7 @@ def read_config(path: str | None) -> Config:
     """The configuration, with all its parts checked. Raises ConfigError."""
     config = load(path, os.environ, here())
     check_tracing(config)
+    check_http2(config)
     driver_of(config)
     return config
 

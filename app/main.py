@@ -41,6 +41,7 @@ from .server.running import Supervised, configure, listening, way_to_recycle
 from .stores import driver_of, open_store
 from .stores.routes import Routes
 from .system.garbage import rare_collections
+from .system.http2_extra import check_http2
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
 from .system.release import version
@@ -114,6 +115,7 @@ def create_app(
 def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
     """Our edge, and the uvicorn server that it is installed in; None for another server."""
     edge = Edge(ClientLimits.of(config.server))
+    edge.prior_knowledge = config.http.http2
     server = configure(edge)
     if server is not None:
         install(server.config, config.server)
@@ -189,6 +191,7 @@ def _configured() -> Config:
     try:
         config = load(None, os.environ, here())
         check_tracing(config)
+        check_http2(config)
         driver_of(config)
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)

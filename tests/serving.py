@@ -24,11 +24,12 @@ ASGI_ONLY = False
 """For the tests that ask for `either_way`: those of them that are to go through ASGI."""
 
 
-def config_of(valkey: RedisServer, **server: Any) -> Config:
+def config_of(valkey: RedisServer, *, http2: bool = False, **server: Any) -> Config:
     """A configuration whose routes are in `valkey`; `server` has keys as in the file."""
     calm = {"accessLog": None, "snapshot": None, "storeTimeout": 10}  # a busy machine is no outage
     values = calm | server
     file = {"driver": valkey.url, "server": values, "admin": {"bind": None}}
+    file["http"] = {"http2": http2}
     return parse(json.dumps(file))
 
 
@@ -101,6 +102,7 @@ async def proxying(
     valkey: RedisServer,
     *,
     asgi: bool = False,
+    http2: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
     **server: Any,
 ) -> AsyncIterator[Proxy]:
@@ -108,7 +110,7 @@ async def proxying(
 
     With `asgi` nothing goes below it. `options` are uvicorn's.
     """
-    app = create_app(config_of(valkey, **server))
+    app = create_app(config_of(valkey, http2=http2, **server))
     if asgi or ASGI_ONLY:
         app.add_middleware(PassingOn)
     async with serving(app, **options) as port:

@@ -75,6 +75,9 @@ def totals(sources: MetricSources) -> Readers:
     edge = edge_of(sources.server) if sources.server is not None else None
     if edge is not None:
         found["tls_handshakes"] = lambda: edge.handshakes
+        found["http2_connections"] = lambda: edge.http2_connections
+        found["http2_requests"] = lambda: edge.http2_requests
+        found["http2_floods"] = lambda: edge.http2_floods
         found["refused_connections"] = lambda: edge.refused_connections
     if (cache := sources.routes.numbers) is not None:
         found["cache_hits"] = lambda: cache.hits

@@ -15,6 +15,7 @@ from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from ..proxy.tracing import check_tracing
 from ..stores import driver_of
+from ..system.http2_extra import check_http2
 from .cli_options import config_option, json_option
 
 STORE_ANSWERS_WITHIN = 5.0
@@ -34,6 +35,7 @@ def doctor(path: str | None, *, as_json: bool) -> None:
     try:
         config = load(path, os.environ, here())
         check_tracing(config)
+        check_http2(config)
         driver_of(config)
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]

@@ -21,6 +21,7 @@ class HttpConfig(Section, frozen=True, kw_only=True):
     """The `http` object. In the file `bind` is a string, or a list of strings and objects."""
 
     port: Port = 80  # of every entry that names none
+    http2: bool = False  # to clients that begin with it (prior knowledge), beside HTTP/1.1
     binds: tuple[Bind, ...] = msgspec.field(
         default=(Bind(address="127.0.0.1", port=80),), name="bind"
     )
@@ -36,6 +37,7 @@ class TLSSettings(Section, frozen=True, kw_only=True):
     passphrase: str | None = None  # of key
     ciphers: str | None = None  # an OpenSSL list, for TLS 1.2; None means our own
     honor_cipher_order: bool = True
+    http2: bool | None = None  # offer h2 by ALPN; None means where the extra http2 is installed
     secure_protocol: str | None = None  # read for Hipache's sake, see NOT_HONOURED
     secure_options: int | None = None
 

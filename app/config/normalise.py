@@ -23,6 +23,7 @@ INHERITED = frozenset(
         "passphrase",
         "ciphers",
         "honorCipherOrder",
+        "http2",
         "secureProtocol",
         "secureOptions",
     }

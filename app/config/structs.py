@@ -21,6 +21,7 @@ from .admin import AdminConfig, check_admin
 from .backend_tls import BackendTLS
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import check_address, check_health_check, check_id_field, check_logs, check_tls
+from .http2_limits import Http2Limits
 from .legacy import OLD_NAMES, translate, without_effect
 from .messages import Origins
 from .normalise import overlay, write_out
@@ -89,6 +90,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     header_timeout: Seconds = 10.0  # until the head is there; else 408
     keep_alive_timeout: Seconds = 75.0  # between two requests
     max_requests_per_connection: Count = 0
+    http2: Http2Limits = Http2Limits()  # what one connection over HTTP/2 may ask for
     max_loop_lag: Seconds = 0.5  # of the event loop, before requests are turned away
     max_connections: Count = 0  # per worker; 0 means as many as the open files allow
     max_connections_per_address: Count = 0  # per worker
@@ -179,7 +181,7 @@ class Config(_File, frozen=True, kw_only=True):
 
 
 # Keys of other proxies. To suggest a near name for them would mislead.
-NOT_OFFERED = {"http2": "HTTP/2 is not offered, docs/tls.md says why"}
+NOT_OFFERED = {"http2": "HTTP/2 is switched on by https.http2 and http.http2"}
 
 
 def parse(

@@ -93,7 +93,8 @@ def request_line(r: AccessRecord) -> str:
     """The request line; empty if none could be read."""
     if not r.method:
         return ""
-    return f"{escape_short(r.method)} {escape(r.target)} HTTP/{escape_short(r.http_version)}"
+    version = "2.0" if r.http_version == "2" else escape_short(r.http_version)  # as nginx has it
+    return f"{escape_short(r.method)} {escape(r.target)} HTTP/{version}"
 
 
 @lru_cache(4096)

@@ -50,6 +50,11 @@ COUNTERS = {
         "websocket_sessions", "Sessions that have ended, by who closed.", ("closed_by",)
     ),
     "tls_handshakes": Family("tls_handshakes", "TLS handshakes with clients that succeeded."),
+    "http2_connections": Family("http2_connections", "Connections of clients over HTTP/2."),
+    "http2_requests": Family("http2_requests", "Requests over HTTP/2 that were answered."),
+    "http2_floods": Family(
+        "http2_floods", "Connections over HTTP/2 that were cut: too many frames without use."
+    ),
     "recycles": Family(
         "worker_recycles", "Workers that asked to be replaced, by reason.", ("reason",)
     ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from ..config.http2_limits import Http2Limits
 from ..fields.networks import UNIX, Peers
 from ..frontends.rates import one_client
 from ..system import open_files
@@ -27,6 +28,7 @@ NO_DEADLINE = float("inf")
 """The deadline of a connection that waits for nothing."""
 
 NOBODY = Peers()
+HTTP2_LIMITS = Http2Limits()
 
 OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
 """Gets the peer, the head as far as it came, and why the request was refused."""
@@ -52,6 +54,8 @@ class ClientLimits:
     """A body that does not arrive (408), an answer that is not read (cut)."""
     requests: int = 0
     """Requests per connection."""
+    http2: Http2Limits = HTTP2_LIMITS
+    """What a connection over HTTP/2 may ask for beside that."""
     connections: int = 0
     """Connections per worker. 0: as many as half of the open files allow, as each may need
     another one to a backend."""
@@ -75,6 +79,7 @@ class ClientLimits:
             keep_alive_timeout=server.keep_alive_timeout,
             idle_timeout=server.tcp_timeout,
             requests=server.max_requests_per_connection,
+            http2=server.http2,
             connections=server.max_connections,
             connections_per_address=server.max_connections_per_address,
             forwarders=server.trusted_proxies.value,
@@ -116,11 +121,16 @@ class Edge:
         """Whether the server is about to end; uvicorn does not tell new connections."""
         self.on_refusal: OnRefusal = lambda peer, head, refusal: None
         """Called for each request that is refused before the application sees it."""
+        self.prior_knowledge = False
+        """Whether a connection without TLS may begin with HTTP/2."""
         self.connections: set[Swept] = set()
         self.by_address: dict[str, int] = {}
         self._client = lru_cache(maxsize=4096)(self._client_of)
         self.total_requests = 0
         self.handshakes = 0  # of TLS, with clients
+        self.http2_connections = 0
+        self.http2_requests = 0
+        self.http2_floods = 0
         self.refused_connections = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._last_warning = -MINUTE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .answer_length import MeasuredAnswer
 from .dates import date_now
 from .half_close import CONTINUE
 from .refusal import status_line
@@ -19,7 +20,7 @@ SMALL_BODY = 65536
 """Up to here a body is copied behind its head, so that both leave in one write."""
 
 
-class Http1Stream:
+class Http1Stream(MeasuredAnswer):
     """Checks heads and frames bodies; the application has no say in the framing.
 
     With a Content-Length the body must have that length. Without one it is chunked. An
@@ -31,8 +32,6 @@ class Http1Stream:
         "_connection",
         "_head",
         "_keep_alive",
-        "_left",
-        "_request",
         "complete",
         "expects_continue",
         "started",
@@ -47,7 +46,7 @@ class Http1Stream:
         self.expects_continue = request.expects_continue
         self._head = b""  # held for one turn of the loop, to leave with the body
         self._chunked = False
-        self._left = 0  # bytes of Content-Length still to send; -1 without one
+        self._left = 0
 
     @property
     def full(self) -> bool:
@@ -148,18 +147,6 @@ class Http1Stream:
         if not more:
             self.complete = True
             self._connection.response_done(self._keep_alive, self._request.keep_alive)
-
-    def _measured(self, body: bytes, more: bool) -> bytes:
-        """Check the body against Content-Length; drop it in an answer to HEAD."""
-        left = self._left - len(body)
-        if left < 0:
-            if self._request.method == b"HEAD":
-                return b""
-            raise RuntimeError("the response is longer than its Content-Length")
-        if left and not more:
-            raise RuntimeError("the response is shorter than its Content-Length")
-        self._left = left
-        return body
 
     def _send_chunk(self, body: bytes, more: bool) -> None:
         end = b"" if more else b"0\r\n\r\n"

@@ -14,7 +14,7 @@ from .http1_stream import Http1Stream
 from .refusal import Refusal
 from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
 from .scope import asgi_scope
-from .upgrade import upgrade
+from .upgrade import PREFACE, speak_http2, upgrade
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -83,7 +83,8 @@ class HttpProtocol(Http1Connection):
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:
-            self._refuse(refusal, data)
+            if refusal.status != 505 or not self._is_http2(data):
+                self._refuse(refusal, data)
             return
         rest = data[end + 4 :]
         self._buffer = b""
@@ -125,6 +126,16 @@ class HttpProtocol(Http1Connection):
                     return
         scope = asgi_scope(request, exchange, self.config.root_path, self.app_state)
         exchange.start(self.app, scope)
+
+    def _is_http2(self, data: bytes) -> bool:
+        """Whether these first bytes are the preface of HTTP/2, which its protocol takes over."""
+        if not self.edge.prior_knowledge or self._requests or self.peer.tls:
+            return False
+        if data.startswith(PREFACE):
+            speak_http2(self, data)
+            return True
+        self._buffer = data  # perhaps it lacks its end
+        return PREFACE.startswith(data)
 
     def _upgrade(self, request: RequestHead, rest: bytes) -> bool:
         """Hand the connection to the WebSocket class; False where the server has none."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..tls.listener import HTTP1, HTTP2
 from .http_protocol import HttpProtocol
 
 if TYPE_CHECKING:
@@ -14,9 +16,18 @@ if TYPE_CHECKING:
     from .client_connection import ClientConnection
     from .edge import Edge
 
-BY_ALPN: dict[str | None, type[ClientConnection]] = {None: HttpProtocol, "http/1.1": HttpProtocol}
-"""The protocol for each name that a TLS handshake can agree on (ALPN, RFC 7301); None: on no
-name, or without TLS."""
+MakeConnection = Callable[..., "ClientConnection"]
+
+
+def _http2(*args: Any) -> ClientConnection:
+    from .http2.http2_protocol import Http2Protocol  # its engine may not be installed
+
+    return Http2Protocol(*args)
+
+
+BY_ALPN: dict[str | None, MakeConnection] = {None: HttpProtocol, HTTP1: HttpProtocol, HTTP2: _http2}
+"""Makes the protocol for each name that a TLS handshake can agree on (ALPN, RFC 7301); None: on
+no name, or without TLS."""
 
 
 class ProtocolFactory:

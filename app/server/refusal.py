@@ -25,7 +25,7 @@ class Refusal(Exception):
     @property
     def body(self) -> bytes:
         """What the client reads."""
-        return _body(self.status, self.reason) if self._body is None else self._body
+        return plain_body(self.status, self.reason) if self._body is None else self._body
 
 
 @lru_cache(maxsize=1024)  # backends say the same few all day
@@ -48,12 +48,13 @@ def plain_response(status: int, text: str, fields: bytes = b"", *, to_head: bool
 
     `to_head`: it answers a HEAD request, so it has no body (RFC 9110 §9.3.2).
     """
-    body = _body(status, text)
+    body = plain_body(status, text)
     return (
         b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
         b"cache-control: no-store\r\n%b%b\r\nconnection: close\r\n\r\n%b"
     ) % (status_line(status), len(body), fields, date_now(), b"" if to_head else body)
 
 
-def _body(status: int, text: str) -> bytes:
+def plain_body(status: int, text: str) -> bytes:
+    """The text of a refusal, with its status in front."""
     return b"%d %b\n" % (status, text.encode("ascii", "replace"))

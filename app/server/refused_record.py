@@ -30,7 +30,10 @@ def refused_record(peer: Peer, head: bytes, refusal: Refusal) -> AccessRecord:
     record.client, record.scheme, record.tls = peer.address, peer.scheme, peer.tls
     with suppress(Refusal):  # there may be no request line
         line = head.partition(b"\r\n")[0]
-        method, record.target, record.http_version = parse_request_line(line)
+        if http2 := line.endswith(b" HTTP/2"):  # so our HTTP/2 names its requests
+            line = line.removesuffix(b"2") + b"1.1"
+        method, record.target, version = parse_request_line(line)
+        record.http_version = "2" if http2 else version
         record.method = method.decode("ascii")
     if found := _HOST_LINE.search(head):
         record.host = found[1].decode("latin-1")

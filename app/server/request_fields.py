@@ -8,7 +8,8 @@ from ..fields.headers import RawHeaders
 from ..fields.names import TOKEN
 from .refusal import Refusal
 
-_CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
+CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
+"""What no value may hold (RFC 9110 §5.5)."""
 
 REMEMBERED = 128
 """Bytes; longer lines are mostly cookies and referrers, which do not come twice."""
@@ -27,7 +28,7 @@ def parse_field(line: bytes) -> tuple[bytes, bytes]:
     if not name or name.translate(None, TOKEN):
         raise Refusal(400, "malformed header field name")
     value = value.strip(b" \t")
-    if len(value.translate(None, _CONTROLS)) != len(value):
+    if len(value.translate(None, CONTROLS)) != len(value):
         raise Refusal(400, "control character in a header field")
     return name.lower(), value
 

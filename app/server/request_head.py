@@ -35,7 +35,7 @@ class RequestHead:
     target: bytes
     """Exact bytes, origin-form or `*`: an empty query keeps its `?`."""
     http_version: str
-    """`1.1` or `1.0`."""
+    """`1.1`, `1.0` or `2`."""
     headers: RawHeaders
     """Names lower-case, values without the white space around them; order and repeats kept."""
     keep_alive: bool
@@ -120,7 +120,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
     headers = parse_fields(lines)
     fields = dict(headers)
     if len(fields) != len(headers):
-        _join_repeated(headers, fields)
+        join_repeated(headers, fields)
     host = fields.get(b"host")
     http11 = version == "1.1"
     if host is None:
@@ -135,14 +135,14 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
             headers.insert(0, (b"host", authority))
     request = RequestHead(method, target, version, headers, http11)
     if host is None or len(fields) > 1:  # a lone Host says nothing about framing
-        _read_framing(request, fields)
+        read_framing(request, fields)
         _read_connection(request, fields)
         request.asks_debug = b"x-debug" in fields
     return request
 
 
-def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
-    """Refuse a second framing field; join the lists that we read ourselves."""
+def join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
+    """Refuse a second framing field; join the lists that we read ourselves, in `fields`."""
     seen: set[bytes] = set()
     for name, _ in headers:
         if name in seen and name in _SINGLE:
@@ -153,7 +153,7 @@ def _join_repeated(headers: RawHeaders, fields: dict[bytes, bytes]) -> None:
             fields[name] = b", ".join([value for key, value in headers if key == name])
 
 
-def _read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
+def read_framing(request: RequestHead, fields: dict[bytes, bytes]) -> None:
     """Content-Length or Transfer-Encoding, without doubt which (RFC 9112 §6.1-6.3)."""
     for name in _DISGUISED:
         if name in fields:
@@ -189,7 +189,7 @@ def _check_coding(coding: bytes) -> None:
 
 
 def _read_connection(request: RequestHead, fields: dict[bytes, bytes]) -> None:
-    """Persistence (RFC 9112 §9.3), Upgrade (RFC 9110 §7.8), Expect (RFC 9110 §10.1.1)."""
+    """Persistence (RFC 9112 §9.3), Upgrade (RFC 9110 §7.8), Expect."""
     connection = fields.get(b"connection")
     http11 = request.http_version == "1.1"
     if connection is not None and not (connection == b"keep-alive" and http11):
@@ -204,6 +204,11 @@ def _read_connection(request: RequestHead, fields: dict[bytes, bytes]) -> None:
                 raise Refusal(400, "a WebSocket begins with a GET that has no body")
     expectation = fields.get(b"expect")
     if expectation is not None and http11:
-        if expectation.lower() != b"100-continue":
-            raise Refusal(417, "the only expectation met here is 100-continue")
-        request.expects_continue = request.length != 0
+        read_expectation(request, expectation)
+
+
+def read_expectation(request: RequestHead, expectation: bytes) -> None:
+    """`Expect` (RFC 9110 §10.1.1). Raises Refusal 417."""
+    if expectation.lower() != b"100-continue":
+        raise Refusal(417, "the only expectation met here is 100-continue")
+    request.expects_continue = request.length != 0

@@ -40,7 +40,7 @@ def reduce_target(
     authority = absolute.group(2)
     if not authority or authority.translate(None, HOST):
         raise Refusal(400, "malformed authority in the request target")
-    if host is not None and _origin(host, scheme) != _origin(authority, scheme):
+    if host is not None and origin(host, scheme) != origin(authority, scheme):
         raise Refusal(400, "Host contradicts the request target")
     rest = target[absolute.end() :]
     if not rest and method == b"OPTIONS":
@@ -48,6 +48,6 @@ def reduce_target(
     return (rest if rest.startswith(b"/") else b"/" + rest), authority
 
 
-def _origin(authority: bytes, scheme: bytes) -> bytes:
+def origin(authority: bytes, scheme: bytes) -> bytes:
     """Comparable form: `A.test:80` and `a.test` are one origin of http."""
     return authority.lower().removesuffix(_DEFAULT_PORT[scheme]).removesuffix(b":")

@@ -1,4 +1,4 @@
-"""Hands a connection over from HTTP/1 to the WebSocket class."""
+"""Hands a connection over from HTTP/1: to the WebSocket class, or to HTTP/2."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client_connection import ClientConnection
     from .request_head import RequestHead
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client of HTTP/2 sends first (RFC 9113 §3.4)."""
+
+
+def speak_http2(connection: ClientConnection, data: bytes) -> None:
+    """Let HTTP/2 take over a connection that began with its preface; `data` is all that came."""
+    from .http2.http2_protocol import Http2Protocol  # its engine may not be installed
+
+    edge, state = connection.edge, connection.server_state
+    successor = Http2Protocol(edge, connection.config, state, connection.app_state, connection.loop)
+    successor.origin = connection.origin
+    edge.replace(connection, successor)
+    state.connections.discard(connection)
+    connection.transport.set_protocol(successor)
+    successor.connection_made(connection.transport)
+    successor.data_received(data)
 
 
 def upgrade(connection: ClientConnection, request: RequestHead, rest: bytes) -> None:

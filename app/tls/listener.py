@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..config.binds import HttpsBind, TLSSettings
 from ..errors import ConfigError
+from ..system.http2_extra import has_http2
 from .certificates import (
     CertificateFile,
     CertificateFolder,
@@ -25,8 +26,8 @@ from .client_authorities import ClientAuthorities
 
 logger = logging.getLogger("hipache.tls")
 
-ALPN = ["http/1.1"]
-"""What a client may choose from, best first (RFC 7301)."""
+HTTP1, HTTP2 = "http/1.1", "h2"
+"""Names of protocols that a client may choose from (ALPN, RFC 7301)."""
 
 # Mozilla's "intermediate" recommendation, version 5.7; TLS 1.3 has its own list.
 CIPHERS = ":".join(
@@ -58,7 +59,7 @@ def new_context(settings: TLSSettings, authorities: ClientAuthorities) -> ssl.SS
     if settings.honor_cipher_order:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 1  # each costs time; a client that resumes gets a new one
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(offered(settings))
     try:
         context.set_ciphers(settings.ciphers or CIPHERS)
     except ssl.SSLError:
@@ -66,6 +67,12 @@ def new_context(settings: TLSSettings, authorities: ClientAuthorities) -> ssl.SS
     authorities.add_to(context)
     context.verify_mode = _CLIENT_AUTH[settings.client_auth]
     return context
+
+
+def offered(settings: TLSSettings) -> list[str]:
+    """The protocols that a client may choose from, best first."""
+    http2 = has_http2() if settings.http2 is None else settings.http2
+    return [HTTP2, HTTP1] if http2 else [HTTP1]
 
 
 def weak_ciphers(context: ssl.SSLContext) -> list[str]:

@@ -21,7 +21,7 @@ def test_old_and_new_clients_are_served(
     client = trusting(maximum_version=version)
     client.set_alpn_protocols(["h2", "http/1.1"])
     end, _ = shake(listener(tmp_path), "a.test", client)
-    assert (end.version(), end.selected_alpn_protocol()) == (spoken, "http/1.1")
+    assert (end.version(), end.selected_alpn_protocol()) == (spoken, "h2")
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")

@@ -1,0 +1,71 @@
+"""The fields of an answer over HTTP/2 (RFC 9113 §8.3.2): what ASGI gives in, the engine's out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from time import time
+
+from ...fields.headers import RawHeaders
+from ...fields.names import TOKEN
+from ..dates import date_of
+
+_DROPPED = frozenset({
+    b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+"""Fields of a connection of HTTP/1.1: an answer that has one is malformed (RFC 9113 §8.2.2)."""
+_LOWER = TOKEN.translate(None, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_ENDS = b"\r\n\0"
+
+_status = [(b":status", b"%d" % status) for status in range(1000)]
+
+
+@lru_cache(maxsize=1024)  # backends say the same few all day
+def _name(name: bytes) -> bytes:
+    """`name` in lower case. Raises RuntimeError if it is none."""
+    lower = name.lower()
+    if not lower or lower.translate(None, _LOWER):
+        raise RuntimeError("malformed field name in the response's head")
+    return lower
+
+
+def final_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[RawHeaders, int]:
+    """All fields of a final answer, and its Content-Length or -1.
+
+    Raises RuntimeError for what cannot be sent.
+    """
+    if not 200 <= status <= 999:
+        raise RuntimeError(f"{status} is no final status")
+    fields = [_status[status]]
+    length = -1
+    dated = False
+    for name, value in headers:
+        name = _name(name)
+        if name in _DROPPED:
+            continue
+        if name == b"date":
+            dated = True
+        elif name == b"content-length":
+            if length >= 0 or not value.isdigit():
+                raise RuntimeError("malformed or repeated Content-Length")
+            length = int(value)
+        fields.append((name, value))
+    if not dated:
+        fields.append((b"date", date_of(int(time()))))
+    _check_values(fields)
+    return fields, length
+
+
+def interim_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """All fields of a 1xx answer. Raises RuntimeError as `final_fields` does."""
+    named = [(_name(name), value) for name, value in headers]
+    fields = [_status[status], *(field for field in named if field[0] not in _DROPPED)]
+    _check_values(fields)
+    return fields
+
+
+def _check_values(fields: RawHeaders) -> None:
+    """No value may end its field in a version of HTTP before this one (RFC 9113 §10.3)."""
+    values = b"".join([value for _, value in fields])
+    if len(values.translate(None, _ENDS)) != len(values):
+        raise RuntimeError("CR, LF or NUL in the response's head")

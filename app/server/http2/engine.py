@@ -1,0 +1,121 @@
+"""The one place that knows the HTTP/2 engine: ngh2, libnghttp2 underneath (the extra `http2`).
+
+It is sans-I/O: bytes of the client in, events out; answers in, bytes for the transport out.
+The engine holds frames, HPACK, the states of streams, flow control and priorities to the
+letter of RFC 9113, RFC 7541 and RFC 9218. It resets a stream, or goes away, where a client
+breaks them.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ngh2 import (
+    Configuration,
+    Connection,
+    ConnectionClosed,
+    ConnectionStateError,
+    DataReceived,
+    ErrorCode,
+    Event,
+    InternalError,
+    NGH2Error,
+    PingAcknowledged,
+    PingReceived,
+    RequestReceived,
+    Role,
+    Setting,
+    SettingsReceived,
+    StreamClosed,
+    StreamProtocolError,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+
+from .frame_rates import WINDOW
+
+if TYPE_CHECKING:
+    from ..edge import ClientLimits
+
+Engine = Connection
+EngineError = NGH2Error
+ENGINE_FAULTS = (InternalError, ConnectionStateError)
+"""EngineErrors that no client may cause."""
+StreamGone = StreamProtocolError
+"""A stream takes nothing more: it has ended, and its StreamClosed is on its way."""
+
+__all__ = [
+    "ENGINE_FAULTS",
+    "ConnectionClosed",
+    "DataReceived",
+    "Engine",
+    "EngineError",
+    "ErrorCode",
+    "Event",
+    "PingAcknowledged",
+    "PingReceived",
+    "RequestReceived",
+    "SettingsReceived",
+    "StreamClosed",
+    "StreamGone",
+    "StreamReset",
+    "TrailersReceived",
+    "WindowUpdated",
+    "goaway_frame",
+    "make_engine",
+]
+
+STREAM_WINDOW = 65535
+"""Bytes that a client may send on one stream before the backend has taken some (RFC 9113 §6.9)."""
+MAX_WINDOW = 2**31 - 1
+LARGEST_ANSWER_HEAD = 2**24
+"""Bytes of an answer's fields. Backends are held to their own limit (`upstream`)."""
+ACKNOWLEDGEMENTS = 1000
+"""Answers to PING and SETTINGS that may wait for a client that does not read."""
+
+
+def make_engine(limits: ClientLimits) -> Engine:
+    """The engine of a new connection; its SETTINGS are ready to be sent.
+
+    The connection's window has room for every stream's, so a stream that nobody reads never
+    holds up another one. A head may be twice as large as the limits say, so that one that is
+    a little too large is answered 431; a larger one ends the connection.
+    """
+    engine = Connection(
+        Role.SERVER,
+        Configuration(
+            auto_window_update=False,
+            max_send_header_block_length=LARGEST_ANSWER_HEAD,
+            max_outbound_ack=ACKNOWLEDGEMENTS,
+            max_inbound_header_list_size=2 * limits.head,
+            max_inbound_header_count=2 * limits.headers,
+            stream_reset_rate_limit=_bucket(limits.http2.max_resets),
+        ),
+    )
+    engine.initiate_connection(
+        {
+            Setting.MAX_CONCURRENT_STREAMS: limits.http2.max_streams,
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            Setting.MAX_HEADER_LIST_SIZE: limits.head,
+            Setting.NO_RFC7540_PRIORITIES: 1,
+        }
+    )
+    engine.set_local_window_size(connection_window(limits.http2.max_streams))
+    return engine
+
+
+def _bucket(rate: int) -> tuple[int, int]:
+    """Burst and rate (per second) of the engine's own limiter; 0 means no limit."""
+    return (WINDOW * rate, rate) if rate else (MAX_WINDOW, MAX_WINDOW)
+
+
+def connection_window(streams: int) -> int:
+    """Bytes that a client may send on all of its streams together."""
+    return min(STREAM_WINDOW * streams, MAX_WINDOW)
+
+
+def goaway_frame(last_stream: int, code: ErrorCode) -> bytes:
+    """A GOAWAY frame (RFC 9113 §6.8), for when the engine cannot make it any more."""
+    return b"\0\0\x08\x07\0\0\0\0\0" + struct.pack(">II", last_stream, code)

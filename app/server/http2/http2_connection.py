@@ -1,0 +1,169 @@
+"""What leaves an HTTP/2 connection, and how long it waits for its client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..edge import NO_DEADLINE
+from .engine import ErrorCode
+from .http2_ends import LINGER, LINGER_SECONDS, SERVE, Http2Ends
+from .http2_stream import HELD, Http2Stream
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from ..edge import Edge
+
+LOOK = 1.0
+"""Seconds between two looks at streams whose client is slow."""
+
+
+class Http2Connection(Http2Ends):
+    """The engine's output, and a deadline; the subclass takes the engine's events."""
+
+    __slots__ = ("_flush_due", "_last_look")
+
+    def __init__(
+        self,
+        edge: Edge,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(edge, config, server_state, app_state, _loop)
+        self._flush_due = False
+        self._last_look = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.edge.http2_connections += 1
+        self.flush()
+
+    # What leaves.
+
+    def flush_soon(self) -> None:
+        """Send what the engine has, with all else that comes up in this turn of the loop."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what the engine has and the client's windows allow."""
+        self._flush_due = False
+        if self.write_paused or self._state > SERVE or self.transport.is_closing():
+            return
+        try:
+            data = self.engine.data_to_send()
+            if data:
+                self.transport.write(data)
+            if events := self.engine.events():
+                self.handle(events)
+            if self._early:
+                self._stop_bodies()
+        except Exception as error:
+            self.fail(error)
+            return
+        if self._blocked:
+            self._wake_senders()
+        self.rearm()
+
+    def body_queued(self, stream: Http2Stream, *, large: bool) -> None:
+        """A part of an answer's body is with the engine, and more will come."""
+        if large and not self.write_paused:
+            self.flush()
+        else:
+            self.flush_soon()
+        if self.write_paused or self.engine.queued_body_size(stream.id) > HELD:
+            stream.full = True
+            self._blocked.add(stream)
+
+    def _wake_senders(self) -> None:
+        if self.write_paused:
+            return
+        for stream in tuple(self._blocked):
+            if self.engine.queued_body_size(stream.id) <= HELD // 2:
+                self._blocked.discard(stream)
+                stream.full = False
+                stream.exchange.writable()
+
+    def _stop_bodies(self) -> None:
+        """The whole answer has left: nobody wants the rest of the body (RFC 9113 §8.1)."""
+        for stream in tuple(self._early):
+            if not self.engine.queued_body_size(stream.id):
+                self._early.discard(stream)
+                self.reset_stream(stream, ErrorCode.NO_ERROR)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flush()
+
+    def acknowledge(self, stream: Http2Stream, size: int) -> None:
+        """`size` bytes of its body were taken: the client may send as many again."""
+        if self._state <= SERVE:
+            self.engine.acknowledge_received_data(size, stream.id)
+            self.flush_soon()
+
+    def reset_stream(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """End one stream at once; what has not left yet is lost."""
+        if stream.id in self.streams and self._state <= SERVE:
+            stream.reset = True
+            self.engine.reset_stream(stream.id, code)
+            self.flush_soon()
+
+    def response_done(self, stream: Http2Stream) -> None:
+        """The answer is whole, as far as the application is concerned."""
+        stream.exchange.wake()
+        self._blocked.discard(stream)
+        if not stream.body_came:
+            self._early.add(stream)
+        self.server_state.total_requests += 1
+        self.edge.total_requests += 1
+        self.edge.http2_requests += 1
+        self.flush_soon()
+
+    # Time.
+
+    def rearm(self) -> None:
+        """Set the deadline that goes with the present state."""
+        edge = self.edge
+        if self.write_paused or self._state > SERVE:
+            seconds = LINGER_SECONDS if self._state == LINGER else edge.limits.idle_timeout
+            self.deadline = edge.after(seconds)
+        elif self._state == SERVE:
+            if self._receiving or self.engine.queued_body_size():
+                self.deadline = edge.now + LOOK if edge.limits.idle_timeout else NO_DEADLINE
+            elif self.streams:
+                self.deadline = NO_DEADLINE
+            else:
+                self.deadline = edge.after(edge.limits.keep_alive_timeout)
+
+    def expire(self) -> None:
+        """The sweep found the deadline over."""
+        if self.write_paused or self._state > SERVE:
+            self.expire_sending()
+        elif self.streams:
+            self._look()
+            self.rearm()
+        else:
+            self.leave()
+
+    def _look(self) -> None:
+        """End the streams whose client has sent nothing of a body, or taken nothing of an answer,
+        for `idle_timeout`."""
+        now, patience = self.edge.now, self.edge.limits.idle_timeout
+        anew = now - self._last_look > 2 * (LOOK + self.edge.sweep_interval)
+        self._last_look = now
+        for stream in tuple(self.streams.values()):
+            unsent = self.engine.queued_body_size(stream.id)
+            if anew or unsent != stream.unsent or not unsent:
+                stream.unsent, stream.took_at = unsent, now
+            elif now - stream.took_at >= patience:
+                self.reset_stream(stream, ErrorCode.CANCEL)
+                continue
+            if stream.body_came or stream.unread or stream.complete:
+                stream.sent_at = now
+            elif now - stream.sent_at >= patience:
+                stream.exchange.refuse(408, "the request's body did not arrive in time")

@@ -1,0 +1,196 @@
+"""One request of an HTTP/2 connection: its body on the way in, its answer on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from ..answer_length import MeasuredAnswer
+from ..refusal import plain_body
+from .answer_fields import final_fields, interim_fields
+from .engine import Engine, ErrorCode, StreamGone
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+    from ..request_head import RequestHead
+
+HELD = 32768
+"""Bytes of an answer that wait for a client's window before the backend has to wait, too."""
+LARGE = 16384
+"""A part of a body this large leaves at once; smaller ones leave together, a turn later."""
+
+
+class Carrier(Protocol):
+    """The connection, as its streams see it."""
+
+    engine: Engine
+
+    def flush(self) -> None:
+        """Send what the engine has and the client's windows allow."""
+
+    def flush_soon(self) -> None:
+        """The same, with all else that comes up in this turn of the loop."""
+
+    def body_queued(self, stream: Http2Stream, *, large: bool) -> None:
+        """A part of an answer's body is with the engine, and more will come."""
+
+    def response_done(self, stream: Http2Stream) -> None:
+        """The answer is whole, as far as the application is concerned."""
+
+    def acknowledge(self, stream: Http2Stream, size: int) -> None:
+        """`size` bytes of its body were taken: the client may send as many again."""
+
+    def reset_stream(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """End one stream at once; what has not left yet is lost."""
+
+
+class Http2Stream(MeasuredAnswer):
+    """Checks the answer and gives it to the engine; the client's windows set the pace."""
+
+    __slots__ = (
+        "_connection", "_end_told", "body_came", "complete", "exchange", "expects_continue",
+        "full", "id", "received", "reset", "sent_at", "started", "took_at", "unread", "unsent",
+    )  # fmt: skip
+
+    exchange: Exchange
+
+    def __init__(self, connection: Carrier, request: RequestHead, number: int) -> None:
+        self._connection = connection
+        self._request = request
+        self._left = 0
+        self._end_told = False  # END_STREAM is with the engine
+        self.id = number
+        self.started = False
+        self.complete = False
+        self.full = False
+        """The client is behind: `Exchange.writable` is called when it has caught up."""
+        self.expects_continue = request.expects_continue
+        self.body_came = request.length == 0
+        """The client has sent all of its request."""
+        self.reset = False
+        """We have ended it before its time."""
+        self.received = 0
+        """Bytes of the body so far."""
+        self.unread = 0
+        """Of these, what nobody has taken: the client's window is smaller by as much."""
+        self.unsent = 0
+        """Bytes that waited for the client's window at the last look."""
+        self.sent_at = self.took_at = 0.0
+        """When the client last sent some of its body, and took some of its answer, on
+        `Edge.now`'s clock; kept only while we wait for it."""
+
+    # The client's body.
+
+    def take(self, data: bytes) -> None:
+        """Body bytes came."""
+        self.received += len(data)
+        self.unread += len(data)
+        if self.complete or self.exchange.disconnected:
+            self.resume()
+        else:
+            self.exchange.feed(data)
+
+    def pause(self) -> None:
+        """What is not taken keeps the client's window small: nothing more is needed."""
+
+    def resume(self) -> None:
+        """All that has come was taken: the client may send as much again."""
+        if self.unread:
+            unread, self.unread = self.unread, 0
+            self._connection.acknowledge(self, unread)
+
+    # The answer.
+
+    def answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
+    ) -> None:
+        """A whole answer at once. HTTP/2 has no phrases: `reason` is not sent."""
+        self._begin(status, headers, whole=body)
+        self.send_body(body, False)
+
+    def send_head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
+    ) -> None:
+        """Begin the answer; it leaves with the first part of its body, or a turn later."""
+        self._begin(status, headers)
+        self._connection.flush_soon()
+
+    def _begin(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], whole: bytes | None = None
+    ) -> None:
+        fields, self._left = final_fields(status, headers)
+        if self._request.method == b"HEAD" or status in (204, 304):
+            self._left = 0
+        self._end_told = self._left == 0 or (whole == b"" and self._left < 0)
+        try:  # noqa: SIM105 - costs nothing here
+            self._connection.engine.send_response(self.id, fields, end_stream=self._end_told)
+        except StreamGone:
+            pass  # `closed` will tell
+        self.expects_continue = False
+        self.started = True
+
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Go on; without `more` the answer is complete."""
+        if self._left >= 0:
+            data = self._measured(data, more)
+        connection = self._connection
+        if not self._end_told and (data or not more):
+            self._end_told = not more
+            try:  # noqa: SIM105
+                connection.engine.send_data(self.id, data, end_stream=not more)
+            except StreamGone:
+                pass
+        if not more:
+            self.complete = True
+            connection.response_done(self)
+        elif data:
+            connection.body_queued(self, large=len(data) >= LARGE)
+
+    def refuse(self, status: int, text: str) -> None:
+        """A whole answer of the server's own, in plain text."""
+        body = plain_body(status, text)
+        fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        if status == 405:
+            fields.append((b"allow", b"GET, HEAD"))
+        self.answer(status, fields, None, body)
+
+    def send_continue(self) -> None:
+        """`100 Continue`, unless the answer has begun."""
+        self.expects_continue = False
+        self.send_interim(100, ())
+
+    def send_interim(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """A 1xx answer, if the client may get one now."""
+        if not self.started:
+            fields = interim_fields(status, headers)
+            with suppress(StreamGone):
+                self._connection.engine.send_informational_response(self.id, fields)
+            self._connection.flush_soon()
+
+    # Ends.
+
+    def cut(self) -> None:
+        """Reset the stream, which no client takes for the answer's end (RFC 9113 §8.1)."""
+        self._connection.flush()  # what has come of the answer is the client's
+        self._connection.reset_stream(self, ErrorCode.INTERNAL_ERROR)
+
+    def abandon(self) -> None:
+        """The client has gone, or was cut: nobody takes what has come of its body."""
+        self.resume()
+
+    def closed(self, code: int) -> bool:
+        """The stream is over in the engine; unless its answer is told, the client has gone.
+
+        Returns whether the client, and not we, has ended it before its time.
+        """
+        ours, answered = self.reset, self._end_told
+        if answered:
+            self.resume()
+        else:
+            self.exchange.disconnect()
+        return not ours and (code != 0 or not answered)
