@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing import parent_process
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -35,6 +36,7 @@ from .proxy.guards.rate_limits import RateLimits
 from .proxy.health_reports import Checkers
 from .proxy.http_proxy import HttpProxy
 from .proxy.tracing import check_tracing, tracing
+from .recorder.recorder import flight_recorder
 from .server.edge import ClientLimits, Edge
 from .server.refused_record import recording
 from .server.running import Supervised, configure, listening, way_to_recycle
@@ -45,6 +47,7 @@ from .system.http2_extra import check_http2
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
 from .system.release import version
+from .system.shared_folder import shared_by_workers
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
 from .websocket.protocol import install
@@ -78,7 +81,9 @@ def create_app(
         edge, server = _edge(config)
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
-            meter = stack.enter_context(metering(config, supervision, _number()))
+            supervisor = supervision.pid if supervision else None
+            shared = stack.enter_context(shared_by_workers(supervisor))
+            meter = stack.enter_context(metering(config, supervision, _number(), shared))
             own = partial(_own_listeners, config, server, meter)
             routes = store or open_store(config)
             await routes.start()
@@ -91,7 +96,7 @@ def create_app(
             checkers = await enter(
                 checking(config, routes, name=_name(), counters=counters, listening=own)
             )
-            gateway = await _gateway(stack, config, routes, client, checkers, log, counters)
+            gateway = await _gateway(stack, config, routes, client, checkers, log, counters, shared)
             edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
@@ -161,8 +166,9 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     checkers: Checkers,
     log: AccessLog,
     counters: Counters | None,
+    shared: Path | None,
 ) -> Gateway:
-    """The gateway; its guards and its spans end with `stack`."""
+    """The gateway; its guards and its observers end with `stack`."""
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
@@ -170,9 +176,14 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())
     spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
+    recorder = stack.enter_context(
+        flight_recorder(
+            config, shared, identity, counters=counters, true_client=forwarded.true_client
+        )
+    )
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
-        checkers=checkers, log=log, counters=counters, observers=spans,
+        checkers=checkers, log=log, counters=counters, observers=(*spans, *recorder),
     )  # fmt: skip
 
 
