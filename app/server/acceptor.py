@@ -123,8 +123,15 @@ class TLSAcceptor:
 
     async def _shake(self, handshake: TLSHandshake, sock: socket.socket, address: str) -> None:
         try:
+            context = self._context()
+        except Exception:  # a defect: no connection may stay behind because of it
+            logger.exception("no settings of TLS for a connection")
+            self._edge.release(handshake, address)
+            sock.close()
+            return
+        try:
             await self._loop.connect_accepted_socket(
-                lambda: handshake, sock, ssl=self._context(),
+                lambda: handshake, sock, ssl=context,
                 ssl_handshake_timeout=self._timeout, ssl_shutdown_timeout=self._goodbye,
             )  # fmt: skip
         except OSError:  # ssl.SSLError, a timeout, a client that has gone
