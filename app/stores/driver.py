@@ -18,7 +18,9 @@ from ..errors import HipacheError
 from ..masking import masked_url
 from .base import Store
 from .certificate_store import CertificateStore
+from .file.issuance import FileIssuance
 from .inspection import Inspection, Remedy
+from .issuance import IssuanceStore
 from .tables import RouteTable
 
 
@@ -75,6 +77,14 @@ class StoreDriver(ABC):
         `timeout`: seconds for each answer. Raises ConfigError.
         """
         return None
+
+    def issuance(self, folder: str, *, timeout: float) -> IssuanceStore:
+        """What those share who get certificates. Connects to nothing yet.
+
+        `folder` keeps it where the store holds no certificates. `timeout`: seconds for each
+        answer. Raises ConfigError.
+        """
+        return FileIssuance(folder)
 
     def hold(self) -> AbstractContextManager[object]:
         """Keeps a server of our own running while it is open; for the supervisor.

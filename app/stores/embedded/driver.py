@@ -15,6 +15,7 @@ from ..inspection import Inspection, Remedy
 from ..redis.certificate_store import RedisCertificates
 from ..redis.driver import command_of, table_of
 from ..redis.inspection import inspect
+from ..redis.issuance import RedisIssuance
 from ..redis.table import RedisTable
 from .store import SOCKET, EmbeddedServer, EmbeddedStore
 
@@ -61,6 +62,10 @@ class EmbeddedDriver(StoreDriver):
     def certificates(self, *, timeout: float) -> RedisCertificates:
         """Those in the server, which somebody else keeps running."""
         return RedisCertificates(EmbeddedServer(self._directory).url, timeout=timeout)
+
+    def issuance(self, folder: str, *, timeout: float) -> RedisIssuance:
+        """In the server, which somebody else keeps running."""
+        return RedisIssuance([EmbeddedServer(self._directory).url], timeout=timeout)
 
     def hold(self) -> EmbeddedServer:
         """A share in the server."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..base import Checked, Pings
 from .connections import Connections
+from .leases import KEEP, RELEASE
 from .replies import LAST_ROW, frontend_of, mapping, text
 
 PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
@@ -19,8 +20,6 @@ PING_LASTS = 30
 """Seconds after which a checker that does not ping counts as gone, as in Hipache 0.2.8."""
 
 LEASE_KEY = "hipache-checker"
-_KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[1],ARGV[2]) or 0"
-_RELEASE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
 
 _BATCH = 20  # keys in one round trip: half a millisecond of the loop
 
@@ -88,14 +87,14 @@ class RedisCheckRecords:
         lease, client = self._prefix + LEASE_KEY, self._writing
         milliseconds = int(seconds * 1000)
         return bool(
-            await self._bounded(lambda: client.eval(_KEEP, 1, lease, holder, milliseconds))
+            await self._bounded(lambda: client.eval(KEEP, 1, lease, holder, milliseconds))
             or await self._bounded(lambda: client.set(lease, holder, nx=True, px=milliseconds))
         )
 
     async def release(self, holder: str) -> None:
         """So that another one can begin at once."""
         lease, client = self._prefix + LEASE_KEY, self._writing
-        await self._bounded(lambda: client.eval(_RELEASE, 1, lease, holder))
+        await self._bounded(lambda: client.eval(RELEASE, 1, lease, holder))
 
     async def ping(self) -> None:
         """As hchecker writes it, and whose it is, in one MULTI."""

@@ -18,6 +18,7 @@ from ..inspection import Inspection, Remedy
 from .certificate_store import RedisCertificates
 from .connections import Connections
 from .inspection import inspect
+from .issuance import RedisIssuance
 from .replies import text
 from .store import RedisStore
 from .table import RedisTable
@@ -64,6 +65,10 @@ class RedisDriver(StoreDriver):
     def certificates(self, *, timeout: float) -> RedisCertificates:
         """Those of the server that is read from."""
         return RedisCertificates(self.urls[0], timeout=timeout)
+
+    def issuance(self, folder: str, *, timeout: float) -> RedisIssuance:
+        """In the server that takes the writes."""
+        return RedisIssuance(self.urls, timeout=timeout)
 
     async def inspect(self, *, timeout: float) -> Inspection:
         """Reads every key under our prefixes."""

@@ -1,0 +1,51 @@
+"""Small files of our own, readable by this user only, each replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file, or make it and its folder. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def text_of(path: Path) -> str | None:
+    """What is in it; None without the file. Raises OSError."""
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def decoded(text: str | None, kind: type[T]) -> T | None:
+    """JSON as a `kind`; None for what is none, such as a file of another version."""
+    try:
+        return None if text is None else msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError:
+        return None
+
+
+def age_of(path: Path) -> float:
+    """Seconds since it was written; 0 without the file."""
+    with suppress(FileNotFoundError):
+        return abs(time.time() - path.stat().st_mtime)
+    return 0.0

@@ -1,0 +1,245 @@
+"""What those who get certificates share in Redis: keys `acme:…` beside `tls:<name>`.
+
+acme:lease               string, expires: the process that orders certificates
+acme:account:<hash>      string: the account at a CA, with its private key
+acme:challenge:<token>   string, expires: what a CA is answered
+acme:wanted              hash: name -> why, and since when
+acme:orders              hash: orders of the last hour
+acme:state:<name>        string, expires: what went wrong, until when to wait
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha1, sha256
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from redis.exceptions import RedisError
+
+from ...errors import StoreUnavailable
+from ..certificate_store import Pair
+from ..issuance import (
+    MOST_WISHES,
+    IssuanceListener,
+    IssuanceState,
+    OrderStart,
+    Progress,
+    Standing,
+    Wish,
+)
+from .connections import Connections
+from .issuance_replies import (
+    IssuanceChanges,
+    is_old,
+    optional_text,
+    question,
+    standing_of,
+    state_of,
+)
+from .issuance_scripts import BEGIN, FAIL, FINISH, WISH
+from .leases import KEEP, RELEASE
+from .presence import escape
+from .replies import mapping, text
+from .tracking import Tracker
+from .url import RedisURL
+
+TLS, ACME = "tls:", "acme:"
+STATE_LASTS = 2 * 86_400
+"""Seconds that a failure is remembered; longer than the longest wait after one."""
+_PER_TRIP = 100
+
+
+class RedisIssuance:
+    """issuance.IssuanceStore on the server that takes the writes. It belongs to one event loop."""
+
+    certs: str | None = None
+
+    def __init__(self, urls: Sequence[RedisURL], *, timeout: float) -> None:
+        """`timeout`: seconds for each answer."""
+        first, last = urls[0], urls[-1]
+        self.name = last.name
+        primary = replace(last, database=first.database, prefix=first.prefix)
+        # A result written twice could be another one the second time: nothing is sent again.
+        self._connections = Connections(primary, timeout=timeout, retries=0)
+        self._client: Any = self._connections.client
+        self._tls, self._acme = f"{first.prefix}{TLS}", f"{first.prefix}{ACME}"
+        self._lease, self._wanted = f"{self._acme}lease", f"{self._acme}wanted"
+
+    async def hold(self, holder: str, seconds: float) -> bool:
+        """A key that expires; only its holder renews it."""
+        milliseconds = int(seconds * 1000)
+        with self._translated():
+            return bool(
+                await self._client.eval(KEEP, 1, self._lease, holder, milliseconds)
+                or await self._client.set(self._lease, holder, nx=True, px=milliseconds)
+            )
+
+    async def release(self, holder: str) -> None:
+        """So that another one can begin at once."""
+        with self._translated():
+            await self._client.eval(RELEASE, 1, self._lease, holder)
+
+    def _account(self, directory: str) -> str:
+        return f"{self._acme}account:{sha256(directory.encode()).hexdigest()[:16]}"
+
+    async def account(self, directory: str) -> str | None:
+        """One for each directory: another CA is another account."""
+        with self._translated():
+            return optional_text(await self._client.get(self._account(directory)))
+
+    async def keep_account(self, directory: str, account: str, *, first: bool) -> str:
+        """Two proxies that begin together agree on one account."""
+        key = self._account(directory)
+        with self._translated():
+            await self._client.set(key, account, nx=first)
+            return optional_text(await self._client.get(key)) or account
+
+    async def begin(self, holder: str, name: str, seen: str, per_hour: int) -> OrderStart:
+        """In one script, so that nothing changes between the look and the count."""
+        keys = (self._lease, f"{self._tls}{name}", f"{self._acme}orders")
+        digest = sha1(seen.encode(), usedforsecurity=False).hexdigest() if seen else ""
+        with self._translated():
+            said = text(
+                await self._client.eval(BEGIN, 3, *keys, holder, digest, per_hour, uuid4().hex)
+            )
+        match said:
+            case "begun":
+                return OrderStart(begun=True)
+            case "lost" | "changed":
+                return OrderStart(begun=False, reason=said)
+            case seconds:
+                return OrderStart.too_many(per_hour, float(seconds))
+
+    async def finish(self, holder: str, name: str, pair: Pair, mark: str) -> bool:
+        """In one script, which the holder of the lease alone may run."""
+        keys = self._lease, f"{self._tls}{name}", f"{self._acme}state:{name}", self._wanted
+        with self._translated():
+            return bool(await self._client.eval(FINISH, 4, *keys, holder, name, *pair, mark))
+
+    async def fail(self, holder: str, name: str, state: IssuanceState) -> bool:
+        """In one script, which the holder of the lease alone may run."""
+        keys = self._lease, f"{self._acme}state:{name}", self._wanted
+        value = msgspec.json.encode(state)
+        with self._translated():
+            return bool(await self._client.eval(FAIL, 3, *keys, holder, name, value, STATE_LASTS))
+
+    async def standing(self) -> AsyncIterator[tuple[str, Standing]]:
+        """Scans all keys of the database."""
+        async for keys in self._scanned(self._tls):
+            names = [key.removeprefix(self._tls) for key in keys]
+            with self._translated():
+                answers = await self._connections.ask([question(key) for key in keys])
+            for name, answer in zip(names, answers, strict=True):
+                if (found := standing_of(answer)) is not None:
+                    yield name, found
+
+    async def stands(self, name: str) -> Standing | None:
+        """One read."""
+        with self._translated():
+            (answer,) = await self._connections.ask([question(self._tls + name)])
+        return standing_of(answer)
+
+    async def progress(self, name: str) -> Progress:
+        """One round trip."""
+        with self._translated():
+            standing, state = await self._connections.ask(
+                [question(self._tls + name), ("GET", f"{self._acme}state:{name}")]
+            )
+        return Progress(standing_of(standing) is not None, state_of(state))
+
+    async def states(self) -> dict[str, IssuanceState]:
+        """Scans all keys of the database."""
+        start, found = f"{self._acme}state:", dict[str, IssuanceState]()
+        async for keys in self._scanned(start):
+            with self._translated():
+                answers = await self._connections.ask([("GET", key) for key in keys])
+            for key, answer in zip(keys, answers, strict=True):
+                if (state := state_of(answer)) is not None:
+                    found[key.removeprefix(start)] = state
+        return found
+
+    async def _scanned(self, start: str) -> AsyncIterator[list[str]]:
+        cursor, pattern, rest = -1, escape(start) + "*", list[str]()
+        while cursor:
+            with self._translated():
+                cursor, keys = await self._client.scan(max(cursor, 0), match=pattern, count=1000)
+            rest += map(text, keys)
+            while rest and (len(rest) >= _PER_TRIP or not cursor):
+                yield rest[:_PER_TRIP]
+                del rest[:_PER_TRIP]
+
+    async def wish(self, name: str, wish: Wish) -> bool:
+        """In one script: the limit holds for all workers together."""
+        now = f"{time.time():.0f}"
+        with self._translated():
+            return bool(
+                await self._client.eval(WISH, 1, self._wanted, name, now, wish.value, MOST_WISHES)
+            )
+
+    async def wishes(self) -> dict[str, Wish]:
+        """Those of clients that have gone long ago are dropped."""
+        with self._translated():
+            found = mapping(await self._client.hgetall(self._wanted))
+            old = [name for name, value in found.items() if is_old(value)]
+            if old:
+                await self._client.hdel(self._wanted, *old)
+        return {
+            name: Wish(value.partition(" ")[0]) for name, value in found.items() if name not in old
+        }
+
+    async def drop_wish(self, name: str) -> None:
+        """One field of the hash."""
+        with self._translated():
+            await self._client.hdel(self._wanted, name)
+
+    async def put_challenge(self, token: str, answer: str, seconds: float) -> None:
+        """A key that expires by itself."""
+        with self._translated():
+            await self._client.set(f"{self._acme}challenge:{token}", answer, px=int(seconds * 1000))
+
+    async def drop_challenge(self, token: str) -> None:
+        """Before it expires."""
+        with self._translated():
+            await self._client.delete(f"{self._acme}challenge:{token}")
+
+    async def challenge(self, token: str) -> str | None:
+        """One read."""
+        with self._translated():
+            return optional_text(await self._client.get(f"{self._acme}challenge:{token}"))
+
+    async def remove(self, name: str) -> bool:
+        """All keys of the name, in one MULTI."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.delete(f"{self._tls}{name}")
+        pipe.delete(f"{self._acme}state:{name}")
+        pipe.hdel(self._wanted, name)
+        with self._translated():
+            return bool((await pipe.execute())[0])
+
+    async def watch(self, listener: IssuanceListener) -> None:
+        """On a connection of its own."""
+        changes = IssuanceChanges(listener, self._tls, self._wanted)
+        await Tracker(
+            self._connections, [self._tls, self._wanted], on_keys=changes.keys, listener=changes,
+            prepare=_at_once, landmark=self._lease, on_landmark=lambda value: None,
+        ).run()  # fmt: skip
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as exc:
+            raise StoreUnavailable(f"{self.name}: {exc or 'no answer'}") from exc
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._connections.aclose()
+
+
+async def _at_once() -> None:
+    """Nothing has to be done before connecting."""

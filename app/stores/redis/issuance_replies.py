@@ -1,0 +1,78 @@
+"""What Redis answers about certificates and those who get them, as our own values."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from ..issuance import HOUR, WISH_LASTS, IssuanceListener, IssuanceState, Standing, Wish
+from .replies import text
+
+
+def question(key: str) -> tuple[str, ...]:
+    """What reads the certificate of a key, and our mark."""
+    return ("HMGET", key, "certificate", "acme")
+
+
+def standing_of(answer: Any) -> Standing | None:
+    """From the answer to `question`."""
+    if isinstance(answer, ResponseError) or not answer[0]:
+        return None
+    return Standing(text(answer[0]), text(answer[1] or b""))
+
+
+def state_of(answer: Any) -> IssuanceState | None:
+    """From the answer to GET acme:state:<name>."""
+    if answer is None or isinstance(answer, ResponseError):
+        return None
+    try:
+        return msgspec.json.decode(answer, type=IssuanceState)
+    except msgspec.MsgspecError:
+        return None  # of another version
+
+
+def optional_text(value: Any) -> str | None:
+    """A string, if there is one."""
+    return None if value is None else text(value)
+
+
+def is_old(value: str) -> bool:
+    """Whether a wish is to be forgotten, or is none."""
+    kind, _, since = value.partition(" ")
+    if kind not in set(Wish) or not since.isdecimal():
+        return True
+    lasts = WISH_LASTS if kind == Wish.CLIENT else HOUR
+    return abs(time.time() - int(since)) > lasts
+
+
+class IssuanceChanges:
+    """Passes on what the tracking connection reports."""
+
+    def __init__(self, listener: IssuanceListener, start: str, wanted: str) -> None:
+        self._listener, self._start, self._wanted = listener, start, wanted
+        self.tracking, self.lost = listener.tracking, listener.lost
+
+    def keys(self, keys: list[bytes] | None) -> None:
+        """Keys of a push; None: the server was flushed."""
+        if keys is None:
+            self._listener.changed(None)
+            return
+        names = [text(key) for key in keys]
+        if self._wanted in names:
+            self._listener.wished()
+        if changed := [n.removeprefix(self._start) for n in names if n.startswith(self._start)]:
+            self._listener.changed(changed)
+
+    def unreachable(self, reason: str) -> None:
+        """The server does not answer."""
+        self._listener.lost(reason)
+
+    def refused(self, reason: str) -> None:
+        """The server never reports changes."""
+        self._listener.lost(reason)
+
+    def heard(self) -> None:
+        """Nothing depends on it."""

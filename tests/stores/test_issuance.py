@@ -1,0 +1,190 @@
+"""What those share who get certificates: the same promises by Redis and by a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from app.errors import StoreUnavailable
+from app.stores import driver_for
+from app.stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
+from tests.redis_servers import RedisServer, free_port
+
+NAME, PAIR = "a.test", ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "a key")
+MARK = "https://127.0.0.1/directory"
+STATE = IssuanceState(error="it failed", failures=(1.0, 2.0), not_before=3.0)
+
+
+@pytest.fixture(params=["redis", "file"])
+async def store(
+    request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: Path
+) -> AsyncIterator[IssuanceStore]:
+    urls = {"redis": f"{valkey.url}#p:", "file": f"file:{tmp_path}/routes.toml"}
+    found = driver_for((urls[request.param],)).issuance(str(tmp_path / "acme"), timeout=5)
+    yield found
+    await found.aclose()
+
+
+async def other(store: IssuanceStore, valkey: RedisServer, tmp_path: Path) -> IssuanceStore:
+    url = f"{valkey.url}#p:" if store.certs is None else f"file:{tmp_path}/routes.toml"
+    return driver_for((url,)).issuance(str(tmp_path / "acme"), timeout=5)
+
+
+async def test_one_holds_the_lease_and_only_the_holder_writes(
+    store: IssuanceStore, valkey: RedisServer, tmp_path: Path
+) -> None:
+    second = await other(store, valkey, tmp_path)
+    assert await store.hold("one", 60)
+    assert await store.hold("one", 60)
+    assert not await second.hold("two", 60)
+    assert (await second.begin("two", NAME, "", 50)).reason == "lost"
+    assert not await second.finish("two", NAME, PAIR, MARK)
+    assert not await second.fail("two", NAME, STATE)
+    assert await store.stands(NAME) is None
+    await store.release("one")
+    assert await second.hold("two", 60)
+    assert not await store.finish("one", NAME, PAIR, MARK)
+    assert await second.finish("two", NAME, PAIR, MARK)
+    await second.aclose()
+
+
+async def test_a_result_ends_wish_and_failures(store: IssuanceStore) -> None:
+    assert await store.hold("one", 60)
+    assert await store.wish(NAME, Wish.CLIENT)
+    assert await store.fail("one", NAME, STATE)
+    assert await store.wishes() == {}
+    assert await store.states() == {NAME: STATE}
+    assert await store.progress(NAME) == (False, STATE)
+    await store.wish(NAME, Wish.ORDER)
+    assert await store.finish("one", NAME, PAIR, MARK)
+    assert await store.wishes() == {}
+    assert await store.states() == {}
+    stands = await store.stands(NAME)
+    assert stands == Standing(PAIR[0], MARK)
+    assert await store.progress(NAME) == (True, None)
+    assert [each async for each in store.standing()] == [(NAME, stands)]
+    assert await store.remove(NAME)
+    assert not await store.remove(NAME)
+    assert await store.stands(NAME) is None
+
+
+async def test_an_order_begins_from_what_was_seen_and_within_the_budget(
+    store: IssuanceStore,
+) -> None:
+    assert await store.hold("one", 60)
+    assert (await store.begin("one", NAME, PAIR[0], 3)).reason == "changed"
+    await store.finish("one", NAME, PAIR, MARK)
+    assert (await store.begin("one", NAME, "", 3)).reason == "changed"
+    for name, seen in ((NAME, PAIR[0]), ("b.test", ""), ("c.test", "")):
+        assert (await store.begin("one", name, seen, 3)).begun
+    late = await store.begin("one", "d.test", "", 3)
+    assert not late.begun
+    assert 3500 < late.wait <= 3600
+
+
+async def test_a_person_s_wish_counts_more_than_a_client_s(store: IssuanceStore) -> None:
+    await store.wish(NAME, Wish.CLIENT)
+    await store.wish(NAME, Wish.RENEW)
+    await store.wish(NAME, Wish.CLIENT)
+    assert await store.wishes() == {NAME: Wish.RENEW}
+    await store.drop_wish(NAME)
+    assert await store.wishes() == {}
+
+
+async def test_wishes_are_bounded(store: IssuanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("redis", "file"):
+        monkeypatch.setattr(f"app.stores.{kind}.issuance.MOST_WISHES", 2)
+    assert [await store.wish(f"{n}.test", Wish.CLIENT) for n in range(3)] == [True, True, False]
+    assert await store.wish("0.test", Wish.CLIENT)
+
+
+async def test_a_clients_wish_is_forgotten(
+    store: IssuanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.wish(NAME, Wish.CLIENT)
+    await store.wish("b.test", Wish.ORDER)
+    at = time.time() + 601
+    monkeypatch.setattr(time, "time", lambda: at)
+    assert await store.wishes() == {"b.test": Wish.ORDER}
+    monkeypatch.undo()
+    assert await store.wishes() == {"b.test": Wish.ORDER}
+
+
+async def test_two_that_begin_together_agree_on_one_account(store: IssuanceStore) -> None:
+    assert await store.account(MARK) is None
+    assert await store.keep_account(MARK, "one", first=True) == "one"
+    assert await store.keep_account(MARK, "two", first=True) == "one"
+    assert await store.keep_account(MARK, "one, known to the CA", first=False)
+    assert await store.account(MARK) == "one, known to the CA"
+    assert await store.account(f"{MARK}/another") is None
+
+
+async def test_a_challenge_is_answered_until_it_is_over(store: IssuanceStore) -> None:
+    await store.put_challenge("token", "answer", 60)
+    assert await store.challenge("token") == "answer"
+    await store.drop_challenge("token")
+    assert await store.challenge("token") is None
+    await store.put_challenge("token", "answer", 0.001)
+    async with asyncio.timeout(5):
+        while await store.challenge("token") is not None:
+            pass
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.begun, self.wish = asyncio.Event(), asyncio.Event()
+        self.names: asyncio.Queue[str] = asyncio.Queue()
+
+    def tracking(self) -> None:
+        self.begun.set()
+
+    def lost(self, reason: str) -> None:
+        pass
+
+    def wished(self) -> None:
+        self.wish.set()
+
+    def changed(self, names: Sequence[str] | None) -> None:
+        for name in names or ():
+            self.names.put_nowait(name)
+
+
+async def test_wishes_and_changes_are_reported(store: IssuanceStore) -> None:
+    heard = Heard()
+    watching = asyncio.create_task(store.watch(heard))
+    async with asyncio.timeout(10):
+        await heard.begun.wait()
+        await store.hold("one", 60)
+        while not heard.wish.is_set():  # a folder may be written before it is watched
+            await store.wish(NAME, Wish.RENEW)
+            await asyncio.sleep(0.1)
+        await store.finish("one", NAME, PAIR, MARK)
+        assert await heard.names.get() == NAME
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
+async def test_a_store_that_is_away_says_so() -> None:
+    away = driver_for((f"redis://127.0.0.1:{free_port()}",)).issuance("", timeout=1)
+    with pytest.raises(StoreUnavailable):
+        await away.progress(NAME)
+    with pytest.raises(StoreUnavailable):
+        await away.hold("one", 1)
+    await away.aclose()
+
+
+async def test_what_somebody_else_keeps_there_is_never_written_over(valkey: RedisServer) -> None:
+    found = driver_for((valkey.url,)).issuance("", timeout=5)
+    async with valkey.client as client:
+        await client.set(f"tls:{NAME}", "of somebody else")
+        await found.hold("one", 60)
+        with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+            await found.begin("one", NAME, "", 50)
+        assert await client.get(f"tls:{NAME}") == "of somebody else"
+    await found.aclose()
