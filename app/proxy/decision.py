@@ -55,8 +55,9 @@ class OwnAnswer:
 
 Decision: TypeAlias = Route | Redirect | OwnAnswer
 """A Route: the request may go to its backends, and `request.fields` are what they get."""
-OwnPath: TypeAlias = Callable[[bytes, bytes], OwnAnswer | None]
-"""Host field and target -> the proxy's answer; None: the request goes on to its route."""
+OwnPath: TypeAlias = Callable[[bytes, bytes], OwnAnswer | Awaitable[OwnAnswer | None] | None]
+"""Host field and target -> the proxy's answer; None: the request goes on to its route. Where
+that has to be asked for, it is awaited."""
 
 
 class Examine(Protocol):
@@ -119,24 +120,30 @@ class Decisions:
         """
         if self._prefixes and (answer := self._on_path(request)) is not None:
             return answer
+        return self._by_host(request)
+
+    def _by_host(self, request: Request) -> Decision | Awaitable[Decision]:
         host = request.host
         if not host:
             raise BadHost
         route = request.route = self._routes.known(self._names[host])
         return self._find(request) if route is None else self._on_route(request, route)
 
-    def _on_path(self, request: Request) -> OwnAnswer | None:
+    def _on_path(self, request: Request) -> OwnAnswer | Awaitable[Decision] | None:
         target = request.target
         if not target.startswith(self._prefixes):
             return None
-        return next(
-            (
-                answer
-                for prefix, path in self._paths.items()
-                if target.startswith(prefix) and (answer := path(request.host, target)) is not None
-            ),
-            None,
-        )
+        for prefix, path in self._paths.items():
+            if target.startswith(prefix):
+                answer = path(request.host, target)
+                if isinstance(answer, OwnAnswer):
+                    return answer
+                if answer is not None:
+                    return self._once_asked(answer, request)
+        return None
+
+    async def _once_asked(self, asking: Awaitable[OwnAnswer | None], request: Request) -> Decision:
+        return await asking or await settled(self._by_host(request))
 
     async def _find(self, request: Request) -> Decision:
         """Raises FrontendNotFound and StoreUnavailable, too."""

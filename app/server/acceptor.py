@@ -11,7 +11,8 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import cast
 
 from .client_connection import ClientConnection
@@ -26,6 +27,10 @@ PAUSE = 1.0
 
 MakeProtocol = Callable[[str | None], ClientConnection]
 """The protocol of a connection, by the name that its handshake has agreed on (ALPN)."""
+BeforeHandshake = Callable[[socket.socket], Awaitable[None]]
+"""Returns when the handshake on a connection may begin; it leaves all bytes there."""
+LAST = 1.0
+"""Seconds that a handshake has in any case, however long it waited to begin."""
 
 
 class TLSHandshake(asyncio.Protocol):
@@ -62,9 +67,11 @@ class TLSAcceptor:
         *,
         timeout: float,
         goodbye: float,
+        before: BeforeHandshake | None = None,
     ) -> None:
         """`context` is asked for at each connection. `timeout`: seconds from a connection's start
-        to the end of its handshake. `goodbye`: seconds for the client to answer TLS's end."""
+        to the end of its handshake. `goodbye`: seconds for the client to answer TLS's end.
+        `before` is awaited first, within `timeout`."""
         self.sockets: tuple[socket.socket, ...] = (sock,)
         """The listening socket; empty once closed, as asyncio has it."""
         self._edge = edge
@@ -73,6 +80,7 @@ class TLSAcceptor:
         self._context = context
         self._timeout = timeout
         self._goodbye = goodbye
+        self._before = before
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
@@ -122,20 +130,24 @@ class TLSAcceptor:
         task.add_done_callback(self._tasks.discard)
 
     async def _shake(self, handshake: TLSHandshake, sock: socket.socket, address: str) -> None:
+        timeout = self._timeout
         try:
-            context = self._context()
-        except Exception:  # a defect: no connection may stay behind because of it
-            logger.exception("no settings of TLS for a connection")
-            self._edge.release(handshake, address)
-            sock.close()
-            return
-        try:
+            if self._before is not None:
+                timeout = await self._begin(self._before, sock)
             await self._loop.connect_accepted_socket(
-                lambda: handshake, sock, ssl=context,
-                ssl_handshake_timeout=self._timeout, ssl_shutdown_timeout=self._goodbye,
+                lambda: handshake, sock, ssl=self._context(),
+                ssl_handshake_timeout=timeout, ssl_shutdown_timeout=self._goodbye,
             )  # fmt: skip
         except OSError:  # ssl.SSLError, a timeout, a client that has gone
             pass
         finally:
             if not handshake.done:
                 self._edge.release(handshake, address)
+
+    async def _begin(self, before: BeforeHandshake, sock: socket.socket) -> float:
+        """Wait until the handshake may begin; the seconds that are left for it."""
+        began = self._loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout - LAST):
+                await before(sock)
+        return max(LAST, self._timeout - (self._loop.time() - began))

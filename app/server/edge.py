@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +31,7 @@ NO_DEADLINE = float("inf")
 NOBODY = Peers()
 HTTP2_LIMITS = Http2Limits()
 
+BeforeNamed = Callable[[Callable[[str], bool], socket.socket], Awaitable[None]]
 OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
 """Gets the peer, the head as far as it came, and why the request was refused."""
 
@@ -117,6 +119,9 @@ class Edge:
         self.fast_path: Callable[[Exchange, RequestHead], bool] | None = None
         """Takes over a request without a body, and says whether it did; None under another
         application than ours."""
+        self.before_handshake: BeforeNamed | None = None
+        """Awaited before a handshake, with the question whether the listener has a certificate
+        for a name; None where nobody waits for certificates."""
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the server is about to end; uvicorn does not tell new connections."""
         self.on_refusal: OnRefusal = lambda peer, head, refusal: None

@@ -161,12 +161,19 @@ class TLSListener:
     def context_for(self, name: str | None) -> ssl.SSLContext | None:
         """The exact name's, else its wildcard's, else the default; None if there is none."""
         name = (name or "").lower().removesuffix(".") if self._sources else ""
+        return self._own(name) or self._default()
+
+    def has(self, name: str) -> bool:
+        """Whether there is a certificate for this name (in lower case), or for its wildcard."""
+        return self._own(name) is not None
+
+    def _own(self, name: str) -> ssl.SSLContext | None:
         if name and _HOST_NAME.fullmatch(name):
             for candidate in (name, wildcard(name)):
                 for source in self._sources:
                     if (context := source(candidate)) is not None:
                         return context
-        return self._default()
+        return None
 
 
 def expiries(binds: Iterable[HttpsBind]) -> Iterator[tuple[str, datetime | str]]:

@@ -28,3 +28,5 @@ class Generation:
     workers: int
     main: WorkerMain
     patience: Patience = Patience()
+    companion: WorkerMain | None = None
+    """What runs in one more process; it serves nothing."""

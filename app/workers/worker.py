@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from time import monotonic
 from typing import cast
 
@@ -89,9 +90,11 @@ class WorkerServer(uvicorn.Server):
         assert listener.tls is not None
         edge = edge_of(self)
         assert edge is not None
+        before = edge.before_handshake
         acceptor = TLSAcceptor(
             edge, self._protocol, listener.sock, listener.tls.current,
             timeout=HANDSHAKE_TIMEOUT, goodbye=GOODBYE_TIMEOUT,
+            before=partial(before, listener.tls.has) if before is not None else None,
         )  # fmt: skip
         acceptor.start()
         return cast(asyncio.Server, acceptor)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from .companion import Companion
 from .generation import Generation, Patience
 from .overdue import KILL_DELAY, HangDetection
 from .process import WorkerMessage, WorkerProcess, exit_name
@@ -51,6 +52,7 @@ class WorkerPool:
         self._replacements = Replacements()
         self._respawning = Respawning()
         self._hangs = HangDetection()
+        self._companion = Companion(self.close_in_child)
         self._stopping = False
 
     @property
@@ -73,6 +75,7 @@ class WorkerPool:
         """Start as many workers as there should be."""
         for slot in range(1, self._count + 1):
             self._spawn(slot)
+        self._companion.run(self._generation.companion)
 
     def stop(self, grace: float, why: str, *, handed_over: bool = False) -> None:
         """Drain all workers; none is started any more.
@@ -80,18 +83,21 @@ class WorkerPool:
         `handed_over`: a successor serves on the same listeners, the admin listener included.
         """
         self._stopping = True
+        self._companion.run(None)
         for worker in self:
             self._drain(worker, grace, why, handed_over=handed_over)
 
     def kill(self) -> None:
         """End all workers at once."""
         self._workers.kill()
+        self._companion.kill()
 
     def close_in_child(self) -> None:
         """Close what only the supervisor may hold."""
         self._close_others()
         for worker in self:
             worker.close()
+        self._companion.close_in_child()
 
     def describe(self) -> list[dict[str, object]]:
         """What `hipache status` shows."""
@@ -105,6 +111,7 @@ class WorkerPool:
         self._replacements.roll(self)
         if generation.workers != self._count:
             self._resize(generation.workers)
+        self._companion.run(generation.companion)
 
     def grow(self) -> None:
         """One worker more, until the next roll."""
@@ -146,6 +153,7 @@ class WorkerPool:
 
     def exited(self, pid: int, exit_code: int) -> None:
         """A child has ended; it need not be a worker."""
+        self._companion.exited(pid, exit_code)
         worker = self._workers.pop(pid, None)
         if worker is not None:
             self._selector.unregister(worker.channel.sock)
@@ -199,12 +207,14 @@ class WorkerPool:
     def deadlines(self) -> Iterator[float]:
         """When `tick` has something to do, on time.monotonic()."""
         yield from self._respawning.times
+        yield from self._companion.deadlines()
         for worker in self:
             yield worker.drain_deadline + KILL_DELAY
 
     def tick(self, now: float) -> None:
         """Do what is due; call it once a second at least."""
         self._kill_overdue(now)
+        self._companion.tick(now)
         if self._stopping:
             return
         for slot in self._respawning.due(now):

@@ -1,0 +1,98 @@
+"""The name that a client asks for, read before its handshake begins. The bytes stay unread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+
+MOST = 16_384 + 5
+"""Bytes of one TLS record with its head (RFC 8446 §5.1)."""
+HEAD = 5
+_HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
+
+
+async def asked_name(sock: socket.socket) -> str | None:
+    """The name in the ClientHello that comes next on `sock`, in lower case.
+
+    None if there is none, or if what comes is no ClientHello in one record; the handshake that
+    follows has its own word on that. Waits as long as the client does.
+    """
+    wanted = 0
+    while True:
+        try:
+            data = sock.recv(MOST, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            data = None
+        except OSError:
+            return None
+        if data is not None:
+            if len(data) < wanted:  # woken for fewer bytes: the client has ended
+                return None
+            missing = record_size(data)
+            if missing <= len(data):
+                return server_name(data)
+            wanted = missing
+        await _readable(sock, wanted := wanted or HEAD)
+
+
+async def _readable(sock: socket.socket, wanted: int) -> None:
+    """Wait until so many bytes are there, or the client has ended."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def record_size(data: bytes) -> int:
+    """Bytes of the record that begins with these; what is no handshake needs no more.
+
+    >>> record_size(bytes([22, 3, 1, 2, 0, 1])), record_size(b"GET / HTTP/1.1")
+    (517, 0)
+    """
+    if data[:1] != bytes([_HANDSHAKE]):
+        return 0
+    return HEAD + int.from_bytes(data[3:HEAD]) if len(data) >= HEAD else HEAD
+
+
+def server_name(data: bytes) -> str | None:
+    """The host name (RFC 6066 §3) in a whole record with a ClientHello (RFC 8446 §4.1.2)."""
+    if len(data) < HEAD + 39 or data[0] != _HANDSHAKE or data[HEAD] != _CLIENT_HELLO:
+        return None
+    end = HEAD + int.from_bytes(data[3:HEAD])
+    at = HEAD + 4 + 2 + 32  # behind type, length, version and random
+    at += 1 + data[at]  # session
+    at += 2 + int.from_bytes(data[at : at + 2])  # ciphers
+    at += 1 + int.from_bytes(data[at : at + 1])  # compression
+    at += 2  # length of all extensions
+    while at + 4 <= end:
+        kind, size = int.from_bytes(data[at : at + 2]), int.from_bytes(data[at + 2 : at + 4])
+        at += 4
+        if kind == _SERVER_NAME:
+            return _host_name(data[at : min(at + size, end)])
+        at += size
+    return None
+
+
+def _host_name(names: bytes) -> str | None:
+    at = 2
+    while at + 3 <= len(names):
+        kind, size = names[at], int.from_bytes(names[at + 1 : at + 3])
+        name = names[at + 3 : at + 3 + size]
+        if kind == _HOST_NAME:
+            whole = len(name) == size and name.isascii()
+            return name.decode("ascii").lower().removesuffix(".") if whole else None
+        at += 3 + size
+    return None
