@@ -14,14 +14,12 @@ from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
-from .commands.failures import failures
 from .commands.password import password
 from .commands.redis import redis
 from .commands.route import route
 from .commands.status import status
 from .commands.top import top
 from .commands.upgrade import upgrade
-from .commands.why import why
 from .config.file import here, load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
@@ -29,6 +27,7 @@ from .errors import EX_CONFIG, ConfigError
 from .proxy.tracing import check_tracing
 from .stores.drivers import driver_of, shown
 from .system.http2_extra import check_http2
+from .tls.acme.installed import check_installed
 from .workers.serve import serve as serve_forever
 from .workers.successor import own_program
 
@@ -48,6 +47,7 @@ def read_config(path: str | None) -> Config:
     config = load(path, os.environ, here())
     check_tracing(config)
     check_http2(config)
+    check_installed(config)
     driver_of(config)
     return config
 
@@ -102,11 +102,9 @@ main.add_command(dead)
 main.add_command(debug_ticket)
 main.add_command(doctor)
 main.add_command(explain)
-main.add_command(failures)
 main.add_command(password)
 main.add_command(redis)
 main.add_command(upgrade)
-main.add_command(why)
 
 if __name__ == "__main__":
     main()

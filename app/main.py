@@ -7,11 +7,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing import parent_process
-from pathlib import Path
 
 import httpx
 import uvicorn
@@ -27,7 +26,9 @@ from .errors import EX_CONFIG, ConfigError
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .metrics.counters import Counters
+from .proxy.acme_challenges import acme_in_worker
 from .proxy.assembly import WorkerIdentity, make_forwarded, make_gateway
+from .proxy.decision import OwnPath
 from .proxy.fast_path import FastPath
 from .proxy.gateway import Gateway
 from .proxy.guards.gate import Gate
@@ -36,7 +37,6 @@ from .proxy.guards.rate_limits import RateLimits
 from .proxy.health_reports import Checkers
 from .proxy.http_proxy import HttpProxy
 from .proxy.tracing import check_tracing, tracing
-from .recorder.recorder import flight_recorder
 from .server.edge import ClientLimits, Edge
 from .server.refused_record import recording
 from .server.running import Supervised, configure, listening, way_to_recycle
@@ -47,7 +47,7 @@ from .system.http2_extra import check_http2
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
 from .system.release import version
-from .system.shared_folder import shared_by_workers
+from .tls.acme.installed import check_installed
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
 from .websocket.protocol import install
@@ -81,9 +81,7 @@ def create_app(
         edge, server = _edge(config)
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
-            supervisor = supervision.pid if supervision else None
-            shared = stack.enter_context(shared_by_workers(supervisor))
-            meter = stack.enter_context(metering(config, supervision, _number(), shared))
+            meter = stack.enter_context(metering(config, supervision, _number()))
             own = partial(_own_listeners, config, server, meter)
             routes = store or open_store(config)
             await routes.start()
@@ -96,7 +94,8 @@ def create_app(
             checkers = await enter(
                 checking(config, routes, name=_name(), counters=counters, listening=own)
             )
-            gateway = await _gateway(stack, config, routes, client, checkers, log, counters, shared)
+            paths = await enter(acme_in_worker(config, routes, edge))
+            gateway = await _gateway(stack, config, routes, client, checkers, log, counters, paths)
             edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
@@ -126,6 +125,8 @@ def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
         install(server.config, config.server)
     if config.https.binds and not isinstance(server, Supervised):
         logger.warning("https.bind is served by 'hipache serve' only")
+    if config.https.acme.agree and not isinstance(server, Supervised):
+        logger.warning("https.acme: certificates are ordered under 'hipache serve' only")
     return edge, server
 
 
@@ -166,9 +167,9 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     checkers: Checkers,
     log: AccessLog,
     counters: Counters | None,
-    shared: Path | None,
+    paths: Mapping[bytes, OwnPath],
 ) -> Gateway:
-    """The gateway; its guards and its observers end with `stack`."""
+    """The gateway; its guards and its spans end with `stack`."""
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
@@ -176,14 +177,10 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())
     spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
-    recorder = stack.enter_context(
-        flight_recorder(
-            config, shared, identity, counters=counters, true_client=forwarded.true_client
-        )
-    )
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
-        checkers=checkers, log=log, counters=counters, observers=(*spans, *recorder),
+        checkers=checkers, log=log, counters=counters, observers=spans,
+        paths=paths,
     )  # fmt: skip
 
 
@@ -203,6 +200,7 @@ def _configured() -> Config:
         config = load(None, os.environ, here())
         check_tracing(config)
         check_http2(config)
+        check_installed(config)
         driver_of(config)
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)

@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any
 
-SECRET_KEYS = frozenset({"passphrase", "password", "secret", "debugSecret", "token", "driver"})
+SECRET_KEYS = frozenset(
+    {"passphrase", "password", "secret", "debugSecret", "token", "driver", "eab"}
+)
 
 
 def show(value: Any) -> str:
@@ -18,7 +20,11 @@ def show(value: Any) -> str:
 def masked(value: Any, *, key: str = "") -> Any:
     """The same JSON value without passwords, passphrases and private keys."""
     if isinstance(value, dict):
-        return {name: masked(item, key=name) for name, item in value.items()}
+        # All that is in such an object is secret, whatever it is called there.
+        return {
+            name: masked(item, key=key if key in SECRET_KEYS else name)
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [masked(item, key=key) for item in value]
     if key == "driver" and isinstance(value, str):

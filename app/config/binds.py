@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from .acme import AcmeConfig
 from .types import Port, Seconds, Section
 
 
@@ -56,5 +57,6 @@ class HttpsConfig(TLSSettings, frozen=True, kw_only=True):
     port: Port = 443
     certs: str | None = None
     redirect: bool = False  # answer http with a redirect to https
+    acme: AcmeConfig = AcmeConfig()
     hsts: Seconds = 0.0  # for how long browsers shall insist on https
     binds: tuple[HttpsBind, ...] = msgspec.field(default=(), name="bind")

@@ -24,9 +24,12 @@ def check_address(address: str, source: str, path: str) -> None:
             raise fault(source, path, f"{expected}, found {show(address)}") from None
 
 
-def check_tls(bind: HttpsBind, source: str, path: str) -> None:
-    """Raises ConfigError for an https listener without a certificate, or without a ca it needs."""
-    if bool(bind.key) != bool(bind.cert) or not (bind.cert or bind.certs):
+def check_tls(bind: HttpsBind, source: str, path: str, *, acme: bool) -> None:
+    """Raises ConfigError for an https listener without a certificate, or without a ca it needs.
+
+    `acme`: certificates come by themselves.
+    """
+    if bool(bind.key) != bool(bind.cert) or not (bind.cert or bind.certs or acme):
         raise fault(source, path, "expected a key and a cert for TLS, or a folder as https.certs")
     if bind.client_auth != "none" and not bind.ca:
         raise fault(source, path, "expected a ca that signs the certificates of clients")

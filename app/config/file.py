@@ -80,7 +80,13 @@ def _placed(config: Config, places: Places) -> Config:
             key=_made(beside, config.backend_tls.key),
         ),
         https=replace(
-            config.https, binds=tuple(_placed_bind(bind, beside) for bind in config.https.binds)
+            config.https,
+            binds=tuple(_placed_bind(bind, beside) for bind in config.https.binds),
+            acme=replace(
+                config.https.acme,
+                ca=_made(beside, config.https.acme.ca),
+                folder=places.kept(config.https.acme.folder),
+            ),
         ),
     )
 

@@ -17,6 +17,7 @@ from msgspec import Meta
 from ..fields.networks import Networks
 from ..masking import masked, show
 from . import messages
+from .acme import check_acme
 from .admin import AdminConfig, check_admin
 from .backend_tls import BackendTLS
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
@@ -117,8 +118,6 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
     access_log_format: AccessLogFormat = AccessLogFormat("hipache")  # or combined, json, a template
     log_format: str = "text"  # of the proxy's own log: text or json
-    flight_recorder: bool = True  # keep what `hipache why` and `hipache failures` tell
-    slow_request: Seconds = 1.0  # kept as slow from this on; 0 keeps none for being slow
     tracing: bool = False  # OpenTelemetry spans, as $OTEL_* says; needs the extra otel
 
 
@@ -223,6 +222,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     if config.backend_tls.key and not config.backend_tls.cert:
         raise messages.fault(source, "backendTLS.key", "expected a backendTLS.cert to go with it")
     check_admin(config.admin, source)
+    check_acme(config.https.acme, source)
     if config.health_check is not None:
         check_health_check(config.health_check.path, source)
     listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
@@ -234,7 +234,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
             path = origins.of(f"{section}.bind[{index}]")
             check_address(bind.address, source, path)
             if isinstance(bind, HttpsBind):
-                check_tls(bind, source, path)
+                check_tls(bind, source, path, acme=config.https.acme.agree)
 
 
 def render(config: Config, *, drivers: Sequence[str] | None = None) -> str:

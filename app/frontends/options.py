@@ -9,6 +9,7 @@ Every field of the hash is a string. Fields for all backends:
     panic        on | off
     redirect     on | off, from http to https
     hsts         seconds
+    acme         on | off, whether certificates are ordered for its names
 
 those of frontends/protection.py, and fields for one backend, named by its URL
 as it stands in the list, so that they survive an edit of the list:
@@ -87,6 +88,8 @@ class Options:
     """Send clients that come without TLS to https."""
     hsts: float = 0.0
     """Seconds for which browsers shall insist on https; 0 says nothing."""
+    acme: bool | None = None
+    """Whether certificates are ordered: None for exact names, not for those of a wildcard."""
     weights: Mapping[str, float] = field(default_factory=lambda: _EQUAL_WEIGHTS)
     """1 for those that are not in it."""
     drained: frozenset[str] = frozenset()

@@ -42,6 +42,7 @@ _OF_ALL: Mapping[str, _Field] = {
     "panic": ("panic", parse_switch),
     "redirect": ("redirect", parse_switch),
     "hsts": ("hsts", number_up_to(MAX_HSTS)),
+    "acme": ("acme", parse_switch),
 }
 _OF_ONE: Mapping[str, _Field] = {
     "weight": ("weights", number_up_to(MAX_WEIGHT)),

@@ -6,9 +6,10 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..balancing.balancer import Balancer
 from ..balancing.sticky import secret_of
@@ -25,7 +26,7 @@ from ..stores.routes import Routes
 from .added_fields import AddedFields
 from .attempts import Attempts
 from .debug_fields import DebugFields
-from .decision import Decisions, Examine
+from .decision import Decisions, Examine, OwnPath
 from .error_pages import ErrorPages
 from .gateway import Gateway, WorkerLoad
 from .guards.overload import Overload
@@ -67,6 +68,7 @@ def make_gateway(
     log: AccessLog,
     counters: Counters | None,
     observers: Iterable[Observer],
+    paths: Mapping[bytes, OwnPath],
 ) -> Gateway:
     """The gateway with the observers that the configuration names, and `observers`."""
     server, load = config.server, WorkerLoad()
@@ -83,7 +85,7 @@ def make_gateway(
     return Gateway(
         added=make_added_fields(config, forwarded),
         decisions=make_decisions(
-            config, routes, balancer, examine=examine, overload=overload
+            config, routes, balancer, examine=examine, overload=overload, paths=paths
         ),
         attempts=Attempts(
             balancer, reports, retries=server.retry_on_error,
@@ -133,13 +135,19 @@ def make_added_fields(config: Config, forwarded: ForwardedFields) -> AddedFields
 
 
 def make_decisions(
-    config: Config, routes: Routes, balancer: Balancer, *, examine: Examine, overload: Overload
+    config: Config,
+    routes: Routes,
+    balancer: Balancer,
+    *,
+    examine: Examine,
+    overload: Overload,
+    paths: Mapping[bytes, OwnPath] = MappingProxyType({}),
 ) -> Decisions:
-    """Decides as this proxy does; `examine` applies the access rules."""
+    """Decides as this proxy does; `examine` applies the access rules, `paths` are our own."""
     binds = config.https.binds
     return Decisions(
         routes=routes, options=balancer.options, examine=examine, overload=overload,
-        https_port=binds[0].port if binds else 443,
+        https_port=binds[0].port if binds else 443, paths=paths,
     )  # fmt: skip
 
 

@@ -100,15 +100,10 @@ class FastPath:
         waiter: Waiter | None = None,
     ) -> bool:
         """Send it, if a connection is free at once; its FastAnswer begins."""
-        try:
-            return self.client.send_now(
-                attempt.backend, request.method, head,
-                partial(FastAnswer, self, exchange, request, attempt), waiter,
-            )  # fmt: skip
-        except BaseException:
-            if isinstance(exchange.direct, FastAnswer):
-                exchange.direct.disown()
-            raise
+        return self.client.send_now(
+            attempt.backend, request.method, head,
+            partial(FastAnswer, self, exchange, request, attempt), waiter,
+        )  # fmt: skip
 
     def client_gone(self, request: Request, attempt: Attempt[Any]) -> None:
         """The client of a request without a task has gone."""
@@ -119,8 +114,7 @@ class FastPath:
     def hand_over(self, exchange: Exchange, request: Request, state: Handover) -> None:
         """Go on in a task, as every request does under another server."""
         exchange.direct = None
-        unbegun = partial(self.http.end_unbegun, request, state)
-        exchange.start(partial(self.http.serve, request, state), {}, unbegun)
+        exchange.start(partial(self.http.serve, request, state), {})
         request.task = exchange.task
 
 
@@ -233,13 +227,9 @@ class FastAnswer(Answer):
 
     def client_gone(self) -> None:
         """The client has gone."""
-        self.disown()
-        self._path.client_gone(self._request, self._attempt)
-
-    def disown(self) -> None:
-        """Whatever still comes is no answer to the request."""
         self._exchange = None
         self.abandon()
+        self._path.client_gone(self._request, self._attempt)
 
     def hand_over(self) -> None:
         """Something has to wait: go on in a task, as an Answer like any other."""

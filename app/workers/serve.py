@@ -22,9 +22,12 @@ from ..server.listeners import ListeningSocket, close_all
 from ..server.running import uvicorn_config
 from ..stores import driver_of
 from ..system.open_files import raise_limit
+from ..tls.certificates import CertificateFolder
+from ..tls.listener import TLSListener
 from ..tls.store_certificates import StoreCertificates
 from . import privileges, worker
 from .generation import Generation, Patience
+from .issuing import run_issuer
 from .listening import equipped_again, listen, listen_for_admin, name_of
 from .predecessor import Predecessor
 from .sockets import ServiceSockets
@@ -133,6 +136,7 @@ def generation(
             graceful_timeout=config.server.graceful_timeout,
             recycle_grace=config.memory.graceful_wait,
         ),
+        companion=partial(run_issuer, config) if config.https.acme.agree else None,
     )
 
 
@@ -168,13 +172,25 @@ def run_worker(
     set_up_log(config, slot)
     secured = [listener.tls for listener in listeners if listener.tls is not None]
     with ExitStack() as stack:
-        if secured and (stored := StoreCertificates.of(driver_of(config))):
-            stack.callback(stored.close)
-            for tls in secured:
-                tls.add_source(stored.source)
+        if secured:
+            add_stored(config, secured, stack)
         app = create_app(config, supervision=supervision)
         uvicorn_settings = uvicorn_config(app, log_config=None, lifespan="on")
         worker.serve(uvicorn_settings, listeners, control, supervision.hand_over)
+
+
+def add_stored(config: Config, secured: Sequence[TLSListener], stack: ExitStack) -> None:
+    """Let the listeners serve the store's certificates, or those of our own folder."""
+    acme, driver = config.https.acme, driver_of(config)
+    certs = driver.issuance(acme.folder, timeout=1).certs if acme.agree else None
+    stored = StoreCertificates.of(driver)
+    for tls in secured:
+        if stored is not None:
+            tls.add_source(stored.source)
+        if certs is not None:
+            tls.add_source(lambda new: CertificateFolder(new, certs).context)
+    if stored is not None:
+        stack.callback(stored.close)
 
 
 def become_user(config: Config) -> bool:
@@ -190,6 +206,8 @@ def become_user(config: Config) -> bool:
     for path in (config.server.status_socket, config.server.snapshot):
         if path is not None:
             privileges.make_folder(Path(path).parent, uid, gid)
+    if config.https.acme.agree:
+        privileges.make_folder(Path(config.https.acme.folder).parent, uid, gid)
     if uid != 0:
         privileges.drop(uid, gid)
         warn_of_library(str(config.user))

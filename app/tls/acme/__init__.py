@@ -1,0 +1,1 @@
+"""Certificates that the proxies get by themselves (RFC 8555), shared through the store."""

@@ -1,0 +1,93 @@
+"""A worker's part for names without a certificate: it wishes for one, and its clients wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from ...errors import ProxyError, StoreUnavailable
+from ...stores.issuance import IssuanceStore, Wish
+from ...stores.routes import Routes
+from ..client_hello import asked_name
+from .eligible import why_not, why_not_for
+
+logger = logging.getLogger("hipache.acme")
+
+HasCertificate = Callable[[str], bool]
+"""Whether a listener has a certificate for this very name, be it a wildcard's."""
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at the store while somebody waits."""
+IN_VAIN = 30.0
+"""Seconds for which nobody waits for a name again, after somebody did in vain."""
+MOST_WAITED_FOR = 100
+"""Names that clients of one worker wait for at the same time."""
+MOST_REMEMBERED = 10_000
+
+
+class NewNames:
+    """One worker's."""
+
+    def __init__(self, store: IssuanceStore, routes: Routes, wait: float) -> None:
+        """`wait`: seconds that the handshake of a client waits at most."""
+        self._store = store
+        self._routes = routes
+        self._wait = wait
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._in_vain: dict[str, float] = {}
+
+    async def before_handshake(self, has: HasCertificate, sock: socket.socket) -> None:
+        """Return when the handshake on `sock` can begin: at once, but for a new name of ours."""
+        name = await asked_name(sock)
+        if name is not None and not has(name) and why_not(name) is None:
+            await self._settled(name, has)
+
+    async def _settled(self, name: str, has: HasCertificate) -> None:
+        asking = self._asking.get(name)
+        if asking is None:
+            if len(self._asking) >= MOST_WAITED_FOR:
+                return
+            asking = self._asking[name] = asyncio.create_task(self._ask(name, has), name="new name")
+            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+        await asyncio.wait({asking}, timeout=self._wait)
+
+    async def _ask(self, name: str, has: HasCertificate) -> None:
+        """Wish for a certificate; return when it is there, or nobody need wait for it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._wait
+        try:
+            frontend = (await self._routes.find(name)).frontend
+            if why_not_for(name, frontend) is not None:
+                return
+            if loop.time() < self._in_vain.pop(name, 0.0):
+                deadline = loop.time()
+            there, state = await self._store.progress(name)
+            if not there and state is not None and time.time() < state.not_before:
+                return
+            if not there and not await self._store.wish(name, Wish.CLIENT):
+                return
+            while not has(name) and loop.time() < deadline:
+                await asyncio.sleep(LOOK_EVERY)
+                there, new = await self._store.progress(name)
+                if not there and new is not None and new != state:
+                    return  # it failed
+            if not has(name):
+                self._remember(name, loop.time() + IN_VAIN)
+        except StoreUnavailable as exc:
+            logger.info("no certificate wished for name=%s cause=%s", name, exc)
+        except ProxyError:
+            pass  # no frontend
+
+    def _remember(self, name: str, until: float) -> None:
+        if len(self._in_vain) >= MOST_REMEMBERED:
+            self._in_vain.clear()
+        self._in_vain[name] = until
+
+    async def aclose(self) -> None:
+        """Nobody waits any more."""
+        for asking in list(self._asking.values()):
+            asking.cancel()
+        await self._store.aclose()

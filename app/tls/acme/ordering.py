@@ -1,0 +1,186 @@
+"""One order from its start to what it leaves in the store: a certificate, or the reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from ...config.acme import AcmeConfig
+from ...errors import ConfigError, StoreUnavailable
+from ...routing import Frontend, lookup_keys, parse_frontend
+from ...stores.certificate_store import Pair
+from ...stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
+from ...stores.tables import RouteTable
+from ..certificates import load_text
+from .authority import Account, Authority
+from .backoff import after_failure, may_try, postponed
+from .eligible import why_not_for
+from .failures import OrderFailed
+from .schedule import LOOK_AGAIN
+
+logger = logging.getLogger("hipache.acme")
+
+AT_ONCE = 8
+"""Orders that one process works on at the same time."""
+CHALLENGE_LASTS = 300.0
+"""Seconds that a challenge is answered, if nobody removes it before."""
+
+T = TypeVar("T")
+
+
+async def frontend_of(table: RouteTable, name: str) -> Frontend | None:
+    """The frontend that serves `name`. Raises StoreUnavailable."""
+    keys = lookup_keys(name)
+    found = await table.read(keys)
+    key = next((key for key in keys if key in found), None)
+    return None if key is None else parse_frontend(key, found[key].rows, found[key].options)
+
+
+class Ordering:
+    """Orders certificates for the holder of the lease."""
+
+    def __init__(
+        self,
+        settings: AcmeConfig,
+        store: IssuanceStore,
+        table: RouteTable,
+        holder: str,
+        *,
+        on_ordered: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`on_ordered` hears of each name that got one."""
+        self._settings = settings
+        self._store = store
+        self._table = table
+        self._holder = holder
+        self._on_ordered = on_ordered
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(AT_ONCE, "acme")
+
+    def close(self) -> None:
+        """Start nothing more. Threads that wait for a CA end with the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def get(
+        self, name: str, wish: Wish | None, due: Callable[[Standing], bool]
+    ) -> float | None:
+        """Get a certificate for `name`, because of a wish, or since its time has come (None).
+
+        `due`: whether that holds for what stands there. Returns when to look at this certificate
+        again (Unix seconds), None where another one stands there now. Raises StoreUnavailable,
+        and OrderFailed for what goes wrong with the CA.
+        """
+        store, now = self._store, self._clock()
+        standing, (_, state) = await store.stands(name), await store.progress(name)
+        frontend = await frontend_of(self._table, name)
+        if wish is None:
+            if standing is None or not due(standing):
+                return None
+            if not (standing.mark or _asked_for(frontend)):
+                return now + LOOK_AGAIN  # somebody put it there by hand
+        elif standing is not None and wish is not Wish.RENEW:
+            await store.drop_wish(name)
+            return None
+        if (reason := why_not_for(name, frontend)) is not None:
+            return await self._refuse(name, wish, reason)
+        if not may_try(state, now=now, insists=wish in (Wish.ORDER, Wish.RENEW)):
+            await store.drop_wish(name)
+            return state.not_before if state else now
+        seen = standing.certificate if standing else ""
+        start = await store.begin(self._holder, name, seen, self._settings.orders_per_hour)
+        if start.begun:
+            await self._order(name, state)
+        elif start.wait:
+            until = now + start.wait
+            logger.warning("certificate not ordered name=%s cause=%s", name, start.reason)
+            await store.fail(self._holder, name, postponed(state, start.reason, until=until))
+            return until
+        return None
+
+    async def _refuse(self, name: str, wish: Wish | None, reason: str) -> float:
+        """Say why only where a person asked: a client's name may be anything."""
+        if wish in (Wish.ORDER, Wish.RENEW):
+            await self._store.fail(self._holder, name, IssuanceState(error=reason))
+        await self._store.drop_wish(name)
+        return self._clock() + LOOK_AGAIN
+
+    async def _order(self, name: str, state: IssuanceState | None) -> None:
+        began = self._clock()
+        try:
+            pair = await self._converse(name)
+            _check(name, pair)
+        except OrderFailed as exc:
+            await self._failed(name, state, exc)
+            raise
+        if await self._store.finish(self._holder, name, pair, self._settings.directory):
+            took = self._clock() - began
+            logger.info("certificate ordered name=%s took=%.1fs", name, took)
+            self._on_ordered(name)
+        else:
+            logger.warning("certificate dropped name=%s cause=another process orders now", name)
+
+    async def _failed(self, name: str, state: IssuanceState | None, exc: OrderFailed) -> None:
+        new = after_failure(state, str(exc), now=self._clock(), retry_after=exc.retry_after)
+        exc.until = new.not_before
+        wait = new.not_before - self._clock()
+        logger.error("certificate not ordered name=%s cause=%s next_in=%.0fs", name, exc, wait)
+        await self._store.fail(self._holder, name, new)
+
+    async def _converse(self, name: str) -> Pair:
+        account = await self._account()
+        authority = Authority(self._settings, account)
+        await self._wait_for(authority.open)
+        order = await self._wait_for(lambda: authority.order(name))
+        if authority.account != account:
+            text = authority.account.text()
+            await self._store.keep_account(self._settings.directory, text, first=False)
+        try:
+            for token, answer in order.answers.items():
+                await self._store.put_challenge(token, answer, CHALLENGE_LASTS)
+            return await self._wait_for(lambda: authority.finish(order))
+        finally:
+            with suppress(StoreUnavailable):  # they expire by themselves
+                for token in order.answers:
+                    await self._store.drop_challenge(token)
+
+    async def _account(self) -> Account:
+        directory = self._settings.directory
+        text = await self._store.account(directory)
+        if text is None:
+            new = Account.new().text()
+            text = await self._store.keep_account(directory, new, first=True)
+        return Account.read(text)
+
+    async def advice(self, authority: Authority, name: str) -> tuple[float | None, float]:
+        """When the CA wants the certificate of `name` renewed, and when to ask again."""
+        standing = await self._store.stands(name)
+        if standing is None:
+            return None, self._clock() + LOOK_AGAIN
+        return await self._wait_for(lambda: authority.renewal(standing.certificate))
+
+    async def directory(self) -> Authority:
+        """A conversation without an account, for advice."""
+        authority = Authority(self._settings, Account.new())
+        await self._wait_for(authority.connect)
+        return authority
+
+    async def _wait_for(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _asked_for(frontend: Frontend | None) -> bool:
+    return frontend is not None and bool(frontend.settings.values.get("acme"))
+
+
+def _check(name: str, pair: Pair) -> None:
+    try:
+        load_text(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *pair, name=name)
+    except ConfigError as exc:
+        raise OrderFailed(f"the CA's certificate cannot be used: {exc}", of_the_ca=True) from None

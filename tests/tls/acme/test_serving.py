@@ -1,0 +1,262 @@
+"""New names get a certificate when their first client comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import ssl
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.backends import ScriptedBackend
+from tests.redis_servers import RedisServer, until
+from tests.tls.acme.ca import AcmeCA
+from tests.tls.acme.pebble import needs_pebble, pebble
+from tests.tls.acme.serving import Proxy, names_in, proxy
+from tests.tls.authority import DEFAULT, write
+
+NAME, OTHER = "www.example.test", "other.example.test"
+REFUSED = (ConnectionError, ssl.SSLError)
+
+
+def acme_of(ca: Any, **more: Any) -> dict[str, Any]:
+    return {"directory": ca.directory, "ca": ca.ca} | more
+
+
+async def route(valkey: RedisServer, backend: ScriptedBackend, *names: str) -> None:
+    async with valkey.client as client:
+        for name in names:
+            await client.rpush(f"frontend:{name}", "id", backend.url)
+
+
+async def option(valkey: RedisServer, name: str, value: str) -> None:
+    async with valkey.client as client:
+        await client.hset(f"options:{name}", "acme", value)
+
+
+async def test_the_first_client_of_a_new_name_waits_for_its_certificate_and_gets_it(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    ca.bad_nonces = 3
+    await route(valkey, backend, NAME)
+    acme = acme_of(ca)
+    async with (
+        proxy(tmp_path / "one", valkey.url, acme, http=ca.http_port) as one,
+        proxy(tmp_path / "two", valkey.url, acme) as two,
+    ):
+        began = monotonic()
+        assert names_in(await one.certificate(NAME)) == [NAME]
+        assert monotonic() - began < 5
+        assert names_in(await two.certificate(NAME)) == [NAME]
+        assert ca.issued(NAME) == 1
+        one.service.signal(signal.SIGTERM)
+        two.service.signal(signal.SIGTERM)
+        assert (await one.service.ended(), await two.service.ended()) == (0, 0)
+        async with valkey.client as client:
+            assert await client.keys("acme:challenge:*") == []
+            assert await client.exists("acme:lease", "acme:wanted") == 0
+            stands = await client.hgetall(f"tls:{NAME}")
+            account = json.loads(await client.get(*await client.keys("acme:account:*")))
+        assert stands["acme"] == ca.directory
+        log = "".join(one.service.log + two.service.log)
+        secrets = [stands["key"].splitlines()[1], json.loads(account["key"])["d"]]
+        assert not any(secret in log for secret in secrets)
+
+
+async def test_fifty_clients_of_a_new_name_at_two_proxies_cause_one_order(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, NAME)
+    acme = acme_of(ca)
+    async with (
+        proxy(tmp_path / "one", valkey.url, acme, http=ca.http_port) as one,
+        proxy(tmp_path / "two", valkey.url, acme) as two,
+    ):
+        asked = [each.certificate(NAME) for each in (one, two) for _ in range(25)]
+        shown = await asyncio.gather(*asked)
+        assert len({each.serial_number for each in shown}) == 1
+        assert ca.ordered(NAME) == 1
+
+
+async def test_which_names_a_certificate_is_ordered_for(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, "*.wild.test", "*.plain.test", "off.test", "localhost", "*")
+    await option(valkey, "*.wild.test", "on")
+    await option(valkey, "off.test", "off")
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
+        for name in ("a.plain.test", "off.test", "localhost", "unknown.test", "_x.wild.test"):
+            with pytest.raises(REFUSED):
+                await one.certificate(name, within=5)
+        assert names_in(await one.certificate("a.wild.test")) == ["a.wild.test"]
+        assert [order.name for order in ca.orders] == ["a.wild.test"]
+
+
+async def test_without_a_certificate_in_time_a_client_gets_the_default_one(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    """And nobody else waits: neither the known name's clients, nor the next one of this name."""
+    ca, folder = served_ca, tmp_path / "one"
+    folder.mkdir()
+    write(folder, "default", DEFAULT)
+    await route(valkey, backend, NAME, OTHER)
+    more = {"cert": "default.crt", "key": "default.key"}
+    acme = acme_of(ca, wait=1.5)
+    async with proxy(folder, valkey.url, acme, http=ca.http_port, workers=1, **more) as one:
+        while names_in(await one.certificate(OTHER)) != [OTHER]:
+            pass
+        ca.silent.set()
+        waiting = asyncio.create_task(one.certificate(NAME))
+        await until(lambda: len(ca.asked) and ca.asked[-1] == "/directory", seconds=10)
+        began = monotonic()
+        for _ in range(5):
+            assert names_in(await one.certificate(OTHER)) == [OTHER]
+        assert monotonic() - began < 1.5
+        assert not waiting.done()
+        assert names_in(await waiting) == ["default.test"]
+        began = monotonic()
+        assert names_in(await one.certificate(NAME)) == ["default.test"]
+        assert monotonic() - began < 1
+        ca.silent.clear()
+        ca.released.set()
+
+
+async def test_a_name_that_failed_is_not_waited_for(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, NAME)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca)) as one:  # not where the CA asks
+        for _ in range(3):
+            began = monotonic()
+            with pytest.raises(REFUSED):
+                await one.certificate(NAME)
+            assert monotonic() - began < 8
+        assert ca.ordered(NAME) == 1
+        line = await one.service.saw("certificate not ordered")
+        assert "next_in=60s" in line.string
+        async with valkey.client as client:
+            state = json.loads(await client.get(f"acme:state:{NAME}"))
+        assert "unauthorized" in state["error"]
+
+
+async def test_when_the_holder_is_killed_in_an_order_another_one_ends_it(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, NAME)
+    acme = acme_of(ca)
+    async with proxy(tmp_path / "one", valkey.url, acme) as one:
+        await one.service.saw("certificates are ordered by this process")
+        async with proxy(tmp_path / "two", valkey.url, acme, http=ca.http_port) as two:
+            ca.silent.set()
+            asking = asyncio.create_task(two.certificate(NAME))
+            await until(lambda: ca.asked)
+            kill_all(one)
+            ca.silent.clear()
+            assert names_in(await asking) == [NAME]
+            assert ca.issued(NAME) == 1
+            ca.released.set()  # nobody listens to that any more
+            holder = (await two.service.saw("ordered by this process.*holder=(.*)$"))[1]
+            async with valkey.client as client:
+                assert await client.get("acme:lease") == holder
+                assert await client.exists("acme:wanted") == 0
+
+
+def kill_all(one: Proxy) -> None:
+    family = psutil.Process(one.service.pid)
+    for each in (*family.children(recursive=True), family):
+        os.kill(each.pid, signal.SIGKILL)
+
+
+async def test_a_process_that_dies_is_started_again(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, NAME)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
+        started = next(line for line in one.service.log if "process started" in line)
+        pid = int(re.findall(r"pid=(\d+)", started)[0])
+        os.kill(pid, signal.SIGKILL)
+        await one.service.saw("certificates' process died")
+        assert names_in(await one.certificate(NAME)) == [NAME]
+        one.service.signal(signal.SIGTERM)
+        assert await one.service.ended() == 0
+
+
+async def test_while_the_ca_is_away_known_names_are_served(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, NAME, OTHER)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
+        await one.certificate(NAME)
+        ca.stop()
+        began = monotonic()
+        with pytest.raises(REFUSED):
+            await one.certificate(OTHER)
+        assert monotonic() - began < 10
+        for _ in range(20):
+            assert names_in(await one.certificate(NAME)) == [NAME]
+
+
+async def test_a_challenge_of_a_backends_own_reaches_it(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    await route(valkey, backend, NAME)
+    async with valkey.client as client:
+        await client.hset(f"options:{NAME}", mapping={"redirect": "on", "deny": "0.0.0.0/0"})
+        await client.set("acme:challenge:abc-_1", "abc-_1.thumb", ex=60)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(served_ca)) as one:
+        one.service.port = one.http
+        path = "/.well-known/acme-challenge/"
+        assert (await one.service.ask(NAME, f"{path}abc-_1")).endswith(b"\r\n\r\nabc-_1.thumb")
+        assert b" 403 " in await one.service.ask(NAME, f"{path}other")
+        async with valkey.client as client:
+            await client.hdel(f"options:{NAME}", "deny")
+        assert (await one.service.ask(NAME, f"{path}other")).endswith(b"hi")
+        assert backend.requests[0].line == (b"GET", f"{path}other".encode())
+
+
+async def test_with_a_file_of_routes_the_same_happens_in_a_folder(
+    tmp_path: Path, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca, folder = served_ca, tmp_path / "one"
+    folder.mkdir()
+    (folder / "routes.toml").write_text(f'["{NAME}"]\nbackends = ["{backend.url}"]\n')
+    async with proxy(folder, "file:routes.toml", acme_of(ca), http=ca.http_port) as one:
+        assert names_in(await one.certificate(NAME)) == [NAME]
+        assert names_in(await one.certificate(NAME)) == [NAME]
+        assert ca.ordered(NAME) == 1
+        written = [path for path in (folder / ".hipache/acme").rglob("*") if path.is_file()]
+        assert folder / f".hipache/acme/certs/{NAME}.pem" in written
+        assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
+
+
+@needs_pebble
+async def test_pebble_gives_certificates_to_a_fleet(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    await route(valkey, backend, NAME, OTHER)
+    port = served_ca.http_port
+    async with (
+        pebble(tmp_path, port) as ca,
+        proxy(tmp_path / "one", valkey.url, acme_of(ca), http=port) as one,
+        proxy(tmp_path / "two", valkey.url, acme_of(ca)) as two,
+    ):
+        for name in (NAME, OTHER):
+            began = monotonic()
+            first = await one.certificate(name)
+            assert monotonic() - began < 5
+            assert names_in(first) == [name]
+            assert (await two.certificate(name)).serial_number == first.serial_number
