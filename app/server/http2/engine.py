@@ -37,6 +37,7 @@ from ngh2 import (
 from .frame_rates import WINDOW
 
 if TYPE_CHECKING:
+    from ...config.http2_limits import Http2Limits
     from ..edge import ClientLimits
 
 Engine = Connection
@@ -48,6 +49,7 @@ StreamGone = StreamProtocolError
 
 __all__ = [
     "ENGINE_FAULTS",
+    "MAX_WINDOW",
     "ConnectionClosed",
     "DataReceived",
     "Engine",
@@ -63,6 +65,7 @@ __all__ = [
     "StreamReset",
     "TrailersReceived",
     "WindowUpdated",
+    "connection_window",
     "goaway_frame",
     "make_engine",
 ]
@@ -102,7 +105,7 @@ def make_engine(limits: ClientLimits) -> Engine:
             Setting.NO_RFC7540_PRIORITIES: 1,
         }
     )
-    engine.set_local_window_size(connection_window(limits.http2.max_streams))
+    engine.set_local_window_size(connection_window(limits.http2))
     return engine
 
 
@@ -111,9 +114,9 @@ def _bucket(rate: int) -> tuple[int, int]:
     return (WINDOW * rate, rate) if rate else (MAX_WINDOW, MAX_WINDOW)
 
 
-def connection_window(streams: int) -> int:
+def connection_window(limits: Http2Limits) -> int:
     """Bytes that a client may send on all of its streams together."""
-    return min(STREAM_WINDOW * streams, MAX_WINDOW)
+    return min(STREAM_WINDOW * limits.max_streams, MAX_WINDOW)
 
 
 def goaway_frame(last_stream: int, code: ErrorCode) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ..edge import NO_DEADLINE
-from .engine import ErrorCode
+from .engine import MAX_WINDOW, ErrorCode, connection_window
 from .http2_ends import LINGER, LINGER_SECONDS, SERVE, Http2Ends
 from .http2_stream import HELD, Http2Stream
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from ..edge import Edge
 
-LOOK = 1.0
-"""Seconds between two looks at streams whose client is slow."""
+MISSED_SWEEPS = 3
+"""After so many sweeps without a look at the streams, what was seen then says nothing."""
 
 
 class Http2Connection(Http2Ends):
     """The engine's output, and a deadline; the subclass takes the engine's events."""
 
-    __slots__ = ("_flush_due", "_last_look")
+    __slots__ = ("_flush_due", "_last_look", "_window")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Http2Connection(Http2Ends):
         super().__init__(edge, config, server_state, app_state, _loop)
         self._flush_due = False
         self._last_look = 0.0
+        self._window = connection_window(edge.limits.http2)  # as the engine counts it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -106,6 +107,21 @@ class Http2Connection(Http2Ends):
             self.engine.acknowledge_received_data(size, stream.id)
             self.flush_soon()
 
+    def refill(self) -> None:
+        """Widen the connection's window by what it has lost.
+
+        When a stream is reset in the middle of a DATA frame, the engine forgets what had come of
+        the frame, and the client never gets it back. All streams would stop in the end.
+        """
+        room, full = self.engine.local_window_size, connection_window(self.edge.limits.http2)
+        if room + sum(stream.unread for stream in self.streams.values()) < full // 2:
+            self._window += full - room
+            if self._window <= MAX_WINDOW:
+                self.engine.set_local_window_size(self._window)
+                self.flush_soon()
+            else:
+                self.go_away()
+
     def reset_stream(self, stream: Http2Stream, code: ErrorCode) -> None:
         """End one stream at once; what has not left yet is lost."""
         if stream.id in self.streams and self._state <= SERVE:
@@ -134,7 +150,7 @@ class Http2Connection(Http2Ends):
             self.deadline = edge.after(seconds)
         elif self._state == SERVE:
             if self._receiving or self.engine.queued_body_size():
-                self.deadline = edge.now + LOOK if edge.limits.idle_timeout else NO_DEADLINE
+                self.deadline = edge.now if edge.limits.idle_timeout else NO_DEADLINE  # each sweep
             elif self.streams:
                 self.deadline = NO_DEADLINE
             else:
@@ -154,7 +170,7 @@ class Http2Connection(Http2Ends):
         """End the streams whose client has sent nothing of a body, or taken nothing of an answer,
         for `idle_timeout`."""
         now, patience = self.edge.now, self.edge.limits.idle_timeout
-        anew = now - self._last_look > 2 * (LOOK + self.edge.sweep_interval)
+        anew = now - self._last_look > MISSED_SWEEPS * self.edge.sweep_interval
         self._last_look = now
         for stream in tuple(self.streams.values()):
             unsent = self.engine.queued_body_size(stream.id)

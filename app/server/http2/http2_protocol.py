@@ -154,6 +154,8 @@ class Http2Protocol(Http2Connection):
             return
         if not stream.body_came:
             self._receiving -= 1
+            if stream.reset:
+                self.refill()
         self._blocked.discard(stream)
         self._early.discard(stream)
         if stream.closed(event.error_code):

@@ -67,7 +67,7 @@ class Answer:
 
 
 class Http2Client:
-    """One connection. It acknowledges SETTINGS and PINGs, and opens windows if `reads`."""
+    """One connection. It opens windows if `reads`."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reads: bool
@@ -79,7 +79,8 @@ class Http2Client:
         self.goaways: list[GoAwayFrame] = []
         self.settings: dict[int, int] = {}
         self.closed = False
-        self.answers_pings = True
+        self.polite = True
+        """Whether it acknowledges SETTINGS and PINGs."""
         self._encoder, self._decoder = Encoder(), Decoder()
         self._block = b""
         self._more = asyncio.Condition()
@@ -193,8 +194,9 @@ class Http2Client:
             self.goaways.append(frame)
         elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             self.settings.update(frame.settings)
-            self.send(SettingsFrame(flags=["ACK"]))
-        elif isinstance(frame, PingFrame) and "ACK" not in frame.flags and self.answers_pings:
+            if self.polite:
+                self.send(SettingsFrame(flags=["ACK"]))
+        elif isinstance(frame, PingFrame) and "ACK" not in frame.flags and self.polite:
             self.send(PingFrame(0, opaque_data=frame.opaque_data, flags=["ACK"]))
 
     def _take_head(self, answer: Answer) -> None:
