@@ -100,10 +100,15 @@ class FastPath:
         waiter: Waiter | None = None,
     ) -> bool:
         """Send it, if a connection is free at once; its FastAnswer begins."""
-        return self.client.send_now(
-            attempt.backend, request.method, head,
-            partial(FastAnswer, self, exchange, request, attempt), waiter,
-        )  # fmt: skip
+        try:
+            return self.client.send_now(
+                attempt.backend, request.method, head,
+                partial(FastAnswer, self, exchange, request, attempt), waiter,
+            )  # fmt: skip
+        except BaseException:
+            if isinstance(exchange.direct, FastAnswer):
+                exchange.direct.disown()
+            raise
 
     def client_gone(self, request: Request, attempt: Attempt[Any]) -> None:
         """The client of a request without a task has gone."""
@@ -114,7 +119,8 @@ class FastPath:
     def hand_over(self, exchange: Exchange, request: Request, state: Handover) -> None:
         """Go on in a task, as every request does under another server."""
         exchange.direct = None
-        exchange.start(partial(self.http.serve, request, state), {})
+        unbegun = partial(self.http.end_unbegun, request, state)
+        exchange.start(partial(self.http.serve, request, state), {}, unbegun)
         request.task = exchange.task
 
 
@@ -227,9 +233,13 @@ class FastAnswer(Answer):
 
     def client_gone(self) -> None:
         """The client has gone."""
+        self.disown()
+        self._path.client_gone(self._request, self._attempt)
+
+    def disown(self) -> None:
+        """Whatever still comes is no answer to the request."""
         self._exchange = None
         self.abandon()
-        self._path.client_gone(self._request, self._attempt)
 
     def hand_over(self) -> None:
         """Something has to wait: go on in a task, as an Answer like any other."""

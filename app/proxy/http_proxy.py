@@ -8,7 +8,7 @@ is lib/worker.js.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,19 @@ class HttpProxy:
             if request.exchange is not None and request.exchange.refused is not None:
                 request.record.set_failure(*request.exchange.refused)
             self._gateway.end(request)
+
+    def end_unbegun(self, request: Request, state: Handover) -> None:
+        """End a request whose `serve` was cancelled before its first step."""
+        request.record.set_failure(503, "the proxy stopped")
+        if isinstance(state, Unsent | Sent):
+            self._gateway.attempts.finished(state.attempt)
+        if isinstance(state, Sent):
+            state.answer.abandon()
+        elif isinstance(state, Unsent) and state.waiter is not None:
+            self._client.dequeue(state.attempt.backend, state.waiter)
+        elif isinstance(state, Coroutine):
+            state.close()
+        self._gateway.end(request)
 
     async def _serve(self, request: Request, state: Handover, receive: Receive, send: Send) -> None:
         body: RequestBody | None = None

@@ -140,6 +140,9 @@ class TLSAcceptor:
             )  # fmt: skip
         except OSError:  # ssl.SSLError, a timeout, a client that has gone
             pass
+        except Exception:  # a defect: no connection may stay behind because of it
+            logger.exception("a handshake has failed")
+            sock.close()
         finally:
             if not handshake.done:
                 self._edge.release(handshake, address)

@@ -117,6 +117,8 @@ class NameLookups:
             found = self._lookup(lookup.host)
         except (OSError, UnicodeError) as exc:
             found = exc
+        except BaseException as exc:  # it must end for all who wait, and says nothing of the name
+            found = OSError(errno.EIO, f"{type(exc).__name__}: {exc}")
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(self._end, lookup, found)
 

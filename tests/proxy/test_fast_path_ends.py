@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.upstream.backend_connection import BackendConnection
 from tests.backends import Conversation, answer
 from tests.proxy.ways import GET, OK, Way, closed, has_task, kept, rest_of, sending, two_ways
 from tests.redis_servers import RedisServer
@@ -95,3 +98,69 @@ async def test_what_a_stop_cuts_short_is_told(valkey: RedisServer, tmp_path: Pat
         await client.rest()
         await client.close()
     assert (tmp_path / "log").read_text() == "200 -\n503 the proxy stopped\n"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["not sent yet", "sent"])
+async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing(
+    valkey: RedisServer, tmp_path: Path, first: bool
+) -> None:
+    def cancelled_at_once(loop: asyncio.AbstractEventLoop, coro: Any, **_: Any) -> Any:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop)
+        if coro.__qualname__ == "Exchange.run":
+            task.cancel()
+        return task
+
+    log = {"accessLog": str(tmp_path / "log"), "accessLogFormat": "{status} {error}"}
+    loop = asyncio.get_running_loop()
+    async with proxying(valkey, **log) as proxy:
+        way = Way(proxy, Path(), "way")
+        async with kept(way, sending(OK, b"Content-Length: 2\r\n\r\n")) as (client, backend, host):
+            if first:
+                await proxy.route("new.test", backend)
+                async with proxy.valkey.client as redis:
+                    await redis.hset("options:new.test", "maxInFlight", "1")
+                host = b"new.test"
+            loop.set_task_factory(cancelled_at_once)
+            try:
+                client.send(GET % host)
+                assert (await client.response())[0] == 503
+                await way.settled()
+            finally:
+                loop.set_task_factory(None)
+            if not first:
+                assert way.left_behind(host) == []
+                await backend.until(lambda backend: backend.open == 0)
+    assert (tmp_path / "log").read_text() == "200 -\n503 the proxy stopped\n"
+
+
+async def test_a_write_that_raises_leaves_no_second_answer(
+    valkey: RedisServer, tmp_path: Path
+) -> None:
+    class Broken:
+        """A transport whose next write raises."""
+
+        def __init__(self, transport: Any) -> None:
+            self._transport = transport
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("a defect")
+
+    log = {"accessLog": str(tmp_path / "log"), "accessLogFormat": "{status} {error}"}
+    async with proxying(valkey, **log) as proxy:
+        way = Way(proxy, Path(), "way")
+        async with kept(way, sending()) as (client, backend, host):
+            [connection] = [
+                each
+                for each in gc.get_objects()
+                if type(each) is BackendConnection and each.is_available and each.is_idle
+            ]
+            connection._transport = Broken(connection._transport)  # type: ignore[assignment]
+            client.send(GET % host)
+            assert (await client.response())[0] == 500
+            await backend.until(lambda backend: backend.open == 0)
+            await way.settled()
+            assert way.left_behind(host) == []
+    assert (tmp_path / "log").read_text() == "200 -\n500 RuntimeError: a defect\n"

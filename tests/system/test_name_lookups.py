@@ -139,3 +139,15 @@ def test_a_look_up_without_end_does_not_hold_up_the_exit() -> None:
         "asyncio.run(main())\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30)
+
+
+@pytest.mark.parametrize("odd", [ValueError("odd"), MemoryError(), SystemExit(1)])
+async def test_whatever_a_look_up_raises_ends_it(odd: BaseException) -> None:
+    def raising(host: str) -> list[tuple[int, tuple[object, ...]]]:
+        raise odd
+
+    lookups = NameLookups(raising)
+    found = await asyncio.wait_for(lookups.start("a.test"), 10)
+    assert isinstance(found, OSError)
+    assert type(odd).__name__ in str(found)
+    assert lookups._shares == {}

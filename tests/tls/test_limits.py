@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import socket
+import ssl
 from pathlib import Path
 
 import psutil
 import pytest
 
+from app.server.acceptor import TLSAcceptor
+from app.server.client_connection import ClientConnection
+from app.server.edge import ClientLimits, Edge
 from tests.redis_servers import RedisServer
 from tests.tls.serving import secured
 
@@ -61,3 +66,26 @@ async def test_nonsense_in_place_of_a_handshake_ends_the_connection(
         assert b"HTTP" not in await reader.read()
         writer.transport.abort()
         assert (await here.get()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_connection_without_settings_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a defect raises where they are made: nothing counts as open afterwards."""
+
+    def broken() -> ssl.SSLContext:
+        raise ValueError("a defect")
+
+    def make(alpn: str | None) -> ClientConnection:
+        raise AssertionError("there was no handshake")
+
+    edge = Edge(ClientLimits(connections=1))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        acceptor = TLSAcceptor(edge, make, listening, broken, timeout=5, goodbye=1)
+        acceptor.start()
+        for _ in range(2):  # the second is no more than maxConnections either
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+        acceptor.close()
+        await acceptor.wait_closed()
+    assert not edge.connections
+    assert sum("a handshake has failed" in line for line in caplog.messages) == 2
