@@ -119,9 +119,10 @@ class FastPath:
     def hand_over(self, exchange: Exchange, request: Request, state: Handover) -> None:
         """Go on in a task, as every request does under another server."""
         exchange.direct = None
-        unbegun = partial(self.http.end_unbegun, request, state)
-        exchange.start(partial(self.http.serve, request, state), {}, unbegun)
-        request.task = exchange.task
+        exchange.start(partial(self.http.serve, request, state), {})
+        request.task = task = exchange.task
+        assert task is not None
+        task.add_done_callback(partial(self.http.end_unbegun, exchange, request, state))
 
 
 class QueuedRequest:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import ProxyError, UpstreamError
 from ..fields.headers import RawHeaders, field, has_body, response_headers
 from ..routing import Backend, Route
+from ..server.exchange import Exchange
 from ..upstream.client import AnyAnswer, UpstreamClient
 from .attempt import Attempt
 from .client_watch import ClientWatch
@@ -75,8 +76,12 @@ class HttpProxy:
                 request.record.set_failure(*request.exchange.refused)
             self._gateway.end(request)
 
-    def end_unbegun(self, request: Request, state: Handover) -> None:
-        """End a request whose `serve` was cancelled before its first step."""
+    def end_unbegun(
+        self, exchange: Exchange, request: Request, state: Handover, _: object = None
+    ) -> None:
+        """End a request whose `serve` was cancelled before its first step; else it has ended."""
+        if request.record.total_time:
+            return
         request.record.set_failure(503, "the proxy stopped")
         if isinstance(state, Unsent | Sent):
             self._gateway.attempts.finished(state.attempt)
@@ -87,6 +92,7 @@ class HttpProxy:
         elif isinstance(state, Coroutine):
             state.close()
         self._gateway.end(request)
+        exchange.cut()
 
     async def _serve(self, request: Request, state: Handover, receive: Receive, send: Send) -> None:
         body: RequestBody | None = None

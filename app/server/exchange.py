@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -24,7 +23,6 @@ EXCHANGE = "hipache.exchange"
 """The scope extension that holds the Exchange."""
 UNREAD_LIMIT = 65536
 """Body bytes held for the application before reading pauses."""
-STOPPED = "this server restarts and could not wait any longer"
 
 
 class Direct(Protocol):
@@ -46,8 +44,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_begun", "_body", "_buffered", "_drained", "_on_disconnect", "_tasks", "_waiter",
-        "asks_debug", "body_complete", "direct", "disconnected", "peer", "refused", "stream", "task",
+        "_body", "_buffered", "_drained", "_on_disconnect", "_tasks", "_waiter", "asks_debug",
+        "body_complete", "direct", "disconnected", "peer", "refused", "stream", "task",
     )  # fmt: skip
 
     def __init__(
@@ -69,23 +67,21 @@ class Exchange:
         self._drained: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], object] | None = None
 
-    def start(self, app: App, scope: Message, unbegun: Callable[[], object] = lambda: None) -> None:
-        """Call the application in a task; `unbegun` if that is cancelled before its first step."""
-        self._begun = False
+    def start(self, app: App, scope: Message) -> None:
+        """Call the application in a task."""
         task = self.task = asyncio.get_running_loop().create_task(self.run(app, scope))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._end, unbegun))
+        task.add_done_callback(self._tasks.discard)
 
     async def run(self, app: App, scope: Message) -> None:
         """Call the application. In the end the client has got an answer or sees a cut."""
-        self._begun = True
         try:
             await app(scope, self.receive, self.send)
             if self.stream.complete or self.disconnected:
                 return
             logger.error("the application returned without completing its response")
         except asyncio.CancelledError:
-            self._fail(503, STOPPED)
+            self._fail(503, "this server restarts and could not wait any longer")
             raise
         except Exception:
             if self.disconnected:
@@ -93,16 +89,9 @@ class Exchange:
             else:
                 logger.exception("exception in the application")
         finally:
-            self._tasks.discard(self.task)
             # It refers to us: without this the cycle collector would have to find the request.
             self._on_disconnect = None
         self._fail()
-
-    def _end(self, unbegun: Callable[[], object], task: asyncio.Task[None]) -> None:
-        if not self._begun:
-            self._tasks.discard(task)
-            unbegun()
-            self._fail(503, STOPPED)
 
     def _fail(self, status: int = 500, text: str = "internal error") -> None:
         """End an incomplete answer: with `status` if it has no head, else with a visible cut."""
