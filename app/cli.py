@@ -14,12 +14,14 @@ from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
+from .commands.failures import failures
 from .commands.password import password
 from .commands.redis import redis
 from .commands.route import route
 from .commands.status import status
 from .commands.top import top
 from .commands.upgrade import upgrade
+from .commands.why import why
 from .config.file import here, load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
@@ -102,9 +104,11 @@ main.add_command(dead)
 main.add_command(debug_ticket)
 main.add_command(doctor)
 main.add_command(explain)
+main.add_command(failures)
 main.add_command(password)
 main.add_command(redis)
 main.add_command(upgrade)
+main.add_command(why)
 
 if __name__ == "__main__":
     main()

@@ -8,9 +8,10 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing import parent_process
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -21,7 +22,7 @@ from .admin.worker_metrics import MetricSources, reporting
 from .application import Application, Endpoint
 from .checks.fleet import checking
 from .config.file import here, load
-from .config.structs import Config
+from .config.structs import Config, ServerConfig
 from .errors import EX_CONFIG, ConfigError
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
@@ -37,6 +38,7 @@ from .proxy.guards.rate_limits import RateLimits
 from .proxy.health_reports import Checkers
 from .proxy.http_proxy import HttpProxy
 from .proxy.tracing import check_tracing, tracing
+from .recorder.recorder import flight_recorder
 from .server.edge import ClientLimits, Edge
 from .server.refused_record import recording
 from .server.running import Supervised, configure, listening, way_to_recycle
@@ -47,6 +49,7 @@ from .system.http2_extra import check_http2
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
 from .system.release import version
+from .system.shared_folder import shared_by_workers
 from .tls.acme.installed import check_installed
 from .upstream.client import UpstreamClient
 from .upstream.destinations import Bound
@@ -81,21 +84,23 @@ def create_app(
         edge, server = _edge(config)
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
-            meter = stack.enter_context(metering(config, supervision, _number()))
+            supervisor = supervision.pid if supervision else None
+            shared = stack.enter_context(shared_by_workers(supervisor))
+            meter = stack.enter_context(metering(config, supervision, _number(), shared))
             own = partial(_own_listeners, config, server, meter)
             routes = store or open_store(config)
             await routes.start()
             stack.push_async_callback(routes.aclose)
-            log = await enter(
-                access_log(config.server.access_log, config.server.access_log_format.value)
-            )
+            log = await enter(_access_log(config.server))
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
             counters = meter.counters if meter else None
             checkers = await enter(
                 checking(config, routes, name=_name(), counters=counters, listening=own)
             )
             paths = await enter(acme_in_worker(config, routes, edge))
-            gateway = await _gateway(stack, config, routes, client, checkers, log, counters, paths)
+            gateway = await _gateway(
+                stack, config, routes, client, checkers, log, counters, paths, shared
+            )
             edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
             endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
@@ -114,6 +119,10 @@ def create_app(
     app.router.default = endpoint
     app.router.redirect_slashes = False
     return app
+
+
+def _access_log(server: ServerConfig) -> AbstractAsyncContextManager[AccessLog]:
+    return access_log(server.access_log, server.access_log_format.value)
 
 
 def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
@@ -168,8 +177,9 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     log: AccessLog,
     counters: Counters | None,
     paths: Mapping[bytes, OwnPath],
+    shared: Path | None,
 ) -> Gateway:
-    """The gateway; its guards and its spans end with `stack`."""
+    """The gateway; its guards and its observers end with `stack`."""
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
@@ -177,9 +187,14 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())
     spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
+    recorder = stack.enter_context(
+        flight_recorder(
+            config, shared, identity, counters=counters, true_client=forwarded.true_client
+        )
+    )
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
-        checkers=checkers, log=log, counters=counters, observers=spans,
+        checkers=checkers, log=log, counters=counters, observers=(*spans, *recorder),
         paths=paths,
     )  # fmt: skip
 

@@ -21,8 +21,8 @@ MODULES = {
 ROOMS = (
     "errors", "masking", "fields", "frontends", "routing", "health", "logs", "config",
     "balancing", "system", "metrics", "upstream", "stores", "tls", "server", "proxy",
-    "websocket", "checks", "admin", "application", "main", "__init__", "workers", "doctor",
-    "commands", "cli", "__main__",
+    "recorder", "websocket", "checks", "admin", "application", "main", "__init__", "workers",
+    "doctor", "commands", "cli", "__main__",
 )  # fmt: skip
 """Folders and loose modules, in their order: each imports only what stands before it, for types
 too."""
@@ -33,6 +33,7 @@ PURE = (
     "logs.record", "logs.access_log", "logs.access_fields", "logs.syslog", "checks.verdicts",
     "doctor.findings", "commands.throughput", "proxy.debug_fields", "proxy.https_policy",
     "proxy.media_types", "proxy.guards.shedding", "websocket.frames",
+    "recorder.telling",
 )  # fmt: skip
 """They touch no outside world: no clock, no chance, no file and no socket but as arguments."""
 NOT_PURE = ("config.file",)

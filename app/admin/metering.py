@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import psutil
 
 from ..config.admin import AdminBind
 from ..config.structs import Config
@@ -23,6 +21,7 @@ from ..metrics.page import Page
 from ..server.listeners import close_all
 from ..stores.routes import Routes
 from ..system.loop_lag import LoopLag
+from ..system.shared_folder import remove_service_folder
 from .admin_listener import AdminListener
 from .paths import admin_application
 from .state import Sources
@@ -56,17 +55,19 @@ class Supervision:
         """Release what the workers shared. The supervisor calls this after its last worker."""
         if self.admin is not None:
             close_all([self.admin])
-            with contextlib.suppress(OSError):
-                Folder.of(self.pid).remove()
+        remove_service_folder(self.pid)
 
 
 class Metering:
     """The counters of one worker, the page that holds them, and the admin listener."""
 
-    def __init__(self, config: Config, supervision: Supervision | None, number: int) -> None:
+    def __init__(
+        self, config: Config, supervision: Supervision | None, number: int, shared: Path | None
+    ) -> None:
+        """`shared` is the folder that all workers share, None if they share none."""
         self._config = config
         self._supervision = supervision
-        self._folder, self.page = _page(supervision, {"worker": number, "pid": os.getpid()})
+        self._folder, self.page = _page(shared, {"worker": number, "pid": os.getpid()})
         self.counters = Counters(self.page, config.admin.buckets, statuses=config.admin.planb_names)
         self.listener: AdminListener | None = None
         self._where = _addresses(config.admin.bind)
@@ -116,20 +117,20 @@ class Metering:
     def close(self) -> None:
         """Release the page when the worker ends. Its counts stay for the others."""
         self.page.close()
-        alone = self._supervision is None and multiprocessing.parent_process() is None
-        if self._folder is not None and alone:
-            self._folder.remove()
 
 
 @contextmanager
 def metering(
-    config: Config, supervision: Supervision | None, number: int
+    config: Config, supervision: Supervision | None, number: int, shared: Path | None
 ) -> Iterator[Metering | None]:
-    """Yields None if `admin.bind` is null: without a listener nothing is counted."""
+    """Yields None if `admin.bind` is null: without a listener nothing is counted.
+
+    `shared` is the folder that all workers share.
+    """
     if config.admin.bind is None:
         yield None
         return
-    meter = Metering(config, supervision, number)
+    meter = Metering(config, supervision, number, shared)
     try:
         yield meter
     finally:
@@ -149,16 +150,13 @@ def _addresses(bind: AdminBind | None) -> list[tuple[int, object]]:
     return []
 
 
-def _page(supervision: Supervision | None, info: dict[str, Any]) -> tuple[Folder | None, Page]:
+def _page(shared: Path | None, info: dict[str, Any]) -> tuple[Folder | None, Page]:
     """A page in the folder that all workers share, or in private memory if that fails."""
-    parent = multiprocessing.parent_process()
-    if supervision is not None:
-        owner = supervision.pid
-    else:
-        owner = os.getpid() if parent is None or parent.pid is None else parent.pid
+    if shared is None:
+        return None, Page(info)
     try:
-        folder = Folder.of(owner)
+        folder = Folder(shared)
         return folder, folder.new_page(info)
-    except (OSError, psutil.NoSuchProcess) as exc:
+    except OSError as exc:
         logger.warning("metrics show this worker only cause=%s", exc)
         return None, Page(info)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from secrets import token_urlsafe
 
@@ -12,24 +11,13 @@ import click
 from ..config.file import here, load
 from ..errors import ConfigError
 from ..proxy.debug_fields import DebugTickets
-from .cli_options import config_option
+from .cli_options import Duration, config_option
 from .failing import one_line
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LONGEST = 7 * 86_400
-
-
-def _seconds(_: click.Context, __: click.Parameter, value: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,7})([smhd]?)", value)
-    seconds = int(found[1]) * UNITS[found[2] or "s"] if found else 0
-    if not 0 < seconds <= LONGEST:
-        raise click.BadParameter(f"{value!r} is not a time such as 30s, 10m, 2h, up to 7d")
-    return seconds
 
 
 @click.command("debug-ticket")
 @click.option(
-    "--for", "seconds", callback=_seconds, default="10m", show_default=True, metavar="TIME",
+    "--for", "seconds", type=Duration(longest="7d"), default="10m", show_default=True,
     help="How long it is valid: 30s, 10m, 2h, up to 7d.",
 )  # fmt: skip
 @config_option

@@ -118,6 +118,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
     access_log_format: AccessLogFormat = AccessLogFormat("hipache")  # or combined, json, a template
     log_format: str = "text"  # of the proxy's own log: text or json
+    flight_recorder: bool = True  # keep what `hipache why` and `hipache failures` tell
+    slow_request: Seconds = 1.0  # kept as slow from this on; 0 keeps none for being slow
     tracing: bool = False  # OpenTelemetry spans, as $OTEL_* says; needs the extra otel
 
 

@@ -37,6 +37,9 @@ from .page import Cells, Page
 MAX_FRONTENDS, MAX_BACKENDS = 2000, 4000
 """The frontends and backends that a worker counts by name: a page has room for these."""
 
+ENOUGH = 1000
+"""Requests from which on a share of the slowest says something."""
+
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _FAILED = 500
 _CLASSES = [status // 100 * 2 if status < 600 else 0 for status in range(1000)]
@@ -105,6 +108,25 @@ class Counters:
         cells = frontend.backends.get(url) or self._backend(key, frontend, url)
         cells[BAD if answered else UNANSWERED] += 1
         self.count("attempt_failures", reason)
+
+    def slower_than(self, key: str, share: float) -> float | None:
+        """Seconds that `share` of this frontend's requests took at most, by the histogram's bounds.
+
+        None if that is above the last bound, or if too few have ended to say.
+        """
+        frontend = self._frontends.get(key)
+        if frontend is None:
+            return None
+        counts = frontend.cells[DURATION + 1 :]
+        total = sum(counts)
+        if total < ENOUGH:
+            return None
+        below = 0.0
+        for bound, count in zip(self._bounds, counts, strict=False):
+            below += count
+            if below >= share * total:
+                return bound
+        return None
 
     def _failed(self, record: AccessRecord, host: bytes) -> None:
         if record.status < _FAILED:

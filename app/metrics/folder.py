@@ -1,7 +1,7 @@
 """The sum of the pages of all workers of one proxy; one file holds the sum of dead workers.
 
-The folder is in memory (/dev/shm), named for the process that all workers have in common.
-No process owns it: each reader adds the pages up, and folds those of dead workers into the sum.
+They are in the folder that the workers share (system.shared_folder). No process owns them:
+each reader adds the pages up, and folds those of dead workers into the sum.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import secrets
-import shutil
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,9 +21,7 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
-import psutil
 
-from ..system.shared_folder import memory_folder
 from .families import COUNTER, GAUGE
 from .page import RING, Content, Page, read_file
 
@@ -78,32 +74,14 @@ class YieldBudget:
 
 
 class Folder:
-    """One proxy's pages. Every worker has its own object for the same path."""
+    """One proxy's pages in `path`. Every worker has its own object for the same path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @classmethod
-    def of(cls, pid: int) -> Folder:
-        """The folder of the workers of process `pid`; makes it if necessary. Raises OSError."""
-        base = memory_folder()
-        name = f"hipache-{os.geteuid()}-{pid}-{_started(pid)}"
-        path = base / name
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-            _remove_stale(base)
-        status = path.lstat()
-        if status.st_uid != os.geteuid() or path.is_symlink():
-            raise PermissionError(13, "another user made this folder", str(path))
-        return cls(path)
-
     def new_page(self, info: dict[str, Any]) -> Page:
         """A page for this worker. Raises OSError."""
         return Page(info, self.path / f"{os.getpid()}-{secrets.token_hex(4)}.page")
-
-    def remove(self) -> None:
-        """Remove the folder. Call this when the last worker has ended."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
     async def sum(self) -> Sum:
         """Everything that was ever counted here, exactly once."""
@@ -186,21 +164,3 @@ async def _add(total: Sum, content: Content, budget: YieldBudget, *, alive: bool
     total.texts += content.texts
     if not alive:
         total.add(_DRAINED if drained else _DIED, array("d", [1]))
-
-
-def _started(pid: int) -> int:
-    return int(psutil.Process(pid).create_time() * 100)
-
-
-def _remove_stale(base: Path) -> None:
-    """Remove folders of ours whose process has ended."""
-    for path in base.glob(f"hipache-{os.geteuid()}-*"):
-        named = re.fullmatch(r"hipache-\d+-(\d+)-(\d+)", path.name)
-        if named is None:
-            continue
-        try:
-            stale = _started(int(named[1])) != int(named[2])
-        except psutil.NoSuchProcess:
-            stale = True
-        if stale:
-            shutil.rmtree(path, ignore_errors=True)

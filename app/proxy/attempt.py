@@ -6,8 +6,9 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from ..errors import UpstreamError
+from ..health import cause_of, outcome_of
 from ..routing import Backend, Route
-from .request import Request
+from .request import FailedAttempt, Request
 
 T = TypeVar("T")
 
@@ -30,3 +31,13 @@ class Attempt(Generic[T]):
         self.backend = backend
         self.error = self.seconds_to_head = None
         self.started = perf_counter()
+
+    def fail(self, error: UpstreamError, *, answer_started: bool = False) -> None:
+        """Note that it failed; `answer_started`: inside the answer's body."""
+        self.error = error
+        outcome = outcome_of(error, answer_started=answer_started)
+        failure = FailedAttempt(
+            self.backend.url, outcome, cause_of(error, outcome), self.started,
+            self.seconds_to_head, perf_counter() - self.started,
+        )  # fmt: skip
+        self.request.failed_attempts = (*self.request.failed_attempts, failure)

@@ -131,13 +131,13 @@ class Attempts:
 
     def failed(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """It is over, without an answer."""
-        attempt.error = error
+        attempt.fail(error)
         self.finished(attempt)
         self._reports.failed(attempt, error)
 
     def cut_short(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """The answer ended before its end; `finished` must follow."""
-        attempt.error = error
+        attempt.fail(error, answer_started=True)
         self._reports.failed(attempt, error, answer_started=True)
 
     def finished(self, attempt: Attempt[T]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from starlette.types import Scope
 
 from ..balancing.balancer import RequestFacts
 from ..fields.headers import RawHeaders, field
 from ..fields.passing import Passing
+from ..health import Outcome
 from ..logs.record import AccessRecord
 from ..routing import Backend, Route
 from ..server.exchange import EXCHANGE, Exchange
@@ -25,6 +26,21 @@ class Slot(Protocol):
         """Give it back."""
 
 
+class FailedAttempt(NamedTuple):
+    """An attempt at a backend that failed. Durations are seconds."""
+
+    backend: str
+    """The backend's URL."""
+    outcome: Outcome
+    cause: str
+    """For people."""
+    started: float
+    """On `perf_counter`."""
+    seconds_to_head: float | None
+    """None if no head came."""
+    seconds: float
+
+
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -32,9 +48,9 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "exchange", "extensions", "facts", "fields",
-        "headers", "host", "http_version", "method", "ours", "passing", "peer", "record", "route",
-        "slot", "started", "target", "task", "web_socket",
+        "backend", "client", "client_left", "exchange", "extensions", "facts", "failed_attempts",
+        "fields", "headers", "host", "http_version", "method", "ours", "passing", "peer", "record",
+        "route", "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
 
     method: bytes
@@ -63,6 +79,7 @@ class Request:
     route: Route | None
     backend: Backend | None
     """The one of the last attempt."""
+    failed_attempts: tuple[FailedAttempt, ...]
     started: float
     """On `perf_counter`."""
     client_left: bool
@@ -93,6 +110,7 @@ class Request:
         self.client = peer.address
         self.client_left = self.web_socket = False
         self.route = self.backend = self.task = self.slot = None
+        self.failed_attempts = ()
         self.exchange = exchange
         self.extensions = _NONE
 

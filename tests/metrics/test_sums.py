@@ -97,23 +97,6 @@ async def test_how_a_worker_ended_is_counted(folder):
     assert (blocks["c\0exits\0drained"][0], blocks["c\0exits\0died"][0]) == (1, 2)
 
 
-def test_a_folder_of_a_process_that_is_gone_is_removed(tmp_path, monkeypatch):
-    import os
-
-    from app.system import shared_folder as module
-
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(module.os, "access", lambda path, mode: False)
-    stale = tmp_path / f"hipache-{os.geteuid()}-{os.getpid()}-1"
-    stale.mkdir()
-    (tmp_path / f"hipache-{os.geteuid()}-x").mkdir()
-    ours = Folder.of(os.getpid())
-    assert ours.path.parent == tmp_path
-    assert (ours.path.exists(), stale.exists(), Folder.of(os.getpid()).path) == (
-        True, False, ours.path,
-    )  # fmt: skip
-
-
 # Who is shown
 
 

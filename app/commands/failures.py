@@ -1,0 +1,65 @@
+"""`hipache failures`: lists the requests that failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import click
+
+from ..config.file import here, load
+from ..config.structs import Config
+from ..recorder.recorder import service_of
+from ..recorder.rings import stories
+from ..recorder.stories import Kind, Story
+from ..recorder.telling import row
+from .cli_options import Duration, config_option, json_option
+from .failing import CommandFailed, one_line
+from .recorded import recorded_by
+from .why import as_object
+
+EVERY = 0.5
+"""Seconds between two looks of `--follow`."""
+
+
+@click.command()
+@click.option("--host", help="Only those that asked for this host, or matched this frontend.")
+@click.option("--since", type=Duration(), help="Only those of the last 30s, 10m, 2h.")
+@click.option(
+    "-n", "--last", type=click.IntRange(1), default=50, show_default=True,
+    help="At most as many, the latest.",
+)  # fmt: skip
+@click.option("--follow", is_flag=True, help="Go on with those to come. Ctrl-C ends it.")
+@config_option
+@json_option
+def failures(
+    host: str | None, since: int | None, last: int, path: str | None, *, follow: bool, as_json: bool
+) -> None:
+    """List the requests that failed here, the oldest first; `hipache why ID` tells more of one."""
+    with suppress(KeyboardInterrupt), one_line():
+        began = time.time() - since if since else 0.0
+        config = load(path, os.environ, here())
+        if not recorded_by(config):
+            raise CommandFailed(f"no service of {service_of(config)} runs here")
+        for batch in _batches(config, follow=follow):
+            wanted = [story for story in batch if story.at >= began and _is_of(story, host)]
+            for story in wanted[-last:]:
+                click.echo(json.dumps(as_object(story)) if as_json else "  ".join(row(story)))
+
+
+def _batches(config: Config, *, follow: bool) -> Iterator[list[Story]]:
+    """What is kept, and then, with `follow`, what has come since."""
+    known = stories(recorded_by(config), (Kind.FAILED, Kind.REFUSED))
+    yield known
+    while follow:
+        time.sleep(EVERY)
+        seen = {story.id for story in known}
+        known = stories(recorded_by(config), (Kind.FAILED, Kind.REFUSED))
+        yield [story for story in known if story.id not in seen]
+
+
+def _is_of(story: Story, host: str | None) -> bool:
+    return host is None or host in {story.frontend, story.host.partition(":")[0].lower()}

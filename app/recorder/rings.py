@@ -1,0 +1,136 @@
+"""Where stories are kept: files in memory, which outlive the worker that wrote them.
+
+A ring is two files that take turns: when one is full the other is emptied and goes on, so
+at least the last HALF bytes are always there. Nothing is mapped: where memory has run out a
+write fails, and no signal ends the worker. A reader may meet a story that is being written;
+it stops there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from .stories import Kind, Story
+
+HALF = {Kind.FAILED: 1 << 19, Kind.REFUSED: 1 << 18, Kind.KEPT: 1 << 17}
+"""Bytes of one of the two files. A story takes 150 to 400: the last 1,000 that failed are there."""
+MAX_LEFT = 8 << 20
+"""Bytes that the files of ended workers may take together."""
+
+_FILE = re.compile(r"(\d+)-[0-9a-f]{8}\.(failed|refused|kept)\.[01]")
+_SERVICE = "service"
+"""The file that names the service."""
+_SIZE = 4  # bytes of a story's length, in front of it
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Story).decode
+
+
+class Ring:
+    """The stories of one kind of one worker. Its first story makes its files."""
+
+    def __init__(self, folder: Path, kind: Kind, token: str) -> None:
+        self._paths = [folder / f"{os.getpid()}-{token}.{kind}.{half}" for half in (0, 1)]
+        self._half = HALF[kind]
+        self._file = -1
+        self._number = 1
+        self._at = self._half
+
+    def add(self, story: Story) -> None:
+        """Keep a story. Raises OSError where there is no room in memory."""
+        data = _encode(story)
+        data = len(data).to_bytes(_SIZE, "little") + data
+        if self._at + len(data) > self._half:
+            self._turn()
+        if os.pwrite(self._file, data, self._at) == len(data):
+            self._at += len(data)
+
+    def _turn(self) -> None:
+        self.close()
+        self._number = 1 - self._number
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._file = os.open(self._paths[self._number], flags, 0o600)
+        self._at = 0
+
+    def close(self) -> None:
+        """Write no more; the stories stay."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def rings(folder: Path, service: str) -> dict[Kind, Ring]:
+    """The rings of a new worker of `service`; files of ended workers beyond MAX_LEFT are removed.
+
+    Raises OSError.
+    """
+    token = secrets.token_hex(4)
+    (folder / _SERVICE).write_text(service, "utf-8", "surrogateescape")
+    _remove_oldest(folder)
+    return {kind: Ring(folder, kind, token) for kind in Kind}
+
+
+def is_of(folder: Path, service: str) -> bool:
+    """Whether workers of `service` keep their stories in this folder."""
+    try:
+        return (folder / _SERVICE).read_text("utf-8", "surrogateescape") == service
+    except OSError:
+        return False
+
+
+def stories(folders: Iterable[Path], kinds: Iterable[Kind] = tuple(Kind)) -> list[Story]:
+    """All stories of these kinds, the oldest first."""
+    wanted = frozenset(kinds)
+    found = [
+        story
+        for folder in folders
+        for path in _files(folder)
+        if (named := _FILE.fullmatch(path.name)) is not None and named[2] in wanted
+        for story in _read(path)
+    ]
+    return sorted(found, key=lambda story: story.at)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []  # its service has ended meanwhile
+
+
+def _read(path: Path) -> Iterator[Story]:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return  # removed meanwhile
+    at = 0
+    while at < len(data):
+        end = at + _SIZE + int.from_bytes(data[at : at + _SIZE], "little")
+        try:
+            yield _decode(data[at + _SIZE : end])
+        except msgspec.MsgspecError:
+            return
+        at = end
+
+
+def _remove_oldest(folder: Path) -> None:
+    with suppress(OSError):  # a sibling may be doing so
+        left = [(path, path.stat()) for path in folder.iterdir() if _is_left(path)]
+        room = MAX_LEFT
+        for path, status in sorted(left, key=lambda file: -file[1].st_mtime):
+            room -= status.st_size
+            if room < 0:
+                path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path) -> bool:
+    named = _FILE.fullmatch(path.name)
+    return named is not None and not psutil.pid_exists(int(named[1]))

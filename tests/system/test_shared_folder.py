@@ -1,0 +1,58 @@
+"""The folder that the workers of one service share."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from app.system import shared_folder
+from app.system.shared_folder import service_folder, service_folders, shared_by_workers
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(shared_folder, "memory_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_folder_of_a_process_that_is_gone_is_removed(base: Path) -> None:
+    stale = base / f"hipache-{os.geteuid()}-{os.getpid()}-1"
+    stale.mkdir()
+    (base / f"hipache-{os.geteuid()}-x").mkdir()
+    ours = service_folder(os.getpid())
+    assert ours.parent == base
+    assert (ours.exists(), stale.exists(), service_folder(os.getpid())) == (True, False, ours)
+    assert service_folders() == [ours]
+
+
+def test_a_folder_that_another_user_made_is_not_used(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    with suppress(PermissionError):  # made by us, in the stranger's name
+        service_folder(os.getpid())
+    with pytest.raises(PermissionError):
+        service_folder(os.getpid())
+
+
+def test_a_worker_that_is_alone_takes_its_folder_along() -> None:
+    with shared_by_workers(None) as folder:
+        assert folder is not None
+        assert folder.is_dir()
+    assert not folder.exists()
+    with shared_by_workers(os.getpid()) as folder:
+        assert folder is not None
+    assert folder.is_dir()  # of the supervisor
+
+
+def test_where_there_can_be_none_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared_folder, "memory_folder", lambda: Path("/nowhere"))
+    with shared_by_workers(None) as folder:
+        assert folder is None
+    assert "no request is recorded" in caplog.text
