@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 from ...config.acme import AcmeConfig
-from ...errors import StoreUnavailable
+from ...errors import HipacheError, StoreUnavailable
 from ...stores.issuance import IssuanceStore, Wish
 from ...stores.tables import RouteTable
 from .authority import Authority
@@ -32,6 +32,8 @@ READ_ALL_EVERY = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds for which a process asks no CA after the CA failed: doubled, unless the CA says how
 long. It gives the lease away meanwhile: another machine may reach the CA."""
+TROUBLED_FOR = 60.0
+"""Seconds for which a name is left alone that the store makes trouble with."""
 ADVICE_PAUSE = 0.1
 """Seconds between two questions for advice: there may be thousands of certificates."""
 
@@ -61,6 +63,7 @@ class Issuer:
         self._wake = asyncio.Event()
         self._tracked = False
         self._changed: set[str] = set()
+        self._troubled: dict[str, float] = {}
         self._read_all_at = 0.0
         self._pause, self._paused_until = FIRST_PAUSE, 0.0
 
@@ -175,8 +178,9 @@ class Issuer:
     def _start(self, name: str, wish: Wish | None) -> None:
         if name in self._running or len(self._running) >= AT_ONCE:
             return
-        if self._clock() < self._paused_until:
+        if self._clock() < max(self._paused_until, self._troubled.get(name, 0.0)):
             return
+        self._troubled.pop(name, None)
         work = self._ordering.get(name, wish, partial(self._schedule.is_known, name))
         task = self._running[name] = asyncio.create_task(work, name=f"acme {name}")
         task.add_done_callback(partial(self._done, name))
@@ -196,11 +200,13 @@ class Issuer:
                 self._schedule.put_off(name, exc.until)
                 if exc.of_the_ca:
                     self._stand_back(exc)
-            case StoreUnavailable() as exc:
-                logger.warning("certificate not ordered name=%s cause=%s", name, exc)
             case exc:
-                logger.error("certificate not ordered name=%s", name, exc_info=exc)
-                self._schedule.put_off(name, self._clock() + LOOK_AGAIN)
+                # A key that is somebody else's, for one: the other names go on.
+                self._troubled[name] = self._clock() + TROUBLED_FOR
+                level = logging.WARNING if isinstance(exc, HipacheError) else logging.ERROR
+                trace = None if isinstance(exc, HipacheError) else exc
+                text = "certificate not ordered name=%s cause=%s"
+                logger.log(level, text, name, exc, exc_info=trace)
 
     def _ordered(self, name: str) -> None:
         self._pause = FIRST_PAUSE

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from ...config.acme import AcmeConfig
 from ...errors import ConfigError, StoreUnavailable
-from ...routing import Frontend, lookup_keys, parse_frontend
+from ...routing import Frontend
 from ...stores.certificate_store import Pair
 from ...stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
-from ...stores.tables import RouteTable
+from ...stores.tables import RouteTable, frontend_in
 from ..certificates import load_text
 from .authority import Account, Authority
 from .backoff import after_failure, may_try, postponed
@@ -32,14 +32,6 @@ CHALLENGE_LASTS = 300.0
 """Seconds that a challenge is answered, if nobody removes it before."""
 
 T = TypeVar("T")
-
-
-async def frontend_of(table: RouteTable, name: str) -> Frontend | None:
-    """The frontend that serves `name`. Raises StoreUnavailable."""
-    keys = lookup_keys(name)
-    found = await table.read(keys)
-    key = next((key for key in keys if key in found), None)
-    return None if key is None else parse_frontend(key, found[key].rows, found[key].options)
 
 
 class Ordering:
@@ -79,7 +71,7 @@ class Ordering:
         """
         store, now = self._store, self._clock()
         standing, (_, state) = await store.stands(name), await store.progress(name)
-        frontend = await frontend_of(self._table, name)
+        frontend = await frontend_in(self._table, name)
         if wish is None:
             if standing is None or not due(standing):
                 return None

@@ -115,7 +115,7 @@ class RenewalSchedule:
         if name in self._known:
             self._known[name].ask_at = ask_at
             if at is not None:
-                self._known[name].due = at
+                self._known[name].due = max(at, self._rest.get(name, 0.0))
 
     def no_advice(self, now: float) -> None:
         """The CA gives none."""

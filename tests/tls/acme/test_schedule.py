@@ -67,6 +67,8 @@ def test_a_ca_whose_clock_is_wrong_is_not_asked_for_one_after_the_other(
     schedule.seen("a.test", standing(begins=-88))
     assert schedule.due(NOW) == []
     assert schedule.due(NOW + REST) == ["a.test"]
+    schedule.advised("a.test", NOW - DAY, NOW)
+    assert schedule.due(NOW) == []
     schedule.seen("b.test", standing())
     schedule.ordered("b.test", NOW)
     assert schedule.due(NOW + 59 * DAY) == ["a.test"]

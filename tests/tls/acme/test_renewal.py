@@ -1,0 +1,167 @@
+"""Certificates are renewed in time, and nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from pathlib import Path
+from time import monotonic
+
+import pytest
+import trustme
+
+from tests.backends import ScriptedBackend
+from tests.redis_servers import RedisServer, until
+from tests.tls.acme.ca import AcmeCA
+from tests.tls.acme.serving import Proxy, names_in, proxy
+from tests.tls.acme.test_serving import acme_of, option, route
+from tests.tls.authority import chain, private
+
+OLD = trustme.CA()
+ENDING = timedelta(days=80)
+"""The age of a certificate of 90 days that is near its end."""
+
+
+async def put(valkey: RedisServer, name: str, age: timedelta, mark: str | None) -> None:
+    begins = datetime.now(UTC) - age
+    cert = OLD.issue_cert(name, not_before=begins, not_after=begins + timedelta(days=90))
+    fields = {"certificate": chain(cert), "key": private(cert)}
+    async with valkey.client as client:
+        await client.hset(f"tls:{name}", mapping=fields | ({"acme": mark} if mark else {}))
+
+
+async def test_which_certificates_are_renewed(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca, names = served_ca, ("ours.test", "hand.test", "wanted.test", "off.test", "fresh.test")
+    await route(valkey, backend, *names)
+    await option(valkey, "wanted.test", "on")
+    await option(valkey, "off.test", "off")
+    await put(valkey, "ours.test", ENDING, ca.directory)
+    await put(valkey, "hand.test", ENDING, None)
+    await put(valkey, "wanted.test", ENDING, None)
+    await put(valkey, "off.test", ENDING, ca.directory)
+    await put(valkey, "gone.test", ENDING, ca.directory)
+    await put(valkey, "fresh.test", timedelta(days=1), ca.directory)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
+        for _ in range(2):
+            await one.service.saw("certificate ordered")
+        # One that is put there while it runs is noticed.
+        await put(valkey, "fresh.test", ENDING, ca.directory)
+        await one.service.saw("certificate ordered.* name=fresh.test")
+        for name in ("ours.test", "wanted.test"):
+            shown = await one.certificate(name)
+            assert names_in(shown) == [name]
+            assert shown.issuer == ca.name
+        assert (await one.certificate("hand.test")).issuer != ca.name
+        assert {order.name for order in ca.orders} == {"ours.test", "wanted.test", "fresh.test"}
+
+
+async def test_the_ca_says_when(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca = served_ca
+    await route(valkey, backend, "a.test", "b.test")
+    await put(valkey, "a.test", timedelta(days=1), ca.directory)
+    await put(valkey, "b.test", timedelta(days=1), None)
+    past = datetime.now(UTC) - timedelta(hours=2)
+    ca.window = past, past + timedelta(hours=1)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
+        await one.service.saw("certificate ordered.* name=a.test")
+        assert (await one.certificate("a.test")).issuer == ca.name
+        asked = sum(path.startswith("/advice/") for path in ca.asked)
+        await until(lambda: sum(path.startswith("/advice/") for path in ca.asked) > asked)
+        assert ca.ordered("a.test") == 1  # the next one has time, whatever the CA says
+        assert ca.ordered("b.test") == 0
+
+
+async def test_names_are_renewed_under_load(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    await renewed_under_load(tmp_path, valkey, backend, served_ca, names=10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_hundred_names_are_renewed_under_load(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    await renewed_under_load(tmp_path, valkey, backend, served_ca, names=100)
+
+
+async def renewed_under_load(
+    folder: Path, valkey: RedisServer, backend: ScriptedBackend, ca: AcmeCA, *, names: int
+) -> None:
+    all_names = [f"n{number}.test" for number in range(names)]
+    await route(valkey, backend, *all_names)
+    for name in all_names:
+        await put(valkey, name, timedelta(days=1), ca.directory)
+    acme = acme_of(ca, ordersPerHour=1000)
+    async with (
+        proxy(folder / "one", valkey.url, acme, http=ca.http_port) as one,
+        proxy(folder / "two", valkey.url, acme) as two,
+    ):
+        before = await served([one, two], all_names, set())
+        for name in all_names:
+            await put(valkey, name, ENDING, ca.directory)
+        shown: set[str] = set()
+        async with asking_for_ever([one, two], all_names, shown) as times:
+            await until(lambda: len(shown) == names, seconds=200)
+        assert {ca.ordered(name) for name in all_names} == {1}
+        during = sorted(times)
+        print(
+            f"{len(during)} handshakes with a request; median {during[len(during) // 2]:.4f} s, "
+            f"p99 {during[len(during) * 99 // 100]:.4f} s; alone {before:.4f} s"
+        )
+
+
+async def served(proxies: list[Proxy], names: list[str], shown: set[str]) -> float:
+    """Asks once for each name; the median seconds."""
+    times = [await ask(each, name, shown) for each in proxies for name in names]
+    return sorted(times)[len(times) // 2]
+
+
+async def ask(to: Proxy, name: str, shown: set[str]) -> float:
+    """One handshake and one request; any failure is an error."""
+    began = monotonic()
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", to.https, ssl=ANYBODY, server_hostname=name
+    )
+    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    if b"A CA for tests" in certificate:
+        shown.add(name)
+    writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+    assert (await reader.read()).endswith(b"hi")
+    writer.transport.abort()
+    return monotonic() - began
+
+
+@asynccontextmanager
+async def asking_for_ever(
+    proxies: list[Proxy], names: list[str], shown: set[str]
+) -> AsyncIterator[list[float]]:
+    times, over = list[float](), False
+
+    async def ask_on(to: Proxy) -> None:
+        for name in cycle(names):
+            if over:
+                return
+            times.append(await ask(to, name, shown))
+
+    tasks = [asyncio.create_task(ask_on(each)) for each in proxies for _ in range(2)]
+    yield times
+    over = True
+    await asyncio.gather(*tasks)
+
+
+def _anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+ANYBODY = _anybody()
