@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from .commands import demo as demonstration
+from .commands.cert import cert
 from .commands.cli_options import config_option
 from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
@@ -100,6 +101,7 @@ def demo(path: str | None) -> None:
         _fail(exc)
 
 
+main.add_command(cert)
 main.add_command(dead)
 main.add_command(debug_ticket)
 main.add_command(doctor)

@@ -6,12 +6,7 @@ import asyncio
 import hmac
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
 from datetime import datetime
-from heapq import nsmallest
-from math import inf
-from operator import itemgetter
-from time import monotonic
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -21,24 +16,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..config.admin import is_local
-from ..config.structs import Config
-from ..errors import StoreUnavailable
 from ..metrics import exposition
 from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
 from ..metrics.families import Family
 from ..metrics.folder import YieldBudget
 from ..metrics.shown import shown
 from ..tls.listener import expiries
-from ..tls.store_certificates import stored_expiries
 from . import state
 from .admin_client import store_names
 from .openapi import DESCRIPTION
 from .state import Sources
+from .stored_certificates import StoredCertificates
 
 OPEN = ("/healthz", "/readyz")
 """Paths that need no token: a platform's probes have none, and the answer is only yes or no."""
-READ_EVERY, MOST_STORED = 600.0, 500
-"""Seconds between two reads of the store's certificates, and how many of them are shown."""
 
 
 def admin_application(sources: Sources) -> ASGIApp:
@@ -89,33 +80,6 @@ class Guarded:
         )
 
 
-class StoredCertificates:
-    """When the certificates of the store expire.
-
-    A read goes over all keys, so the answer may be READ_EVERY seconds old.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._ends: list[tuple[str, datetime]] = []
-        self._read_at = -inf
-        self._reading: asyncio.Task[None] | None = None
-
-    def soonest(self) -> list[tuple[str, datetime]]:
-        """The certificates that expire first, as last read; starts a new read if one is due."""
-        due = self._read_at + READ_EVERY <= monotonic()
-        if self._config.https.binds and due and (self._reading is None or self._reading.done()):
-            self._reading = asyncio.create_task(self._read(), name="stored certificates")
-        return self._ends
-
-    async def _read(self) -> None:
-        with suppress(StoreUnavailable):  # the store reports its outage itself
-            found = await stored_expiries(self._config)
-            ends = [(name, end) for name, end in found if isinstance(end, datetime)]
-            self._ends = nsmallest(MOST_STORED, ends, key=itemgetter(1))
-            self._read_at = monotonic()
-
-
 class Admin:
     """Answers requests, with one method per path."""
 
@@ -146,6 +110,7 @@ class Admin:
             exposition.proxy(out, total),
             out.gauge(*await self._backends_by_state(chosen)),
             out.gauge(*await asyncio.to_thread(self._certificates, self._stored.soonest())),
+            out.gauge(*self._failing()),
         ]
         if self._sources.config.admin.planb_names:
             parts.append(exposition.planb(out, total, chosen))
@@ -178,6 +143,16 @@ class Admin:
             (f'file="{exposition.escaped(name)}"', end.timestamp())
             for name, end in ends
             if isinstance(end, datetime)
+        ]
+
+    def _failing(self) -> tuple[Family, list[tuple[str, float]]]:
+        family = Family(
+            "certificate_retry_timestamp_seconds",
+            "When a certificate that could not be ordered is tried again, in Unix time.",
+            ("file",),
+        )
+        return family, [
+            (f'file="{exposition.escaped(name)}"', at) for name, at in self._stored.failing()
         ]
 
     async def index(self, request: Request) -> Response:

@@ -10,12 +10,13 @@ import click
 
 from ..config.file import here, load
 from ..config.structs import Config
-from ..doctor import certificates, findings, machine, ports, service, settings, store
+from ..doctor import certificates, findings, machine, ordering, ports, service, settings, store
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from ..proxy.tracing import check_tracing
 from ..stores import driver_of
 from ..system.http2_extra import check_http2
+from ..tls.acme.installed import check_installed
 from .cli_options import config_option, json_option
 
 STORE_ANSWERS_WITHIN = 5.0
@@ -36,6 +37,7 @@ def doctor(path: str | None, *, as_json: bool) -> None:
         config = load(path, os.environ, here())
         check_tracing(config)
         check_http2(config)
+        check_installed(config)
         driver_of(config)
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]
@@ -61,7 +63,7 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *certificates.look(config),
     ]
     of_store, name = asyncio.run(store.look(config, commands, timeout=STORE_ANSWERS_WITHIN))
-    found = [*found, *of_store]
+    found = [*found, *of_store, *asyncio.run(ordering.look(config, commands))]
     found += settings.of_start(config, found)
     here = "this machine" if pid is None else f"the service that runs here (pid {pid})"
     return found, [config.source, here, name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from ..routing import Frontend, lookup_keys, parse_frontend
 from .table import Table
 
 Edit = Callable[[Table], Table]
@@ -34,3 +35,11 @@ class RouteTable(Protocol):
 
     async def aclose(self) -> None:
         """Release connections."""
+
+
+async def frontend_in(table: RouteTable, host: str) -> Frontend | None:
+    """The frontend that serves `host`. Raises StoreUnavailable or TableError."""
+    keys = lookup_keys(host)
+    found = await table.read(keys)
+    key = next((key for key in keys if key in found), None)
+    return None if key is None else parse_frontend(key, found[key].rows, found[key].options)

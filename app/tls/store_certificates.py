@@ -162,9 +162,13 @@ async def stored_expiries(config: Config) -> list[tuple[str, datetime | str]]:
     Reads all of them, so call it rarely. Raises StoreUnavailable; a store that cannot
     hold certificates has none.
     """
-    store = driver_of(config).certificates(timeout=LIST_ANSWER_WITHIN)
+    driver, acme = driver_of(config), config.https.acme
+    store = driver.certificates(timeout=LIST_ANSWER_WITHIN)
     if store is None:
-        return []
+        if not acme.agree:
+            return []
+        ours = driver.issuance(acme.folder, timeout=LIST_ANSWER_WITHIN)
+        return [(f"tls:{name}", _end(each.certificate)) async for name, each in ours.standing()]
     try:
         listed = await store.listed()
     except StoreUnavailable as exc:

@@ -365,6 +365,22 @@ def test_certificates_in_the_store(
     assert doctor.only()["name"] == "certificate-expiry"
 
 
+def test_certificates_that_are_not_ordered(doctor: Doctor, redis: Redis) -> None:
+    FINE(redis)
+    acme = {"directory": "https://127.0.0.1:1/directory"}
+    values = json.loads(doctor.config.read_text())
+    doctor.config.write_text(json.dumps(values | {"https": {"acme": acme}}))
+    assert doctor.only()["name"] == "acme-not-agreed"
+    doctor.config.write_text(json.dumps(values | {"https": {"acme": acme | {"agree": True}}}))
+    state = {"error": "dns: no such name", "failures": [1.0], "not_before": 2e10}
+    redis.set("acme:state:b.test", json.dumps(state))
+    names = {found["name"] for found in doctor.findings()}
+    assert names >= {"acme-no-https", "acme-port", "certificate-not-ordered"}
+    [failing] = [f for f in doctor.findings() if f["name"] == "certificate-not-ordered"]
+    assert (failing["subject"], failing["problem"]) == ("tls:b.test", "dns: no such name")
+    assert failing["mend"].startswith("hipache cert order b.test")
+
+
 def test_a_shut_frontend_is_no_reason_to_open_it(doctor: Doctor, redis: Redis) -> None:
     FINE(redis)
     redis.hset("options:a.test", mapping={"allow": "home", "forwardAuthCopy": "X-User"})

@@ -102,7 +102,14 @@ def test_other_buckets_of_an_older_configuration_are_left_out():
 
 def test_the_page_tells_every_metric_and_no_other(families):
     page = (Path(__file__).parents[2] / "docs/metrics.md").read_text("utf-8")
-    kinds = {PREFIX + name for name in ("backends", "certificate_expiry_timestamp_seconds")}
+    kinds = {
+        PREFIX + name
+        for name in (
+            "backends",
+            "certificate_expiry_timestamp_seconds",
+            "certificate_retry_timestamp_seconds",
+        )
+    }
     there = {
         f"{name}_total" if family.type == "counter" else name for name, family in families.items()
     } | kinds
