@@ -14,12 +14,14 @@ from enum import StrEnum
 
 from .errors import (
     BackendForbidden,
+    SlowClient,
     UpstreamBadAnswer,
     UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamCut,
     UpstreamError,
     UpstreamExhausted,
+    UpstreamPreempted,
     UpstreamReset,
     UpstreamStale,
     UpstreamTimeout,
@@ -58,6 +60,8 @@ class Outcome(StrEnum):
     FORBIDDEN = "never connected to"
     STALE = "kept connection was closed"
     BUSY = "all connections busy"
+    SLOW_CLIENT = "slow client made way"
+    PREEMPTED = "made way for others"
     EXHAUSTED = "no more connections from this proxy"
     UNRESOLVED = "no answer from the resolver"
     CLIENT_LEFT = "client left"
@@ -87,6 +91,8 @@ _VERDICTS = {
     # Not its fault.
     Outcome.STALE: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
+    Outcome.SLOW_CLIENT: Verdict.NOTHING,
+    Outcome.PREEMPTED: Verdict.NOTHING,
     Outcome.EXHAUSTED: Verdict.NOTHING,
     # A mark would hold for the whole fleet, but other machines have resolvers of their own.
     Outcome.UNRESOLVED: Verdict.NOTHING,
@@ -103,6 +109,8 @@ _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
     (UpstreamUnresolved, Outcome.UNRESOLVED),
     (UpstreamUnreachable, Outcome.REFUSED),
     (UpstreamBusy, Outcome.BUSY),
+    (SlowClient, Outcome.SLOW_CLIENT),
+    (UpstreamPreempted, Outcome.PREEMPTED),
     (UpstreamStale, Outcome.STALE),
     (UpstreamReset, Outcome.RESET),
     (UpstreamTimeout, Outcome.ANSWER_TIMEOUT),
@@ -214,9 +222,11 @@ def may_retry(
     retried; otherwise only an idempotent one (RFC 9110 §9.2.2). A request whose
     answer takes too long is probably being worked on: a second backend would do the
     same work and be late as well. A request for a busy backend does not move to
-    another: its queue has an end.
+    another: its queue has an end. Nor does one that had to make way for others.
     """
-    if answer_started or retries >= limit or not body_intact or isinstance(error, UpstreamBusy):
+    if answer_started or retries >= limit or not body_intact:
+        return False
+    if isinstance(error, UpstreamBusy | UpstreamPreempted):
         return False
     if not error.request_sent:
         return True

@@ -32,7 +32,7 @@ PURE = (
     "errors", "masking", "routing", "health", "frontends", "config", "balancing", "fields",
     "logs.record", "logs.access_log", "logs.access_fields", "logs.syslog", "checks.verdicts",
     "doctor.findings", "commands.throughput", "proxy.debug_fields", "proxy.https_policy",
-    "proxy.media_types", "proxy.guards.shedding", "websocket.frames",
+    "proxy.media_types", "proxy.guards.shedding", "upstream.shares", "websocket.frames",
     "recorder.telling",
 )  # fmt: skip
 """They touch no outside world: no clock, no chance, no file and no socket but as arguments."""

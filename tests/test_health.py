@@ -38,6 +38,8 @@ UPSTREAM_ERRORS = [
         (errors.UpstreamCut(), Outcome.CUT, Verdict.EVIDENCE),
         (errors.UpstreamStale(), Outcome.STALE, Verdict.NOTHING),
         (errors.UpstreamBusy(), Outcome.BUSY, Verdict.NOTHING),
+        (errors.SlowClient(), Outcome.SLOW_CLIENT, Verdict.NOTHING),
+        (errors.UpstreamPreempted(), Outcome.PREEMPTED, Verdict.NOTHING),
         (errors.UpstreamExhausted(), Outcome.EXHAUSTED, Verdict.NOTHING),
         (errors.UpstreamUnresolved(), Outcome.UNRESOLVED, Verdict.NOTHING),
         (ConnectionResetError("the client's"), Outcome.CLIENT_LEFT, Verdict.NOTHING),
@@ -217,3 +219,8 @@ def test_what_forbids_every_retry(
 
 def test_a_full_queue_is_an_answer_and_no_reason_to_retry() -> None:
     assert not retry(errors.UpstreamBusy())
+
+
+def test_a_connection_given_to_others_is_not_asked_for_again() -> None:
+    assert not retry(errors.SlowClient())
+    assert not retry(errors.UpstreamPreempted())

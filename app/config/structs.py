@@ -64,6 +64,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     response_timeout: Seconds | None = None  # until the answer's head; None means tcp_timeout
     queue_timeout: Seconds = 5.0  # waiting for one of max_sockets
     max_queue: Count = 1000  # requests that wait for one; more are answered 503
+    slow_client_grace: Seconds = 2.0  # of a client that does nothing while others wait
     deny_backends: DenyBackends = DenyBackends(())  # networks, names, unix:/paths
     http_keep_alive: bool = True  # Hipache's default was false
     backend_idle_timeout: Seconds = 60.0  # an unused connection is kept as long

@@ -26,6 +26,8 @@
             │   ├── UpstreamExhausted        503, this machine has no file or port left
             │   └── UpstreamUnresolved       503, this machine's resolver does not answer
             ├── UpstreamBusy             503, no free connection within queueTimeout
+            ├── UpstreamPreempted        503, the connection was given to others that waited
+            │   └── SlowClient               408, because its client did nothing
             ├── UpstreamStale            502, a kept connection was closed before an answer
             ├── UpstreamReset            502, closed after the request, before the head
             ├── UpstreamTimeout          504, no head, or no progress, in time
@@ -56,12 +58,14 @@ from .roots import EX_CONFIG, ConfigError, HipacheError, ProxyError
 from .upstream import (
     BackendForbidden,
     BackendIsUs,
+    SlowClient,
     UpstreamBadAnswer,
     UpstreamBusy,
     UpstreamConnectTimeout,
     UpstreamCut,
     UpstreamError,
     UpstreamExhausted,
+    UpstreamPreempted,
     UpstreamReset,
     UpstreamStale,
     UpstreamTimeout,
@@ -88,6 +92,7 @@ __all__ = [
     "PassedOn",
     "ProxyError",
     "RequestBodyMismatch",
+    "SlowClient",
     "StoreUnavailable",
     "TooManyRequests",
     "Unauthorized",
@@ -97,6 +102,7 @@ __all__ = [
     "UpstreamCut",
     "UpstreamError",
     "UpstreamExhausted",
+    "UpstreamPreempted",
     "UpstreamReset",
     "UpstreamStale",
     "UpstreamTLSFailure",

@@ -90,6 +90,22 @@ class UpstreamBusy(UpstreamError):
     retry_after = 1
 
 
+class UpstreamPreempted(UpstreamError):
+    """Others waited, and its client held more than half of the connections to the backend."""
+
+    status = 503
+    message = "others waited for the connection to the backend"
+    retry_after: int | None = 1
+
+
+class SlowClient(UpstreamPreempted):
+    """Others waited, and its client took or sent nothing for `server.slowClientGrace`."""
+
+    status = 408
+    message = "others waited for the connection, and the client took or sent nothing"
+    retry_after = None
+
+
 class UpstreamStale(UpstreamError):
     """A kept connection turned out closed before a byte of the answer came."""
 

@@ -82,7 +82,7 @@ class FastPath:
             head = request_head(request.method, request.target, request.fields)
             if self.send(exchange, request, attempt, head):
                 return None
-            waiter = self.client.queue(attempt.backend)
+            waiter = self.client.queue(attempt.backend, request)
             if waiter is None:
                 return Unsent(attempt)
             QueuedRequest(self, exchange, request, attempt, head, waiter=waiter)
@@ -162,7 +162,7 @@ class QueuedRequest:
             if not sent:
                 self.hand_over()
 
-    # -- exchange.Direct
+    # -- direct.Direct
 
     def client_gone(self) -> None:
         """The client has gone."""
@@ -178,7 +178,9 @@ class QueuedRequest:
 class FastAnswer(Answer):
     """The answer to a request without a task, until it is whole or HttpProxy takes over."""
 
-    __slots__ = ("_attempt", "_exchange", "_path", "_request")
+    __slots__ = ("_attempt", "_exchange", "_path")
+
+    asker: Request
 
     def __init__(
         self,
@@ -188,10 +190,9 @@ class FastAnswer(Answer):
         attempt: Attempt[Any],
         stream: BackendStream,
     ) -> None:
-        super().__init__(stream)
+        super().__init__(stream, request)
         self._path = path
         self._exchange: Exchange | None = exchange
-        self._request = request
         self._attempt = attempt
         exchange.direct = self
 
@@ -207,7 +208,7 @@ class FastAnswer(Answer):
             super().on_whole(status, reason, headers, body)
             return
         self._stream = exchange.direct = None
-        path, request, attempt = self._path, self._request, self._attempt
+        path, request, attempt = self._path, self.asker, self._attempt
         try:
             try:
                 self.status, self.headers = status, headers
@@ -230,12 +231,12 @@ class FastAnswer(Answer):
         super().on_lost(error)
         self.hand_over()
 
-    # -- exchange.Direct
+    # -- direct.Direct
 
     def client_gone(self) -> None:
         """The client has gone."""
         self.disown()
-        self._path.client_gone(self._request, self._attempt)
+        self._path.client_gone(self.asker, self._attempt)
 
     def disown(self) -> None:
         """Whatever still comes is no answer to the request."""
@@ -246,4 +247,4 @@ class FastAnswer(Answer):
         """Something has to wait: go on in a task, as an Answer like any other."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            self._path.hand_over(exchange, self._request, Sent(self._attempt, self))
+            self._path.hand_over(exchange, self.asker, Sent(self._attempt, self))

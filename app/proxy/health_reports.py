@@ -11,7 +11,7 @@ from ..balancing.balancer import Balancer
 from ..balancing.evidence import Evidence, Window
 from ..balancing.samples import Sample
 from ..config.structs import ServerConfig
-from ..errors import UpstreamError
+from ..errors import UpstreamError, UpstreamPreempted
 from ..fields.headers import RawHeaders
 from ..frontends.rates import one_client
 from ..health import (
@@ -99,7 +99,10 @@ class HealthReports:
         outcome = outcome_of(error, answer_started=answer_started)
         key, url = attempt.route.frontend.key, attempt.backend.url
         if self._counters is not None:
-            self._counters.attempt_failed(key, url, outcome, answered=answer_started)
+            if isinstance(error, UpstreamPreempted):  # the backend did what it could
+                self._counters.count("attempt_failures", outcome)
+            else:
+                self._counters.attempt_failed(key, url, outcome, answered=answer_started)
         judgement = verdict(outcome)
         if answer_started and judgement is Verdict.EVIDENCE and key in self._windows:
             sample = self._sample(attempt, 0.0, failed=False)  # what its head counted as

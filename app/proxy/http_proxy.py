@@ -161,7 +161,7 @@ class HttpProxy:
             waiter = begun_as.waiter if isinstance(begun_as, Unsent) else None
             return client.open(
                 backend, method, target, request.fields, content,
-                waiter=waiter, on_interim=on_interim,
+                asker=request, waiter=waiter, on_interim=on_interim,
             )  # fmt: skip
 
         return self._gateway.attempts.first_answer(

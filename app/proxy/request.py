@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from starlette.types import Scope
 
 from ..balancing.balancer import RequestFacts
+from ..errors import UpstreamError
 from ..fields.headers import RawHeaders, field
 from ..fields.passing import Passing
 from ..health import Outcome
@@ -131,6 +132,18 @@ class Request:
         request.web_socket = scope["type"] == "websocket"
         request.task = exchange.task if exchange is not None else asyncio.current_task()
         return request
+
+    # -- asker.Asker
+
+    def awaited(self) -> object | None:
+        """What the client has yet to take or to send before the request can go on."""
+        awaited = None if self.exchange is None else self.exchange.awaited()
+        return None if awaited is None else (self.record.bytes_out, awaited)
+
+    def give_up(self, error: UpstreamError) -> None:
+        """Wait for the client no longer, but fail with `error`."""
+        if self.exchange is not None:
+            self.exchange.stop_waiting(error)
 
     def client_gone(self) -> None:
         """The client has gone: cancel the request's task."""

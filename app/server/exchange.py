@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 
 if TYPE_CHECKING:
+    from .direct import Direct
     from .peer import Peer
     from .request_head import RequestHead
     from .stream import Stream
@@ -23,16 +24,6 @@ EXCHANGE = "hipache.exchange"
 """The scope extension that holds the Exchange."""
 UNREAD_LIMIT = 65536
 """Body bytes held for the application before reading pauses."""
-
-
-class Direct(Protocol):
-    """Serves an exchange without a task."""
-
-    def client_gone(self) -> None:
-        """The client has gone."""
-
-    def hand_over(self) -> None:
-        """Give it a task: the server is about to stop, and waits for tasks."""
 
 
 class Exchange:
@@ -136,12 +127,11 @@ class Exchange:
 
     async def receive(self) -> Message:
         """ASGI's. After the end of the body it waits until the client has gone."""
-        stream = self.stream
-        while not self.disconnected and not stream.complete:
+        while not self.disconnected and not self.stream.complete:
             if self._body or (self.body_complete and self._buffered >= 0):
                 return self._next_part()
-            if stream.expects_continue:
-                stream.send_continue()
+            if self.stream.expects_continue:
+                self.stream.send_continue()
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -150,8 +140,8 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     def _next_part(self) -> Message:
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
+        parts, self._body = self._body, []
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         self.stream.expects_continue = False
         if self.body_complete:
             self._buffered = -1
@@ -189,6 +179,17 @@ class Exchange:
             return
         self.disconnected = True
         self.stream.cut()
+
+    def awaited(self) -> object | None:
+        """What the client has yet to take or to send, if anything; equal while it does nothing."""
+        if self._drained is not None:
+            return self.stream.untaken(), self._waiter
+        return None if self.body_complete else self._waiter
+
+    def stop_waiting(self, error: Exception) -> None:
+        """If `send` waits for the client to catch up, it raises `error`."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_exception(error)
 
     def on_disconnect(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the client goes away before its answer is complete."""

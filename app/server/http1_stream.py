@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..system import kernel
 from .answer_length import MeasuredAnswer
 from .dates import date_now
 from .half_close import CONTINUE
@@ -52,6 +53,10 @@ class Http1Stream(MeasuredAnswer):
     def full(self) -> bool:
         """Whether the client is behind."""
         return self._connection.write_paused
+
+    def untaken(self) -> int:
+        """Bytes that the client's kernel has not taken."""
+        return kernel.unacknowledged(self._connection.transport)
 
     def answer(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes

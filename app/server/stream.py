@@ -25,6 +25,10 @@ class Stream(Protocol):
     def full(self) -> bool:
         """Whether the client is behind: `Exchange.writable` is called when it has caught up."""
 
+    def untaken(self) -> int:
+        """Bytes of the answer that the client has not taken. Asks the kernel, or the peer's window:
+        only for a client that is behind."""
+
     def send_head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
     ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
+from .asker import Asker
 from .backend_stream import BackendStream
 
 OnInterim = Callable[[int, RawHeaders], None]
@@ -24,7 +25,7 @@ class Answer:
     """
 
     __slots__ = (
-        "_buffered", "_chunks", "_ended", "_error", "_stream", "_upload", "_waiter",
+        "_buffered", "_chunks", "_ended", "_error", "_stream", "_upload", "_waiter", "asker",
         "connect_time", "head", "headers", "reason", "status", "tell_interim", "trailers", "whole",
     )  # fmt: skip
 
@@ -35,8 +36,9 @@ class Answer:
     trailers: RawHeaders
     """Of a chunked body, once it has been read to its end."""
 
-    def __init__(self, stream: BackendStream) -> None:
+    def __init__(self, stream: BackendStream, asker: Asker | None = None) -> None:
         self._stream: BackendStream | None = stream
+        self.asker = asker
         self._upload: asyncio.Task[None] | None = None
         self._ended = False
         self._error: BaseException | None = None

@@ -6,13 +6,12 @@ Knows neither httpx nor ASGI. The callbacks run inside the event loop's read: on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
-from typing import cast
+from collections.abc import Callable, Sequence, Set
 
 from ..errors import UpstreamBadAnswer, UpstreamError, UpstreamStale, UpstreamTimeout
+from ..system import kernel
 from ..system.resolver import plain
-from . import kernel
-from .backend_stream import NEVER, Owner, Receiver
+from .backend_stream import NEVER, BackendStream, Owner, Receiver
 from .framing import may_begin_answer
 from .parsed_answer import COMPLETE, HEAD
 from .parsing import AnswerParser
@@ -27,7 +26,7 @@ class BackendConnection(asyncio.Protocol):
 
     __slots__ = (
         "_chunked", "_clock", "_drained", "_owner", "_parser", "_receiver", "_retires",
-        "_sending", "_transport", "_uploading", "connect_time", "deadline", "new_future", "paused",
+        "_sending", "_transport", "_uploader", "connect_time", "deadline", "new_future", "paused",
         "served",
     )  # fmt: skip
 
@@ -37,13 +36,13 @@ class BackendConnection(asyncio.Protocol):
         self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
+        self._uploader: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
         self._parser = AnswerParser()
-        self._uploading = self._chunked = self.paused = False
         self._sending: Sending | None = None
         self._retires = loop.time() + owner.max_age
         self.connect_time: float | None = 0.0
-        self.deadline, self.served = NEVER, 0
+        self.deadline, self.served, self._chunked, self.paused = NEVER, 0, False, False
 
     # -- backend_stream.BackendStream and PooledConnection
 
@@ -53,7 +52,7 @@ class BackendConnection(asyncio.Protocol):
     ) -> None:  # fmt: skip
         self._receiver = receiver
         self._chunked = chunked
-        self._uploading = upload
+        self._uploader = receiver if upload else None
         self._sending = None
         self._parser.expect(to_head=to_head)
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
@@ -79,7 +78,7 @@ class BackendConnection(asyncio.Protocol):
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
 
     def end_request(self) -> None:
-        self._uploading = False
+        self._uploader = None
         if self._chunked and self._transport is not None:
             self._transport.write(b"0\r\n\r\n")
         if self._parser.state <= HEAD:
@@ -93,7 +92,11 @@ class BackendConnection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        return self._receiver is None and not self._uploading
+        return self._receiver is None and self._uploader is None
+
+    def in_use(self) -> Sequence[tuple[Receiver, BackendStream]]:
+        receiver = self._receiver or self._uploader
+        return ((receiver, self),) if receiver is not None else ()
 
     def open_stream(self) -> BackendConnection:
         return self
@@ -121,20 +124,20 @@ class BackendConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        self._receiver = None
-        self._uploading = self._parser.keep = False
+        self._receiver = self._uploader = None
+        self._parser.keep = False
         if self._transport is not None:
             self._transport.abort()
 
     def expire(self, now: float) -> None:
         """Close, unless a request is still moving out."""
         if self._parser.state > HEAD or not self._still_sending(now):
-            self._fail(UpstreamTimeout(answer_begun=self._parser.begun))
+            self.fail(UpstreamTimeout(answer_begun=self._parser.begun))
 
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         receiver, parser = self._receiver, self._parser
@@ -147,7 +150,7 @@ class BackendConnection(asyncio.Protocol):
         except UpstreamBadAnswer as error:
             # On a kept connection, what is no answer at all belongs to the one before.
             late = self.served and not (parser.begun or may_begin_answer(data))
-            self._fail(UpstreamStale() if late else error)
+            self.fail(UpstreamStale() if late else error)
             return
         if began <= HEAD:
             if parser.interims:
@@ -197,10 +200,7 @@ class BackendConnection(asyncio.Protocol):
     # -- inside
 
     def _is_refused(self) -> bool:
-        """Whether the backend has answered that it takes no more of the request, and closes.
-
-        After a 2xx it may read on, as an echo does.
-        """
+        """Whether the backend answered that it takes no more, and closes; after a 2xx it may."""
         answer = self._parser
         return answer.state > HEAD and answer.status >= 300 and not answer.keep
 
@@ -211,7 +211,7 @@ class BackendConnection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """The answer is complete; if its request is too, the connection is free, or ends."""
-        if self._uploading:
+        if self._uploader is not None:
             self.deadline = NEVER
             return
         transport = self._transport
@@ -227,7 +227,7 @@ class BackendConnection(asyncio.Protocol):
                 return
         self.abort()
 
-    def _fail(self, error: UpstreamError) -> None:
+    def fail(self, error: UpstreamError) -> None:
         receiver = self._receiver
         self.abort()
         if receiver is not None:

@@ -1,6 +1,6 @@
 """What joins a request to the connection that carries it: three interfaces, no code.
 
-The asker is a `Receiver` and hears the answer. It holds a `BackendStream`: its request on a
+A `Receiver` hears the answer to a request. It holds a `BackendStream`: its request on a
 connection. HTTP/1.1 carries one request at a time, so a BackendConnection is its own only stream
 and a request costs no object more. A protocol that carries several gives one stream to each. A
 pool hands out streams that are free, and counts the connections below them.
@@ -9,18 +9,23 @@ pool hands out streams that are free, and counts the connections below them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
 from ..errors import UpstreamError
 from ..fields.headers import RawHeaders
+from .asker import Asker
 
 NEVER = float("inf")
 """A deadline that never comes, or a limit in seconds that is none."""
 
 
 class Receiver(Protocol):
-    """The asker. After `on_end`, `on_whole` or `on_lost` it hears nothing more."""
+    """Hears the answer. After `on_end`, `on_whole` or `on_lost` it hears nothing more."""
+
+    @property
+    def asker(self) -> Asker | None:
+        """The client's request that is answered; None for one of the proxy's own."""
 
     def on_interim(self, status: int, headers: RawHeaders) -> None:
         """A 1xx answer, but 101; the final one is still to come."""
@@ -91,6 +96,9 @@ class BackendStream(Protocol):
     def abort(self) -> None:
         """Give the request up. Its receiver hears nothing more."""
 
+    def fail(self, error: UpstreamError) -> None:
+        """Give the request up, and tell its receiver so."""
+
 
 class PooledConnection(Protocol):
     """A connection, as the pool sees it."""
@@ -102,6 +110,9 @@ class PooledConnection(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it carries no request. A connection that is not idle may have free streams."""
+
+    def in_use(self) -> Sequence[tuple[Receiver, BackendStream]]:
+        """The streams whose request or answer is not complete, and who hears of each."""
 
     def open_stream(self) -> BackendStream:
         """Its first stream, for the request that it was made for."""

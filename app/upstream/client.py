@@ -12,6 +12,7 @@ from ..config.structs import Config
 from ..fields.headers import RawHeaders
 from ..routing import Backend
 from .answer import Answer, OnInterim
+from .asker import Asker
 from .backend_stream import BackendStream
 from .destinations import Bound, Destinations
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
@@ -44,7 +45,8 @@ class UpstreamClient(httpx.AsyncClient):
         server = config.server
         destinations = Destinations(server.deny_backends.value, listening)
         limits, tls = pool_limits(server), context_source(config.backend_tls)
-        ours = None if transport else Transport(limits, tls, destinations)
+        trusted = server.trusted_proxies.value
+        ours = None if transport else Transport(limits, tls, destinations, trusted=trusted)
         self._upgrades = Upgrades(limits, tls, destinations)
         self.pools = ours.pools if ours else None
         """The connections of our own transport."""
@@ -64,12 +66,14 @@ class UpstreamClient(httpx.AsyncClient):
         headers: RawHeaders,
         body: Body,
         *,
+        asker: Asker | None = None,
         waiter: Waiter | None = None,
         on_interim: OnInterim | None = None,
     ) -> AnyAnswer:
         """Send a request; returns when the final head of its answer is there.
 
-        `waiter` is what `queue` gave for it; `on_interim` hears of the 1xx answers before.
+        `asker` is the client's request, `waiter` what `queue` gave for it; `on_interim` hears of
+        the 1xx answers before.
 
         `headers` go out as they are, so they must frame `body`: with
         Content-Length, or Transfer-Encoding for one of unknown length.
@@ -77,6 +81,7 @@ class UpstreamClient(httpx.AsyncClient):
         """
         request = UpstreamRequest(backend, method, target, headers, body, self._timeouts, waiter)
         request.on_interim = on_interim
+        request.asker = asker
         transport = self._transport_for_url(ANYWHERE)
         try:
             response = await transport.handle_async_request(request)
@@ -106,7 +111,7 @@ class UpstreamClient(httpx.AsyncClient):
             return False
         return transport.send_now(backend, method, head, answer_on, waiter)
 
-    def queue(self, backend: Backend) -> Waiter | None:
+    def queue(self, backend: Backend, asker: Asker | None) -> Waiter | None:
         """Join the queue for a stream, where nothing is left but to wait; else None.
 
         `send_now` and, where that sends nothing, `open` must follow when it is done,
@@ -114,7 +119,7 @@ class UpstreamClient(httpx.AsyncClient):
         """
         pool = self.pools.find(backend.origin) if self.pools is not None else None
         try:
-            return pool.queue() if pool is not None else None
+            return pool.queue(asker) if pool is not None else None
         except errors.UpstreamBusy:
             return None  # `open` will say so
 

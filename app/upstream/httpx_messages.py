@@ -12,6 +12,7 @@ from ..fields.headers import RawHeaders
 from ..frontends.backends import WEB_PORTS
 from ..routing import Backend
 from .answer import Answer, OnInterim
+from .asker import Asker
 from .request_framing import request_head
 from .waiting import Waiter
 
@@ -48,6 +49,8 @@ class UpstreamRequest(httpx.Request):
     """What iterating `body` raised: the client's fault, be it an OSError."""
 
     on_interim: OnInterim | None = None
+
+    asker: Asker | None = None
 
     def __init__(  # noqa: PLR0917 - keywords cost time on this path
         self,

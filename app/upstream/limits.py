@@ -18,6 +18,7 @@ class PoolLimits:
     tcp: float = 30.0
     queue: float = 5.0
     queued: int = 1000  # 0: as many as come
+    grace: float = 2.0  # of a client that does nothing while others wait
     idle: float = 60.0
     age: float = NEVER
     keep_alive: bool = True
@@ -40,6 +41,7 @@ def pool_limits(server: ServerConfig) -> PoolLimits:
         tcp=server.tcp_timeout or NEVER,
         queue=server.queue_timeout or NEVER,
         queued=server.max_queue,
+        grace=server.slow_client_grace or NEVER,
         idle=server.backend_idle_timeout or NEVER,
         age=server.backend_max_age or NEVER,
         keep_alive=server.http_keep_alive,

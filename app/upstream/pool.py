@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
 from ..errors import UpstreamBusy, UpstreamUnreachable
+from .asker import Asker, ClientOf, nobody
 from .backend_connection import BackendConnection
 from .backend_stream import BackendStream, PooledConnection
+from .contention import Contention
 from .destinations import Destinations
 from .dialling import Origin, connect
+from .free_streams import FreeStreams, is_fit
 from .limits import PoolLimits
 from .waiting import Waiter, WaitingLine
 
@@ -31,6 +33,8 @@ class Pool:
         limits: PoolLimits,
         tls: Callable[[], ssl.SSLContext],
         on_unused: Callable[[Origin], None],
+        client_of: ClientOf = nobody,
+        *,
         destinations: Destinations | None = None,
     ) -> None:
         self._destinations = destinations or Destinations()
@@ -45,11 +49,14 @@ class Pool:
         self.on_waited: Callable[[float], None] = lambda seconds: None
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._available: deque[BackendStream] = deque()  # the last one used is the last
+        self._available = FreeStreams()
         self._open: set[PooledConnection] = set()
         self._connecting = 0
         self._promised = 0  # streams given to a waiter whose asker has not come yet
         self._queue = WaitingLine()
+        self._contention = Contention(
+            origin, limits, self._open, self._queue, client_of=client_of, serve=self._serve_waiters
+        )
 
     @property
     def queued(self) -> int:
@@ -64,45 +71,48 @@ class Pool:
     def take(self, *, checked: bool) -> BackendStream | None:
         """A free stream, the one used last first, or None.
 
-        With `checked` the kernel is asked too whether the backend has closed its connection.
+        With `checked` the kernel is asked too whether the backend has closed its connection. None
+        too where not all requests are served alike: `queue` decides then.
         """
-        while self._available:
+        while self._available and self._contention.reserve < 0:
             stream = self._available.pop()
-            if _is_fit(stream, checked):
+            if is_fit(stream, checked):
                 return stream
             stream.abort()
         return None
 
-    def queue(self) -> Waiter | None:
+    def queue(self, asker: Asker | None) -> Waiter | None:
         """Join the queue; None where a connection may be made at once.
 
-        Raises UpstreamBusy where `limits.queued` wait already.
+        The waiter may be done already. Raises UpstreamBusy where `limits.queued` wait already.
         """
-        if not self._is_full():
-            return None
-        if 0 < self.limits.queued <= len(self._queue):
-            raise UpstreamBusy("too many wait for the backend")
         now = self._clock()
-        waiter = Waiter(now, now + self.limits.queue)
-        self._queue.append(waiter)
+        if self._free > self._contention.reserved_from(asker):
+            if not self._available:
+                return None
+            waiter = Waiter(now, now, asker)
+            self._give(waiter)
+            return waiter
+        if 0 < self.limits.queued <= len(self._queue) and not self._contention.displace(asker):
+            raise UpstreamBusy("too many wait for the backend")
+        waiter = Waiter(now, now + self.limits.queue, asker)
+        self._contention.join(waiter)
         return waiter
 
     def claim(self, waiter: Waiter, *, checked: bool) -> BackendStream | None:
         """The stream that `waiter` was given, if it was one that can be used; else `wait`."""
         stream = waiter.result() if waiter.exception() is None else None
-        if stream is None or not _is_fit(stream, checked):
+        if stream is None or not is_fit(stream, checked):
             return None
         self._promised -= 1
         self._report_wait(waiter)
         return stream
 
     async def wait(self, waiter: Waiter | None, *, checked: bool) -> BackendStream:
-        """A new stream, or the next one that becomes free; `waiter` is the asker's, if any.
+        """A new stream, or the next one that becomes free; `waiter` is what `queue` gave.
 
-        Raises UpstreamUnreachable, and UpstreamBusy after `limits.queue` seconds or, where
-        `limits.queued` wait already, at once.
+        Raises UpstreamUnreachable, and UpstreamBusy after `limits.queue` seconds.
         """
-        waiter = waiter or self.queue()
         if waiter is None:
             self._connecting += 1
             return await self._connect()
@@ -116,8 +126,7 @@ class Pool:
         """Give `waiter` up; what it was given meanwhile goes to the next."""
         waiter.cancel()
         if waiter.cancelled():
-            if waiter in self._queue:  # else its turn came just now, and went to the next
-                self._queue.remove(waiter)
+            self._queue.remove(waiter)
         elif waiter.exception() is None:
             stream = waiter.result()
             if stream is None:
@@ -125,15 +134,12 @@ class Pool:
             else:
                 self._promised -= 1
                 if stream.is_available:
-                    self._offer(stream)
-            self._make_room()
+                    self._available.append(stream)
+            self._serve_waiters()
 
     def drop_closed(self) -> None:
         """Ask the kernel for each free stream: one kept connection was found closed already."""
-        for stream in tuple(self._available):
-            if not _is_fit(stream, checked=True):
-                self._available.remove(stream)
-                stream.abort()
+        self._available.drop_closed()
 
     def sweep(self, now: float) -> None:
         """Enforce what is due: unused connections, silent backends, the time in the queue; leave
@@ -153,43 +159,44 @@ class Pool:
         """Close every connection, send every waiter away."""
         for connection in tuple(self._open):
             connection.abort()
+        self._contention.stop()
         self._queue.fail_all(UpstreamUnreachable("the proxy is stopping"))
 
     # -- stream.Owner
 
     def on_available(self, stream: BackendStream) -> None:
-        if self._queue:
-            self._offer(stream)
-        else:
-            self._available.append(stream)
+        self._available.append(stream)
+        if self._queue.front or self._queue.behind:
+            self._serve_waiters()
 
     def on_closed(self, connection: PooledConnection) -> None:
         self._open.discard(connection)
-        for stream in tuple(self._available):
-            if not stream.is_available:
-                self._available.remove(stream)
-        self._make_room()
+        self._available.drop_lost()
+        self._serve_waiters()
 
     # -- inside
 
-    def _is_full(self) -> bool:
-        return self.connections >= self.limits.max_sockets
+    @property
+    def _free(self) -> int:
+        """Streams that are free, and connections that may be made."""
+        return self.limits.max_sockets - self.connections + len(self._available)
 
-    def _offer(self, stream: BackendStream) -> None:
-        """Give `stream` to the first in the queue, else keep it."""
-        waiter = self._queue.next_waiter()
-        if waiter is None:
-            self._available.append(stream)
-        else:
+    def _give(self, waiter: Waiter) -> None:
+        """Give `waiter` a stream, or the permission to connect."""
+        if self._available:
             self._promised += 1
-            waiter.set_result(stream)
+            waiter.set_result(self._available.pop())
+        else:
+            self._connecting += 1
+            waiter.set_result(None)
 
-    def _make_room(self) -> None:
-        """There is room for a connection: the first in the queue may connect."""
-        while self._queue and not self._is_full():
-            if (waiter := self._queue.next_waiter()) is not None:
-                self._connecting += 1
-                waiter.set_result(None)
+    def _serve_waiters(self) -> None:
+        """Something has become free: the first in the queue get it."""
+        while self._queue and (free := self._free) > 0:
+            waiter = self._queue.next_waiter(behind=free > self._contention.reserve)
+            if waiter is None:
+                break
+            self._give(waiter)
         if not (self._open or self._connecting or self._queue or self._promised):
             self._on_unused(self.origin)
 
@@ -197,15 +204,15 @@ class Pool:
         """A stream that can be used, or None: the waiter may connect, and is counted already."""
         while (stream := await self._await_turn(waiter)) is not None:
             self._promised -= 1
-            if _is_fit(stream, checked):
+            if is_fit(stream, checked):
                 break
             stream.abort()
             # One that was lost meanwhile has made room already, and does so only once.
-            if not self._is_full():
+            if self.connections < self.limits.max_sockets:
                 self._connecting += 1
                 return None
-            waiter = Waiter(waiter.since, waiter.due)
-            self._queue.appendleft(waiter)
+            waiter = Waiter(waiter.since, waiter.due, waiter.asker)
+            self._queue.front.appendleft(waiter)
         return stream
 
     async def _await_turn(self, waiter: Waiter) -> BackendStream | None:
@@ -234,12 +241,7 @@ class Pool:
             return stream
         finally:
             self._connecting -= 1
-            self._make_room()
+            self._serve_waiters()
 
     def _new_connection(self) -> BackendConnection:
         return BackendConnection(self, self._loop)
-
-
-def _is_fit(stream: BackendStream, checked: bool) -> bool:
-    """Whether a request may be written to it; with `checked` the kernel is asked too."""
-    return stream.is_available and not (checked and stream.hung_up())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 
+from .asker import ClientOf, nobody
 from .destinations import Destinations
 from .dialling import Origin
 from .limits import PoolLimits
@@ -20,10 +21,13 @@ class Pools:
         limits: PoolLimits,
         tls: Callable[[], ssl.SSLContext],
         destinations: Destinations | None = None,
+        client_of: ClientOf = nobody,
     ) -> None:
+        """`client_of` tells what counts as one client."""
         self._destinations = destinations
         self.limits = limits
         self._tls = tls
+        self._client_of = client_of
         self._pools: dict[Origin, Pool] = {}
         self._sweeper = Sweeper(limits.step, self._sweep)
         self.on_waited: Callable[[float], None] = lambda seconds: None
@@ -33,7 +37,12 @@ class Pools:
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(
-                origin, self.limits, self._tls, self._forget, self._destinations
+                origin,
+                self.limits,
+                self._tls,
+                self._forget,
+                self._client_of,
+                destinations=self._destinations,
             )
             pool.on_waited = self.on_waited
             self._sweeper.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from . import kernel
+from ..system import kernel
 from .backend_stream import NEVER
 
 

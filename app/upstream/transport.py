@@ -8,9 +8,11 @@ from collections.abc import AsyncIterable, Callable
 import httpx
 
 from ..errors import UpstreamError, UpstreamStale
+from ..fields.networks import Peers
 from ..health import IDEMPOTENT
 from ..routing import Backend
 from .answer import Answer
+from .asker import client_names
 from .backend_stream import BackendStream
 from .destinations import Destinations
 from .httpx_messages import UpstreamRequest, UpstreamResponse, from_httpx
@@ -29,8 +31,11 @@ class Transport(httpx.AsyncBaseTransport):
         limits: PoolLimits,
         tls: Callable[[], ssl.SSLContext],
         destinations: Destinations | None = None,
+        *,
+        trusted: Peers = Peers(),  # noqa: B008 - frozen
     ) -> None:
-        self.pools = Pools(limits, tls, destinations)
+        """`trusted`: our own proxies, who tell whose requests they forward."""
+        self.pools = Pools(limits, tls, destinations, client_names(trusted))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
@@ -50,8 +55,9 @@ class Transport(httpx.AsyncBaseTransport):
         checked = _needs_check(method)
         stream = pool.take(checked=checked) if request.waiter is None else None
         if stream is None:
-            stream = await pool.wait(request.waiter, checked=checked)
-        answer = Answer(stream)
+            waiter = request.waiter or pool.queue(request.asker)
+            stream = await pool.wait(waiter, checked=checked)
+        answer = Answer(stream, request.asker)
         answer.tell_interim = request.on_interim
         stream.begin(
             answer, data, to_head=method == b"HEAD", upload=upload is not None,

@@ -14,6 +14,7 @@ from app.balancing.evidence import FEWEST
 from app.config.structs import Config, ServerConfig
 from app.errors import (
     NoLiveBackend,
+    SlowClient,
     UpstreamBusy,
     UpstreamCut,
     UpstreamError,
@@ -242,6 +243,7 @@ async def test_a_sick_backend_is_marked_on_evidence_that_the_log_names(one, capl
         pytest.param(501, id="a method that it does not know"),
         pytest.param(505, id="a version that it does not know"),
         pytest.param(UpstreamBusy(), id="all connections busy"),
+        pytest.param(SlowClient(), id="a client that took nothing while others waited"),
         pytest.param(UpstreamTimeout(answer_begun=True), id="silence after the head"),
     ],
 )

@@ -125,7 +125,7 @@ async def test_a_connection_lost_on_its_way_to_who_waits_holds_nobody_up(client,
     async with scripted(script) as backend:
         origin = parse_backend(backend.url, 0)
         first = await opened(client, backend.url)
-        place = client.queue(origin)
+        place = client.queue(origin, None)
         assert place is not None
         finish.set()
         await read(first)

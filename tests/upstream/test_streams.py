@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.errors import UpstreamCut
+from app.errors import UpstreamCut, UpstreamError
 from app.upstream.answer import HIGH_WATER, Answer
-from app.upstream.backend_stream import NEVER
+from app.upstream.backend_stream import NEVER, BackendStream, Receiver
 from app.upstream.limits import PoolLimits
 from app.upstream.pool import Pool
 from tests.backends import Conversation, scripted
@@ -43,6 +43,9 @@ class Shared(asyncio.Protocol):
 
     def open_stream(self) -> Stream:
         return Stream(self)
+
+    def in_use(self) -> list[tuple[Receiver, BackendStream]]:
+        return [(stream.receiver, stream) for stream in self.streams.values()]
 
     def expire(self, now: float) -> None:
         self.abort()
@@ -128,6 +131,10 @@ class Stream:
     def abort(self) -> None:
         self.connection.ended(self.number)
 
+    def fail(self, error: UpstreamError) -> None:
+        self.abort()
+        self.receiver.on_lost(error)
+
 
 class SharedPool(Pool):
     """A pool whose connections are Shared."""
@@ -153,7 +160,7 @@ async def pooled(url: str, **limits: object) -> AsyncIterator[SharedPool]:
 
 async def ask(pool: Pool, request: bytes) -> Answer:
     """Send `request` on a stream of its own, as the transport does."""
-    stream = pool.take(checked=True) or await pool.wait(None, checked=True)
+    stream = pool.take(checked=True) or await pool.wait(pool.queue(None), checked=True)
     answer = Answer(stream)
     stream.begin(answer, request, to_head=False)
     return answer

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from ...system import kernel
 from ..answer_length import MeasuredAnswer
 from ..refusal import plain_body
 from .answer_fields import final_fields, interim_fields
@@ -25,6 +27,8 @@ class Carrier(Protocol):
     """The connection, as its streams see it."""
 
     engine: Engine
+    transport: asyncio.Transport
+    write_paused: bool
 
     def flush(self) -> None:
         """Send what the engine has and the client's windows allow."""
@@ -101,6 +105,12 @@ class Http2Stream(MeasuredAnswer):
             self._connection.acknowledge(self, unread)
 
     # The answer.
+
+    def untaken(self) -> int:
+        """Bytes that wait for the client's window, and for its kernel if that takes nothing."""
+        connection = self._connection
+        queued = connection.engine.queued_body_size(self.id)
+        return queued + (connection.write_paused and kernel.unacknowledged(connection.transport))
 
     def answer(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
