@@ -10,7 +10,8 @@ import click
 
 from .commands import demo as demonstration
 from .commands.cert import cert
-from .commands.cli_options import config_option
+from .commands.cli_options import config_option, group_config_option
+from .commands.command_group import CommandGroup
 from .commands.dead import dead
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
@@ -23,21 +24,39 @@ from .commands.status import status
 from .commands.top import top
 from .commands.upgrade import upgrade
 from .commands.why import why
-from .config.file import here, load
+from .config.file import DEFAULTS, here, load
 from .config.file import modernise as modernise_file
 from .config.structs import Config, render
 from .errors import EX_CONFIG, ConfigError
 from .proxy.tracing import check_tracing
 from .stores.drivers import driver_of, shown
 from .system.http2_extra import check_http2
+from .system.release import version
 from .tls.acme.installed import check_installed
 from .workers.serve import serve as serve_forever
+from .workers.start_checks import why_not_started
 from .workers.successor import own_program
 
 
-@click.group()
-def main() -> None:
-    """A distributed HTTP and WebSocket reverse proxy whose virtual hosts live in Redis."""
+@click.group(
+    cls=CommandGroup, invoke_without_command=True, no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+@group_config_option
+@click.option("--dry", is_flag=True, help="Without COMMAND: only check the configuration.")
+@click.version_option(
+    version(), "-V", "--version", prog_name="hipache", message="%(prog)s %(version)s"
+)
+@click.pass_context
+def main(ctx: click.Context, path: str | None, *, dry: bool) -> None:
+    """A distributed HTTP and WebSocket reverse proxy whose virtual hosts live in Redis.
+
+    Without COMMAND, -c serves as older Hipaches did.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(check if dry else serve, path=path)
+    elif dry:
+        raise click.UsageError(f"--dry goes with no command, found {ctx.invoked_subcommand!r}")
 
 
 main.add_command(route)
@@ -78,7 +97,10 @@ def serve(path: str | None) -> None:
     help="First rewrite the file with current names; the old one is kept as NAME.old.",
 )  # fmt: skip
 def check(path: str | None, *, modernise: bool) -> None:
-    """Validate the configuration and print what it means, secrets masked."""
+    """Say whether the configuration is good, and print what it means, secrets masked.
+
+    Nothing is started or changed. Exit status 78 if 'hipache serve' would not start with it.
+    """
     try:
         if modernise:
             kept = modernise_file(path, os.environ, here())
@@ -86,9 +108,19 @@ def check(path: str | None, *, modernise: bool) -> None:
         config = read_config(path)
     except ConfigError as exc:
         _fail(exc)
+    click.echo(render(config, drivers=shown(config)))
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(render(config, drivers=shown(config)))
+    problems = list(why_not_started(config))
+    for problem in problems:
+        click.echo(f"hipache: {problem}", err=True)
+    named = (
+        f"{config.source} is"
+        if config.source != DEFAULTS
+        else "no config.json here: the defaults are"
+    )
+    click.echo(f"{named} {'not good' if problems else 'good'}", err=True)
+    sys.exit(EX_CONFIG if problems else 0)
 
 
 @main.command()
@@ -96,7 +128,11 @@ def check(path: str | None, *, modernise: bool) -> None:
 def demo(path: str | None) -> None:
     """Serve with two small backends behind demo.localhost, to try things on."""
     try:
-        sys.exit(demonstration.run(read_config(path), path))
+        config = read_config(path)
+        if config.source == DEFAULTS:
+            path = demonstration.write_config(here())
+            config = read_config(path)
+        sys.exit(demonstration.run(config, path))
     except ConfigError as exc:
         _fail(exc)
 

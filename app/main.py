@@ -84,8 +84,7 @@ def create_app(
         edge, server = _edge(config)
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
-            supervisor = supervision.pid if supervision else None
-            shared = stack.enter_context(shared_by_workers(supervisor))
+            shared = stack.enter_context(shared_by_workers(_supervisor(supervision)))
             meter = stack.enter_context(metering(config, supervision, _number(), shared))
             own = partial(_own_listeners, config, server, meter)
             routes = store or open_store(config)
@@ -197,6 +196,11 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
         checkers=checkers, log=log, counters=counters, observers=(*spans, *recorder),
         paths=paths,
     )  # fmt: skip
+
+
+def _supervisor(supervision: Supervision | None) -> int | None:
+    """The process of `hipache serve`; None without one."""
+    return None if supervision is None else supervision.pid
 
 
 def _number() -> int:

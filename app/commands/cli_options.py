@@ -9,9 +9,13 @@ import click
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+_CONFIG_HELP = "The configuration file; else $HIPACHE_CONFIG, else config.json in this folder."
+
+group_config_option = click.option("-c", "--config", "path", metavar="PATH", help=_CONFIG_HELP)
+"""In front of a command: it holds for whatever command follows."""
 config_option = click.option(
-    "-c", "--config", "path", metavar="PATH",
-    help="The configuration file; else $HIPACHE_CONFIG, else config.json in this folder.",
+    "-c", "--config", "path", metavar="PATH", help=_CONFIG_HELP,
+    default=lambda: click.get_current_context().find_root().params.get("path"),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 

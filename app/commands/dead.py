@@ -19,11 +19,12 @@ from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
 from .cli_options import config_option, json_option
+from .command_group import CommandGroup
 from .failing import CommandFailed
 from .open_store import run
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def dead() -> None:
     """Show, set and clear the marks on dead backends."""
 

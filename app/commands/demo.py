@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import os
 import shlex
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -25,10 +27,11 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from ..config.binds import Bind
 from ..config.structs import Config
 from ..errors import EX_CONFIG, ConfigError
 from ..proxy.error_pages import templates_directory
-from ..server.listeners import ListenAddress
+from ..server.listeners import ListenAddress, bind
 from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent
 from ..stores.table import Entry
@@ -36,6 +39,13 @@ from ..workers.serve import serve
 
 HOST = "demo.localhost"
 NAMES = ("A", "B")
+CONFIG = {
+    "driver": "embedded:",
+    "http": {"port": 8080, "bind": "127.0.0.1"},
+    "server": {"accessLog": "stdout"},
+    "user": None,
+}
+"""What the demo serves where there is no configuration."""
 
 
 def run(config: Config, path: str | None) -> int:
@@ -48,7 +58,10 @@ def run(config: Config, path: str | None) -> int:
     driver = driver_of(config)
     if not driver.private:
         raise ConfigError(f'driver: the demo needs "embedded:", found {driver.name!r}')
-    address = tcp_address(config)
+    wanted = tcp_address(config)
+    address = free_address(wanted)
+    binds = (Bind(address=address.host, port=address.port),)
+    config = replace(config, http=replace(config.http, binds=binds))
     proxy = get_context("fork").Process(target=run_proxy, args=(config,))
     proxy.start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,6 +70,8 @@ def run(config: Config, path: str | None) -> int:
     with suppress(KeyboardInterrupt), backends() as ports, driver.hold():
         asyncio.run(add_route(driver, [f"http://127.0.0.1:{port}" for port in ports]))
         if answers(proxy, address):
+            if address != wanted:
+                print(f"\n{wanted} is taken, so the demo takes another port.")
             print(what_to_type(address, path, ports), flush=True)
         proxy.join()
     proxy.terminate()  # the backends have ended, so no open request delays its end
@@ -165,10 +180,34 @@ async def add_route(driver: StoreDriver, urls: Sequence[str]) -> None:
 
 def tcp_address(config: Config) -> ListenAddress:
     """An address at which the proxy serves HTTP. Raises ConfigError."""
-    for bind in config.http.binds:
-        if bind.port and not bind.address.startswith("unix:"):
-            return ListenAddress(bind.address, bind.port)
+    for entry in config.http.binds:
+        if entry.port and not entry.address.startswith("unix:"):
+            return ListenAddress(entry.address, entry.port)
     raise ConfigError("http.bind: the demo needs an address with a port")
+
+
+def free_address(wanted: ListenAddress) -> ListenAddress:
+    """`wanted`, or another port of the same address where that one is taken."""
+    for port in (wanted.port, 0):
+        with suppress(ConfigError), bind(ListenAddress(wanted.host, port)) as sock:
+            return ListenAddress(wanted.host, sock.getsockname()[1])
+    return wanted  # whatever is wrong with it, the proxy says
+
+
+def write_config(folder: Path) -> str:
+    """A configuration for the demo, where there is none; returns its path.
+
+    A file, so that what the demo tells to type works: it is in .hipache of `folder`, or in a
+    folder of its own where that cannot be written to.
+    """
+    path = folder / ".hipache" / "demo.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(CONFIG, indent=4) + "\n")
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="hipache-demo-")) / "demo.json"
+        path.write_text(json.dumps(CONFIG, indent=4) + "\n")
+    return str(path)
 
 
 def what_to_type(address: ListenAddress, path: str | None, ports: Iterable[int]) -> str:
@@ -179,7 +218,10 @@ def what_to_type(address: ListenAddress, path: str | None, ports: Iterable[int])
     config = ["--config", path] if path else []
     add = [*hipache, "route", "set", *config, "new.localhost", backend]
     return f"""
-Hipache serves on {proxy} with two demo backends. Ctrl-C stops everything.
+Hipache serves with two demo backends. Ctrl-C stops everything.
+
+  Open this page, and see streams and WebSockets, too:
+    http://{HOST}:{address.port}/
 
   Ask twice, and see the backends take turns:
     curl -H 'Host: {HOST}' {proxy}
@@ -187,7 +229,4 @@ Hipache serves on {proxy} with two demo backends. Ctrl-C stops everything.
   Add a host while it runs, and ask for it:
     {shlex.join(add)}
     curl -H 'Host: new.localhost' {proxy}
-
-  See streams and WebSockets in a browser:
-    http://{HOST}:{address.port}/
 """

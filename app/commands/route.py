@@ -30,6 +30,7 @@ from ..stores.table import (
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import config_option, json_option
+from .command_group import CommandGroup
 from .importing import Import
 from .meant import check_meant
 from .on_table import TableWork, read_config, run_on_table, wait_option
@@ -38,7 +39,7 @@ SHOWN = 1000
 """Frontends whose change an import prints."""
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def route() -> None:
     """Show and change routes. Every change is made as a whole or not at all, but a large import."""
 

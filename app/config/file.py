@@ -17,6 +17,8 @@ from .places import Places
 from .structs import Config, parse
 
 DEFAULT_NAME = "config.json"
+DEFAULTS = "defaults"
+"""The source of a configuration that no file gave."""
 MAX_BYTES = 16 * 2**20
 
 
@@ -42,7 +44,7 @@ def load(path: str | Path | None, environ: Mapping[str, str], cwd: Path) -> Conf
     unasked = not (path or environ.get("HIPACHE_CONFIG") or environ.get("SETTINGS_FLAVOR"))
     places = Places.of(os.path.abspath(cwd / name), environ)
     if unasked and _is_absent(cwd / name):
-        return _placed(parse("{}", source="defaults", environ=environ), places)
+        return _placed(parse("{}", source=DEFAULTS, environ=environ), places)
     read = parse(_read(cwd / name, str(name)), source=str(name), environ=environ)
     return _placed(read, places)
 

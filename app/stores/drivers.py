@@ -21,6 +21,12 @@ from .redis.driver import RedisDriver
 GROUP = "hipache.drivers"
 BUILT_IN: tuple[type[StoreDriver], ...] = (RedisDriver, EmbeddedDriver, FileDriver)
 BY_SCHEME = {scheme: kind for kind in BUILT_IN for scheme in kind.schemes}
+OLD = frozenset({"etcd", "memcached", "zookeeper"})
+"""Drivers of older Hipaches that are not there any more."""
+OLD_HINT = (
+    "older Hipaches could read it: move the frontends into a Redis, or install a package "
+    f"with such a driver (entry point {GROUP})"
+)
 
 
 def driver_of(config: Config) -> StoreDriver:
@@ -65,7 +71,8 @@ def _kind(url: str) -> type[StoreDriver]:
     if colon and scheme in others.names:
         return _loaded(others[scheme])
     known = ", ".join(f"{name}:" for name in (*BY_SCHEME, *sorted(others.names)))
-    raise ValueError(f"expected one of {known}, found {show(masked_url(url))}")
+    hint = f"; {OLD_HINT}" if scheme in OLD else ""
+    raise ValueError(f"expected one of {known}, found {show(masked_url(url))}{hint}")
 
 
 def _loaded(entry: EntryPoint) -> type[StoreDriver]:

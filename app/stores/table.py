@@ -25,6 +25,7 @@ from ..routing import (
     normalise_host,
     parse_backend,
 )
+from .wire_names import wire_name
 
 HEALTHCHECK_FIELDS = ("path", "status", "body")
 """Fields of `healthcheck:<host>`, as planb and tsuru write them."""
@@ -69,7 +70,8 @@ def check_key(key: str) -> str:
     try:
         name = normalise_host(host.encode("latin-1", "replace"))
     except BadHost:
-        raise TableError(f"{key!r} is no host, no *.domain and not *") from None
+        hint = f"; in a request it is {wire_name(key)!r}" if wire_name(key) else ""
+        raise TableError(f"{key!r} is no host, no *.domain and not *{hint}") from None
     if ":" in host and not host.startswith("["):
         raise TableError(f"{key!r}: the key is the host without its port: {name!r}")
     if not wildcard:

@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ..admin.metering import Supervision
+from ..config.file import DEFAULTS
 from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log
@@ -69,6 +70,8 @@ def serve_after(
     """The same, on the sockets of a predecessor where there is one."""
     config = read()
     set_up_log(config)
+    if config.source == DEFAULTS:
+        logger.info("no configuration file, the defaults apply looked_for=config.json")
     raise_limit()
     for check in START_CHECKS:
         check.ask(config)

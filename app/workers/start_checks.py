@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,3 +117,12 @@ START_CHECKS = (
     StartCheck(frozenset({"program-unreadable"}), check_program),
     StartCheck(frozenset({"not-writable"}), check_log),
 )
+
+
+def why_not_started(config: Config) -> Iterator[str]:
+    """Every reason for which 'hipache serve' would not start; whether addresses are free aside."""
+    for check in START_CHECKS:
+        try:
+            check.ask(config)
+        except ConfigError as exc:
+            yield str(exc)

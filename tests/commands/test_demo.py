@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -42,11 +43,13 @@ def uses(process: psutil.Process, folder: Path) -> bool:
 class Demo:
     """A running demo and what it told its user to type."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        config = json.loads((ROOT / "config.json").read_text())
-        config["http"]["port"] = self.port
-        (folder / "config.json").write_text(json.dumps(config))
+    def __init__(self, folder: Path, port: int | None) -> None:
+        """`port` is the configured one; None: there is no configuration."""
+        self.port = port or 0
+        if port is not None:
+            config = json.loads((ROOT / "config.json").read_text())
+            config["http"]["port"] = port
+            (folder / "config.json").write_text(json.dumps(config))
         self.folder = folder
         self.process = subprocess.Popen(
             COMMAND,
@@ -63,7 +66,7 @@ class Demo:
         lines = []
         for line in self.process.stdout:
             lines.append(line)
-            if "http://demo.localhost" in line:
+            if "-H 'Host: new.localhost'" in line:
                 return "".join(lines)
         raise AssertionError(self.process.communicate()[1])
 
@@ -90,7 +93,7 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    demo = Demo(tmp_path)
+    demo = Demo(tmp_path, free_port())
     yield demo
     demo.process.kill()
     demo.process.communicate()
@@ -133,16 +136,37 @@ def test_the_end_leaves_nothing_behind_even_with_an_open_stream(demo: Demo, numb
     assert psutil.wait_procs(left, timeout=10)[1] == []  # the store saves and goes by itself
 
 
-def test_a_taken_port_ends_the_demo_with_one_line(demo: Demo, tmp_path: Path) -> None:
+def test_where_its_port_is_taken_the_demo_takes_another(demo: Demo, tmp_path: Path) -> None:
     demo.told()
     other = tmp_path / "other"
     other.mkdir()
-    (other / "config.json").write_text((demo.folder / "config.json").read_text())
-    done = run_demo(other)
-    assert done.returncode == 78
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("hipache: ")]
-    assert str(demo.port) in line
-    assert "to type" not in done.stdout
+    second = Demo(other, demo.port)
+    try:
+        told = second.told()
+        second.port = int(re.findall(r"http://demo\.localhost:(\d+)/", told)[0])
+        assert f"127.0.0.1:{demo.port} is taken" in told
+        assert second.ask().startswith("backend ")
+        assert second.stop(signal.SIGINT)[0] == 0
+    finally:
+        second.process.kill()
+        second.process.communicate()
+
+
+def test_without_a_configuration_it_brings_one(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, None)
+    try:
+        told = demo.told()
+        demo.port = int(re.findall(r"http://demo\.localhost:(\d+)/", told)[0])
+        assert told.lstrip().splitlines()[-1].startswith("    curl")
+        [add] = [line for line in told.splitlines() if "route set" in line]
+        subprocess.run(
+            shlex.split(add), cwd=demo.folder, env=ENVIRON, check=True, capture_output=True
+        )
+        assert demo.ask(Host="new.localhost") == "backend A: GET / for new.localhost\n"
+        assert demo.stop(signal.SIGINT)[0] == 0
+    finally:
+        demo.process.kill()
+        demo.process.communicate()
 
 
 @pytest.mark.parametrize(
