@@ -107,6 +107,7 @@ def create_app(
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
                 edge.fast_path = FastPath(gateway, client, endpoint.http, counts.request).begin
+                edge.tunnels = not config.server.web_socket_relay
             await enter(_memory_watch(config, counts, server, counters))
             sources = MetricSources(server, routes, client, gateway, endpoint.websocket, log)
             await enter(reporting(meter, sources))

@@ -126,6 +126,8 @@ class Edge:
         """Whether the server is about to end; uvicorn does not tell new connections."""
         self.on_refusal: OnRefusal = lambda peer, head, refusal: None
         """Called for each request that is refused before the application sees it."""
+        self.tunnels = False
+        """Whether the application answers WebSockets with a tunnel, which HTTP/2 needs."""
         self.prior_knowledge = False
         """Whether a connection without TLS may begin with HTTP/2."""
         self.connections: set[Swept] = set()

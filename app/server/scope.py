@@ -11,6 +11,12 @@ from .peer import PEER
 if TYPE_CHECKING:
     from .request_head import RequestHead
 
+TUNNEL = "hipache.tunnel"
+"""The extension for byte tunnels. Where a WebSocket's scope offers it, the application may answer
+the handshake with a message of this type in place of `websocket.accept`: `headers` are all fields
+of the 101, `tunnel` a Tunnel, `backend` a connected transport and `first` the bytes it has already
+sent."""
+
 
 def asgi_scope(
     request: RequestHead, exchange: Exchange, root_path: str, state: dict[str, Any]

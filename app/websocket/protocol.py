@@ -23,18 +23,13 @@ from ..server.dates import date_now
 from ..server.peer import PEER, Peer
 from ..server.refusal import Refusal, plain_response, status_line
 from ..server.request_head import RequestHead
+from ..server.scope import TUNNEL
 from .asgi_messages import MessageProtocol, logger
 from .frames import ABNORMAL
 from .read_budget import ReadBudget
 from .server_frames import FramesOnly, ServerFrames
 from .tcp_keep_alive import keep_alive
 from .tunnel import Tunnel
-
-TUNNEL = "hipache.tunnel"
-"""The ASGI extension. Where the scope offers it, the application may answer the
-handshake with a message of this type in place of `websocket.accept`: `headers`
-are all fields of the 101, `tunnel` a Tunnel, `backend` a connected transport
-and `first` the bytes it has already sent."""
 
 LONGEST_TIMER = 1e9
 """Seconds, in place of no limit: a timer cannot be infinite."""

@@ -29,11 +29,11 @@ from ..proxy.own_responses import of_decision
 from ..proxy.request import Request
 from ..proxy.request_body import ClientLeft
 from ..routing import Route
+from ..server.scope import TUNNEL
 from ..upstream.protocol_upgrades import UpgradeAnswer
 from .frames import LAST_WORDS, SERVICE_RESTART
 from .handshake import Ask, checked
 from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
-from .protocol import TUNNEL
 from .read_budget import ReadBudget
 from .refusing import RefusalTooLong, pass_body, respond, send_head
 from .relay import Relay

@@ -79,8 +79,10 @@ ACKNOWLEDGEMENTS = 1000
 """Answers to PING and SETTINGS that may wait for a client that does not read."""
 
 
-def make_engine(limits: ClientLimits) -> Engine:
+def make_engine(limits: ClientLimits, *, tunnels: bool) -> Engine:
     """The engine of a new connection; its SETTINGS are ready to be sent.
+
+    `tunnels`: clients may open WebSockets by an extended CONNECT (RFC 8441).
 
     The connection's window has room for every stream's, so a stream that nobody reads never
     holds up another one. A head may be twice as large as the limits say, so that one that is
@@ -102,6 +104,7 @@ def make_engine(limits: ClientLimits) -> Engine:
             Setting.MAX_CONCURRENT_STREAMS: limits.http2.max_streams,
             Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
             Setting.MAX_HEADER_LIST_SIZE: limits.head,
+            Setting.ENABLE_CONNECT_PROTOCOL: int(tunnels),
             Setting.NO_RFC7540_PRIORITIES: 1,
         }
     )

@@ -179,7 +179,7 @@ class Http2Connection(Http2Ends):
             elif now - stream.took_at >= patience:
                 self.reset_stream(stream, ErrorCode.CANCEL)
                 continue
-            if stream.body_came or stream.unread or stream.complete:
+            if stream not in self._receiving or stream.unread or stream.complete:
                 stream.sent_at = now
             elif now - stream.sent_at >= patience:
                 stream.exchange.refuse(408, "the request's body did not arrive in time")

@@ -42,12 +42,12 @@ class Http2Ends(ClientConnection):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(edge, config, server_state, app_state, _loop)
-        self.engine = make_engine(edge.limits)
+        self.engine = make_engine(edge.limits, tunnels=edge.tunnels)
         self.streams: dict[int, Http2Stream] = {}
         """Those that are open, by their numbers."""
         self.last_stream = 0
         self._state = BEGIN
-        self._receiving = 0  # streams whose body has not come whole
+        self._receiving: set[Http2Stream] = set()  # their body has not come whole
         self._blocked: set[Http2Stream] = set()  # the application waits for their client
         self._early: set[Http2Stream] = set()  # answered before their body was whole
         self._leaving = False
@@ -159,6 +159,6 @@ class Http2Ends(ClientConnection):
         streams, self.streams = self.streams, {}
         self._blocked.clear()
         self._early.clear()
-        self._receiving = 0
+        self._receiving.clear()
         for stream in streams.values():
             stream.exchange.disconnect()

@@ -26,6 +26,7 @@ from .http2_connection import Http2Connection
 from .http2_ends import BEGIN, SERVE
 from .http2_stream import Http2Stream
 from .request_pseudo_fields import VERSION, beginning, read_head
+from .web_socket_exchange import WebSocketExchange, http1_handshake, web_socket_scope
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,11 @@ class Http2Protocol(Http2Connection):
         except Refusal as refusal:
             self._refuse(number, event, refusal)
             return
-        self._begin(self._open(number, request, ended=event.end_stream), request)
+        stream = self._open(number, request, ended=event.end_stream)
+        if request.upgrade:
+            self._begin_web_socket(stream, request)
+        else:
+            self._begin(stream, request)
         if 0 < limits.requests <= self._requests:
             self.go_away()
 
@@ -88,7 +93,7 @@ class Http2Protocol(Http2Connection):
         stream.exchange = Exchange(stream, self.peer, request, self.tasks)
         stream.body_came = ended
         if not ended:
-            self._receiving += 1
+            self._receiving.add(stream)
             stream.sent_at = self.edge.now
         self.streams[number] = stream
         return stream
@@ -100,6 +105,16 @@ class Http2Protocol(Http2Connection):
             if fast_path is not None and not edge.draining and fast_path(exchange, request):
                 return
         scope = asgi_scope(request, exchange, self.config.root_path, self.app_state)
+        exchange.start(self.app, scope)
+
+    def _begin_web_socket(self, stream: Http2Stream, request: RequestHead) -> None:
+        """An extended CONNECT (RFC 8441): its frames may come whenever they like."""
+        self._receiving.discard(stream)
+        request.headers = http1_handshake(request.headers)
+        exchange = stream.exchange = WebSocketExchange(
+            stream, self.peer, request, self.tasks, self.transport
+        )
+        scope = web_socket_scope(request, exchange, self.config.root_path, self.app_state)
         exchange.start(self.app, scope)
 
     def _refuse(self, number: int, event: RequestReceived, refusal: Refusal) -> None:
@@ -137,7 +152,7 @@ class Http2Protocol(Http2Connection):
         if stream.body_came:
             return
         stream.body_came = True
-        self._receiving -= 1
+        self._receiving.discard(stream)
         self._early.discard(stream)
         if not stream.exchange.disconnected:
             stream.exchange.end_body()
@@ -152,10 +167,9 @@ class Http2Protocol(Http2Connection):
                 self.last_stream = event.stream_id
                 self._count(Idle.RESET)
             return
-        if not stream.body_came:
-            self._receiving -= 1
-            if stream.reset:
-                self.refill()
+        self._receiving.discard(stream)
+        if stream.reset and not stream.body_came:
+            self.refill()
         self._blocked.discard(stream)
         self._early.discard(stream)
         if stream.closed(event.error_code):

@@ -184,6 +184,14 @@ class Http2Stream(MeasuredAnswer):
 
     # Ends.
 
+    def queued(self) -> int:
+        """Bytes of the answer that wait for the client's window."""
+        return self._connection.engine.queued_body_size(self.id)
+
+    def reset_now(self, code: ErrorCode) -> None:
+        """End the stream; what has not left yet is lost."""
+        self._connection.reset_stream(self, code)
+
     def cut(self) -> None:
         """Reset the stream, which no client takes for the answer's end (RFC 9113 §8.1)."""
         self._connection.flush()  # what has come of the answer is the client's

@@ -53,10 +53,14 @@ def read_head(
     if len(headers) > limits.headers:
         raise Refusal(431, "too many header fields")
     _check_connection_specific(named)
+    web_socket = _asks_web_socket(pseudo)
     method, target = _method_and_target(pseudo, limits.request_line)
     headers = _with_host(pseudo, headers, named)
     request = RequestHead(method, target, VERSION, headers, keep_alive=True)
-    _read_body(request, named, ended=ended)
+    if web_socket:
+        request.method, request.upgrade, request.length = b"GET", b"websocket", -1
+    else:
+        _read_body(request, named, ended=ended)
     request.asks_debug = b"x-debug" in named
     return request
 
@@ -113,12 +117,24 @@ def _check_connection_specific(named: dict[bytes, bytes]) -> None:
         raise Refusal(400, "TE may only be trailers in HTTP/2")
 
 
+def _asks_web_socket(pseudo: dict[bytes, bytes]) -> bool:
+    """Whether it is an extended CONNECT (RFC 8441 §4)."""
+    protocol = pseudo.get(b":protocol")
+    if pseudo.get(b":method") != b"CONNECT":
+        if protocol is not None:
+            raise Refusal(400, "a protocol without CONNECT")
+        return False
+    if protocol is None:
+        raise Refusal(405, "CONNECT is not served here")
+    if protocol.lower() != b"websocket":
+        raise Refusal(501, "WebSockets are the only protocol served by CONNECT")
+    return True
+
+
 def _method_and_target(pseudo: dict[bytes, bytes], longest_line: int) -> tuple[bytes, bytes]:
     method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if not method or method.translate(None, TOKEN):
         raise Refusal(400, "malformed method")
-    if method == b"CONNECT":
-        raise Refusal(405, "CONNECT is not served here")
     if pseudo.get(b":scheme", b"").lower() not in (b"http", b"https"):
         raise Refusal(400, "the scheme is neither http nor https")
     if len(method) + len(target) + _LINE_OVERHEAD > longest_line:

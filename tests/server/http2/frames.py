@@ -124,6 +124,24 @@ class Http2Client:
     def window(self, stream: int, size: int) -> None:
         self.send(WindowUpdateFrame(stream, window_increment=size))
 
+    def opened(self, stream: int) -> int:
+        """By how much the server has opened a window."""
+        windows = [f for f in self.frames if isinstance(f, WindowUpdateFrame)]
+        return sum(f.window_increment for f in windows if f.stream_id == stream)
+
+    async def upload(self, stream: int, body: bytes, *, end: bool = True) -> None:
+        """Send as the windows allow; nothing else may have used the connection's."""
+        sent = 0
+
+        def room() -> int:
+            return 65535 + min(self.opened(0), self.opened(stream)) - sent
+
+        while sent < len(body):
+            await self.until(lambda: room() > 0)
+            part = body[sent : sent + min(room(), MAX_FRAME)]
+            sent += len(part)
+            self.send(data(stream, part, end=end and sent == len(body)))
+
     # What it hears.
 
     async def answer(self, stream: int) -> Answer:

@@ -59,25 +59,8 @@ async def test_a_body_up_and_a_body_down(proxy: Proxy, client: Http2Client) -> N
     async with scripted(echo) as backend:
         await proxy.route("a.test", backend)
         client.send(client.headers(1, [*POST, (b"content-length", b"%d" % len(MEGABYTE))]))
-        await upload(client, 1, MEGABYTE)
+        await client.upload(1, MEGABYTE)
         assert (await client.answer(1)).body == MEGABYTE
-
-
-async def upload(client: Http2Client, stream: int, body: bytes) -> None:
-    """Send as the windows allow."""
-    sent = 0
-
-    def room() -> int:
-        opened = [f for f in client.frames if type(f).__name__ == "WindowUpdateFrame"]
-        of = [65535 + sum(f.window_increment for f in opened if f.stream_id == s)
-              for s in (0, stream)]  # fmt: skip
-        return min(of) - sent
-
-    while sent < len(body):
-        await client.until(lambda: room() > 0)
-        part = body[sent : sent + min(room(), 16384)]
-        sent += len(part)
-        client.send(data(stream, part, end=sent == len(body)))
 
 
 async def test_a_cut_answer_is_reset_and_never_ended(proxy: Proxy, client: Http2Client) -> None:
@@ -155,22 +138,15 @@ async def test_a_backend_that_reads_nothing_stops_the_upload(
     async with scripted(slow) as backend:
         await proxy.route("a.test", backend)
         client.send(client.headers(1, POST))
-        uploading = asyncio.create_task(upload(client, 1, b"x" * 100_000_000))
+        uploading = asyncio.create_task(client.upload(1, b"x" * 100_000_000))
         before = -1
-        while before < (taken := sum(_windows(client, 1))):
+        while before < (taken := client.opened(1)):
             before = taken
             await asyncio.sleep(0.2)
         assert not uploading.done()
         assert taken < 50_000_000
         uploading.cancel()
         release.set()
-
-
-def _windows(client: Http2Client, stream: int) -> list[int]:
-    return [
-        f.window_increment for f in client.frames
-        if type(f).__name__ == "WindowUpdateFrame" and f.stream_id == stream
-    ]  # fmt: skip
 
 
 async def test_an_early_answer_is_delivered_and_the_rest_not_wanted(
