@@ -27,8 +27,8 @@ PAUSE = 1.0
 
 MakeProtocol = Callable[[str | None], ClientConnection]
 """The protocol of a connection, by the name that its handshake has agreed on (ALPN)."""
-BeforeHandshake = Callable[[socket.socket], Awaitable[None]]
-"""Returns when the handshake on a connection may begin; it leaves all bytes there."""
+BeforeHandshake = Callable[[socket.socket], Awaitable[None] | None]
+"""What the handshake on a connection has to wait for, if anything; it leaves all bytes there."""
 LAST = 1.0
 """Seconds that a handshake has in any case, however long it waited to begin."""
 
@@ -86,6 +86,11 @@ class TLSAcceptor:
         self._pause: asyncio.TimerHandle | None = None
         self._closed = asyncio.Event()
         sock.setblocking(False)
+        with suppress(OSError):  # of a unix socket
+            # The kernel hands a connection over when its first bytes are there: so they can be
+            # looked at without waiting for them once more. A silent one comes after this time.
+            deferred = int(timeout) if before is not None else 0
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, deferred)
 
     def start(self) -> None:
         """Accept from now on. The socket listens already."""
@@ -132,8 +137,8 @@ class TLSAcceptor:
     async def _shake(self, handshake: TLSHandshake, sock: socket.socket, address: str) -> None:
         timeout = self._timeout
         try:
-            if self._before is not None:
-                timeout = await self._begin(self._before, sock)
+            if self._before is not None and (waiting := self._before(sock)) is not None:
+                timeout = await self._waited(waiting)
             await self._loop.connect_accepted_socket(
                 lambda: handshake, sock, ssl=self._context(),
                 ssl_handshake_timeout=timeout, ssl_shutdown_timeout=self._goodbye,
@@ -147,10 +152,10 @@ class TLSAcceptor:
             if not handshake.done:
                 self._edge.release(handshake, address)
 
-    async def _begin(self, before: BeforeHandshake, sock: socket.socket) -> float:
+    async def _waited(self, waiting: Awaitable[None]) -> float:
         """Wait until the handshake may begin; the seconds that are left for it."""
         began = self._loop.time()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout - LAST):
-                await before(sock)
+                await waiting
         return max(LAST, self._timeout - (self._loop.time() - began))

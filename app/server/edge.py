@@ -31,7 +31,7 @@ NO_DEADLINE = float("inf")
 NOBODY = Peers()
 HTTP2_LIMITS = Http2Limits()
 
-BeforeNamed = Callable[[Callable[[str], bool], socket.socket], Awaitable[None]]
+BeforeNamed = Callable[[Callable[[str], bool], socket.socket], Awaitable[None] | None]
 OnRefusal = Callable[["Peer", bytes, "Refusal"], object]
 """Gets the peer, the head as far as it came, and why the request was refused."""
 
@@ -120,8 +120,8 @@ class Edge:
         """Takes over a request without a body, and says whether it did; None under another
         application than ours."""
         self.before_handshake: BeforeNamed | None = None
-        """Awaited before a handshake, with the question whether the listener has a certificate
-        for a name; None where nobody waits for certificates."""
+        """What a handshake has to wait for. It gets the question whether the listener has a
+        certificate for a name. None where nobody waits for certificates."""
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the server is about to end; uvicorn does not tell new connections."""
         self.on_refusal: OnRefusal = lambda peer, head, refusal: None

@@ -8,16 +8,29 @@ from contextlib import suppress
 
 MOST = 16_384 + 5
 """Bytes of one TLS record with its head (RFC 8446 §5.1)."""
+USUAL = 4096
+"""Bytes that nearly every ClientHello fits into."""
 HEAD = 5
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
 
 
-async def asked_name(sock: socket.socket) -> str | None:
-    """The name in the ClientHello that comes next on `sock`, in lower case.
+def name_at_once(sock: socket.socket) -> tuple[bool, str | None]:
+    """Whether the ClientHello is there already, and the name in it, in lower case.
 
-    None if there is none, or if what comes is no ClientHello in one record; the handshake that
-    follows has its own word on that. Waits as long as the client does.
+    There is no name to wait for either where the client has gone or speaks something else; the
+    handshake that follows has its own word on that.
     """
+    try:
+        data = sock.recv(USUAL, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False, None
+    except OSError:
+        return True, None
+    return record_size(data) <= len(data), server_name(data)
+
+
+async def asked_name(sock: socket.socket) -> str | None:
+    """The name in the ClientHello that comes next on `sock`. Waits as long as the client does."""
     wanted = 0
     while True:
         try:
@@ -62,34 +75,36 @@ def record_size(data: bytes) -> int:
     >>> record_size(bytes([22, 3, 1, 2, 0, 1])), record_size(b"GET / HTTP/1.1")
     (517, 0)
     """
-    if data[:1] != bytes([_HANDSHAKE]):
+    if not data or data[0] != _HANDSHAKE:
         return 0
-    return HEAD + int.from_bytes(data[3:HEAD]) if len(data) >= HEAD else HEAD
+    return HEAD + (data[3] << 8 | data[4]) if len(data) >= HEAD else HEAD
 
 
 def server_name(data: bytes) -> str | None:
     """The host name (RFC 6066 §3) in a whole record with a ClientHello (RFC 8446 §4.1.2)."""
-    if len(data) < HEAD + 39 or data[0] != _HANDSHAKE or data[HEAD] != _CLIENT_HELLO:
+    end = record_size(data)
+    if not HEAD + 39 <= end <= len(data) or data[HEAD] != _CLIENT_HELLO:
         return None
-    end = HEAD + int.from_bytes(data[3:HEAD])
-    at = HEAD + 4 + 2 + 32  # behind type, length, version and random
-    at += 1 + data[at]  # session
-    at += 2 + int.from_bytes(data[at : at + 2])  # ciphers
-    at += 1 + int.from_bytes(data[at : at + 1])  # compression
-    at += 2  # length of all extensions
-    while at + 4 <= end:
-        kind, size = int.from_bytes(data[at : at + 2]), int.from_bytes(data[at + 2 : at + 4])
-        at += 4
-        if kind == _SERVER_NAME:
-            return _host_name(data[at : min(at + size, end)])
-        at += size
+    try:
+        at = HEAD + 4 + 2 + 32  # behind type, length, version and random
+        at += 1 + data[at]  # session
+        at += 2 + (data[at] << 8 | data[at + 1])  # ciphers
+        at += 1 + data[at] + 2  # compression, and the length of all extensions
+        while at + 4 <= end:
+            kind, size = data[at] << 8 | data[at + 1], data[at + 2] << 8 | data[at + 3]
+            at += 4
+            if kind == _SERVER_NAME:
+                return _host_name(data[at : min(at + size, end)])
+            at += size
+    except IndexError:  # a length that lies
+        pass
     return None
 
 
 def _host_name(names: bytes) -> str | None:
     at = 2
     while at + 3 <= len(names):
-        kind, size = names[at], int.from_bytes(names[at + 1 : at + 3])
+        kind, size = names[at], names[at + 1] << 8 | names[at + 2]
         name = names[at + 3 : at + 3 + size]
         if kind == _HOST_NAME:
             whole = len(name) == size and name.isascii()

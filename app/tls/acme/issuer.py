@@ -32,6 +32,8 @@ READ_ALL_EVERY = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds for which a process asks no CA after the CA failed: doubled, unless the CA says how
 long. It gives the lease away meanwhile: another machine may reach the CA."""
+RENEWALS = 2
+"""Orders at once that are not for new names that clients ask for."""
 TROUBLED_FOR = 60.0
 """Seconds for which a name is left alone that the store makes trouble with."""
 ADVICE_PAUSE = 0.1
@@ -176,7 +178,8 @@ class Issuer:
         self._schedule.keep_only(names)
 
     def _start(self, name: str, wish: Wish | None) -> None:
-        if name in self._running or len(self._running) >= AT_ONCE:
+        most = AT_ONCE - RENEWALS if wish is Wish.CLIENT else AT_ONCE
+        if name in self._running or len(self._running) >= most:
             return
         if self._clock() < max(self._paused_until, self._troubled.get(name, 0.0)):
             return

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ...errors import ProxyError, StoreUnavailable
 from ...stores.issuance import IssuanceStore, Wish
 from ...stores.routes import Routes
-from ..client_hello import asked_name
+from ..client_hello import asked_name, name_at_once
 from .eligible import why_not, why_not_for
 
 logger = logging.getLogger("hipache.acme")
@@ -21,6 +21,8 @@ HasCertificate = Callable[[str], bool]
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at the store while somebody waits."""
+KNOWN_FOR = 1.0
+"""Seconds for which a name that has a certificate is not looked up again."""
 IN_VAIN = 30.0
 """Seconds for which nobody waits for a name again, after somebody did in vain."""
 MOST_WAITED_FOR = 100
@@ -38,14 +40,34 @@ class NewNames:
         self._wait = wait
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._in_vain: dict[str, float] = {}
+        self._known: set[tuple[HasCertificate, str]] = set()
 
-    async def before_handshake(self, has: HasCertificate, sock: socket.socket) -> None:
-        """Return when the handshake on `sock` can begin: at once, but for a new name of ours."""
+    def before_handshake(self, has: HasCertificate, sock: socket.socket) -> Awaitable[None] | None:
+        """What the handshake on `sock` has to wait for; None for a known name, which is there."""
+        whole, name = name_at_once(sock)
+        if not whole:
+            return self._once_named(has, sock)
+        if name is None or (has, name) in self._known:
+            return None
+        if has(name):
+            self._note_known(has, name)
+            return None
+        return self._settled(name, has)
+
+    def _note_known(self, has: HasCertificate, name: str) -> None:
+        """For a moment: to look its certificate up once more costs time in every handshake."""
+        if not self._known:
+            asyncio.get_running_loop().call_later(KNOWN_FOR, self._known.clear)
+        self._known.add((has, name))
+
+    async def _once_named(self, has: HasCertificate, sock: socket.socket) -> None:
         name = await asked_name(sock)
-        if name is not None and not has(name) and why_not(name) is None:
+        if name is not None and not has(name):
             await self._settled(name, has)
 
     async def _settled(self, name: str, has: HasCertificate) -> None:
+        if why_not(name) is not None:
+            return
         asking = self._asking.get(name)
         if asking is None:
             if len(self._asking) >= MOST_WAITED_FOR:

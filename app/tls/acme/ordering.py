@@ -28,6 +28,8 @@ logger = logging.getLogger("hipache.acme")
 
 AT_ONCE = 8
 """Orders that one process works on at the same time."""
+RESERVED = 5
+"""One in so many orders of an hour is not for new names that clients ask for."""
 CHALLENGE_LASTS = 300.0
 """Seconds that a challenge is answered, if nobody removes it before."""
 
@@ -86,7 +88,7 @@ class Ordering:
             await store.drop_wish(name)
             return state.not_before if state else now
         seen = standing.certificate if standing else ""
-        start = await store.begin(self._holder, name, seen, self._settings.orders_per_hour)
+        start = await store.begin(self._holder, name, seen, self._budget(wish))
         if start.begun:
             await self._order(name, state)
         elif start.wait:
@@ -95,6 +97,11 @@ class Ordering:
             await store.fail(self._holder, name, postponed(state, start.reason, until=until))
             return until
         return None
+
+    def _budget(self, wish: Wish | None) -> int:
+        """Orders in an hour. Clients may not use up what renewals need."""
+        per_hour = self._settings.orders_per_hour
+        return per_hour - per_hour // RESERVED if wish is Wish.CLIENT else per_hour
 
     async def _refuse(self, name: str, wish: Wish | None, reason: str) -> float:
         """Say why only where a person asked: a client's name may be anything."""
