@@ -7,7 +7,7 @@ lib/drivers/redis.js, 0.3.1; tests/test_routing.py holds its own cases).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from .frontends.backends import (
 )
 from .frontends.options import NO_OPTIONS
 from .frontends.settings import NO_SETTINGS, Settings, settings_of
+from .frontends.site import Site, prefix_of, site_of
 
 __all__ = [
     "NO_MARKS",
@@ -54,18 +55,27 @@ class Frontend:
     """One list of the store: the backends for the hosts that `key` matches."""
 
     key: str
-    """The key that matched, without prefix: `a.example.com`, `*.example.com` or `*`."""
+    """The key that matched: `a.example.com`, `*.example.com`, `*`, or one with a prefix behind it
+    as in `a.example.com/api`."""
     identifier: str
     """The first row: only a name for the log and the debug fields."""
     backends: tuple[Backend, ...]
     bad_entries: tuple[BadEntry, ...] = ()
     settings: Settings = NO_SETTINGS
-    """What the `options:<key>` hash (or the file store's `options`) says, parsed."""
+    """What the `options:<key>` hash (or the file store's `options`) says, parsed; for a prefix
+    with what it inherits from its host."""
+    site: Site | None = None
+    """The prefixes of this host; None for most, and for a prefix."""
 
     @property
     def options(self) -> Mapping[str, str]:
         """The hash as the store has it."""
         return self.settings.raw
+
+    @property
+    def prefix(self) -> str:
+        """Where the paths begin that it serves, "" for a host's own list."""
+        return prefix_of(self.key)
 
     @property
     def size(self) -> int:
@@ -154,9 +164,15 @@ def lookup_keys(host: str) -> list[str]:
     There are at most seven, however many labels a client sends: that bounds the
     reads that one request costs.
 
+    A name with a prefix is a frontend's key by itself.
+
     >>> lookup_keys("a.example.com")
     ['a.example.com', '*.example.com', '*.com', '*']
+    >>> lookup_keys("a.example.com/api")
+    ['a.example.com/api']
     """
+    if "/" in host:
+        return [host]
     if host.startswith("["):
         return [host, "*"]
     labels = host.split(".")[-(MAX_WILDCARD_LABELS + 1) :]
@@ -164,11 +180,15 @@ def lookup_keys(host: str) -> list[str]:
 
 
 def parse_frontend(
-    key: str, rows: Sequence[str], options: Mapping[str, str] | None = None
+    key: str,
+    rows: Sequence[str],
+    options: Mapping[str, str] | None = None,
+    prefixes: Collection[str] = (),
 ) -> Frontend:
     """A store's list as a Frontend. A row that cannot be used is kept as a BadEntry.
 
-    Rows behind the first MAX_BACKENDS are not used; one BadEntry stands for them all.
+    Rows behind the first MAX_BACKENDS are not used; one BadEntry stands for them all. With
+    `prefixes` there may be no rows at all: then the host has no list of its own.
 
     >>> parse_frontend("x.org", ["mysite", "http://10.0.0.1:80"]).backends[0].host
     '10.0.0.1'
@@ -183,7 +203,8 @@ def parse_frontend(
     if len(rows) > MAX_BACKENDS + 1:
         bad.append(TOO_MANY)
     identifier = rows[0] if rows else ""
-    frontend = Frontend(key, identifier, tuple(backends), tuple(bad))
+    site = site_of(key, prefixes, listed=bool(rows)) if prefixes else None
+    frontend = Frontend(key, identifier, tuple(backends), tuple(bad), site=site)
     return with_options(frontend, options) if options else frontend
 
 

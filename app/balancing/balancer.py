@@ -138,7 +138,7 @@ class Balancer:
         if facts.cookie(name.encode()) in plan.tokens:
             return None
         token = token_of(self._inputs.secret, route.frontend.key, backend.url)
-        return set_cookie(name, token, secure=secure)
+        return set_cookie(name, token, secure=secure, prefix=route.frontend.prefix)
 
     # remembering
 

@@ -9,6 +9,7 @@ from math import inf
 from ..errors import AccessUnreadable, BackendForbidden
 from ..frontends.options import Options, Policy
 from ..frontends.protection import SHUT
+from ..frontends.site import host_of
 from ..masking import masked_url
 from ..routing import Backend, Frontend, Mark
 
@@ -39,6 +40,10 @@ class Explanation:
     tried: tuple[str, ...]
     """Keys without a list, in the order in which they are looked up."""
     matched: str | None
+    prefix: str = ""
+    """That the request's path begins with, where it has a frontend of its own."""
+    strips: bool = False
+    """The backend is asked for the path behind it."""
     identifier: str = ""
     policy: str = ""
     sticky: str | None = None
@@ -87,8 +92,10 @@ def explain(
     total = sum(weights.values()) or 1.0
     return Explanation(
         host=host,
-        tried=tuple(keys[: list(keys).index(frontend.key)]),
+        tried=tuple(keys[: list(keys).index(host_of(frontend.key))]),
         matched=frontend.key,
+        prefix=frontend.prefix,
+        strips=bool(frontend.prefix) and options.strip,
         identifier=frontend.identifier,
         policy=f"hash by {options.hash_key}" if options.policy == "hash" else options.policy,
         sticky=options.sticky,

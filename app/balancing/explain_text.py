@@ -33,6 +33,8 @@ def _lines(found: Explanation, now: float) -> Iterator[str]:
         yield f"answer    {found.why}"
         return
     yield f"matched   frontend:{found.matched}  {found.identifier}"
+    if found.prefix:
+        yield f"prefix    {found.prefix}" + (", which the backend does not see" * found.strips)
     yield f"policy    {found.policy}" + (
         f", sticky by cookie {found.sticky}" if found.sticky else ""
     )

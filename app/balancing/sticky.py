@@ -40,7 +40,12 @@ def tokens_of(
     return {token_of(secret, frontend_key, backend.url): backend for backend in backends}
 
 
-def set_cookie(name: str, token: bytes, *, secure: bool) -> bytes:
-    """The value of `Set-Cookie`: for this session, this site and no script (RFC 6265 §4.1)."""
-    attributes = b"; Path=/; HttpOnly; SameSite=Lax" + (b"; Secure" if secure else b"")
+def set_cookie(name: str, token: bytes, *, secure: bool, prefix: str = "") -> bytes:
+    """The value of `Set-Cookie`: for this session, this site and no script (RFC 6265 §4.1).
+
+    That of a prefix is for paths below it: a browser sends it before the host's own (§5.4), and
+    neither replaces the other.
+    """
+    path = b"/" if ";" in prefix else prefix.encode() or b"/"  # a cookie's path has no semicolon
+    attributes = b"; Path=" + path + b"; HttpOnly; SameSite=Lax" + (b"; Secure" if secure else b"")
     return name.encode() + b"=" + token + attributes

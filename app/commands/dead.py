@@ -15,6 +15,7 @@ from ..balancing.explain_text import ago
 from ..config.structs import Config
 from ..errors import FrontendNotFound
 from ..frontends.backends import trimmed
+from ..frontends.site import host_of, prefix_of
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
@@ -30,7 +31,7 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.argument("hosts", nargs=-1, metavar="[HOST[/PREFIX]]...")
 @config_option
 @json_option
 def list_(hosts: tuple[str, ...], path: str | None, *, as_json: bool) -> None:
@@ -79,7 +80,7 @@ def _line(row: dict[str, object]) -> str:
 
 
 @dead.command()
-@click.argument("host")
+@click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("url")
 @click.option(
     "--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS",
@@ -106,7 +107,7 @@ def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str |
 
 
 @dead.command()
-@click.argument("host")
+@click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("url", required=False)
 @config_option
 def clear(host: str, url: str | None, path: str | None) -> None:
@@ -135,12 +136,14 @@ def _must_share(routes: CachedStore) -> None:
 
 
 def _key(host: str) -> str:
-    return host if host == "*" or host.startswith("*.") else normalise_host(host.encode())
+    name, prefix = host_of(host), prefix_of(host)
+    name = name if name == "*" or name.startswith("*.") else normalise_host(name.encode())
+    return name + prefix
 
 
 async def _found(routes: CachedStore, host: str) -> Found:
     found = await routes.store.lookup(_key(host))
-    if found is None:
+    if found is None or (found.frontend.site is not None and not found.frontend.site.listed):
         raise FrontendNotFound(f"no frontend serves {host}")
     return found
 

@@ -38,7 +38,9 @@ class Import:
 
     def __post_init__(self) -> None:
         keys = [key for key in sorted(self.wanted) if self.before.get(key) != self.wanted[key]]
-        self.changed = [*keys, *sorted(self.before.keys() - self.wanted.keys())]
+        # Prefixes come after their host and go before it: they inherit its options.
+        gone = sorted(self.before.keys() - self.wanted.keys(), reverse=True)
+        self.changed = [*keys, *gone]
 
     async def run(self, table: RouteTable) -> None:
         """Write it, a piece at a time. Raises HipacheError, which says how far it came."""

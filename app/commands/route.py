@@ -12,6 +12,7 @@ from typing import IO
 import click
 
 from ..frontends.backends import trimmed
+from ..frontends.site import host_of
 from ..masking import printable
 from ..routing import lookup_keys
 from ..stores.table import (
@@ -27,6 +28,7 @@ from ..stores.table import (
     parse_table,
     without_secrets,
 )
+from ..stores.table_sites import serving, serving_keys
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import config_option, json_option
@@ -34,6 +36,9 @@ from .command_group import CommandGroup
 from .importing import Import
 from .meant import check_meant
 from .on_table import TableWork, read_config, run_on_table, wait_option
+from .renaming import rename_site
+
+NO_LIST = "(no list of its own: options for its prefixes)"
 
 SHOWN = 1000
 """Frontends whose change an import prints."""
@@ -58,26 +63,26 @@ def list_(path: str | None, as_json: bool) -> None:
         width = max((len(key) for key in routes), default=0)
         for key in sorted(routes, key=by_domain):
             entry = routes[key]
-            line = f"{key:{width}}  {entry.identifier}  {' '.join(entry.backends)}"
-            click.echo(printable(line.rstrip()))
+            told = f"{entry.identifier}  {' '.join(entry.backends)}" if entry.listed else NO_LIST
+            click.echo(printable(f"{key:{width}}  {told}".rstrip()))
 
     run_on_table(path, work)
 
 
 @route.command()
-@click.argument("host")
+@click.argument("host", metavar="HOST[/PATH]")
 @config_option
 @json_option
 def show(host: str, path: str | None, as_json: bool) -> None:
-    """Show the frontend that serves HOST, or the one with exactly this key."""
+    """Show the frontend that serves HOST or HOST/PATH, or the one with exactly this key."""
 
     async def work(table: RouteTable) -> None:
         key = check_key(host)
-        candidates = [key] if key.startswith("*") else lookup_keys(key)
-        found = await table.read(candidates)
-        match = next((candidate for candidate in candidates if candidate in found), None)
+        hosts = [host_of(key)] if key.startswith("*") else lookup_keys(host_of(key))
+        found = await table.read(serving_keys(hosts, key))
+        match = serving(found, hosts, key)
         if match is None:
-            raise TableError(f"no frontend for {key}; looked for {', '.join(candidates)}")
+            raise TableError(f"no frontend for {key}; looked for {', '.join(hosts)}")
         entry = found[match]
         if as_json:
             click.echo(json.dumps({match: in_file_form(entry)}, indent=2))
@@ -94,7 +99,7 @@ def show(host: str, path: str | None, as_json: bool) -> None:
 
 
 @route.command("set")
-@click.argument("host")
+@click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @click.option("--id", "identifier", help="The name in the log; default: as before, or HOST.")
 @click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Expire after SECONDS.")
@@ -113,14 +118,15 @@ def set_(
 
     def edit(before: Entry | None) -> Entry:
         old = before or Entry(key)
-        return replace(old, identifier=identifier or old.identifier, backends=new, ttl=ttl)
+        name = identifier or old.identifier or key
+        return replace(old, identifier=name, backends=new, ttl=ttl, listed=True)
 
     key, new = _key(host), tuple(map(trimmed, urls))
     run_on_table(path, _edit(key, edit, path), wait)
 
 
 @route.command()
-@click.argument("host")
+@click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @wait_option
 @config_option
@@ -128,7 +134,7 @@ def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) 
     """Add backends to the frontend HOST."""
 
     def edit(before: Entry | None) -> Entry:
-        if before is None:
+        if before is None or not before.listed:
             raise TableError(f"no frontend {key}; `hipache route set` creates one")
         return replace(before, backends=before.backends + new)
 
@@ -137,18 +143,21 @@ def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) 
 
 
 @route.command()
-@click.argument("host")
+@click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("urls", nargs=-1, metavar="[URL...]")
 @wait_option
 @config_option
 def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) -> None:
-    """Remove backends from the frontend HOST, or, without URL, the frontend itself."""
+    """Remove backends from the frontend HOST, or, without URL, the frontend itself.
+
+    The prefixes of HOST stay, and with them the options that they inherit.
+    """
 
     def edit(before: Entry | None) -> Entry | None:
-        if before is None:
+        if before is None or not before.listed:
             raise TableError(f"no frontend {key}")
         if not urls:
-            return None
+            return before.without_list()
         there = set(map(trimmed, before.backends))
         if unknown := [url for url in gone if url not in there]:
             raise TableError(f"{key} has no backend {unknown[0]!r}")
@@ -160,22 +169,14 @@ def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | Non
 
 
 @route.command()
-@click.argument("host")
-@click.argument("new")
+@click.argument("host", metavar="HOST[/PREFIX]")
+@click.argument("new", metavar="NEW[/PREFIX]")
 @wait_option
 @config_option
 def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
-    """Move the frontend HOST, with its options, to the key NEW."""
-
-    def edit(before: Table) -> Table:
-        if old_key not in before:
-            raise TableError(f"no frontend {old_key}")
-        if new_key in before:
-            raise TableError(f"{new_key} exists already")
-        return {new_key: before[old_key]}
-
+    """Move the frontend HOST, with its options and its prefixes, to the key NEW."""
     old_key, new_key = _key(host), _key(new)
-    run_on_table(path, lambda table: table.change([old_key, new_key], edit), wait)
+    run_on_table(path, lambda table: rename_site(table, old_key, new_key), wait)
 
 
 @route.command()

@@ -13,7 +13,9 @@ from ..masking import printable
 SHOWN_ALIKE = 20
 """Findings of one name that the text form prints; `--json` has all."""
 
-KINDS = ("frontend:", "options:", "dead:", "dead-info:", "healthcheck:", "tls:", "broken:")
+KINDS = (
+    "frontend:", "paths:", "options:", "dead:", "dead-info:", "healthcheck:", "tls:", "broken:",
+)  # fmt: skip
 """The kinds of keys in the store: each key begins with one of them, after the prefix."""
 
 

@@ -19,6 +19,7 @@ from ..frontends.backends import (
 from ..frontends.option_names import decides_access
 from ..frontends.protection import SHUT, parse_protection
 from ..frontends.settings import settings_of
+from ..frontends.site import prefix_of
 from ..masking import masked_url
 from ..routing import Backend, Frontend, normalise_host, parse_frontend
 from ..stores.inspection import Listed
@@ -122,7 +123,8 @@ def _of_key(key: str, keys: Container[str], commands: Commands) -> Iterator[Find
 def _looked_up_as(key: str) -> tuple[str, str]:
     """The key under which such a host is looked up, or else what is wrong with it."""
     try:
-        return (check_key(key) if key.startswith("*") else normalise_host(key.encode())), ""
+        pattern = key.startswith("*") or prefix_of(key)
+        return (check_key(key) if pattern else normalise_host(key.encode())), ""
     except TableError as exc:
         return "", str(exc).removeprefix(f"{key!r}").lstrip(": ")
     except BadHost:
@@ -209,7 +211,9 @@ def of_type(name: str, found: str, expected: str, commands: Commands) -> Finding
     effect = {
         "list": "Every request for it is answered with 502.",
         "hash": "It is treated as empty.",
-        "set": "Marks of other programs on these backends are ignored.",
+        "set": "Its prefixes are not served."
+        if "paths:" in name
+        else "Marks of other programs on these backends are ignored.",
     }[expected]
     if shut := "options:" in name:  # no host has a colon
         effect = "It may hold access rules, so every request for it is answered with 500."

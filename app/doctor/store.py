@@ -18,6 +18,7 @@ from ..upstream.destinations import configured
 from .certificates import of_expiry, unusable
 from .findings import Commands, Finding, Severity
 from .marks import of_marks
+from .prefixes import of_prefixes
 from .redis_server import of_clock, of_persistence, of_ping, of_server, version_of
 from .routes import of_frontend, of_orphan, of_type
 
@@ -77,6 +78,7 @@ def _judged(
     objection = configured(config).objection
     for key, listed in seen.frontends.items():
         yield from of_frontend(key, listed, seen.frontends, objection, commands)
+    yield from of_prefixes(seen.paths, seen.frontends, commands)
     now = time.time()
     longest = max(config.server.dead_backend_ttl, config.server.dead_backend_max_ttl)
     for key, marks in seen.marks.items():

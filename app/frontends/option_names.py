@@ -13,7 +13,7 @@ ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "fo
 LIMITS = ("rateLimit", "maxInFlight")
 UNREADABLE = "unreadable"
 """The name of a field that stores put into options which they could not read."""
-OF_ALL = ("policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts", "acme")
+OF_ALL = ("policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts", "acme", "strip")
 OF_ONE = ("weight", "drain", "backup")
 """These have a backend's URL behind a colon."""
 

@@ -10,6 +10,7 @@ Every field of the hash is a string. Fields for all backends:
     redirect     on | off, from http to https
     hsts         seconds
     acme         on | off, whether certificates are ordered for its names
+    strip        on | off, for a prefix: take it off towards the backend
 
 those of frontends/protection.py, and fields for one backend, named by its URL
 as it stands in the list, so that they survive an edit of the list:
@@ -90,6 +91,8 @@ class Options:
     """Seconds for which browsers shall insist on https; 0 says nothing."""
     acme: bool | None = None
     """Whether certificates are ordered: None for exact names, not for those of a wildcard."""
+    strip: bool = False
+    """Of a prefix: the backend is asked for the path behind it."""
     weights: Mapping[str, float] = field(default_factory=lambda: _EQUAL_WEIGHTS)
     """1 for those that are not in it."""
     drained: frozenset[str] = frozenset()

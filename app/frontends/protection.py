@@ -8,6 +8,7 @@
     rateLimit            10/s, 600/m burst 20, off
     maxInFlight          requests at once, per worker; 0 is no limit
 
+The first four may be `off`, for a prefix that does not want its host's.
 All but the last two decide about access. If a mistake in one of them or in its name were
 ignored, as in a balancing option, the site would be open to all; so the proxy denies access.
 A mistake in a limit only removes the limit.
@@ -35,6 +36,9 @@ MAX_IN_FLIGHT = 1_000_000
 MAX_TIMEOUT = 60.0
 
 NOWHERE = Networks()
+
+_MAY_BE_OFF = ("allow", "deny", "basicAuth", "forwardAuth")
+"""A prefix may do without what its host asks for, if it says so."""
 
 _SEPARATED = re.compile(r"[,\s]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
@@ -129,6 +133,8 @@ def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[s
 
 
 def _with_field(protection: Protection, name: str, value: str) -> Protection:
+    if value == "off" and name in _MAY_BE_OFF:
+        return protection
     match name:
         case "allow":
             return replace(protection, allow=_networks(value))

@@ -82,7 +82,7 @@ class DebugFields:
             (b"x-debug-backend-url", _value(_href(backend.url))),
             (b"x-debug-backend-id", b"%d" % backend.index),
             (b"x-debug-vhost", _value(route.frontend.identifier)),
-            (b"x-debug-frontend-key", _value(normalise_host(host))),
+            (b"x-debug-frontend-key", _value(normalise_host(host) + route.frontend.prefix)),
             (b"x-debug-time-total", b"%d" % round(total * 1000)),
             (b"x-debug-time-backend", b"%d" % round(to_head * 1000)),
         ]

@@ -4,7 +4,7 @@
    request to a site: callers ask `probe` before a request begins, so a probe is neither
    counted nor logged.
 2. A path of the proxy's own gets its own answer.
-3. The `Host` field names the route. The store may have to be asked.
+3. The `Host` field and the path name the route. The store may have to be asked.
 4. A frontend that insists on TLS redirects a client that came without it.
 5. An overloaded worker refuses the request.
 6. The frontend's access rules refuse it, let it pass, or have to ask somebody.
@@ -32,6 +32,7 @@ from ..stores.routes import Routes
 from .guards.overload import Overload
 from .https_policy import REDIRECT, redirect_location
 from .request import Request
+from .stripping import strip_prefix
 
 MAX_NAMES = 8192
 
@@ -126,7 +127,7 @@ class Decisions:
         host = request.host
         if not host:
             raise BadHost
-        route = request.route = self._routes.known(self._names[host])
+        route = request.route = self._routes.known(self._names[host], request.target)
         return self._find(request) if route is None else self._on_route(request, route)
 
     def _on_path(self, request: Request) -> OwnAnswer | Awaitable[Decision] | None:
@@ -147,7 +148,8 @@ class Decisions:
 
     async def _find(self, request: Request) -> Decision:
         """Raises FrontendNotFound and StoreUnavailable, too."""
-        route = request.route = await self._routes.find(self._names[request.host])
+        name = self._names[request.host]
+        route = request.route = await self._routes.find(name, request.target)
         return await settled(self._on_route(request, route))
 
     def _on_route(self, request: Request, route: Route) -> Decision | Awaitable[Decision]:
@@ -167,6 +169,8 @@ class Decisions:
             pending = self._examine(request, route, options.protection)
             if pending is not None:
                 return self._once_admitted(pending, request, route)
+        if options.strip and frontend.prefix:
+            strip_prefix(request, frontend.prefix.encode())
         request.fields = request_headers(request.headers, request.ours, request.passing)
         return route
 
@@ -174,6 +178,9 @@ class Decisions:
         self, pending: Awaitable[None], request: Request, route: Route
     ) -> Route:
         await pending  # it may change the request's fields
+        frontend = route.frontend
+        if self.options(route).strip and frontend.prefix:
+            strip_prefix(request, frontend.prefix.encode())
         request.fields = request_headers(request.headers, request.ours, request.passing)
         return route
 

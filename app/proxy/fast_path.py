@@ -79,7 +79,7 @@ class FastPath:
             return route
         attempt: Attempt[Any] = self.attempts.begin(request, route)
         try:
-            head = request_head(request.method, request.target, request.fields)
+            head = request_head(request.method, request.backend_target, request.fields)
             if self.send(exchange, request, attempt, head):
                 return None
             waiter = self.client.queue(attempt.backend, request)

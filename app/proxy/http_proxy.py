@@ -148,7 +148,7 @@ class HttpProxy:
         body: RequestBody | None,
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from the first backend that gives one."""
-        method, target, client = request.method, request.target, self._client
+        method, target, client = request.method, request.backend_target, self._client
         begun = None if isinstance(state, Route) else state.attempt
         on_interim = partial(pass_interim, request.exchange) if request.exchange else None
         first: Route | Unsent | Sent | None = state

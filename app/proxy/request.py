@@ -49,14 +49,16 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "client", "client_left", "exchange", "extensions", "facts", "failed_attempts",
-        "fields", "headers", "host", "http_version", "method", "ours", "passing", "peer", "record",
-        "route", "slot", "started", "target", "task", "web_socket",
+        "backend", "backend_target", "client", "client_left", "exchange", "extensions", "facts",
+        "failed_attempts", "fields", "headers", "host", "http_version", "method", "ours", "passing",
+        "peer", "record", "route", "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
 
     method: bytes
     target: bytes
     """Byte for byte; ASGI by itself cannot tell `/a` from `/a?`."""
+    backend_target: bytes
+    """What a backend is asked for: the same, but for a prefix that ends here."""
     headers: RawHeaders
     peer: Peer
     """The ends of the client's connection."""
@@ -103,7 +105,7 @@ class Request:
         exchange: Exchange | None,
     ) -> None:
         self.method = method
-        self.target = target
+        self.target = self.backend_target = target
         self.headers = headers
         self.peer = peer
         self.http_version = http_version

@@ -77,7 +77,7 @@ class SpanObserver(Observer):
         span = self._requests[request]
         if not span.is_recording():
             return
-        found = _of_request(request) | _of_backend(attempt.backend, request.target)
+        found = _of_request(request) | _of_backend(attempt.backend, request.backend_target)
         if (resent := request.record.attempts - 1) > 0:
             found["http.request.resend_count"] = resent
         span = self._attempts[attempt] = self._tracer.start_span(

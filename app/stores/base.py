@@ -105,7 +105,10 @@ class StoreListener(Protocol):
         """The store answers, but never reports changes."""
 
     def frontend_changed(self, key: str) -> None:
-        """The list (or the options) of `key` was written, created or removed."""
+        """The list, the options or the prefixes of `key` were written, created or removed."""
+
+    def paths_changed(self, key: str) -> None:
+        """The prefixes of a host's key, and nothing else of it."""
 
     def marks_changed(self, key: str) -> None:
         """Marks under `key`, a frontend's key or a requested host, were written."""
@@ -132,7 +135,11 @@ class Store(Protocol):
         """For active checkers; None where nothing is checked."""
 
     async def lookup(self, host: str) -> Found | None:
-        """The frontend that serves `host`, or None when no candidate key exists."""
+        """The frontend that serves `host`, or None when no candidate key exists.
+
+        Its `site` names the prefixes of its key. A store that names some is asked for each by its
+        key, as in `www.example.com/api`, when a request needs it.
+        """
 
     async def marks(self, frontend: Frontend) -> Marks:
         """The marks under this frontend's key, as they are now."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..errors import HipacheError
 from ..routing import NO_OPTIONS, Frontend, Mark
 from .table import Table
+from .table_sites import prefixes_by_host
 
 
 class Remedy(NamedTuple):
@@ -81,6 +82,8 @@ class Inspection:
     primary_away: tuple[str, HipacheError] | None = None
     """The name of the server that takes the writes, and why it cannot be read."""
     frontends: dict[str, Listed] = field(default_factory=dict)
+    paths: dict[str, Sequence[str]] = field(default_factory=dict)
+    """The prefixes of hosts that have any, by the host's key."""
     marks: dict[str, MarksFound] = field(default_factory=dict)
     orphans: list[tuple[str, str]] = field(default_factory=list)
     """Settings of frontends that do not exist: `options` or `healthcheck`, and the key."""
@@ -91,4 +94,7 @@ class Inspection:
     @classmethod
     def of_table(cls, table: Table) -> Inspection:
         """Of a store that holds frontends and nothing else."""
-        return cls(frontends={key: Listed(e.rows, e.options, e.ttl) for key, e in table.items()})
+        return cls(
+            frontends={k: Listed(e.rows, e.options, e.ttl) for k, e in table.items() if e.listed},
+            paths={host: sorted(found) for host, found in prefixes_by_host(table).items()},
+        )

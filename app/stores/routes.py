@@ -38,14 +38,22 @@ class Routes(Protocol):
     ready: bool
     """A store was reached, or a snapshot loaded, at least once."""
 
-    def known(self, host: str) -> Route | None:
+    def known(self, host: str, target: bytes = b"/") -> Route | None:
         """The route from memory if it is known to be true now; None: ask `find`.
 
-        `host` is normalised (routing.normalise_host). Never waits.
+        `host` is normalised (routing.normalise_host), or a frontend's key; `target` is what the
+        request asks for. Never waits.
         """
 
-    async def find(self, host: str) -> Route:
-        """The route of `host`. Raises FrontendNotFound or StoreUnavailable."""
+    async def find(self, host: str, target: bytes = b"/") -> Route:
+        """The route of a request. Raises FrontendNotFound or StoreUnavailable."""
+
+    async def find_host(self, host: str) -> Route:
+        """What leads on from a host, also where it has prefixes and no list of its own.
+
+        Raises FrontendNotFound or StoreUnavailable.
+        """
+        return await self.find(host)
 
     def mark_dead(
         self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool = True

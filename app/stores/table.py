@@ -1,10 +1,12 @@
 """A whole table of frontends as text, TOML or JSON: the file store's and the export's form. Pure.
 
 ["www.example.com"]
-id = "mywebsite"
 backends = ["http://192.168.0.42:80", "http://192.168.0.43:80"]
 options = { policy = "round_robin" }
 healthcheck = { path = "/health", status = 200 }
+
+["www.example.com/api"]
+backends = ["http://192.168.0.44:80"]
 """
 
 from __future__ import annotations
@@ -17,15 +19,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import BadHost, HipacheError
-from ..routing import (
-    MAX_WILDCARD_LABELS,
-    NO_OPTIONS,
-    InvalidBackendURL,
-    normalise_host,
-    parse_backend,
-)
-from .wire_names import wire_name
+from ..errors import HipacheError
+from ..frontends.site import host_of, prefix_of
+from ..routing import NO_OPTIONS, InvalidBackendURL, parse_backend
+from .key_form import looked_up_as
+from .line_numbers import line_of
 
 HEALTHCHECK_FIELDS = ("path", "status", "body")
 """Fields of `healthcheck:<host>`, as planb and tsuru write them."""
@@ -46,11 +44,26 @@ class Entry:
     """What active checks ask: `path`, `status`, `body`."""
     ttl: int | None = None
     """Seconds until it disappears; only Redis knows that."""
+    listed: bool = True
+    """False for a host that has no list, but options that its prefixes inherit."""
+    below: int = field(default=0, compare=False)
+    """Prefixes of this host, as far as the table that was read knows."""
 
     @property
     def rows(self) -> list[str]:
-        """Hipache's list: the identifier, then the backends."""
-        return [self.identifier, *self.backends]
+        """Hipache's list: the identifier, then the backends; empty where there is no list."""
+        return [self.identifier, *self.backends] if self.listed else []
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything of it stands in the store."""
+        return self.listed or bool(self.options)
+
+    def without_list(self) -> Entry | None:
+        """What stays when the list is removed: options, as long as prefixes inherit them."""
+        if not self.below or not self.options:
+            return None
+        return Entry("", options=self.options, listed=False, below=self.below)
 
 
 Table = dict[str, Entry]
@@ -59,30 +72,15 @@ Table = dict[str, Entry]
 def check_key(key: str) -> str:
     """A frontend's key in the form in which it is looked up.
 
-    >>> check_key("*.Example.COM.")
-    '*.example.com'
+    >>> check_key("*.Example.COM."), check_key("Example.com/api/")
+    ('*.example.com', 'example.com/api')
 
     Raises TableError where no request could ever match it.
     """
-    if key == "*":
-        return key
-    wildcard, host = key.startswith("*."), key.removeprefix("*.")
     try:
-        name = normalise_host(host.encode("latin-1", "replace"))
-    except BadHost:
-        hint = f"; in a request it is {wire_name(key)!r}" if wire_name(key) else ""
-        raise TableError(f"{key!r} is no host, no *.domain and not *{hint}") from None
-    if ":" in host and not host.startswith("["):
-        raise TableError(f"{key!r}: the key is the host without its port: {name!r}")
-    if not wildcard:
-        return name
-    if name.startswith("["):
-        raise TableError(f"{key!r}: an address has no wildcard")
-    if name.count(".") >= MAX_WILDCARD_LABELS:
-        raise TableError(
-            f"{key!r} never matches: a wildcard has at most {MAX_WILDCARD_LABELS} labels"
-        )
-    return f"*.{name}"
+        return looked_up_as(key)
+    except ValueError as exc:
+        raise TableError(str(exc)) from None
 
 
 def check_entry(key: str, entry: Entry) -> None:
@@ -123,8 +121,18 @@ def parse_table(text: str, source: str) -> Table:
             table[key] = _entry(name, value)
             check_entry(key, table[key])
         except TableError as exc:
-            line = _line_of(text, name, str(exc))
+            line = line_of(text, name, str(exc))
             raise TableError(f"{source} line {line}: {exc}") from None
+    return _with_lists(table)
+
+
+def _with_lists(table: Table) -> Table:
+    """Only a host that has prefixes can be there without a list."""
+    hosts = {host_of(key) for key in table if prefix_of(key)}
+    for key, entry in table.items():
+        if not entry.listed:
+            there = key not in hosts
+            table[key] = replace(entry, identifier=entry.identifier * there, listed=there)
     return table
 
 
@@ -151,6 +159,8 @@ def _entry(name: str, value: Any) -> Entry:
         raise TableError(
             f"{name}: healthcheck: unknown key {unknown[0]!r}; expected {HEALTHCHECK_FIELDS}"
         )
+    if not value.keys() & {"id", "backends", "ttl", "healthcheck"} and not prefix_of(name):
+        return Entry(name, options=options, listed=False)
     return Entry(identifier, tuple(backends), options, healthcheck, ttl)
 
 
@@ -171,19 +181,6 @@ def _setting(where: str, setting: Any) -> str:
     raise TableError(f"{where}: expected a text or a number, found {setting!r}")
 
 
-def _line_of(text: str, name: str, reason: str) -> int:
-    """The line that a complaint is about: the quoted value if it is in the file, else the key."""
-    start = max(_find(text, name, 0), 0)
-    value = re.search(r"'([^']*)'", reason)
-    there = _find(text, value.group(1), start) if value else -1
-    return text.count("\n", 0, max(start, there)) + 1
-
-
-def _find(text: str, word: str, start: int) -> int:
-    quoted = text.find(f'"{word}"', start)
-    return quoted if quoted >= 0 else text.find(word, start)
-
-
 def dump_table(table: Mapping[str, Entry]) -> str:
     """The table as JSON that `parse_table` reads, keys in order."""
     return json.dumps({key: in_file_form(table[key]) for key in sorted(table)}, indent=2) + "\n"
@@ -191,7 +188,9 @@ def dump_table(table: Mapping[str, Entry]) -> str:
 
 def in_file_form(entry: Entry) -> dict[str, Any]:
     """One entry in the form of the file; what is empty is left out."""
-    value: dict[str, Any] = {"id": entry.identifier, "backends": list(entry.backends)}
+    value: dict[str, Any] = {}
+    if entry.listed:
+        value = {"id": entry.identifier, "backends": list(entry.backends)}
     if entry.options:
         value["options"] = dict(entry.options)
     if entry.healthcheck:
@@ -201,9 +200,9 @@ def in_file_form(entry: Entry) -> dict[str, Any]:
     return value
 
 
-def by_domain(key: str) -> list[str]:
-    """To sort keys so that hosts of one domain stand together."""
-    return key.split(".")[::-1]
+def by_domain(key: str) -> tuple[list[str], str]:
+    """To sort keys so that hosts of one domain stand together, prefixes below their host."""
+    return host_of(key).split(".")[::-1], prefix_of(key)
 
 
 def same_tables(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
@@ -223,14 +222,18 @@ def without_secrets(options: Mapping[str, str]) -> dict[str, str]:
 def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[str]:
     """What becomes of each frontend that does not stay as it is, a line each."""
     for key in sorted(before.keys() | after.keys(), key=by_domain):
-        old, new = before.get(key), after.get(key)
+        old, new = (_said(table.get(key)) for table in (before, after))
         if old == new:
             continue
         if old is None or new is None:
             sign, entry = ("+", new) if old is None else ("-", old)
-            yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}"
+            yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}".rstrip()
         else:
             yield f"~ {key}  {_changed(old, new)}"
+
+
+def _said(entry: Entry | None) -> Entry | None:
+    return entry if entry is not None and entry.says_something else None
 
 
 def _changed(old: Entry, new: Entry) -> str:

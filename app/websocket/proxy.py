@@ -197,7 +197,8 @@ class WebSocketProxy:
         if isinstance(offer, RelayOffer):
             fields = offer.fields(fields)
         request.fields = fields
-        ask = partial(checked, self._ask, target=request.target, headers=fields, checker=offer)
+        target = request.backend_target
+        ask = partial(checked, self._ask, target=target, headers=fields, checker=offer)
         return await self._gateway.attempts.first_answer(request, route, ask)
 
     async def _tunnel(self, backend: UpgradeAnswer, headers: RawHeaders, send: Send) -> Tunnel:

@@ -142,6 +142,18 @@ async def test_the_question_is_as_tsuru_wrote_it(valkey, redis):
     assert request.get(b"user-agent") == b"hipache-health-check"
 
 
+async def test_the_backends_of_a_prefix_are_asked_for_its_host_and_marked_by_its_key(valkey, redis):
+    async with answering(answer(status=b"500 Oops")) as ill, answering(answer()) as other:
+        await redis.rpush(f"frontend:{HOST}/api", "id", other.url, ill.url)
+        await redis.sadd(f"paths:{HOST}", "/api")
+        await redis.hset(f"healthcheck:{HOST}/api", "path", "/up")
+        async with checker(valkey.url, HealthCheck(interval=0.1)):
+            await holds(lambda: redis.exists(f"dead:{HOST}/api"))
+    request = ill.requests[0]
+    assert request.line == (b"GET", b"/up")
+    assert request.get(b"host") == HOST.encode()
+
+
 async def test_without_a_path_only_what_has_a_hash_is_checked(valkey, redis):
     async with answering(answer()) as one, answering(answer()) as two, refusing() as dead:
         await redis.rpush("frontend:with.test", "id", one.url, dead)

@@ -135,6 +135,15 @@ FAULTS = [
     ),
     ("orphan", "options:b.test", lambda r: r.hset("options:b.test", "policy", "hash"), 0),
     ("orphan", "healthcheck:b.test", lambda r: r.hset("healthcheck:b.test", "path", "/"), 0),
+    (
+        "prefix-without-list",
+        "paths:a.test",
+        both(FINE, lambda r: r.sadd("paths:a.test", "/x")),
+        1,
+    ),
+    ("list-without-prefix", "a.test/x", both(FINE, rows("a.test/x", "site", A)), 2),
+    ("prefix-never-matches", "paths:a.test", both(FINE, lambda r: r.sadd("paths:a.test", "x")), 1),
+    ("wrong-type", "paths:a.test", both(FINE, lambda r: r.set("paths:a.test", "x")), 1),
     ("wrong-type", "frontend:a.test", lambda r: r.set("frontend:a.test", A), 2),
     ("wrong-type", "options:a.test", both(FINE, lambda r: r.set("options:a.test", "x")), 2),
     ("wrong-type", "dead:a.test", both(FINE, lambda r: r.set("dead:a.test", "x")), 1),
@@ -158,6 +167,10 @@ def test_a_fault_is_told_and_its_command_mends_it(doctor: Doctor, redis: Redis, 
 def test_nothing_is_found_in_a_store_that_is_well(doctor: Doctor, redis: Redis) -> None:
     FINE(redis)
     redis.hset("options:a.test", mapping={"policy": "hash", f"weight:{A}": "3"})
+    rows("b.test/x", "site", A)(redis)
+    redis.sadd("paths:b.test", "/x")
+    redis.hset("options:b.test", "policy", "hash")  # for the prefix, which inherits it
+    redis.hset("options:b.test/x", "strip", "on")
     redis.set(f"dead:a.test:{A}", "planb's lock", ex=30)
     redis.set("frontends", "another program's")
     redis.sadd("dead:a.test", 0)
@@ -165,7 +178,7 @@ def test_nothing_is_found_in_a_store_that_is_well(doctor: Doctor, redis: Redis) 
     status, output = doctor.run("doctor", "--config", str(doctor.config))
     assert status == 0
     assert f"note: a.test: {A} is marked dead by another program, for " in output
-    assert output.endswith(" (1 frontend)\n2 notes\n")
+    assert output.endswith(" (2 frontends)\n2 notes\n")
 
 
 def test_a_mark_from_the_future_names_the_machine(doctor: Doctor, redis: Redis) -> None:

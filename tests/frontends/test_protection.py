@@ -58,7 +58,14 @@ def test_every_option_has_its_effect(raw: dict[str, str], expected: Protection) 
 
 
 @pytest.mark.parametrize(
-    "raw", [{}, {"rateLimit": "off"}, {"maxInFlight": "0"}, {"policy": "random"}]
+    "raw",
+    [
+        {},
+        {"rateLimit": "off"},
+        {"maxInFlight": "0"},
+        {"policy": "random"},
+        {"allow": "off", "deny": "off", "basicAuth": "off", "forwardAuth": "off"},
+    ],
 )
 def test_nothing_to_guard_is_nothing_to_look_at(raw: dict[str, str]) -> None:
     assert settings_of(raw).over(Options()).protection is None

@@ -68,7 +68,7 @@ class _Complaints(logging.Handler):
 class AnyHost(FixedRoutes):
     """Every host is routed to the same backends."""
 
-    def known(self, host: str) -> Any:
+    def known(self, host: str, target: bytes = b"/") -> Any:
         return self.route
 
 

@@ -75,10 +75,10 @@ class Broken(FixedRoutes):
 
     breaks = ""
 
-    def known(self, host: str) -> Route | None:
+    def known(self, host: str, target: bytes = b"/") -> Route | None:
         if self.breaks == "known":
             raise RuntimeError("boom")
-        return super().known(host)
+        return super().known(host, target)
 
     def marks_of(self, frontend: Frontend) -> Marks:
         if self.breaks == "marks_of":

@@ -39,10 +39,10 @@ class FixedRoutes(Routes):
         self.route = Route(parse_frontend(self.host, ["the-site", *urls]))
         self.marked: list[tuple[str, str]] = []
 
-    def known(self, host: str) -> Route | None:
+    def known(self, host: str, target: bytes = b"/") -> Route | None:
         return self.route if host == self.host else None
 
-    async def find(self, host: str) -> Route:
+    async def find(self, host: str, target: bytes = b"/") -> Route:
         raise FrontendNotFound
 
     def mark_dead(

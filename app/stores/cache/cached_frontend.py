@@ -21,8 +21,10 @@ class CachedFrontend:
         self.stored: Marks = NO_MARKS
         self.by_host: dict[str, Marks] | None = None
         """Marks that stand under a requested host, for the few hosts that have any."""
-        # A key without a wildcard has one host, itself. An empty set would cost more than the rest.
-        self.hosts: set[str] | None = set() if frontend.key.startswith("*") else None
+        # A key without a wildcard has one host, itself, and so has a prefix. An empty set would
+        # cost more than the rest.
+        shared = frontend.key.startswith("*") and not frontend.prefix
+        self.hosts: set[str] | None = set() if shared else None
         self.route = Route(frontend)
         self.used = False
         """Asked for since room was last made."""
@@ -80,4 +82,5 @@ def _same(one: Frontend, other: Frontend) -> bool:
         and one.backends == other.backends
         and one.bad_entries == other.bad_entries
         and one.options == other.options
+        and one.site == other.site
     )

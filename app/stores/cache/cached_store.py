@@ -14,6 +14,8 @@ from ...routing import Backend, Frontend, Mark, Marks, Route
 from ..base import CheckRecords, Found, SharedRates, Store
 from .archive import Archive
 from .background import Background
+from .by_path import by_path
+from .cache_numbers import CountedCache
 from .local_marks import LocalMarks
 from .outage import Outage
 from .reads import Reads
@@ -51,8 +53,8 @@ class CachedStore:
         self._spawn = self._background.spawn
         self._reads = Reads(store, self._memory, self._outage, self, self._spawn, ttl=ttl)
         self._first_word = asyncio.Event()
-        self.pushes = 0  # changes that the store reported
-        self.heard, self.contact_age = self._outage.heard, self._outage.contact_age
+        self.numbers = CountedCache(self._memory, self._reads, self._outage)
+        self.heard = self._outage.heard
 
     async def start(self) -> None:
         """Begin to watch. Waits for the store's first word, which need not be a good one."""
@@ -74,21 +76,6 @@ class CachedStore:
     # What the proxy asks (stores.routes.Routes; `known` and `in_memory` are the memory's own).
 
     @property
-    def numbers(self) -> CachedStore:
-        """`hits`, `misses`, `pushes` and `contact_age`."""
-        return self
-
-    @property
-    def hits(self) -> int:
-        """Hosts whose route was in memory."""
-        return self._memory.hits
-
-    @property
-    def misses(self) -> int:
-        """Hosts that the store was asked for."""
-        return self._reads.count
-
-    @property
     def away(self) -> bool:
         """The store did not answer when it was last asked."""
         return self._outage.away
@@ -103,12 +90,16 @@ class CachedStore:
         """The store's."""
         return self.store.checks
 
-    async def find(self, host: str) -> Route:
-        """The route of `host`, read if need be. Raises FrontendNotFound, StoreUnavailable.
+    async def find(self, host: str, target: bytes = b"/") -> Route:
+        """The route of a request, read if need be. Raises FrontendNotFound, StoreUnavailable.
 
         While the store is away, what was known last is served at once.
         """
-        route = self.known(host)
+        return await by_path(await self.find_host(host), target, self.find_host)
+
+    async def find_host(self, host: str) -> Route:
+        """What leads on from this very name, a host or a prefix's key, whatever the path."""
+        route = self._memory.named(host)
         if route is not None:
             return route
         if self._memory.is_absent(host):
@@ -225,13 +216,19 @@ class CachedStore:
 
     def frontend_changed(self, key: str) -> None:
         """A list or its options changed."""
-        self.pushes += 1
+        self.numbers.pushes += 1
         self._memory.invalidate_frontend(key)
         self._reads.disown(key)
 
+    def paths_changed(self, key: str) -> None:
+        """The prefixes of a host were written."""
+        self.numbers.pushes += 1
+        self._memory.invalidate_site(key)
+        self._reads.disown(key, prefixes=False)
+
     def marks_changed(self, key: str) -> None:
         """Marks under a frontend's key are read again once for all its hosts."""
-        self.pushes += 1
+        self.numbers.pushes += 1
         self._reads.disown(key)
         if self._memory.frontend(key) is None:
             self._memory.invalidate(key)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
 from ...frontends.backends import oddity
+from ...frontends.site import host_of
 from ...masking import masked_url
 from ...routing import Frontend, Route, lookup_keys
 from ..base import Found, Store, StoreInTrouble
@@ -143,10 +144,12 @@ class Reads:
         else:
             self._listener.failed(str(error))
 
-    def disown(self, key: str) -> None:
-        """What is being read about this key changes: the answers are not remembered."""
-        for host in [host for host in self._reads if key in lookup_keys(host)]:
-            del self._reads[host]
+    def disown(self, key: str, *, prefixes: bool = True) -> None:
+        """What is being read about this key changes: the answers are not remembered; nor are
+        those about its prefixes, which inherit its options, if `prefixes` says so."""
+        for name in list(self._reads):
+            if key in lookup_keys(name) or (prefixes and key == host_of(name)):
+                del self._reads[name]
 
     def disown_all(self) -> None:
         """What is being read may be old when it comes."""

@@ -9,8 +9,10 @@ import sys
 from collections import OrderedDict
 from collections.abc import Collection
 
+from ...frontends.site import Site
 from ...routing import NO_MARKS, Frontend, Mark, Marks, Route
 from ..base import Found
+from .below import Below
 from .cached_frontend import CachedFrontend, OwnMarks
 
 
@@ -27,6 +29,7 @@ class RouteCache:
         ] = {}  # the part of _kept that is known to be true now
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._by_key: dict[str, CachedFrontend] = {}
+        self._below = Below()
         self.hits = 0
         self.changes = 0
         """Grows with every host that is kept or forgotten."""
@@ -37,14 +40,36 @@ class RouteCache:
     def __contains__(self, host: str) -> bool:
         return host in self._kept or host in self._absent
 
-    def known(self, host: str) -> Route | None:
-        """The route if it is known to be true now."""
+    def known(self, host: str, target: bytes = b"/") -> Route | None:
+        """The route of a request if it is known to be true now."""
         served = self._fresh.get(host)
         if served is None:
             return None
         served.used = True
+        if served.frontend.site is not None:
+            return self._by_path(served, served.frontend.site, target)
         self.hits += 1
         return served.route
+
+    def _by_path(self, served: CachedFrontend, site: Site, target: bytes) -> Route | None:
+        for key in site.keys_for(target):
+            below = self._fresh.get(key)
+            if below is not None:
+                served = below
+                served.used = True
+                break
+            if not self.is_absent(key):
+                return None
+        else:
+            if not site.listed:
+                return None
+        self.hits += 1
+        return served.route
+
+    def named(self, name: str) -> Route | None:
+        """What `name` itself, a host or a prefix's key, is known to lead to now."""
+        served = self._fresh.get(name)
+        return served.route if served is not None else None
 
     def last_known(self, host: str) -> Route | None:
         """The route as it was when the store was last asked."""
@@ -75,8 +100,7 @@ class RouteCache:
         if served.take(found, host):
             served.rebuild(self._own_marks)
         self.changes += 1
-        self._kept[host] = served
-        self._kept.move_to_end(host)
+        self._put(host, served)
         if fresh:
             self._fresh[host] = served
         while len(self._kept) > self._size:
@@ -104,8 +128,12 @@ class RouteCache:
         if served is None:
             served = self._by_key[frontend.key] = CachedFrontend(frontend)
         served.add(host)
-        self._kept[host] = served
-        self._kept.move_to_end(host, last=False)
+        self._put(host, served, last=False)
+
+    def _put(self, name: str, served: CachedFrontend, *, last: bool = True) -> None:
+        self._kept[name] = served
+        self._kept.move_to_end(name, last=last)
+        self._below.add(name)
 
     def fresh(self) -> dict[str, Frontend]:
         """The frontend of every host that is known to be true now."""
@@ -134,6 +162,7 @@ class RouteCache:
             served.rebuild(self._own_marks)
         if served.discard(host):
             del self._by_key[served.frontend.key]
+        self._below.discard(host)
 
     def invalidate(self, host: str) -> None:
         """What is known about `host` may be old, and so may marks that it shares with others."""
@@ -153,11 +182,18 @@ class RouteCache:
                 served.rebuild(self._own_marks)
 
     def invalidate_frontend(self, key: str) -> None:
-        """The list of `key` changed: invalidate every host that it serves or would serve now."""
+        """The list of `key` changed: invalidate every host that it serves or would serve now, and
+        the prefixes that inherit from it."""
+        self.invalidate_site(key)
+        for name in self._below.of(key):
+            self._fresh.pop(name, None)
+
+    def invalidate_site(self, key: str) -> None:
+        """The prefixes of `key` changed: invalidate every host that it serves or would serve."""
         self.invalidate(key)
         for host in self._hosts_of(key):
             self._fresh.pop(host, None)
-        if not key.startswith("*"):
+        if not key.startswith("*") or "/" in key:
             return
         suffix = key[1:]
         for host in [host for host in self._absent if host.endswith(suffix)]:

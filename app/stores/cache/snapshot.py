@@ -63,7 +63,9 @@ class Snapshot:
                 _, host, text = line.split(b"\t")
                 if text not in frontends:
                     value = json.loads(text)
-                    frontends[text] = parse_frontend(value["key"], value["rows"], value["options"])
+                    frontends[text] = parse_frontend(
+                        value["key"], value["rows"], value["options"], value.get("paths", ())
+                    )
                 found[host.decode()] = frontends[text]
             except (ValueError, KeyError, TypeError, AttributeError):
                 if line:
@@ -120,7 +122,9 @@ class Snapshot:
 
 
 def rows_of(frontend: Frontend) -> list[str]:
-    """Hipache's list, as it was read."""
+    """Hipache's list, as it was read; empty for a host that has prefixes only."""
+    if frontend.site is not None and not frontend.site.listed:
+        return []
     urls = {backend.index: backend.url for backend in frontend.backends}
     urls |= {entry.index: entry.text for entry in frontend.bad_entries}
     return [frontend.identifier, *(urls[index] for index in sorted(urls))]
@@ -130,6 +134,8 @@ def _as_json(frontend: Frontend) -> bytes:
     value = {
         "key": frontend.key, "rows": rows_of(frontend), "options": dict(frontend.options),
     }  # fmt: skip
+    if frontend.site is not None:
+        value["paths"] = [prefix.decode() for prefix in frontend.site.keys]
     return json.dumps(value).encode()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from types import MappingProxyType
 
 from watchfiles import awatch
 
@@ -19,6 +18,7 @@ from ..base import Checked, Found, StoreListener
 from ..table import Entry, TableError, parse_table
 from .check_records import FileCheckRecords
 from .presence import FilePresence
+from .served import Parts, served_by
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class FileStore:
         self._path = Path(path).absolute()
         self._frontends: dict[str, Frontend] | None = None
         self._entries: dict[str, Entry] = {}
+        self._served: dict[str, Parts] = {}
         self._stamp: Stamp = None
         self._presence = FilePresence(self._path)
         self._reason = "not read yet"
@@ -57,7 +58,8 @@ class FileStore:
 
     def _checked(self) -> list[Checked]:
         frontends = self._frontends or {}
-        return [Checked(f, self._entries[key].healthcheck) for key, f in frontends.items()]
+        entries = self._entries
+        return [Checked(f, entries[k].healthcheck) for k, f in frontends.items() if k in entries]
 
     async def marks(self, frontend: Frontend) -> Marks:
         """None: a file holds no marks."""
@@ -125,12 +127,13 @@ class FileStore:
             self._refuse(str(exc), listener)
             return
         first = self._frontends is None
-        before, self._entries = self._entries, entries
+        before, after = self._served, served_by(entries)
         known = self._frontends or {}
-        changed = {key for key in before | entries if before.get(key) != entries.get(key)}
+        changed = {key for key in before | after if before.get(key) != after.get(key)}
+        self._entries, self._served = entries, after
         self._frontends = {
-            key: known[key] if key not in changed and key in known else _frontend(key, entry)
-            for key, entry in entries.items()
+            key: known[key] if key not in changed and key in known else parse_frontend(key, *parts)
+            for key, parts in after.items()
         }
         logger.info("routes read file=%s frontends=%d", self._path, len(entries))
         if first:
@@ -149,7 +152,3 @@ class FileStore:
 
     async def aclose(self) -> None:
         """Nothing to release."""
-
-
-def _frontend(key: str, entry: Entry) -> Frontend:
-    return parse_frontend(key, entry.rows, MappingProxyType(dict(entry.options)))

@@ -15,6 +15,7 @@ import tomlkit
 
 from ...errors import StoreUnavailable
 from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
+from ..table_sites import of_keys
 from .presence import wait_for_all
 
 
@@ -31,7 +32,7 @@ class FileTable:
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
         table = await asyncio.to_thread(lambda: self._parse(self._text()))
-        return table if keys is None else {key: table[key] for key in keys if key in table}
+        return of_keys(table, table if keys is None else keys)
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys`: the new file is renamed over the old one."""
@@ -46,11 +47,12 @@ class FileTable:
             fcntl.flock(lock, fcntl.LOCK_EX)
             old = self._text()
             before = self._parse(old)
-            after = edit({key: before[key] for key in keys if key in before})
+            after = edit(of_keys(before, keys))
             for key, entry in after.items():
                 if entry.ttl is not None:
                     raise TableError(f"{key}: a file knows no expiry; routes in Redis do")
-            wanted = {key: entry for key, entry in before.items() if key not in keys} | after
+            wanted = {key: entry for key, entry in before.items() if key not in keys}
+            wanted |= {key: entry for key, entry in after.items() if entry.says_something}
             new = self._rewritten(old, before, wanted)
             if self._parse(new) != wanted:
                 raise TableError(f"{self._path} is written in a way that cannot be edited here")

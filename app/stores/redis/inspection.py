@@ -22,7 +22,7 @@ from .url import RedisURL
 
 TYPES = {
     "frontend": "list", "options": "hash", "dead": "set", "dead-info": "hash",
-    "healthcheck": "hash", "tls": "hash",
+    "healthcheck": "hash", "tls": "hash", "paths": "set",
 }  # fmt: skip
 KEYS_PER_TRIP = 500
 """Keys read in one round trip."""
@@ -87,9 +87,12 @@ class _Keys:
         """Read all of it."""
         keys = await self._scanned()
         await self._frontends(sorted(keys["frontend"]))
+        await self._paths(sorted(keys["paths"]))
         await self._marks(sorted(keys["dead"] | keys["dead-info"]))
         for kind in ("options", "healthcheck"):
-            await self._settings(kind, sorted(keys[kind]), keys["frontend"])
+            # Prefixes inherit the options of a host that has no list of its own.
+            hosts = set(self._found.paths) if kind == "options" else set[str]()
+            await self._settings(kind, sorted(keys[kind]), keys["frontend"] | hosts)
         await self._certificates(sorted(keys["tls"]))
 
     async def _scanned(self) -> dict[str, set[str]]:
@@ -114,6 +117,13 @@ class _Keys:
                 left = ttl if ttl > 0 else None
                 listed = Listed([text(row) for row in rows], mapping(settings), left)
                 self._found.frontends[key] = listed
+
+    async def _paths(self, keys: Sequence[str]) -> None:
+        async for key, (prefixes,) in self._read(keys, [("smembers", "paths", ())]):
+            if isinstance(prefixes, ResponseError):
+                await self._wrong("paths", key)
+            elif prefixes:
+                self._found.paths[key] = sorted(map(text, prefixes))
 
     async def _marks(self, keys: Sequence[str]) -> None:
         reads = [("smembers", "dead", ()), ("pttl", "dead", ()), ("hgetall", "dead-info", ())]

@@ -50,5 +50,7 @@ class KeyChanges:
                 self._listener.frontend_changed(key)
             elif kind in ("dead", "dead-info"):
                 self._listener.marks_changed(key)
+            elif kind == "paths":
+                self._listener.paths_changed(key)
             else:
                 self.look()

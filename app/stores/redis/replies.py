@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
 from ...frontends.backends import MAX_BACKENDS
 from ...frontends.option_names import UNREADABLE
+from ...frontends.site import site_of
 from ...routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from ..base import StoreInTrouble
 from . import marks as marks_format
@@ -19,8 +20,10 @@ LAST_ROW = str(MAX_BACKENDS + 1)
 more."""
 
 
-def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
-    """From the answers to LRANGE frontend:<key> and HGETALL options:<key>.
+def frontend_of(
+    key: str, rows: Any, options: Mapping[str, str] | None, prefixes: Collection[str] = ()
+) -> Frontend:
+    """From the answer to LRANGE frontend:<key>, its options and its prefixes.
 
     Raises StoreInTrouble when the server cannot answer now.
     """
@@ -28,8 +31,27 @@ def frontend_of(key: str, rows: Any, options: Any) -> Frontend:
         if not str(rows).startswith("WRONGTYPE"):
             raise StoreInTrouble(str(rows)) from rows
         reason = f"frontend:{key} is not a list"
-        return Frontend(key, "", (), (BadEntry("", 0, reason),))
-    return parse_frontend(key, [text(row) for row in rows], options_of(key, options))
+        site = site_of(key, prefixes, listed=True)
+        return Frontend(key, "", (), (BadEntry("", 0, reason),), site=site)
+    return parse_frontend(key, rows_of_list(rows), options, prefixes)
+
+
+def rows_of_list(answer: Any) -> list[str]:
+    """From the answer to LRANGE; none where another type is in its place."""
+    return [] if isinstance(answer, ResponseError) else [text(row) for row in answer]
+
+
+def prefixes_of(answer: Any) -> list[str]:
+    """From the answer to SMEMBERS paths:<host>.
+
+    None where another type is in its place, or our user may not read it: a user that was set up
+    for an older version has no such right. Raises StoreInTrouble when the server cannot answer now.
+    """
+    if not isinstance(answer, ResponseError):
+        return [text(member) for member in answer]
+    if not (isinstance(answer, NoPermissionError) or str(answer).startswith("WRONGTYPE")):
+        raise StoreInTrouble(str(answer)) from answer
+    return []
 
 
 def options_of(key: str, answer: Any) -> dict[str, str]:

@@ -10,23 +10,25 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from redis.exceptions import NoPermissionError, RedisError
 
 from ...errors import StoreUnavailable
-from ...routing import Backend, Frontend, Mark, Marks, lookup_keys, with_options
+from ...routing import Backend, Frontend, Mark, Marks
 from ..base import HISTORY, Found, StoreForbids, StoreListener
 from . import marks as marks_format
 from .check_records import RedisCheckRecords, scan
 from .clock import StoreClock
 from .connections import Connections
 from .key_changes import KeyChanges
+from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
+from .lookups import Lookups
 from .presence import CHANGE, Presence
-from .replies import LAST_ROW, frontend_of, marks_of, options_of, text
+from .replies import text
 from .shared_rates import RedisRates
 from .tracking import Tracker
 from .url import RedisURL
@@ -34,10 +36,6 @@ from .url import RedisURL
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Command = tuple[str, ...]
-
-FRONTEND, OPTIONS, DEAD, DEAD_INFO = "frontend:", "options:", "dead:", "dead-info:"
-HEALTHCHECK = "healthcheck:"
 DEAD_CHANNEL = "dead"
 """Without the prefix, as in Hipache: its consumers know no prefix (hipache.md 1.2)."""
 
@@ -76,61 +74,22 @@ class RedisStore:
         if len(urls) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = Connections(primary, timeout=timeout, bounded=True)
-        self._longest_mark = longest_mark
         self._clock = StoreClock(self._writing, clock)
+        self._lookups = Lookups(
+            self._reading, self.prefix, self._bounded, self._clock, longest_mark
+        )
         self.rates = RedisRates(self._writing, self.prefix, within=rates_within)
         self.checks = RedisCheckRecords(
             self._reading, self._writing, self.prefix, self._bounded, self._clock.there
         )
 
     async def lookup(self, host: str) -> Found | None:
-        """One round trip for an exact match; a wildcard's own marks and options take a second."""
-        candidates = lookup_keys(host)
-        start = self.prefix + FRONTEND
-        lists_of: list[Command] = [("LRANGE", start + key, "0", LAST_ROW) for key in candidates]
-        commands = lists_of + self._details_of(host)
-        answers = await self._bounded(lambda: self._reading.ask(commands))
-        lists, details = answers[: len(candidates)], answers[len(candidates) :]
-        matches = [(key, rows) for key, rows in zip(candidates, lists, strict=True) if rows]
-        if not matches:
-            return None
-        key, rows = matches[0]
-        if key == host:
-            frontend = frontend_of(key, rows, details[3])
-            return Found(frontend, await self._marks_of(frontend, details))
-        frontend = frontend_of(key, rows, [])
-        host_marks = await self._marks_of(frontend, details)
-        options, marks = await self._details(frontend)
-        return Found(with_options(frontend, options), marks, host_marks)
+        """One round trip for an exact match or a prefix, two for a wildcard."""
+        return await self._lookups.lookup(host)
 
     async def marks(self, frontend: Frontend) -> Marks:
         """One round trip."""
-        return (await self._details(frontend))[1]
-
-    async def _details(self, frontend: Frontend) -> tuple[Mapping[str, str], Marks]:
-        commands = self._details_of(frontend.key)
-        answers = await self._bounded(lambda: self._reading.ask(commands))
-        return options_of(frontend.key, answers[3]), await self._marks_of(frontend, answers)
-
-    async def _marks_of(self, frontend: Frontend, details: Sequence[Any]) -> Marks:
-        clock = self._clock
-        if details[2] and not clock.asked:
-            await self._ask_clock()
-        return marks_of(
-            frontend, details, now=clock.here(), ahead=clock.ahead, longest=self._longest_mark
-        )
-
-    async def _ask_clock(self) -> None:
-        with suppress(RedisError):  # then the clocks count as equal
-            await self._clock.measure()
-
-    def _details_of(self, key: str) -> list[Command]:
-        return [
-            ("SMEMBERS", self.prefix + DEAD + key),
-            ("PTTL", self.prefix + DEAD + key),
-            ("HGETALL", self.prefix + DEAD_INFO + key),
-            ("HGETALL", self.prefix + OPTIONS + key),
-        ]
+        return await self._lookups.marks(frontend)
 
     async def write_mark(
         self, frontend: Frontend, backend: Backend, mark: Mark, *, shared_until: float
@@ -138,7 +97,8 @@ class RedisStore:
         """One MULTI: the index for old readers, our own entry, and the announcement."""
         dead, info = self._mark_keys(frontend)
         if not self._clock.asked:
-            await self._ask_clock()
+            with suppress(RedisError):  # then the clocks count as equal
+                await self._clock.measure()
         now = self._clock.here()
         written = marks_format.encode_mark(mark, backend.index, now=now, ahead=self._clock.ahead)
         seconds = max(1, math.ceil(min(shared_until, now + 10**8) - now))
@@ -193,7 +153,8 @@ class RedisStore:
             self._reading.client, self._writing.client, self.prefix, delay=self._ttl
         )
         changes = KeyChanges(listener, presence, self.prefix)
-        prefixes = [self.prefix + kind for kind in (FRONTEND, OPTIONS, DEAD, DEAD_INFO, CHANGE)]
+        kinds = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE)
+        prefixes = [self.prefix + kind for kind in kinds]
         change = self.prefix + CHANGE
         tracker = Tracker(
             self._reading, prefixes, on_keys=changes.keys, listener=changes, prepare=self.prepare,

@@ -10,11 +10,12 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError, WatchError
 
 from ...errors import StoreUnavailable
+from ...frontends.site import host_of, prefix_of
 from ..table import Entry, Table, TableError
 from .connections import Connections
+from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS, PATHS
 from .presence import escape, wait_for_all
 from .replies import mapping, text
-from .store import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS
 from .url import RedisURL
 
 ATTEMPTS = 20
@@ -53,12 +54,18 @@ class RedisTable:
         """The frontends of these keys that exist; of all keys without `keys`."""
         with self._translated():
             found = await self._keys() if keys is None else list(keys)
-            return await self._read(self._client.pipeline(transaction=False), found)
+            table = await self._read(self._client.pipeline(transaction=False), found)
+        if keys is None:  # what has prefixes and nothing else is not worth a line
+            return {key: entry for key, entry in table.items() if entry.says_something}
+        return table
 
     async def _keys(self) -> list[str]:
-        start = self._prefix + FRONTEND
-        scan = self._client.scan_iter(match=escape(start) + "*", count=10_000)
-        return sorted({text(key).removeprefix(start) async for key in scan})
+        found: set[str] = set()
+        for kind in (FRONTEND, PATHS):
+            start = self._prefix + kind
+            scan = self._client.scan_iter(match=escape(start) + "*", count=10_000)
+            found |= {text(key).removeprefix(start) async for key in scan}
+        return sorted(found)
 
     async def _read(self, pipe: Any, keys: Sequence[str]) -> Table:
         table: Table = {}
@@ -69,11 +76,12 @@ class RedisTable:
                 pipe.hgetall(self._prefix + OPTIONS + key)
                 pipe.hgetall(self._prefix + HEALTHCHECK + key)
                 pipe.pttl(self._prefix + FRONTEND + key)
+                pipe.scard(self._prefix + PATHS + key)
             answers = iter(await pipe.execute(raise_on_error=False))
-            for key, rows, *rest in zip(some, *[answers] * 4, strict=False):
+            for key, rows, *rest in zip(some, *[answers] * 5, strict=False):
                 if isinstance(rows, ResponseError) and not str(rows).startswith("WRONGTYPE"):
                     raise rows
-                if rows:
+                if rows or _count(rest[-1]):
                     table[key] = _entry(rows, *rest)
         return table
 
@@ -91,6 +99,10 @@ class RedisTable:
                     for key in names:
                         if before.get(key) != after.get(key):
                             self._write(pipe, key, before.get(key), after.get(key))
+                        if prefix := prefix_of(key):
+                            # Also where the list stays as it is: somebody may have forgotten it.
+                            paths = self._prefix + PATHS + host_of(key)
+                            (pipe.sadd if key in after else pipe.srem)(paths, prefix)
                     try:
                         await pipe.execute()
                         return
@@ -104,7 +116,10 @@ class RedisTable:
             pipe.delete(name, *(self._prefix + kind + key for kind in (*HASHES, DEAD, DEAD_INFO)))
             return
         pipe.delete(name)  # whatever its type was
-        pipe.rpush(name, *after.rows)
+        if after.listed:
+            pipe.rpush(name, *after.rows)
+        else:
+            pipe.delete(*(self._prefix + kind + key for kind in (DEAD, DEAD_INFO)))
         if after.ttl is not None:
             pipe.expire(name, after.ttl)
         for kind, settings in _hashes(after).items():
@@ -135,9 +150,15 @@ def _hashes(entry: Entry) -> dict[str, Mapping[str, str]]:
     return {OPTIONS: entry.options, HEALTHCHECK: entry.healthcheck}
 
 
-def _entry(rows: Any, options: Any, healthcheck: Any, left: Any) -> Entry:
+def _count(answer: Any) -> int:
+    return answer if isinstance(answer, int) else 0
+
+
+def _entry(rows: Any, options: Any, healthcheck: Any, left: Any, prefixes: Any) -> Entry:
     if isinstance(rows, ResponseError):
         return Entry("", ())
+    if not rows:
+        return Entry("", options=mapping(options), listed=False, below=_count(prefixes))
     return Entry(
         text(rows[0]),
         tuple(text(row) for row in rows[1:]),
@@ -145,4 +166,5 @@ def _entry(rows: Any, options: Any, healthcheck: Any, left: Any) -> Entry:
         mapping(healthcheck),
         # Rounded up: a frontend that is about to lapse must not lose its expiry.
         -(-left // 1000) if isinstance(left, int) and left > 0 else None,
+        below=_count(prefixes),
     )

@@ -81,7 +81,7 @@ class NewNames:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait
         try:
-            frontend = (await self._routes.find(name)).frontend
+            frontend = (await self._routes.find_host(name)).frontend
             if why_not_for(name, frontend) is not None:
                 return
             if loop.time() < self._in_vain.pop(name, 0.0):

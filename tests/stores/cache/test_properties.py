@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from app.config.structs import Config, LruCache, ServerConfig
 from app.errors import FrontendNotFound
-from app.routing import lookup_keys
+from app.frontends.site import host_of, prefix_of
+from app.routing import Route, lookup_keys
 from app.stores import driver_of, open_store
 from tests.redis_servers import RedisServer
 
@@ -18,8 +19,13 @@ T = TypeVar("T")
 
 SIZE = 5
 HOSTS = ("a.b.c", "x.b.c", "b.c", "c", "d", "[::1]")
+TARGETS = (b"/", b"/p", b"/p/q/r?s", b"/px")
+PREFIXES = ("/p", "/p/q")
 hosts = st.sampled_from(HOSTS)
-keys = st.sampled_from((*HOSTS, "*.b.c", "*.c", "*"))
+targets = st.sampled_from(TARGETS)
+host_keys = st.sampled_from((*HOSTS, "*.b.c", "*.c", "*"))
+prefix_keys = st.sampled_from([h + p for h in ("b.c", "*.b.c", "*") for p in PREFIXES])
+keys = st.one_of(host_keys, prefix_keys)
 rows = st.lists(st.sampled_from([f"http://127.0.0.1:{n}" for n in range(1, 5)]), max_size=3)
 indexes = st.integers(0, 3)
 
@@ -34,6 +40,8 @@ class CacheAndServer(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.lists: dict[str, list[str]] = {}
         self.dead: dict[str, set[int]] = {}
+        self.paths: dict[str, set[str]] = {}
+        self.options: dict[str, dict[str, str]] = {}
         config = Config(
             driver=(self.server.url,),
             server=ServerConfig(snapshot=None, lru_cache=LruCache(size=SIZE)),
@@ -51,10 +59,23 @@ class CacheAndServer(RuleBasedStateMachine):
         async def work() -> None:
             async with self.redis.pipeline() as pipe:
                 pipe.delete(f"frontend:{key}").rpush(f"frontend:{key}", "id", *urls)
+                if prefix := prefix_of(key):
+                    pipe.sadd(f"paths:{host_of(key)}", prefix)
+                    self.paths.setdefault(host_of(key), set()).add(prefix)
                 await pipe.execute()
 
         self.run(work())
         self.lists[key] = urls
+
+    @rule(key=prefix_keys)
+    def forget_prefix(self, key: str) -> None:
+        self.run(self.redis.srem(f"paths:{host_of(key)}", prefix_of(key)))
+        self.paths.get(host_of(key), set()).discard(prefix_of(key))
+
+    @rule(key=keys, name=st.sampled_from(["sticky", "policy"]), value=st.sampled_from("ab"))
+    def configure(self, key: str, name: str, value: str) -> None:
+        self.run(self.redis.hset(f"options:{key}", name, value))
+        self.options.setdefault(key, {})[name] = value
 
     @rule(key=keys, url=st.just("http://127.0.0.1:9"))
     def append(self, key: str, url: str) -> None:
@@ -97,8 +118,8 @@ class CacheAndServer(RuleBasedStateMachine):
                 await asyncio.sleep(0.001)  # `wait` knows only workers that have shown up again
 
         self.run(work())
-        self.lists.clear()
-        self.dead.clear()
+        for part in (self.lists, self.dead, self.paths, self.options):
+            part.clear()
 
     @rule()
     def drop_the_tracking_connection(self) -> None:
@@ -109,33 +130,49 @@ class CacheAndServer(RuleBasedStateMachine):
 
         self.run(work())
 
-    @rule(host=hosts)
-    def ask(self, host: str) -> None:
+    @rule(host=hosts, asked=targets)
+    def ask(self, host: str, asked: bytes) -> None:
         """Only so that reads are under way while something changes."""
-        self.loop.create_task(self._find(host))
+        self.loop.create_task(self._find(host, asked))
 
-    @rule(order=st.permutations(HOSTS))
-    def compare(self, order: list[str]) -> None:
+    @rule(order=st.permutations(HOSTS), asked=targets)
+    def compare(self, order: list[str], asked: bytes) -> None:
         workers, missing = self.run(self.table.wait(5))
         assert (workers, missing) == (1, [])
         for host in (*order, *order):  # the second time most of it comes from memory
-            self.check(host, self.run(self._find(host)))
+            self.check(host, asked, self.run(self._find(host, asked)))
 
-    async def _find(self, host: str) -> tuple[str, list[str], set[str]] | None:
+    async def _find(self, host: str, target: bytes) -> Route | None:
         try:
-            route = self.store.known(host) or await self.store.find(host)
+            return self.store.known(host, target) or await self.store.find(host, target)
         except FrontendNotFound:
             return None
-        urls = [backend.url for backend in route.frontend.backends]
-        return route.frontend.key, urls, set(route.marks)
 
-    def check(self, host: str, found: tuple[str, list[str], set[str]] | None) -> None:
-        key = next((key for key in lookup_keys(host) if key in self.lists), None)
+    def serving(self, host: str, target: bytes) -> str | None:
+        """The key that a person would name after a look at the dictionaries."""
+        for key in lookup_keys(host):
+            prefixes = self.paths.get(key)
+            if key in self.lists or prefixes:
+                path = target.decode().partition("?")[0]
+                taking = [p for p in prefixes or () if path == p or path.startswith(f"{p}/")]
+                names = [key + p for p in sorted(taking, key=len, reverse=True)]
+                return next((name for name in (*names, key) if name in self.lists), None)
+        return None
+
+    def check(self, host: str, target: bytes, route: Route | None) -> None:
+        key = self.serving(host, target)
         if key is None:
-            assert found is None
+            assert route is None
             return
-        assert found is not None
-        assert found[:2] == (key, self.lists[key])
+        assert route is not None
+        urls = [backend.url for backend in route.frontend.backends]
+        assert (route.frontend.key, urls) == (key, self.lists[key])
+        own, of_host = self.options.get(key, {}), self.options.get(host_of(key), {})
+        assert route.frontend.options == {**of_host, **own}
+        found = route.frontend.key, urls, set(route.marks)
+        if prefix_of(key):
+            assert found[2] == self.marked(key, key)
+            return
         # A wildcard's hosts share what is marked for one of them, once somebody asked for it.
         ours = self.marked(key, key) | self.marked(key, host)
         others = set().union(*(self.marked(key, other) for other in HOSTS))
