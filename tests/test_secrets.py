@@ -34,6 +34,7 @@ SECRETS = {
     "balance.secret": "planted-sticky",
     "server.debugSecret": "planted-debug",
     "admin.token": "planted-token",
+    "https.acme.eab.key": "planted-customer",
     "the hash of a password": HASH.rpartition("$")[2],
     "a password": "planted-password",
     "what a client sends for one": b64encode(b"alice:planted-password").decode(),
@@ -73,6 +74,10 @@ def write(folder: Path, driver: str, **more: object) -> None:
         "https": {
             "bind": [bind], "cert": "a.crt", "key": "a.key",
             "passphrase": SECRETS["passphrase"],
+            "acme": {
+                "directory": "https://127.0.0.1:1/directory",
+                "eab": {"kid": "me", "key": SECRETS["https.acme.eab.key"]},
+            },
         },
         "balance": {"secret": SECRETS["balance.secret"], "sticky": "on"},
         "admin": {"bind": "127.0.0.1:0", "token": SECRETS["admin.token"]},

@@ -22,7 +22,7 @@ from app.fields.via import hop_name
 from app.frontends.passwords import make_hash
 from app.logs.record import AccessRecord
 from app.main import create_app
-from app.proxy.decision import Decisions, OwnAnswer
+from app.proxy.decision import Decisions, OwnAnswer, OwnPath, settled
 from app.proxy.guards.overload import Overload
 from app.proxy.request import Request
 from app.routing import Route
@@ -210,7 +210,7 @@ async def test_every_way_of_asking_gets_the_same_decision(
     assert web_socket == [Asked(kind.status, location, kind.forwarded)] * 3
 
 
-def decisions(paths: Mapping[bytes, OwnAnswer | None]) -> Decisions:
+def decisions(paths: Mapping[bytes, OwnPath]) -> Decisions:
     """Decisions with a route for a.test and these paths of the proxy's own."""
     balancer = Balancer(random=lambda: 0.0, clock=lambda: 0.0)
     return Decisions(
@@ -218,7 +218,7 @@ def decisions(paths: Mapping[bytes, OwnAnswer | None]) -> Decisions:
         options=balancer.options,
         examine=lambda request, route, protection: None,
         overload=Overload(0.0, lambda: 0.0),
-        paths={prefix: lambda host, target, a=own: a for prefix, own in paths.items()},
+        paths=paths,
     )
 
 
@@ -230,5 +230,20 @@ def test_a_path_of_the_proxys_own_comes_before_the_route(target: bytes, own: boo
     request = Request(b"GET", target, [(b"host", b"a.test")], Peer(None, None), "1.1", None)
     request.ours, request.record = [], AccessRecord(0.0)
     request.passing = STRANGERS
-    decision = decisions({b"/own/": ours, b"/none/": None}).decide(request)
+    paths: dict[bytes, OwnPath] = {b"/own/": lambda *_: ours, b"/none/": lambda *_: None}
+    decision = decisions(paths).decide(request)
     assert decision is ours if own else isinstance(decision, Route)
+
+
+@pytest.mark.parametrize("own", [OwnAnswer(200, b"mine"), None])
+async def test_a_path_that_has_to_be_asked_for_is_awaited_before_the_route(
+    own: OwnAnswer | None,
+) -> None:
+    async def asked() -> OwnAnswer | None:
+        return own
+
+    request = Request(b"GET", b"/own/x", [(b"host", b"a.test")], Peer(None, None), "1.1", None)
+    request.ours, request.record = [], AccessRecord(0.0)
+    request.passing = STRANGERS
+    decision = await settled(decisions({b"/own/": lambda *_: asked()}).decide(request))
+    assert decision is own if own else isinstance(decision, Route)

@@ -16,7 +16,8 @@ from app.checks.fleet import checking
 from app.config.structs import Config, HealthCheck, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.routing import Mark
-from app.stores import CachedStore, open_store
+from app.stores import CachedStore, driver_for, open_store
+from app.stores.issuance import IssuanceState, Wish
 from app.system import resolver as system_resolver
 from tests import resolver
 from tests.backends import answer, answering, refusing
@@ -60,6 +61,33 @@ async def grant(server: RedisServer, rights: str) -> str:
     async with server.client as redis:
         await redis.execute_command("ACL", "SETUSER", "proxy", "on", ">pw", *rights.split())
     return f"redis://proxy:pw@127.0.0.1:{server.port}"
+
+
+async def test_the_rights_that_certificates_need_are_enough(server):
+    """Those on docs/acme.md, beside the others."""
+    page = (Path(__file__).parents[3] / "docs" / "acme.md").read_text("utf-8")
+    [more] = re.findall(r"^    (\+hmget .*)$", page, re.M)
+    url, pair = await grant(server, f"{RIGHTS} {more}"), ("a certificate", "a key")
+    found = driver_for((url,)).issuance("", timeout=5)
+    assert await found.hold("one", 60)
+    assert await found.hold("one", 60)
+    await found.keep_account("https://127.0.0.1/", "account", first=True)
+    await found.put_challenge("token", "answer", 60)
+    assert await found.challenge("token") == "answer"
+    await found.drop_challenge("token")
+    assert await found.wish("a.example", Wish.CLIENT)
+    assert await found.wishes()
+    assert (await found.begin("one", "a.example", "", 50)).begun
+    assert await found.fail("one", "a.example", IssuanceState(error="no"))
+    assert await found.finish("one", "a.example", pair, "mark")
+    assert [name async for name, _ in found.standing()] == ["a.example"]
+    assert await found.states() == {}
+    assert (await found.progress("a.example")).there
+    assert await found.remove("a.example")
+    await found.release("one")
+    await found.aclose()
+    async with server.client as redis:
+        assert await redis.acl_log() == []
 
 
 async def test_the_rights_in_the_documentation_are_enough(server, caplog):

@@ -194,6 +194,32 @@ async def test_a_process_that_dies_is_started_again(
         assert await one.service.ended() == 0
 
 
+async def test_a_reload_brings_another_ca_and_a_wrong_one_keeps_what_is(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca, path = served_ca, tmp_path / "one" / "config.json"
+    await route(valkey, backend, NAME)
+    nowhere = {"directory": "https://127.0.0.1:1/directory"}
+    async with proxy(path.parent, valkey.url, nowhere, http=ca.http_port, workers=1) as one:
+        values = json.loads(path.read_text())
+        values["https"]["acme"]["directory"] = "http://127.0.0.1:1/plain"
+        path.write_text(json.dumps(values))
+        one.service.signal(signal.SIGHUP)
+        await one.service.saw(r"https\.acme\.directory: expected an https URL")
+        values["https"]["acme"] |= acme_of(ca)
+        path.write_text(json.dumps(values))
+        one.service.signal(signal.SIGHUP)
+        await one.service.saw("certificates' process started")
+        await one.service.saw("worker ended")
+        assert names_in(await one.certificate(NAME)) == [NAME]
+        values["https"] |= {"acme": {"agree": False}, "bind": "127.0.0.1", "certs": "."}
+        path.write_text(json.dumps(values))
+        one.service.signal(signal.SIGHUP)
+        await one.service.saw("worker ended")
+        await until(lambda: len(one.service.workers()) == 1)
+        assert names_in(await one.certificate(NAME)) == [NAME]  # from the store, as before
+
+
 async def test_while_the_ca_is_away_known_names_are_served(
     tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
 ) -> None:
