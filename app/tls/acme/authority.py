@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-import requests
 from acme import challenges, client, crypto_util, errors, messages
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -22,6 +21,7 @@ from ...config.acme import AcmeConfig
 from ...stores.certificate_store import Pair
 from ...system.release import version
 from .failures import OrderFailed, order_failed
+from .network import CaClient, CaNetwork
 
 ANSWER_WITHIN = 10
 """Seconds in which the CA must begin an answer, and go on with it."""
@@ -29,8 +29,6 @@ DECIDE_WITHIN = 90.0
 """Seconds for the validation of a name, and again for the certificate."""
 ASK_EVERY, ASK_SLOWER, ASK_AT_MOST = 0.2, 1.5, 5.0
 """Seconds between two questions whether a name is validated: from, factor, to."""
-NONCES = 10
-"""Attempts while the CA says badNonce, which any request may meet (RFC 8555 §6.5)."""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -83,17 +81,17 @@ class Authority:
         self.account = account
         """With its URI, once `open` knows it."""
         key = JWKEC.json_loads(account.key)
-        self._net = _Network(
+        self._net = CaNetwork(
             key, alg=ES256, user_agent=f"hipache/{version()}", timeout=ANSWER_WITHIN,
             verify_ssl=settings.ca or True,  # type: ignore[arg-type] # requests takes a path, too
         )  # fmt: skip
-        self._client: client.ClientV2 | None = None
+        self._client: CaClient | None = None
 
     def connect(self) -> None:
         """Read the directory. That is enough for `renewal`."""
         with self._failing():
             directory = client.ClientV2.get_directory(self._settings.directory, self._net)
-            self._client = client.ClientV2(directory, self._net)
+            self._client = CaClient(directory, self._net)
 
     def open(self) -> None:
         """Read the directory; make the account if the CA does not have it."""
@@ -105,9 +103,12 @@ class Authority:
             else:
                 self._register(self._client)
 
-    def order(self, name: str) -> Order:
-        """Order a certificate for `name`, with a new key."""
+    def order(self, name: str, renewed: str = "") -> Order:
+        """Order a certificate for `name`, with a new key; `renewed` is one of this CA's that it
+        replaces."""
         with self._failing():
+            assert self._client is not None
+            self._client.renews(renewed)
             key = _new_key(self._settings.key_type)
             request = crypto_util.make_csr(key.encode(), [name])
             resource = self._new_order(request)
@@ -142,7 +143,7 @@ class Authority:
             at, again = self._client.renewal_time(certificate.encode())
             return None if at is None else at.timestamp(), again.timestamp()
 
-    def _register(self, to: client.ClientV2) -> None:
+    def _register(self, to: CaClient) -> None:
         settings, binding = self._settings, None
         assert self._net.key is not None
         if settings.eab is not None:
@@ -164,10 +165,12 @@ class Authority:
         assert self._client is not None
         try:
             return self._client.new_order(request, self._settings.profile)
+        except errors.ConflictError:  # another order renews the same one (RFC 9773 §5)
+            self._client.replaces = ""
         except messages.Error as exc:
             if exc.code != "accountDoesNotExist":
                 raise
-        self._register(self._client)  # the CA has lost it
+            self._register(self._client)  # the CA has lost it
         return self._client.new_order(request, self._settings.profile)
 
     def _validated(self, order: Order) -> None:
@@ -196,31 +199,6 @@ class Authority:
             yield
         except Exception as exc:
             raise order_failed(exc, retry_after=self._net.retry_after) from None
-
-
-class _Network(client.ClientNetwork):
-    """Repeats what was refused for its nonce, and notes `Retry-After`."""
-
-    retry_after = 0.0
-    """Seconds that the last refusal asked for."""
-
-    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        for _ in range(NONCES - 1):
-            try:
-                return self._post_once(*args, **dict(kwargs))
-            except messages.Error as exc:
-                if exc.code != "badNonce":
-                    raise
-                self._nonces.clear()
-        return self._post_once(*args, **kwargs)
-
-    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
-        response = super()._send_request(method, url, *args, **kwargs)
-        self.retry_after = 0.0
-        if not response.ok and "Retry-After" in response.headers:
-            until = client.ClientV2.retry_after(response, 0)
-            self.retry_after = max(0.0, (until - datetime.now()).total_seconds())
-        return response
 
 
 def _http_challenge(authorization: messages.AuthorizationResource) -> messages.ChallengeBody:

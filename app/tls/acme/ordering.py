@@ -30,6 +30,8 @@ AT_ONCE = 8
 """Orders that one process works on at the same time."""
 RESERVED = 5
 """One in so many orders of an hour is not for new names that clients ask for."""
+CA_FAILED = 30.0
+"""Seconds that a name waits at least when the CA has failed; that is no failure of its own."""
 CHALLENGE_LASTS = 300.0
 """Seconds that a challenge is answered, if nobody removes it before."""
 
@@ -90,7 +92,8 @@ class Ordering:
         seen = standing.certificate if standing else ""
         start = await store.begin(self._holder, name, seen, self._budget(wish))
         if start.begun:
-            await self._order(name, state)
+            ours = standing is not None and standing.mark == self._settings.directory
+            await self._order(name, state, seen if ours else "")
         elif start.wait:
             until = now + start.wait
             logger.warning("certificate not ordered name=%s cause=%s", name, start.reason)
@@ -110,10 +113,10 @@ class Ordering:
         await self._store.drop_wish(name)
         return self._clock() + LOOK_AGAIN
 
-    async def _order(self, name: str, state: IssuanceState | None) -> None:
+    async def _order(self, name: str, state: IssuanceState | None, renewed: str) -> None:
         began = self._clock()
         try:
-            pair = await self._converse(name)
+            pair = await self._converse(name, renewed)
             _check(name, pair)
         except OrderFailed as exc:
             await self._failed(name, state, exc)
@@ -126,17 +129,21 @@ class Ordering:
             logger.warning("certificate dropped name=%s cause=another process orders now", name)
 
     async def _failed(self, name: str, state: IssuanceState | None, exc: OrderFailed) -> None:
-        new = after_failure(state, str(exc), now=self._clock(), retry_after=exc.retry_after)
+        now, cause = self._clock(), str(exc)
+        if exc.of_the_ca:
+            new = postponed(state, cause, until=now + max(CA_FAILED, exc.retry_after))
+        else:
+            new = after_failure(state, cause, now=now, retry_after=exc.retry_after)
         exc.until = new.not_before
         wait = new.not_before - self._clock()
         logger.error("certificate not ordered name=%s cause=%s next_in=%.0fs", name, exc, wait)
         await self._store.fail(self._holder, name, new)
 
-    async def _converse(self, name: str) -> Pair:
+    async def _converse(self, name: str, renewed: str) -> Pair:
         account = await self._account()
         authority = Authority(self._settings, account)
         await self._wait_for(authority.open)
-        order = await self._wait_for(lambda: authority.order(name))
+        order = await self._wait_for(lambda: authority.order(name, renewed))
         if authority.account != account:
             text = authority.account.text()
             await self._store.keep_account(self._settings.directory, text, first=False)

@@ -37,6 +37,7 @@ class CertificateOrder:
     name: str
     thumbprint: str
     profile: str | None
+    replaces: str | None
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: str = "pending"
     error: str = ""
@@ -152,7 +153,11 @@ class AcmeCA:
     def order(self, payload: dict[str, Any], key: JWK) -> int:
         (identifier,) = payload["identifiers"]
         thumbprint = b64encode(key.thumbprint()).decode()
-        order = CertificateOrder(identifier["value"], thumbprint, payload.get("profile"))
+        if payload.get("replaces") in {order.replaces for order in self.orders} - {None}:
+            raise Problem("alreadyReplaced", 409)
+        order = CertificateOrder(
+            identifier["value"], thumbprint, payload.get("profile"), payload.get("replaces")
+        )
         self.orders.append(order)
         return len(self.orders) - 1
 

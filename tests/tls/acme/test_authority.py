@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,17 @@ def test_an_account_is_used_again_and_made_again_where_the_ca_has_lost_it(
     ca.accounts.clear()
     get(Authority(settings(ca), again.account), answers, "c.example.test")
     assert len(ca.contacts) == 2
+
+
+def test_an_order_says_what_it_renews_where_the_ca_has_advice(ca: AcmeCA, answers: Answers) -> None:
+    talk = Authority(settings(ca), Account.new())
+    first, _ = get(talk, answers)
+    talk.order("www.example.test", first)
+    ca.window = datetime.now(UTC), datetime.now(UTC)
+    talk.open()
+    talk.order("www.example.test", first)
+    talk.order("www.example.test", first)  # which another order has replaced already
+    assert [bool(order.replaces) for order in ca.orders] == [False, False, True, False]
 
 
 def test_a_key_that_the_ca_knows_already_finds_its_account(ca: AcmeCA, answers: Answers) -> None:

@@ -77,6 +77,8 @@ async def test_the_ca_says_when(
         await until(lambda: sum(path.startswith("/advice/") for path in ca.asked) > asked)
         assert ca.ordered("a.test") == 1  # the next one has time, whatever the CA says
         assert ca.ordered("b.test") == 0
+        [order] = ca.orders
+        assert any(path == f"/advice/{order.replaces}" for path in ca.asked)
 
 
 async def test_names_are_renewed_under_load(

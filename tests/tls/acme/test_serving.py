@@ -234,6 +234,10 @@ async def test_while_the_ca_is_away_known_names_are_served(
         assert monotonic() - began < 10
         for _ in range(20):
             assert names_in(await one.certificate(NAME)) == [NAME]
+        async with valkey.client as client:
+            state = json.loads(await client.get(f"acme:state:{OTHER}"))
+        assert "cannot be reached" in state["error"]
+        assert state["failures"] == []  # it is not the name's fault
 
 
 async def test_a_challenge_of_a_backends_own_reaches_it(
