@@ -1,125 +1,129 @@
-"""Who holds what of the table: `python -m tests.conformance.compare` (make compare-conformance).
+"""Who holds what of the tables: `python -m tests.conformance.compare` (make compare-conformance).
 
-Every proxy gets the same bytes and the same strict backend. Hipache runs as
-`hipache serve` does; nginx and haproxy with nothing configured but the route.
+Every proxy gets the same bytes and the same backends. Hipache runs as `hipache serve` does;
+nginx and haproxy with nothing configured but the routes. Prints what did not hold, and writes the
+counts into README.md beside this file, where all three are installed.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
+import re
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.conformance.backend import Observer, observing
+from tests.conformance.answering import HOST, answering, run_answer
+from tests.conformance.answers import ANSWERS, answer_cases
+from tests.conformance.backend import observing
 from tests.conformance.case import run
 from tests.conformance.forwarding import FORWARDING
 from tests.conformance.framing import FRAMING
+from tests.conformance.hurting import HURTS, backends, host_of, run_hurt
+from tests.conformance.proxies import Sites, commands, free_port, started
 from tests.conformance.requests import REQUESTS
 
-GROUPS = (*REQUESTS, *FRAMING, *FORWARDING)
-NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
-events {{}}
-http {{
-  access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://127.0.0.1:{backend};
-      proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_set_header Connection "";
-    }}
-  }}
-}}
-"""
-HAPROXY = """
-defaults
-  mode http
-  timeout client 10s
-  timeout server 10s
-  timeout connect 3s
-frontend f
-  bind 127.0.0.1:{port}
-  default_backend b
-backend b
-  server s 127.0.0.1:{backend}
-"""
-ROUTES = '["*"]\nid = "all"\nbackends = ["http://127.0.0.1:{backend}"]\n'
+README = Path(__file__).parent / "README.md"
+Verdicts = dict[str, str]
+"""Per case what did not hold, empty where all did."""
+Address = tuple[str, int]
+VERSIONS = {"nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"]}
 
-
-def commands(folder: Path, port: int, backend: int) -> dict[str, list[str]]:
-    """How each is started; only those that are installed."""
-    places = {"folder": folder, "port": port, "backend": backend}
-    (folder / "nginx.conf").write_text(NGINX.format(**places))
-    (folder / "haproxy.cfg").write_text(HAPROXY.format(**places))
-    (folder / "routes.toml").write_text(ROUTES.format(**places))
-    server = {"workers": 1, "accessLog": None, "snapshot": None}
-    values = {"server": server, "http": {"port": port}, "user": None, "admin": {"bind": None}}
-    (folder / "config.json").write_text(
-        json.dumps(values | {"driver": f"file:{folder}/routes.toml"})
-    )
-    table = {
-        "hipache": [sys.executable, "-m", "app.cli", "serve", "--config", f"{folder}/config.json"],
-        "nginx": ["nginx", "-c", f"{folder}/nginx.conf"],
-        "haproxy": ["haproxy", "-db", "-q", "-f", f"{folder}/haproxy.cfg"],
-    }
-    return {name: command for name, command in table.items() if shutil.which(command[0])}
+REQUEST_GROUPS = (*REQUESTS, *FRAMING, *FORWARDING)
 
 
 @contextmanager
-def started(command: list[str], port: int) -> Iterator[None]:
-    """A proxy that accepts connections."""
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            raise SystemExit(f"{command[0]} does not listen")
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def verdicts(name: str, observer: Observer) -> dict[str, str]:
-    """Per case what did not hold, empty where all did."""
+def running(name: str, sites: Sites, *, short: bool = False) -> Iterator[Address]:
+    """The proxy of that name, with these routes."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        command = commands(Path(folder), port, observer.port)[name]
+        command = commands(Path(folder), port, sites, short=short)[name]
         with started(command, port):
-            cases = [case for group in GROUPS for case in group()]
-            return {case.name: run(case, ("127.0.0.1", port), observer.take) for case in cases}
+            yield "127.0.0.1", port
+
+
+def requests_at(name: str) -> Verdicts:
+    """What clients send."""
+    with observing() as observer, running(name, {"*": [observer.port]}) as address:
+        cases = [case for group in REQUEST_GROUPS for case in group()]
+        return {case.name: run(case, address, observer.take) for case in cases}
+
+
+def answers_at(name: str) -> Verdicts:
+    """What backends answer."""
+    cases = answer_cases()
+    with answering(cases) as backend, running(name, {HOST: [backend.port]}) as address:
+        return {case.name: run_answer(case, backend, address) for case in cases}
+
+
+def hurts_at(name: str) -> Verdicts:
+    """Who is hurt by what a visitor does."""
+    with ExitStack() as stack:
+        pairs = {hurt: stack.enter_context(backends(2)) for hurt in HURTS}
+        sites = {host_of(hurt): [each.port for each in pair] for hurt, pair in pairs.items()}
+        address = stack.enter_context(running(name, sites, short=True))
+        return {hurt.__name__: run_hurt(hurt, address) for hurt in HURTS}
+
+
+Section = tuple[Callable[[str], Verdicts], dict[str, list[str]]]
+SECTIONS: dict[str, Section] = {
+    "requests": (
+        requests_at, {group.__name__: [case.name for case in group()] for group in REQUEST_GROUPS},
+    ),
+    "answers": (
+        answers_at, {group.__name__: [case.name for case in group()] for group in ANSWERS},
+    ),
+    "hurt": (hurts_at, {hurt.__name__: [hurt.__name__] for hurt in HURTS}),
+}  # fmt: skip
+"""How each section is tried, and the names of its cases by group."""
+
+
+def counts(tables: dict[str, Verdicts], groups: dict[str, list[str]]) -> Iterator[list[str]]:
+    """A row for each group: its name, its cases, and how many each proxy holds."""
+    everything = [case for cases in groups.values() for case in cases]
+    for group, cases in (groups | {"all": everything}).items():
+        held = [sum(not table[case] for case in cases) for table in tables.values()]
+        yield [group, str(len(cases)), *map(str, held)]
+
+
+def write(section: str, rows: Iterable[list[str]]) -> None:
+    """Put the counts into README.md; what a group asks stands there already."""
+    text = README.read_text("utf-8")
+    for group, *numbers in rows:
+        row = re.compile(
+            rf"(?s)(<!-- {section} -->.*?^\| {re.escape(group)} \|[^|\n]*\|)[^\n]*$", re.M
+        )
+        text, found = row.subn(rf"\1 {' | '.join(numbers)} |", text, count=1)
+        assert found, f"README.md has no row for {group}"
+    README.write_text(text, "utf-8")
+
+
+def _version(name: str) -> str:
+    done = subprocess.run(
+        VERSIONS[name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    found = re.search(r"\d+\.\d+", done.stdout)
+    return found[0] if found else "?"
 
 
 def main() -> None:
-    with observing() as observer, tempfile.TemporaryDirectory() as folder:
-        names = list(commands(Path(folder), 0, 0))
-        tables = {name: verdicts(name, observer) for name in names}
-    for case in tables[names[0]]:
-        wrong = {name: table[case] for name, table in tables.items() if table[case]}
-        for name, verdict in wrong.items():
-            print(f"{case}\n    {name}: {verdict[:120]}")
-    print(f"\n{'':16}{'cases':>7}", *(f"{name:>9}" for name in names))
-    groups = {group.__name__: [case.name for case in group()] for group in GROUPS}
-    for group, cases in (groups | {"all": list(tables[names[0]])}).items():
-        held = [sum(not table[case] for case in cases) for table in tables.values()]
-        print(f"{group:16}{len(cases):>7}", *(f"{count:>9}" for count in held))
+    with tempfile.TemporaryDirectory() as folder:
+        names = list(commands(Path(folder), 0, {"*": [0]}))
+    for section, (tried_at, groups) in SECTIONS.items():
+        tables = {name: tried_at(name) for name in names}
+        for case in tables[names[0]]:
+            for name, table in tables.items():
+                if table[case]:
+                    print(f"{case}\n    {name}: {table[case][:120]}")
+        rows = list(counts(tables, groups))
+        print(f"\n{section:18}{'cases':>7}", *(f"{name:>9}" for name in names))
+        for group, *numbers in rows:
+            print(f"{group:18}{numbers[0]:>7}", *(f"{number:>9}" for number in numbers[1:]))
+        print()
+        if {*VERSIONS} <= {*names}:
+            write(section, rows)
+    print(*(f"{name} {_version(name)}" for name in VERSIONS if name in names))
 
 
 if __name__ == "__main__":
