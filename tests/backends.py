@@ -36,6 +36,7 @@ class Received:
     head: bytes
     """Its bytes up to and with the empty line."""
     body: bytes = b""
+    trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @property
     def line(self) -> tuple[bytes, bytes]:
@@ -81,7 +82,7 @@ class Conversation:
         head = await self.reader.readuntil(b"\r\n\r\n")
         request = Received(head)
         if (request.get(b"transfer-encoding") or b"").lower() == b"chunked":
-            request = Received(head, await self._chunks())
+            request = Received(head, await self._chunks(), await self._trailers())
         elif length := request.get(b"content-length"):
             request = Received(head, await self.reader.readexactly(int(length)))
         await self.backend._note(request)
@@ -91,8 +92,15 @@ class Conversation:
         body = b""
         while size := int(await self.reader.readuntil(b"\r\n"), 16):
             body += (await self.reader.readexactly(size + 2))[:-2]
-        await self.reader.readuntil(b"\r\n")
         return body
+
+    async def _trailers(self) -> list[tuple[bytes, bytes]]:
+        """Names as they came, values stripped."""
+        trailers = []
+        while (line := await self.reader.readuntil(b"\r\n")) != b"\r\n":
+            name, _, value = line.partition(b":")
+            trailers.append((name, value.strip()))
+        return trailers
 
     async def send(self, data: bytes) -> None:
         """Send, and wait while the proxy does not read."""

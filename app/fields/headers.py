@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from .names import HOP_BY_HOP
 from .passing import STRANGERS, Passing, Rule
+from .trailers import WELCOME, takes_trailers
 from .via import refuse_loop
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -61,10 +62,15 @@ def request_headers(
     if unusual:
         refuse_loop(headers, ours)
         drop = _named_by_connection(headers)
+        # A TE that Connection does not name has come from further off (RFC 9110 §10.1.4);
+        # HTTP/2 has no Connection.
+        welcome = b"te" in drop or field(headers, b"connection") is None
         if chunked := field(headers, b"transfer-encoding") is not None:
             drop |= {b"content-length"}  # never both (RFC 9112 §6.3), whatever server is ours
         kept = [item for item in kept if item[0] not in drop]
         kept += ours
+        if welcome and takes_trailers(headers):
+            kept += WELCOME
         if chunked:
             kept.append(CHUNKED)
         return kept

@@ -22,6 +22,8 @@ class Rule(Enum):
     """It stops, and so do those that it names."""
     CODING = auto()
     """`Transfer-Encoding`: it stops, and so does a length beside it."""
+    TRAILERS = auto()
+    """`TE`: it stops, but its `trailers` may be said anew."""
     HOPS = auto()
     """It passes, if it does not show that the request goes round."""
 
@@ -31,6 +33,7 @@ _RULES = {
     b"connection": Rule.CONNECTION,
     b"transfer-encoding": Rule.CODING,
     b"content-length": Rule.PASS,
+    b"te": Rule.TRAILERS,
 }
 
 

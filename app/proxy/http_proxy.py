@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import ProxyError, UpstreamError
 from ..fields.headers import RawHeaders, field, has_body, response_headers
+from ..fields.trailers import passing_trailers
 from ..routing import Backend, Route
 from ..server.exchange import Exchange
 from ..upstream.client import AnyAnswer, UpstreamClient
@@ -29,6 +30,7 @@ from .interim import CONTINUE_AFTER, pass_interim
 from .own_responses import OwnResponse, of_decision
 from .request import Request
 from .request_body import ClientLeft, RequestBody
+from .trailer_passing import EXTENSION, trailers_may_follow, trailers_up
 
 
 class HttpProxy:
@@ -98,6 +100,7 @@ class HttpProxy:
         body: RequestBody | None = None
         if has_body(request.headers):
             body = RequestBody(receive, hold=self._retry_buffer)
+            body.trailers_of = partial(trailers_up, request)
         watch: ClientWatch | None = None
         if request.exchange is not None:
             request.exchange.on_disconnect(request.client_gone)
@@ -178,24 +181,28 @@ class HttpProxy:
         """Pass the answer down at the client's pace."""
         record, answer = request.record, attempt.answer
         headers = self.head_down(request, attempt, answer)
+        trailing = trailers_may_follow(request, answer, headers)
         await send({
             "type": "http.response.start",
             "status": answer.status,
             "headers": headers,
             "reason": answer.reason,  # our own server sends it; ASGI has no place for it
+            "trailers": trailing,
         })  # fmt: skip
         if answer.whole is not None:
             record.bytes_out = len(answer.whole)
             await send({"type": "http.response.body", "body": answer.whole})
-            return
-        try:
-            async for chunk in answer:
-                record.bytes_out += len(chunk)
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except UpstreamError as error:
-            self._gateway.attempts.cut_short(attempt, error)
-            raise
-        await send({"type": "http.response.body"})
+        else:
+            try:
+                async for chunk in answer:
+                    record.bytes_out += len(chunk)
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except UpstreamError as error:
+                self._gateway.attempts.cut_short(attempt, error)
+                raise
+            await send({"type": "http.response.body"})
+        if trailing:
+            await send({"type": EXTENSION, "headers": passing_trailers(answer.trailers)})
 
     def head_down(self, request: Request, attempt: Attempt[Any], answer: AnyAnswer) -> RawHeaders:
         """The fields of the answer's head for the client; judges the backend by it, too."""

@@ -10,6 +10,12 @@ CONTINUE_AFTER = 1.0
 
 
 def pass_interim(exchange: Exchange, status: int, headers: RawHeaders) -> None:
-    """Send it on, without a length: it has no body."""
-    fields = response_headers(headers, status)
-    exchange.inform(status, [field for field in fields if field[0] != b"content-length"])
+    """Send it on, without a length: it has no body. A 100 is for a client that waits for it."""
+    stream = exchange.stream
+    if exchange.disconnected or stream.started:
+        return
+    if status != 100:
+        fields = response_headers(headers, status)
+        stream.send_interim(status, [field for field in fields if field[0] != b"content-length"])
+    elif stream.expects_continue:
+        stream.send_continue()

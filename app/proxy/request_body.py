@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.types import Receive
 
+from ..fields.headers import RawHeaders
+
 
 class ClientLeft(Exception):
     """The client closed its connection; no backend is to blame."""
@@ -19,7 +21,9 @@ class RequestBody:
     backend missed what the first had read (hipache #137).
     """
 
-    __slots__ = ("_held", "_hold", "_receive", "before", "complete", "on_complete", "size")
+    __slots__ = (
+        "_held", "_hold", "_receive", "before", "complete", "on_complete", "size", "trailers_of",
+    )  # fmt: skip
 
     def __init__(self, receive: Receive, *, hold: int) -> None:
         self._receive = receive
@@ -30,6 +34,8 @@ class RequestBody:
         self.before: Callable[[], Awaitable[None]] | None = None
         """Awaited before the first byte is asked of the client."""
         self.on_complete: Callable[[], None] | None = None
+        self.trailers_of: Callable[[], RawHeaders] | None = None
+        """Gives the fields behind the body, once it is complete."""
         self.size = 0
         """Bytes received from the client so far."""
 
@@ -37,6 +43,11 @@ class RequestBody:
     def replayable(self) -> bool:
         """Whether all bytes read so far can still be sent again."""
         return self._held is not None
+
+    @property
+    def trailers(self) -> RawHeaders:
+        """The fields behind the body for the backend, once all of it was read."""
+        return [] if self.trailers_of is None else self.trailers_of()
 
     async def whole(self) -> bytes:
         """All of it at once, for a body known to be small. Raises ClientLeft."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 
+from ..fields.trailers import Trailers
 from .refusal import Refusal
 from .request_fields import parse_fields
 
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size and its extensions, which are dropped (RFC 9112 §7.1.1)."""
 MAX_TRAILERS = 16384
-"""Bytes of all trailer fields; they are checked and dropped (RFC 9110 §6.5.1)."""
+"""Bytes of all trailer fields (RFC 9110 §6.5)."""
 _FREE_OVERHEAD = 16
 _MAX_OVERHEAD = 16384
 
@@ -28,6 +29,7 @@ class LengthBody:
     """A body of `length` bytes."""
 
     __slots__ = ("remaining",)
+    trailers: Trailers = ()
 
     def __init__(self, length: int) -> None:
         self.remaining = length
@@ -51,7 +53,7 @@ class ChunkedBody:
     chunk's line may have 16 bytes; all bytes beyond that may sum up to 16 KiB.
     """
 
-    __slots__ = ("_buffer", "_in_trailers", "_overhead", "_wanted", "remaining")
+    __slots__ = ("_buffer", "_in_trailers", "_overhead", "_wanted", "remaining", "trailers")
 
     def __init__(self) -> None:
         self._buffer = b""  # an unfinished line
@@ -59,6 +61,7 @@ class ChunkedBody:
         self._in_trailers = False
         self._overhead = 0
         self.remaining = -1
+        self.trailers: Trailers = ()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         if self._buffer:
@@ -134,7 +137,7 @@ class ChunkedBody:
                 raise Refusal(431, "trailer fields too large")
             self._buffer = data
             return None
-        parse_fields(data[:end].split(b"\r\n"))
+        self.trailers = parse_fields(data[:end].split(b"\r\n"))
         return data[end + 4 :]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 
 if TYPE_CHECKING:
+    from ..fields.headers import RawHeaders
+    from ..fields.trailers import Trailers
     from .direct import Direct
     from .peer import Peer
     from .request_head import RequestHead
@@ -20,29 +23,25 @@ Message = MutableMapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
-EXCHANGE = "hipache.exchange"
-"""The scope extension that holds the Exchange."""
-UNREAD_LIMIT = 65536
-"""Body bytes held for the application before reading pauses."""
+EXCHANGE = "hipache.exchange"  # the scope extension that holds the Exchange
+UNREAD_LIMIT = 65536  # body bytes held for the application before reading pauses
 
 
 class Exchange:
     """The ASGI callables of one request. Its answer goes to `stream`.
 
-    The application gets it as the scope extension EXCHANGE, for what ASGI has no message
-    for: `on_disconnect` tells at once that the client has gone, without a task that waits
-    in `receive`; `cut` ends an answer that cannot be completed so that the client sees it.
+    The application gets it as the scope extension EXCHANGE, for what ASGI has no message for.
     """
 
     __slots__ = (
-        "_body", "_buffered", "_drained", "_on_disconnect", "_tasks", "_waiter", "asks_debug",
-        "body_complete", "direct", "disconnected", "peer", "refused", "stream", "task",
+        "_body", "_body_sent", "_buffered", "_drained", "_on_disconnect", "_tasks", "_trailers",
+        "_waiter", "asks_debug", "body_complete", "direct", "disconnected", "peer", "refused",
+        "stream", "task", "trailers",
     )  # fmt: skip
 
     def __init__(
         self, stream: Stream, peer: Peer, request: RequestHead, tasks: set[asyncio.Task[None]]
     ) -> None:
-        """`tasks`: those that the server waits for when it drains."""
         self.stream = stream
         self.peer = peer
         self.asks_debug = request.asks_debug
@@ -51,9 +50,12 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.direct: Direct | None = None
         self.refused: tuple[int, str] | None = None
-        self._tasks = tasks
+        self.trailers: Trailers = ()  # behind the request's body
+        self._tasks = tasks  # those that the server waits for when it drains
         self._body: list[bytes] = []
         self._buffered = 0  # bytes in _body; -1 once the application knows the end
+        self._trailers: RawHeaders | None = None  # to come, behind the answer's body
+        self._body_sent = False  # only they are still to come
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], object] | None = None
@@ -70,7 +72,10 @@ class Exchange:
             await app(scope, self.receive, self.send)
             if self.stream.complete or self.disconnected:
                 return
-            logger.error("the application returned without completing its response")
+            if self._body_sent:
+                self.stream.send_trailers(())  # some middleware keeps them for itself
+            else:
+                logger.error("the application returned without completing its response")
         except asyncio.CancelledError:
             self._fail(503, "this server restarts and could not wait any longer")
             raise
@@ -86,11 +91,9 @@ class Exchange:
 
     def _fail(self, status: int = 500, text: str = "internal error") -> None:
         """End an incomplete answer: with `status` if it has no head, else with a visible cut."""
-        if self.disconnected or self.stream.complete:
-            return
         if self.stream.started:
             self.cut()
-        else:
+        elif not self.disconnected:
             self.stream.refuse(status, text)
 
     # What the application does.
@@ -104,15 +107,25 @@ class Exchange:
             raise ClientDisconnected
         stream, kind = self.stream, message["type"]
         if kind == "http.response.body":
-            if not stream.started or stream.complete:
+            if not stream.started or stream.complete or self._body_sent:
                 raise RuntimeError("http.response.body outside of a response")
-            stream.send_body(message.get("body", b""), message.get("more_body", False))
+            more = message.get("more_body", False)
+            if self._trailers is not None:
+                self._body_sent, more = not more, True
+            stream.send_body(message.get("body", b""), more)
             if not stream.complete and stream.full:
                 await self._drain()
         elif kind == "http.response.start":
             if stream.started:
                 raise RuntimeError("a second http.response.start")
+            if message.get("trailers", False):
+                self._trailers = []
             stream.send_head(message["status"], message.get("headers", ()), message.get("reason"))
+        elif kind == "http.response.trailers" and self._body_sent and not stream.complete:
+            assert self._trailers is not None
+            self._trailers += message.get("headers", ())
+            if not message.get("more_trailers", False):
+                stream.send_trailers(self._trailers)
         else:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
@@ -132,12 +145,15 @@ class Exchange:
                 return self._next_part()
             if self.stream.expects_continue:
                 self.stream.send_continue()
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._woken()
         return {"type": "http.disconnect"}
+
+    async def _woken(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _next_part(self) -> Message:
         parts, self._body = self._body, []
@@ -150,35 +166,18 @@ class Exchange:
             self.stream.resume()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
-    def inform(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send a 1xx answer ahead; `100 Continue` only to a client that waits for it."""
-        stream = self.stream
-        if self.disconnected or stream.started:
-            return
-        if status != 100:
-            stream.send_interim(status, headers)
-        elif stream.expects_continue:
-            stream.send_continue()
-
     async def wait_for_body(self, seconds: float) -> None:
         """Wait until something of the body is here, without asking the client for it."""
-        if self._body or self.body_complete or self.disconnected:
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._waiter
-        except TimeoutError:
-            pass
-        finally:
-            self._waiter = None
+        if not (self._body or self.body_complete or self.disconnected):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._woken()
 
     def cut(self) -> None:
         """Break the answer off so that the client sees it; the application sees a disconnect."""
-        if self.disconnected or self.stream.complete:
-            return
-        self.disconnected = True
-        self.stream.cut()
+        if not (self.disconnected or self.stream.complete):
+            self.disconnected = True
+            self.stream.cut()
 
     def awaited(self) -> object | None:
         """What the client has yet to take or to send, if anything; equal while it does nothing."""
@@ -208,7 +207,8 @@ class Exchange:
         if self._buffered > UNREAD_LIMIT:
             self.stream.pause()
 
-    def end_body(self) -> None:
+    def end_body(self, trailers: Trailers = ()) -> None:
+        self.trailers = trailers
         self.body_complete = True
         self.wake()
 

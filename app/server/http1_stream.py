@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..fields.trailers import takes_trailers
 from ..system import kernel
 from .answer_length import MeasuredAnswer
 from .dates import date_now
@@ -153,6 +154,16 @@ class Http1Stream(MeasuredAnswer):
             self.complete = True
             self._connection.response_done(self._keep_alive, self._request.keep_alive)
 
+    def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """End the answer, with these fields if its body is chunked and the client takes them."""
+        lines = [b"%b: %b\r\n" % field for field in headers]
+        if not lines or not self._chunked or not takes_trailers(self._request.headers):
+            self.send_body(b"", False)
+            return
+        self._write(b"0\r\n", _joined(lines), b"\r\n")
+        self.complete = True
+        self._connection.response_done(self._keep_alive, self._request.keep_alive)
+
     def _send_chunk(self, body: bytes, more: bool) -> None:
         end = b"" if more else b"0\r\n\r\n"
         if body:
@@ -186,10 +197,7 @@ class Http1Stream(MeasuredAnswer):
         if self.started or self._request.http_version != "1.1":
             return
         lines = [status_line(status), *(b"%b: %b\r\n" % field for field in headers), b"\r\n"]
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
-            raise RuntimeError("CR, LF or NUL in an interim response's head")
-        self._connection.transport.write(head)
+        self._connection.transport.write(_joined(lines))
 
     def cut(self) -> None:
         """Break the answer off so that the client sees it.
@@ -210,3 +218,11 @@ class Http1Stream(MeasuredAnswer):
     def resume(self) -> None:
         """Let the client go on."""
         self._connection.resume_reading()
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    """Lines with their CRLFs. Raises RuntimeError if one is not one line."""
+    text = b"".join(lines)
+    if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines) or b"\0" in text:
+        raise RuntimeError("CR, LF or NUL in a field of the response")
+    return text

@@ -162,10 +162,10 @@ class HttpProtocol(Http1Connection):
         if payload:
             self.exchange.feed(payload)
         if rest is not None:
-            self._body = None
             self._state = WAIT
             self._buffer = rest
-            self.exchange.end_body()
+            self.exchange.end_body(self._body.trailers)
+            self._body = None
         self.rearm()
 
     def _discard(self, data: bytes) -> None:

@@ -18,6 +18,9 @@ of the 101, `tunnel` a Tunnel, `backend` a connected transport and `first` the b
 sent."""
 
 
+_OFFERED: dict[str, Any] = {}
+
+
 def asgi_scope(
     request: RequestHead, exchange: Exchange, root_path: str, state: dict[str, Any]
 ) -> dict[str, Any]:
@@ -43,5 +46,6 @@ def asgi_scope(
             EXCHANGE: exchange,
             PEER: peer,
             "hipache.target": request.target,
+            "http.response.trailers": _OFFERED,
         },
     }

@@ -40,6 +40,13 @@ class Stream(Protocol):
         Raises RuntimeError where that contradicts the head's Content-Length.
         """
 
+    def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """The answer is complete; all of its body was sent with `more`.
+
+        The fields go behind the body if it has no length and the client takes them, else
+        nowhere. Raises RuntimeError as `send_head` and `send_body` do.
+        """
+
     def answer(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
     ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Protocol, runtime_checkable
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
+from ..fields.trailers import Trailers
 from .asker import Asker
 from .backend_stream import BackendStream
 
@@ -14,6 +16,15 @@ OnInterim = Callable[[int, RawHeaders], None]
 """Gets status and fields of a 1xx answer."""
 HIGH_WATER = 65536
 """Bytes of an answer that wait for a slow client before reading stops."""
+
+
+@runtime_checkable
+class Trailed(Protocol):
+    """A request's body that may have fields behind it."""
+
+    @property
+    def trailers(self) -> Trailers:
+        """Known once the body was read to its end."""
 
 
 class Answer:
@@ -121,7 +132,7 @@ class Answer:
             self._upload = None
             if self._ended:
                 self._stream = None
-            stream.end_request()
+            stream.end_request(body.trailers if isinstance(body, Trailed) else ())
 
     # -- reading
 

@@ -9,16 +9,17 @@ import asyncio
 from collections.abc import Callable, Sequence, Set
 
 from ..errors import UpstreamBadAnswer, UpstreamError, UpstreamStale, UpstreamTimeout
+from ..fields.trailers import Trailers
 from ..system import kernel
 from ..system.resolver import plain
 from .backend_stream import NEVER, BackendStream, Owner, Receiver
 from .framing import may_begin_answer
 from .parsed_answer import COMPLETE, HEAD
 from .parsing import AnswerParser
+from .request_framing import last_chunk
 from .sending import Sending
 
-LARGE = 65536
-"""Bytes of a request above which its sending is watched, because it may take long."""
+LARGE = 65536  # bytes of a request above which its sending is watched, as it may take long
 
 
 class BackendConnection(asyncio.Protocol):
@@ -77,10 +78,10 @@ class BackendConnection(asyncio.Protocol):
         if self._parser.state <= HEAD:
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
 
-    def end_request(self) -> None:
+    def end_request(self, trailers: Trailers = ()) -> None:
         self._uploader = None
         if self._chunked and self._transport is not None:
-            self._transport.write(b"0\r\n\r\n")
+            self._transport.write(last_chunk(trailers))
         if self._parser.state <= HEAD:
             self._watch()
         elif self._parser.state == COMPLETE and self._transport is not None:
@@ -196,8 +197,6 @@ class BackendConnection(asyncio.Protocol):
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
-
-    # -- inside
 
     def _is_refused(self) -> bool:
         """Whether the backend answered that it takes no more, and closes; after a 2xx it may."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..errors import UpstreamError
 from ..fields.headers import RawHeaders
+from ..fields.trailers import Trailers
 from .asker import Asker
 
 NEVER = float("inf")
@@ -84,8 +85,11 @@ class BackendStream(Protocol):
     async def drain(self) -> None:
         """Wait until the backend has taken most of what was written."""
 
-    def end_request(self) -> None:
-        """The request's body is complete: from now on the answer is due."""
+    def end_request(self, trailers: Trailers = ()) -> None:
+        """The request's body is complete: from now on the answer is due.
+
+        `trailers` follow a chunked body.
+        """
 
     def pause(self) -> None:
         """Stop reading: the asker has enough."""

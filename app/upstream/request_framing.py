@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
+from ..fields.trailers import Trailers
 
 LF = 10
 
@@ -28,10 +29,18 @@ def request_length(headers: RawHeaders) -> int | None:
     return int(fields[b"content-length"])
 
 
+def last_chunk(trailers: Trailers = ()) -> bytes:
+    """The end of a chunked body. Raises ValueError for a field that would not stay what it is."""
+    end = b"\r\n".join([b"0", *map(b": ".join, trailers), b"", b""])
+    if end.count(LF) != len(trailers) + 2:
+        raise ValueError("a line break in a trailer")
+    return end
+
+
 def framed_body(body: bytes, length: int | None) -> bytes:
     """A body held whole, as its head announces it."""
     if length is None:
-        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + last_chunk()
     if length != len(body):
         raise RequestBodyMismatch
     return body

@@ -64,13 +64,15 @@ class _Connection(socketserver.BaseRequestHandler):
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
+                trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
                 break
             else:
                 return False
         assert request is not None
         headers = [(bytes(name), bytes(value)) for name, value in request.headers]
 
-        self.server.remember(Seen(bytes(request.method), bytes(request.target), body, headers))
+        method, target = bytes(request.method), bytes(request.target)
+        self.server.remember(Seen(method, target, body, headers, trailers))
         self._answer(connection, request)
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 

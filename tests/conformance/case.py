@@ -25,6 +25,7 @@ class Seen:
     target: bytes
     body: bytes = b""
     headers: RawHeaders = field(default_factory=list, compare=False)
+    trailers: RawHeaders = field(default_factory=list, compare=False)
 
     def values(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.headers if key == name]
@@ -36,7 +37,8 @@ class Case:
 
     `statuses`: what the last answer may be. `seen`: the requests that must arrive,
     in order; none for a refusal. `fields`: values that the last of them must have
-    under these names, an empty list for a field that must not arrive.
+    under these names, an empty list for a field that must not arrive. `trailers`: those that
+    must arrive behind its body, and no others.
     `check`: what else holds of all that came back.
     """
 
@@ -46,6 +48,7 @@ class Case:
     statuses: tuple[int, ...] = (200,)
     seen: tuple[Seen, ...] = ()
     fields: tuple[tuple[bytes, list[bytes]], ...] = ()
+    trailers: RawHeaders | None = None
     check: Callable[[bytes], bool] | None = None
 
     @property
@@ -69,6 +72,8 @@ def run(case: Case, address: tuple[str, int], observed: Callable[[], list[Seen]]
     for name, values in case.fields:
         if arrived[-1].values(name) != values:
             return f"{name.decode()} arrived as {arrived[-1].values(name)}"
+    if case.trailers is not None and arrived[-1].trailers != case.trailers:
+        return f"trailers arrived: {arrived[-1].trailers}"
     if case.check is not None and not case.check(got):
         return f"came back: {got[:300]!r}"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.conformance.case import Case, Seen
-from tests.conformance.requests import CLOSE, HOST, get, post
+from tests.conformance.requests import CLOSE, HOST, chunked, get, post
 
 ROOT = Seen(b"GET", b"/")
 
@@ -30,6 +30,13 @@ def hop_by_hop() -> Iterator[Case]:
             seen=(ROOT,),
             fields=((name, []),),
         )
+    yield Case(
+        "a backend learns that trailers are taken",
+        "RFC 9110 §10.1.4",
+        get(b"TE: gzip, trailers\r\nConnection: TE\r\n"),
+        seen=(ROOT,),
+        fields=((b"te", [b"trailers"]),),
+    )
     for name, value in (
         (b"Host", b"a.test"),
         (b"Authorization", b"Basic eDp5"),
@@ -112,6 +119,30 @@ def end_to_end() -> Iterator[Case]:
         )
 
 
+def trailers_up() -> Iterator[Case]:
+    """Behind a chunked body; which pass, and that none is merged into the head."""
+    for name, passes in (
+        (b"x-trailer", True),
+        (b"content-digest", True),
+        (b"content-length", False),
+        (b"content_length", False),
+        (b"transfer-encoding", False),
+        (b"host", False),
+        (b"authorization", False),
+        (b"cookie", False),
+        (b"x-forwarded-for", False),
+        (b"x-real-ip", False),
+        (b"x-request-id", False),
+    ):
+        yield Case(
+            f"{name.decode()} {'passes' if passes else 'stops'} as a trailer",
+            "RFC 9110 §6.5.1, RFC 9530",
+            chunked(b"3\r\nabc\r\n0\r\n%b: 9\r\n\r\n" % name),
+            seen=(Seen(b"POST", b"/", b"abc"),),
+            trailers=[(name, b"9")] if passes else [],
+        )
+
+
 def handshakes() -> Iterator[Case]:
     """WebSocket handshakes that no server may accept; the backend need not see them."""
     key, version = (
@@ -136,7 +167,7 @@ def handshakes() -> Iterator[Case]:
         )
 
 
-FORWARDING = (hop_by_hop, identity, end_to_end, handshakes)
+FORWARDING = (hop_by_hop, identity, end_to_end, trailers_up, handshakes)
 
 
 def forwarding_cases() -> list[Case]:

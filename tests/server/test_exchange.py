@@ -305,3 +305,52 @@ async def test_requests_sent_ahead_are_bounded() -> None:
         go_on.set()
         for _ in range(150):
             assert (await client.response())[0] == 200
+
+
+TRAILING = {"type": "http.response.start", "status": 200, "headers": [], "trailers": True}
+TE = GET.replace(b"Connection: close", b"TE: trailers\r\nConnection: TE, close")
+
+
+def trailing(*trailers: dict[str, Any], body: bytes = b"hello") -> Any:
+    """An application that ends its answer with `trailers`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert "http.response.trailers" in scope["extensions"]
+        await send(TRAILING)
+        await send({"type": "http.response.body", "body": body})
+        for each in trailers:
+            await send({"type": "http.response.trailers", **each})
+
+    return app
+
+
+@pytest.mark.parametrize("body", [b"hello", b""])
+async def test_an_application_sends_trailers(body: bytes) -> None:
+    app = trailing(
+        {"headers": [(b"x-a", b"1")], "more_trailers": True},
+        {"headers": [(b"x-b", b"2")]},
+        body=body,
+    )
+    async with serving(app) as served:
+        took, not_took = await served.talk(TE), await served.talk(GET)
+    chunk = b"5\r\nhello\r\n" if body else b""
+    assert took.endswith(b"\r\n\r\n" + chunk + b"0\r\nx-a: 1\r\nx-b: 2\r\n\r\n")
+    assert not_took.endswith(b"\r\n\r\n" + chunk + b"0\r\n\r\n")
+
+
+async def test_promised_trailers_that_do_not_come_are_none() -> None:
+    async with serving(trailing()) as served:
+        assert (await served.talk(TE)).endswith(b"5\r\nhello\r\n0\r\n\r\n")
+
+
+async def test_a_trailer_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(trailing({"headers": [(b"x-a", b"1\r\n\r\nHTTP/1.1 200 OK")]})) as served:
+        got = await served.talk(TE)
+    assert got.endswith(b"\r\n5\r\nhello\r\n")
+    assert "CR, LF or NUL" in caplog.text
+
+
+async def test_trailers_end_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(trailing({}, {})) as served:
+        assert (await served.talk(TE)).endswith(b"0\r\n\r\n")
+    assert "unexpected ASGI message" in caplog.text

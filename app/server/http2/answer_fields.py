@@ -64,6 +64,13 @@ def interim_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> RawHe
     return fields
 
 
+def trailer_fields(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Trailers: no pseudo-field is among them. Raises RuntimeError as `final_fields` does."""
+    fields = [(_name(name), value) for name, value in headers]
+    _check_values(fields)
+    return fields
+
+
 def _check_values(fields: RawHeaders) -> None:
     """No value may end its field in a version of HTTP before this one (RFC 9113 §10.3)."""
     values = b"".join([value for _, value in fields])

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ...fields.trailers import Trailers
 from ..exchange import Exchange
 from ..refusal import Refusal
 from ..request_head import RequestHead
@@ -146,16 +147,16 @@ class Http2Protocol(Http2Connection):
     def _on_trailers(self, event: TrailersReceived) -> None:
         """They end the body; the engine has checked them (RFC 9113 §8.1)."""
         if (stream := self.streams.get(event.stream_id)) is not None:
-            self._end_body(stream)
+            self._end_body(stream, event.headers)
 
-    def _end_body(self, stream: Http2Stream) -> None:
+    def _end_body(self, stream: Http2Stream, trailers: Trailers = ()) -> None:
         if stream.body_came:
             return
         stream.body_came = True
         self._receiving.discard(stream)
         self._early.discard(stream)
         if not stream.exchange.disconnected:
-            stream.exchange.end_body()
+            stream.exchange.end_body(trailers)
         stream.resume()
 
     # Ends.

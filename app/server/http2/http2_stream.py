@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from ...fields.trailers import takes_trailers
 from ...system import kernel
 from ..answer_length import MeasuredAnswer
 from ..refusal import plain_body
-from .answer_fields import final_fields, interim_fields
+from .answer_fields import final_fields, interim_fields, trailer_fields
 from .engine import Engine, ErrorCode, StreamGone
 
 if TYPE_CHECKING:
@@ -156,6 +157,18 @@ class Http2Stream(MeasuredAnswer):
             connection.response_done(self)
         elif data:
             connection.body_queued(self, large=len(data) >= LARGE)
+
+    def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """End the answer, with these fields if its body has no length and the client takes them."""
+        fields = trailer_fields(headers)
+        if not fields or self._left >= 0 or not takes_trailers(self._request.headers):
+            self.send_body(b"", False)
+            return
+        self._end_told = True
+        with suppress(StreamGone):
+            self._connection.engine.send_trailers(self.id, fields)
+        self.complete = True
+        self._connection.response_done(self)
 
     def refuse(self, status: int, text: str) -> None:
         """A whole answer of the server's own, in plain text."""

@@ -13,6 +13,7 @@ from ..scope import TUNNEL, asgi_scope
 from .tunnel_transport import TunnelTransport
 
 if TYPE_CHECKING:
+    from ...fields.trailers import Trailers
     from ..peer import Peer
     from ..request_head import RequestHead
     from .http2_stream import Http2Stream
@@ -92,8 +93,8 @@ class WebSocketExchange(Exchange):
     def feed(self, data: bytes) -> None:
         self._transport.received(data)
 
-    def end_body(self) -> None:
-        super().end_body()
+    def end_body(self, trailers: Trailers = ()) -> None:
+        super().end_body(trailers)
         self._transport.ended()
 
     def writable(self) -> None:

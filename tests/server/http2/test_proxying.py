@@ -15,6 +15,9 @@ from tests.redis_servers import RedisServer, until
 from tests.server.http2.frames import GET, POST, Http2Client, data, head, speaking
 from tests.serving import Proxy, proxying
 
+TRAILED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
+)
 MEGABYTE = bytes(range(256)) * 4096
 
 
@@ -208,3 +211,27 @@ async def test_json_has_the_version(valkey: RedisServer, tmp_path: Path) -> None
         await client.answer(1)
         await until(lambda: log.exists() and log.read_text().count("\n") == 1)
     assert json.loads(log.read_text())["http_version"] == "2"
+
+
+async def test_trailers_pass_both_ways(proxy: Proxy, client: Http2Client) -> None:
+    async with answering(TRAILED) as backend:
+        await proxy.route("a.test", backend)
+        for stream in (1, 3):
+            client.send(
+                client.headers(stream, [*POST, (b"te", b"trailers")]),
+                data(stream, b"up"),
+                client.headers(stream, [(b"x-up", b"2"), (b"content-type", b"x")], "END_STREAM"),
+            )
+            got = await client.answer(stream)
+            assert (got.status, got.body, got.trailers) == (200, b"hello", [(b"x-sum", b"1")])
+    for request in backend.requests:
+        assert (request.body, request.trailers) == (b"up", [(b"x-up", b"2")])
+        assert (request.get(b"te"), request.get(b"connection")) == (b"trailers", b"TE")
+
+
+async def test_trailers_that_nobody_takes_are_dropped(proxy: Proxy, client: Http2Client) -> None:
+    async with answering(TRAILED) as backend:
+        await proxy.route("a.test", backend)
+        client.request(1, GET)
+        got = await client.answer(1)
+    assert (got.status, got.body, got.trailers) == (200, b"hello", [])
