@@ -17,6 +17,7 @@ from ngh2 import (
     ConnectionClosed,
     ConnectionStateError,
     DataReceived,
+    DenialOfServiceError,
     ErrorCode,
     Event,
     InternalError,
@@ -44,6 +45,8 @@ Engine = Connection
 EngineError = NGH2Error
 ENGINE_FAULTS = (InternalError, ConnectionStateError)
 """EngineErrors that no client may cause."""
+Flood = DenialOfServiceError
+"""An EngineError: too many frames of a kind that the engine itself counts."""
 StreamGone = StreamProtocolError
 """A stream takes nothing more: it has ended, and its StreamClosed is on its way."""
 
@@ -56,6 +59,7 @@ __all__ = [
     "EngineError",
     "ErrorCode",
     "Event",
+    "Flood",
     "PingAcknowledged",
     "PingReceived",
     "RequestReceived",

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ..client_connection import ClientConnection
-from .engine import ENGINE_FAULTS, EngineError, ErrorCode, Event, goaway_frame, make_engine
+from .engine import ENGINE_FAULTS, EngineError, ErrorCode, Event, Flood, goaway_frame, make_engine
 from .http2_stream import Http2Stream
 
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ class Http2Ends(ClientConnection):
 
     def fail(self, error: Exception) -> None:
         """Neither the engine's fault nor ours may cost more than this connection."""
+        if isinstance(error, Flood):
+            self.calm(str(error))
+            return
         code = ErrorCode.INTERNAL_ERROR
         if isinstance(error, EngineError) and not isinstance(error, ENGINE_FAULTS):
             code = ErrorCode.PROTOCOL_ERROR

@@ -14,6 +14,7 @@ from ..scope import asgi_scope
 from .engine import (
     ConnectionClosed,
     DataReceived,
+    ErrorCode,
     Event,
     PingAcknowledged,
     PingReceived,
@@ -195,6 +196,8 @@ class Http2Protocol(Http2Connection):
             self.calm(f"too many {kind.name} frames")
 
     def _on_connection_closed(self, event: ConnectionClosed) -> None:
+        if event.error_code == ErrorCode.ENHANCE_YOUR_CALM:  # `calm` says so by itself
+            self.edge.http2_floods += 1
         self.close(linger=event.error_code != 0)
 
 

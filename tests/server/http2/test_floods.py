@@ -215,6 +215,23 @@ async def test_a_connection_of_many_pings_in_time_lives(client: Http2Client) -> 
     assert (await client.answer(1)).status == 200
 
 
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize(
+    "piece",
+    [
+        pytest.param(PingFrame(0, opaque_data=b"12345678").serialize(), id="by an error"),
+        pytest.param(b"\0\0\1\1\5\0\0\0\1\x82", id="by its own GOAWAY"),
+    ],
+)
+async def test_what_the_engine_counts_is_counted_as_a_flood(
+    served: Served, client: Http2Client, piece: bytes
+) -> None:
+    client.request(1, [*GET[:3], (b":path", b"/quick")])
+    await client.answer(1)
+    assert await flood(client, piece * 100, 1000) == CALM
+    assert served.edge.http2_floods == 1
+
+
 async def test_the_rates_can_be_set(app: Waiting) -> None:
     limits = ClientLimits(http2=Http2Limits(max_pings=1))
     async with serving(app, limits, ws="none") as served:

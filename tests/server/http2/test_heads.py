@@ -12,7 +12,7 @@ from app.server.refusal import Refusal
 from tests.server.http2.frames import GET, POST, Http2Client, data, head, speaking
 from tests.server.serving import Recorder, Served, serving
 
-PROTOCOL_ERROR = 1
+PROTOCOL_ERROR, ENHANCE_YOUR_CALM = 1, 11
 LENGTH = b"content-length"
 RESET = [
     pytest.param([*GET, (b":path", b"/")], id="a path twice"),
@@ -150,7 +150,7 @@ async def test_a_body_where_none_was_announced(client: Http2Client, recorder: Re
 async def test_a_head_that_is_far_too_large_ends_the_connection(client: Http2Client) -> None:
     fields = [*GET, *[(b"x-%d" % n, b"") for n in range(500)]]
     client.request(1, fields)
-    assert await client.gone() == PROTOCOL_ERROR
+    assert await client.gone() == ENHANCE_YOUR_CALM
 
 
 async def test_a_large_body_is_refused(recorder: Recorder) -> None:
