@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import socketserver
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock, Thread
 
@@ -14,13 +14,17 @@ from tests.conformance.case import Seen
 
 
 class Observer(socketserver.ThreadingTCPServer):
-    """Serves `ok` to whatever h11 takes for a request. Requests cut short do not count."""
+    """Serves `ok` to whatever h11 takes for a request. Requests cut short do not count.
+
+    `answers` are raw, by target; the connection closes behind them.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Mapping[bytes, bytes] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
+        self.answers = answers or {}
         self._seen: list[Seen] = []
         self._lock = Lock()
 
@@ -77,6 +81,10 @@ class _Connection(socketserver.BaseRequestHandler):
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
     def _answer(self, connection: h11.Connection, request: h11.Request) -> None:
+        raw = self.server.answers.get(bytes(request.target))
+        if raw is not None:
+            self.request.sendall(raw)
+            return
         head = h11.Response(status_code=200, headers=[("content-length", "2")])
         self._send(connection, head)
         if request.method != b"HEAD":
@@ -90,9 +98,9 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def observing() -> Iterator[Observer]:
+def observing(answers: Mapping[bytes, bytes] | None = None) -> Iterator[Observer]:
     """An observer on a free port of loopback."""
-    with Observer() as observer:
+    with Observer(answers) as observer:
         thread = Thread(target=observer.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
