@@ -51,7 +51,7 @@ autobahn: .venv/test.installed
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there
 
-.venv/run.installed: EXTRAS := embedded,http2
+.venv/run.installed: EXTRAS := acme,embedded,http2
 .venv/test.installed: EXTRAS := embedded,http2,test
 .venv/bench.installed: EXTRAS := bench
 .venv/fuzz.installed: EXTRAS := test,fuzz

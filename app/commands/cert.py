@@ -24,6 +24,7 @@ from ..tls.acme.backoff import by_hand
 from ..tls.acme.eligible import why_not_for
 from ..tls.certificates import expiry
 from .cli_options import config_option, json_option
+from .demo_https import how_to_trust, local_authority
 from .failing import CommandFailed, one_line
 from .on_table import read_config
 
@@ -155,6 +156,17 @@ def remove(name: str, path: str | None) -> None:
         ))  # fmt: skip
 
     _run(path, work)
+
+
+@cert.command()
+@config_option
+def trust(path: str | None) -> None:
+    """Print how to make programs of this machine trust the CA of 'hipache demo'."""
+    with one_line():
+        authority = local_authority(read_config(path))
+        if not authority.root.exists():
+            raise CommandFailed("there is no CA yet: 'hipache demo' makes one")
+        click.echo(how_to_trust(authority))
 
 
 def _in_words(shown: Shown, now: float) -> str:

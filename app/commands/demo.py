@@ -36,6 +36,7 @@ from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent
 from ..stores.table import Entry
 from ..workers.serve import serve
+from .demo_https import WANTED, over_https, put_certificate, with_https
 
 HOST = "demo.localhost"
 NAMES = ("A", "B")
@@ -62,6 +63,7 @@ def run(config: Config, path: str | None) -> int:
     address = free_address(wanted)
     binds = (Bind(address=address.host, port=address.port),)
     config = replace(config, http=replace(config.http, binds=binds))
+    config = with_https(config, free_address(WANTED))
     proxy = get_context("fork").Process(target=run_proxy, args=(config,))
     proxy.start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -69,14 +71,23 @@ def run(config: Config, path: str | None) -> int:
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), backends() as ports, driver.hold():
         asyncio.run(add_route(driver, [f"http://127.0.0.1:{port}" for port in ports]))
+        secured = own_https(config, driver)
         if answers(proxy, address):
             if address != wanted:
                 print(f"\n{wanted} is taken, so the demo takes another port.")
-            print(what_to_type(address, path, ports), flush=True)
+            print(what_to_type(address, path, ports, secured), flush=True)
         proxy.join()
     proxy.terminate()  # the backends have ended, so no open request delays its end
     proxy.join()
     return proxy.exitcode or 0
+
+
+def own_https(config: Config, driver: StoreDriver) -> int | None:
+    """The port where demo.localhost is served with a certificate of the demo's own CA, if any."""
+    bind = config.https.binds[0] if config.https.binds else None
+    if bind is None or bind.cert or bind.certs or config.https.acme.agree:
+        return None
+    return bind.port if asyncio.run(put_certificate(config, driver, HOST)) else None
 
 
 def run_proxy(config: Config) -> None:
@@ -210,19 +221,22 @@ def write_config(folder: Path) -> str:
     return str(path)
 
 
-def what_to_type(address: ListenAddress, path: str | None, ports: Iterable[int]) -> str:
-    """The next three things to type, with this machine's addresses."""
+def what_to_type(
+    address: ListenAddress, path: str | None, ports: Iterable[int], secured: int | None
+) -> str:
+    """The next things to type, with this machine's addresses; `secured`: the port of TLS."""
     proxy, backend = f"http://{address}/", f"http://127.0.0.1:{next(iter(ports))}"
     script = Path(sys.argv[0]).name == "hipache"  # as it was typed, or as make did
     hipache = [sys.argv[0]] if script else [sys.executable, "-m", __name__.partition(".")[0]]
     config = ["--config", path] if path else []
     add = [*hipache, "route", "set", *config, "new.localhost", backend]
+    trust = shlex.join([*hipache, "cert", "trust", *config])
     return f"""
 Hipache serves with two demo backends. Ctrl-C stops everything.
 
   Open this page, and see streams and WebSockets, too:
     http://{HOST}:{address.port}/
-
+{over_https(secured, trust)}
   Ask twice, and see the backends take turns:
     curl -H 'Host: {HOST}' {proxy}
 

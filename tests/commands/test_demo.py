@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,27 @@ def test_the_three_things_to_type_work(demo: Demo) -> None:
     subprocess.run(shlex.split(add), cwd=demo.folder, env=ENVIRON, check=True, capture_output=True)
     assert demo.ask(Host="new.localhost") == "backend A: GET / for new.localhost\n"
     assert f"curl -H 'Host: demo.localhost' http://127.0.0.1:{demo.port}/" in told
+
+
+def test_the_same_is_served_with_tls_by_a_ca_that_can_be_trusted(demo: Demo) -> None:
+    told = demo.told()
+    port = int(re.findall(r"https://demo\.localhost:(\d+)/", told)[0])
+    [trust] = [line for line in told.splitlines() if "cert trust" in line]
+    ran = subprocess.run(
+        shlex.split(trust), cwd=demo.folder, env=ENVIRON, check=True, capture_output=True, text=True
+    )
+    root = demo.folder / ".hipache/local-ca/root.pem"
+    assert str(root) in ran.stdout
+    assert (root.with_suffix(".key").stat().st_mode & 0o777) == 0o600
+    context = ssl.create_default_context(cafile=str(root))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with (
+        socket.create_connection(("127.0.0.1", port)) as sock,
+        context.wrap_socket(sock, server_hostname="demo.localhost") as secured,
+    ):
+        secured.sendall(b"GET / HTTP/1.1\r\nHost: demo.localhost\r\nConnection: close\r\n\r\n")
+        assert b"backend " in secured.makefile("rb").read()
+    assert ".key" not in ran.stdout
 
 
 def test_a_browser_gets_a_page_a_stream_and_a_websocket(demo: Demo) -> None:
