@@ -13,7 +13,7 @@ from ..health import REPLACEMENTS, may_retry
 from ..routing import Backend, Route
 from .attempt import Attempt
 from .health_reports import HealthReports
-from .observers import Observers
+from .observers import Observers, observer_failed
 from .request import Request
 from .retry_queue import RetryQueue
 
@@ -107,7 +107,10 @@ class Attempts:
         record.backend = backend.url
         attempt: Attempt[Any] = Attempt(request, route, backend)
         for tell in self._observers.attempt_began:
-            tell(request, attempt)
+            try:
+                tell(request, attempt)
+            except Exception:
+                observer_failed(tell)
         return attempt
 
     def head_came(self, attempt: Attempt[T]) -> None:
@@ -127,7 +130,10 @@ class Attempts:
             headers[:] = [field for field in headers if field[0] != self._id_field]
             headers.append((self._id_field, request.record.request_id.encode("latin-1")))
         for tell in self._observers.answered:
-            tell(request, attempt, status, headers)
+            try:
+                tell(request, attempt, status, headers)
+            except Exception:
+                observer_failed(tell)
 
     def failed(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """It is over, without an answer."""
@@ -146,4 +152,7 @@ class Attempts:
             attempt.route, attempt.backend, seconds_to_head=attempt.seconds_to_head
         )
         for tell in self._observers.attempt_ended:
-            tell(attempt.request, attempt)
+            try:
+                tell(attempt.request, attempt)
+            except Exception:
+                observer_failed(tell)

@@ -11,7 +11,7 @@ from ..logs.record import AccessRecord
 from .added_fields import AddedFields
 from .attempts import Attempts
 from .decision import Decisions
-from .observers import Observers
+from .observers import Observers, observer_failed
 from .own_responses import OwnResponses
 from .request import Request
 
@@ -70,7 +70,10 @@ class Gateway:
         request.started = perf_counter()
         self.load.requests += 1
         for tell in self.observers.began:
-            tell(request)
+            try:
+                tell(request)
+            except Exception:
+                observer_failed(tell)
 
     def end(self, request: Request) -> None:
         """The last byte was sent, or the client has gone."""
@@ -82,10 +85,16 @@ class Gateway:
         if request.client_left:
             record.set_failure(CLIENT_LEFT, "client left")
         for tell in self.observers.ended:
-            tell(request)
+            try:
+                tell(request)
+            except Exception:
+                observer_failed(tell)
 
     def refused(self, record: AccessRecord) -> None:
         """The server refused something before it was a request; `record` has what it could read."""
         record.request_id = self._added.ids.new()
         for tell in self.observers.refused:
-            tell(record)
+            try:
+                tell(record)
+            except Exception:
+                observer_failed(tell)

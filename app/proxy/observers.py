@@ -13,7 +13,8 @@ this order for each request:
     ended
 
 What one request needs from moment to moment an observer keeps by itself, under the request
-or the attempt.
+or the attempt. An exception of an observer is logged; it hurts neither the request nor the
+other observers.
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class Observers:
         self.ended = of("ended")
         self.failed = of("failed")
         self.refused = of("refused")
+
+
+def observer_failed(tell: Callable[..., None]) -> None:
+    """Log the exception that `tell` has raised. The log takes one a minute of lines alike."""
+    logger.exception("observer failed moment=%s", getattr(tell, "__qualname__", tell))
 
 
 class FailureLogObserver(Observer):

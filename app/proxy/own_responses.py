@@ -6,7 +6,7 @@ from ..errors import PassedOn, ProxyError
 from ..fields.headers import RawHeaders, field
 from .decision import OwnAnswer, Redirect
 from .error_pages import ErrorPages
-from .observers import Observers
+from .observers import Observers, observer_failed
 from .request import Request
 
 OwnResponse = tuple[int, RawHeaders, bytes]
@@ -34,10 +34,16 @@ class OwnResponses:
         if self._id_field is not None:
             headers.append((self._id_field, record.request_id.encode("latin-1")))
         for tell in self._observers.answered:
-            tell(request, None, status, headers)
+            try:
+                tell(request, None, status, headers)
+            except Exception:
+                observer_failed(tell)
         if status >= 500:
             for tell_failed in self._observers.failed:
-                tell_failed(request)
+                try:
+                    tell_failed(request)
+                except Exception:
+                    observer_failed(tell_failed)
         if request.method == b"HEAD":
             body = b""
         record.bytes_out = len(body)

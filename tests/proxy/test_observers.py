@@ -136,6 +136,44 @@ async def test_a_client_that_leaves_the_queue_ends_its_attempt(
             assert before == [f"began {name}", "attempt 1", "attempt ended", "ended 499"]
 
 
+class Broken(Diary):
+    """Raises at every moment, before all others are told."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__(proxy)
+        for moment in Observers.__slots__:
+            told = getattr(self.gateway.observers, moment)
+
+            def fail(*_: object, moment: str = moment) -> None:
+                raise RuntimeError(f"broken at {moment}")
+
+            setattr(self.gateway.observers, moment, (fail, *told))
+
+
+@both_ways
+async def test_an_observer_that_raises_hurts_nobody(
+    valkey: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with answering(answer(b"hello")) as backend, proxying(valkey) as proxy:
+        await proxy.route("a.test", backend)
+        broken = Broken(proxy)
+        for _ in range(2):
+            got = await proxy.get()
+            assert got.endswith(b"\r\n\r\nhello")
+            assert b"x-seen: yes" in got
+        await proxy.route("b.test", "http://127.0.0.1:9")
+        assert (await proxy.get(host=b"b.test")).startswith(b"HTTP/1.1 502 ")
+        await proxy.talk(b"GET / HTTP/3.0\r\nHost: c.test\r\n\r\n")
+        assert broken.gateway.in_flight == 0
+        assert sum(count for _, count in broken.gateway.loads()) == 0
+    one = ["began a.test", "attempt 1", "answered 200", "attempt ended after a head", "ended 200"]
+    assert broken.lines[:10] == one * 2
+    assert broken.lines[-1] == "refused 505  c.test"
+    lines = [record for record in caplog.records if record.message.startswith("observer failed")]
+    raised = {str(record.exc_info[1]) for record in lines if record.exc_info}
+    assert raised == {f"broken at {moment}" for moment in Observers.__slots__}
+
+
 def test_a_moment_that_nobody_overrides_is_told_to_nobody() -> None:
     class OnlyTheEnd(Observer):
         def ended(self, request: Request) -> None:
