@@ -19,6 +19,8 @@ WRITE_EVERY = 5.0
 """Seconds between two writings of one worker, at least."""
 SHARE_OF_TIME = 0.02
 """The share of its time that a worker spends on writing, at most."""
+RESTORE_EVERY = 60.0
+"""Seconds for which a reading of the snapshot counts."""
 RESTORED_PER_TURN = 100
 """Hosts that are restored before others get their turn."""
 
@@ -36,6 +38,8 @@ class Archive:
         self._written = 0
         self._born = time.monotonic()
         self._failing = False
+        self._restoring: asyncio.Task[None] | None = None
+        self._restored = -RESTORE_EVERY
 
     async def write_for_ever(self) -> None:
         """Write what changed, until cancelled."""
@@ -48,6 +52,8 @@ class Archive:
 
     async def aclose(self) -> None:
         """Write a last time, unless this worker has lived too briefly to know much."""
+        if self._restoring is not None:
+            self._restoring.cancel()
         if time.monotonic() - self._born >= self._every:
             await self._write()
 
@@ -69,8 +75,19 @@ class Archive:
                 logger.error("snapshot not written cause=%s", exc)
             self._failing = True
 
-    async def restore(self) -> bool:
-        """Remember what the snapshot knows besides. Returns whether any route is known now."""
+    async def restore(self, *, afresh: bool = False) -> bool:
+        """Remember what the snapshot knows besides. Returns whether any route is known now.
+
+        All who ask share one reading; without `afresh` it counts for RESTORE_EVERY.
+        """
+        now, task = time.monotonic(), self._restoring
+        if task is None or (task.done() and (afresh or now - self._restored >= RESTORE_EVERY)):
+            self._restored = now
+            task = self._restoring = asyncio.create_task(self._restore(), name="store snapshot")
+        await asyncio.shield(task)
+        return len(self._memory) > 0
+
+    async def _restore(self) -> None:
         try:
             lines = await asyncio.to_thread(self._snapshot.read)
         except OSError as exc:
@@ -83,7 +100,6 @@ class Archive:
                 await asyncio.sleep(0)
         if hosts:
             logger.info("snapshot read hosts=%d kept=%d", len(hosts), len(self._memory))
-        return len(self._memory) > 0
 
 
 async def _in_turns(steps: Generator[None, None, T]) -> T:

@@ -18,7 +18,7 @@ from .by_path import by_path
 from .cache_numbers import CountedCache
 from .local_marks import LocalMarks
 from .outage import Outage
-from .reads import Reads
+from .reads import ReadResult, Reads
 from .route_cache import RouteCache
 from .snapshot import Snapshot
 
@@ -104,15 +104,20 @@ class CachedStore:
             return route
         if self._memory.is_absent(host):
             raise FrontendNotFound
+        found: ReadResult | None = None
         if self.away:
             probe, route = self._outage.time_to_probe(), self._memory.last_known(host)
             if probe:
                 self._reads.route(host, probe=True)
             if route is not None:
                 return route
-            if not probe:
-                raise StoreUnavailable
-        found = await asyncio.shield(self._reads.route(host))
+            found = None if probe else StoreUnavailable()
+        if found is None:
+            found = await asyncio.shield(self._reads.route(host))
+        if isinstance(found, StoreUnavailable) and self._archive is not None:
+            await self._archive.restore()  # a store that fails may not count as away yet
+            if (route := self._memory.last_known(host)) is not None:
+                return route
         if isinstance(found, ProxyError):
             raise type(found)(str(found))
         return found
@@ -202,7 +207,7 @@ class CachedStore:
             self._first_word.set()
 
     async def _restore(self, archive: Archive) -> None:
-        self.ready = await archive.restore() or self.ready
+        self.ready = await archive.restore(afresh=True) or self.ready
         self._first_word.set()
 
     def refused(self, reason: str) -> None:

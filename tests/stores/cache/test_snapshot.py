@@ -1,5 +1,6 @@
 """The last known routes on disk: a proxy that starts while the store is away serves them."""
 
+import asyncio
 from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import TypeVar
@@ -151,3 +152,30 @@ async def test_without_a_snapshot_such_a_proxy_is_not_ready(tmp_path):
     await store.start()
     assert not store.ready
     await store.aclose()
+
+
+async def test_a_proxy_that_starts_while_the_store_stops_serves_what_was_known(tmp_path):
+    """Its first read fails before the store counts as away."""
+    server = await RedisServer(tmp_path).start()
+    config = Config(
+        driver=(server.url,), server=ServerConfig(snapshot=str(tmp_path / "routes.json"))
+    )
+    async with server.client as redis:
+        await redis.rpush("frontend:*.example", "id", "http://127.0.0.1:1")
+    before = open_store(config)
+    before._archive._every = 0.0
+    await before.start()
+    await before.find("a.example")
+    await before.aclose()
+    after = open_store(config)
+    await after.start()
+    server.pause()
+    assert not after.away
+    asked = [after.find(host) for host in ("a.example", "a.example", "b.example")]
+    one, other, unknown = await asyncio.gather(*asked, return_exceptions=True)
+    assert one is other
+    assert rows_of(one.frontend) == ["id", "http://127.0.0.1:1"]
+    assert isinstance(unknown, StoreUnavailable)
+    server.resume()
+    await after.aclose()
+    server.kill()
