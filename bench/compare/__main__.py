@@ -70,10 +70,10 @@ def parser() -> argparse.ArgumentParser:
 
 def install(proxies: Sequence[Proxy]) -> list[Proxy]:
     """Install what `proxies` and the load need; those of them that can be measured then."""
-    needs.install({"nginx", "wrk"}.union(*(proxy.programs for proxy in proxies)))
+    needs.install({"nginx", "wrk", "h2load"}.union(*(proxy.programs for proxy in proxies)))
     if any(isinstance(proxy, NodeHttpProxy) for proxy in proxies):
         needs.install_node_http_proxy()
-    if gone := needs.missing({"nginx", "wrk"}):
+    if gone := needs.missing({"nginx", "wrk", "h2load"}):
         raise BenchError(f"needs {', '.join(sorted(gone))} on PATH")
     here = []
     for proxy in proxies:

@@ -14,6 +14,7 @@ DEBIAN_PACKAGES = {
     "nginx": "nginx-light",
     "haproxy": "haproxy",
     "wrk": "wrk",
+    "h2load": "nghttp2-client",
     "redis-server": "redis-server",
     "node": "nodejs",
     "npm": "npm",

@@ -32,6 +32,8 @@ class Proxy(ABC):
     """What must be on PATH."""
     only: frozenset[str] = frozenset()
     """Scenarios to measure it in; empty: all."""
+    http2_port: int | None = None
+    """Where it speaks HTTP/2 without TLS; 0: on `site.port`, beside HTTP/1.1; None: nowhere."""
 
     @abstractmethod
     def start(self, site: Site, stack: ExitStack) -> list[int]:
@@ -54,7 +56,8 @@ class Nginx(Proxy):
     programs = frozenset({"nginx"})
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
-        config = site.write("nginx.conf")
+        (self.http2_port,) = free_ports(1)
+        config = site.write("nginx.conf", HTTP2=self.http2_port)
         return [serve(["nginx", "-c", str(config)], site, stack)]
 
     def version(self) -> str:
@@ -65,6 +68,7 @@ class Haproxy(Proxy):
     """One thread, HTTP log, kept connections to the backend."""
 
     name = "haproxy"
+    http2_port = 0
     programs = frozenset({"haproxy"})
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
@@ -81,6 +85,7 @@ class Caddy(Proxy):
     """One running thread, access log; its Go runtime keeps connections to the backend."""
 
     name = "caddy"
+    http2_port = 0
     programs = frozenset({"caddy"})
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
@@ -125,6 +130,7 @@ class Hipache(Proxy):
     """
 
     name: str = "hipache"
+    http2_port: int | None = 0
     programs: frozenset[str] = frozenset({"redis-server"})
     only: frozenset[str] = frozenset()
     server: Mapping[str, Any] = field(default_factory=dict)
@@ -158,7 +164,7 @@ class Hipache(Proxy):
                 **({"maxLoopLag": 0} if site.runner else {}),
                 **self.server,
             },
-            "http": {"port": site.port, "bind": ["127.0.0.1"]},
+            "http": {"port": site.port, "bind": ["127.0.0.1"], "http2": True},
             "driver": [f"redis://127.0.0.1:{database}"],
             # Another user may not be able to read this checkout, or root's Python.
             **({"user": "root", "group": "root"} if os.geteuid() == 0 else {}),

@@ -16,7 +16,7 @@ from bench import procfs
 from bench.compare import load
 from bench.compare.proxies import Proxy
 from bench.compare.results import Sample
-from bench.compare.scenarios import EchoScenario, HttpScenario, Scenario
+from bench.compare.scenarios import EchoScenario, Http2Scenario, HttpScenario, Scenario
 from bench.compare.sites import HOSTS, LARGE_BYTES, SMALL_BODY, Site, fill_in
 from bench.processes import CHECKOUT, STARTUP_SECONDS, BenchError, free_ports, serving, tail
 
@@ -34,9 +34,17 @@ class Running:
     site: Site
     processes: list[int]
     only: frozenset[str]
+    http2_port: int | None
 
     def measured_in(self, scenario: Scenario) -> bool:
+        if isinstance(scenario, Http2Scenario) and self.http2_port is None:
+            return False
         return not self.only or scenario.name in self.only
+
+    def port_for(self, scenario: Scenario) -> int:
+        """Where the load goes."""
+        over_http2 = isinstance(scenario, Http2Scenario)
+        return (self.http2_port if over_http2 else None) or self.site.port
 
     def cpu_seconds(self) -> float:
         return procfs.cpu_seconds(self.processes)
@@ -67,7 +75,9 @@ class Rig:
         started = time.monotonic()
         machine, us = procfs.machine_cpu_seconds(), procfs.cpu_seconds(ours)
         cpu = proxy.cpu_seconds()
-        seen = load.run(scenario, proxy.site.port, seconds=seconds, core=proxy.site.load_core)
+        seen = load.run(
+            scenario, proxy.port_for(scenario), seconds=seconds, core=proxy.site.load_core
+        )
         cpu = proxy.cpu_seconds() - cpu
         us, machine = procfs.cpu_seconds(ours) - us, procfs.machine_cpu_seconds() - machine
         elapsed = time.monotonic() - started
@@ -130,7 +140,8 @@ def rig(
             home.mkdir()
             (port,) = free_ports(1)
             site = Site(port, backend, echo, home, core, load_core, runner)
-            running.append(Running(proxy.name, site, proxy.start(site, stack), proxy.only))
+            processes = proxy.start(site, stack)
+            running.append(Running(proxy.name, site, processes, proxy.only, proxy.http2_port))
         yield Rig(running)
 
 
@@ -141,7 +152,9 @@ def _start_backend(stack: ExitStack, folder: Path, port: int, inner: int, core: 
     stack.enter_context(serving(["nginx", "-c", config], port, core=core, log=log))
 
 
-def _ask(port: int, host: str, scenario: HttpScenario) -> tuple[int, bytes] | Exception:
+def _ask(
+    port: int, host: str, scenario: HttpScenario | Http2Scenario
+) -> tuple[int, bytes] | Exception:
     """One request as `scenario` makes it. A proxy that does not route yet gets time to."""
     found: tuple[int, bytes] | Exception
     deadline = time.monotonic() + STARTUP_SECONDS

@@ -37,7 +37,23 @@ class EchoScenario:
     """Messages of each connection that are on their way at any time."""
 
 
-Scenario = HttpScenario | EchoScenario
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2Scenario:
+    """A load that h2load makes with one thread, over HTTP/2 without TLS."""
+
+    name: str
+    title: str
+    path: str = "/small"
+    method: str = "GET"
+    body: int = 0
+    """Bytes of each request's body."""
+    connections: int = 16
+    streams: int = 10
+    """Requests that each connection has under way."""
+    hosts: int = 1
+
+
+Scenario = HttpScenario | Http2Scenario | EchoScenario
 
 ALL: tuple[Scenario, ...] = (
     HttpScenario(name="small_get", title="Small GET, 64 clients, keep-alive"),
@@ -56,6 +72,29 @@ ALL: tuple[Scenario, ...] = (
         method="POST",
         body=LARGE_BYTES,
         connections=16,
+    ),
+    Http2Scenario(name="http2_16x10", title="HTTP/2, small GET, 16 connections of 10 streams"),
+    Http2Scenario(
+        name="http2_64x1",
+        title="HTTP/2, small GET, 64 connections of 1 stream",
+        connections=64,
+        streams=1,
+    ),
+    Http2Scenario(
+        name="http2_download",
+        title="HTTP/2, download of 1 MiB, 16 streams",
+        path="/large",
+        connections=4,
+        streams=4,
+    ),
+    Http2Scenario(
+        name="http2_upload",
+        title="HTTP/2, upload of 1 MiB, 16 streams",
+        path="/upload",
+        method="POST",
+        body=LARGE_BYTES,
+        connections=4,
+        streams=4,
     ),
     EchoScenario(
         name="echo_small", title="WebSocket, 64-byte echo, 4 in flight on each of 32", size=64

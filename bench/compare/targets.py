@@ -49,6 +49,11 @@ TARGETS = (
     _times("1 MiB upload ÷ nginx", 1.5, "upload", NGINX),
     Target("256 clients ÷ 16 clients", 1.15, ("clients_256", HIPACHE), ("clients_16", HIPACHE)),
     Target("1,000 hosts ÷ one host", 1.15, ("hosts_1000", HIPACHE), ("small_get", HIPACHE)),
+    Target("HTTP/2 of 16 x 10 ÷ HTTP/1.1", 1.0, ("http2_16x10", HIPACHE), ("small_get", HIPACHE)),
+    _times("HTTP/2 of 16 x 10 ÷ nginx", 2.5, "http2_16x10", NGINX),
+    Target("HTTP/2 of 64 x 1 ÷ HTTP/1.1", 1.4, ("http2_64x1", HIPACHE), ("small_get", HIPACHE)),
+    Target("HTTP/2 download ÷ HTTP/1.1", 1.3, ("http2_download", HIPACHE), ("download", HIPACHE)),
+    Target("HTTP/2 upload ÷ HTTP/1.1", 1.3, ("http2_upload", HIPACHE), ("upload", HIPACHE)),
     Target(
         "Starlette's share, µs",
         5,

@@ -17,10 +17,10 @@ import pytest
 from bench import echo, procfs
 from bench.compare import plot, report, results, targets
 from bench.compare.__main__ import main
-from bench.compare.load import Outcome, command, parse
+from bench.compare.load import Outcome, command, parse, parse_h2load
 from bench.compare.needs import missing
 from bench.compare.results import Sample, cpu_difference, cpu_ratio
-from bench.compare.scenarios import ALL, BY_NAME, EchoScenario, HttpScenario
+from bench.compare.scenarios import ALL, BY_NAME, Http2Scenario, HttpScenario, Scenario
 from bench.compare.sites import CONFIGS, fill_in
 from bench.compare.ws_load import KEY, Load, frame, run
 from bench.processes import BenchError
@@ -34,6 +34,14 @@ WRK_OUTPUT = """Running 1s test @ http://127.0.0.1:8080/small
 
 {"requests": 25061, "seconds": 1.000100, "p50_us": 2470.0, "p99_us": 5750.0, "errors": 3}
 """
+
+
+H2LOAD_OUTPUT = """starting benchmark...
+finished in 2.03s, 5450.00 req/s, 144.78KB/s
+requests: 10900 total, 11060 started, 10900 done, 10890 succeeded, 7 failed, 2 errored, 1 timeout
+status codes: 10890 2xx, 0 3xx, 7 4xx, 0 5xx
+"""
+H2LOAD_LOG = "1700000000000000\t200\t400\n1700000000000001\t200\t900\n1700000000000002\t200\t500\n"
 
 
 def sample(
@@ -56,6 +64,13 @@ def test_the_generators_line_is_found_in_wrks_output() -> None:
     assert parse(WRK_OUTPUT) == seen
 
 
+def test_h2loads_summary_and_log_are_read() -> None:
+    seen = Outcome(requests=10890, seconds=2.03, p50_us=500, p99_us=900, errors=10)
+    assert parse_h2load(H2LOAD_OUTPUT, H2LOAD_LOG) == seen
+    with pytest.raises(BenchError, match="could not connect"):
+        parse_h2load("could not connect", "")
+
+
 def test_a_generator_that_counted_nothing_is_an_error() -> None:
     with pytest.raises(BenchError, match="unable to connect"):
         parse("unable to connect to 127.0.0.1:1")
@@ -63,12 +78,15 @@ def test_a_generator_that_counted_nothing_is_an_error() -> None:
 
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
 def test_every_scenario_says_all_of_itself_on_the_command_line(
-    scenario: HttpScenario | EchoScenario,
+    scenario: Scenario,
 ) -> None:
     words = command(scenario, 8080, 3.0)
     assert f"-c{scenario.connections}" in words or str(scenario.connections) in words
     if isinstance(scenario, HttpScenario):
         assert words[-5:-2] == [scenario.method, str(scenario.body), str(scenario.hosts)]
+    if isinstance(scenario, Http2Scenario):
+        assert f":method: {scenario.method}" in words
+        assert ("-d" in words) == bool(scenario.body)
 
 
 def test_a_ratio_is_the_median_of_the_rounds_not_the_ratio_of_the_medians() -> None:
@@ -143,7 +161,8 @@ def test_the_plots_bars_are_to_scale_within_a_panel() -> None:
 
 @pytest.mark.parametrize("template", sorted(path.name for path in CONFIGS.iterdir()))
 def test_a_configuration_is_filled_in_completely(template: str, tmp_path: Path) -> None:
-    names = ["PORT", "BACKEND", "ECHO", "INNER", "SMALL", "HOSTS", "ECHO_HOST", "CADDY_HOSTS"]
+    names = ["PORT", "BACKEND", "ECHO", "INNER", "SMALL", "HOSTS", "HTTP2"]
+    names += ["ECHO_HOST", "CADDY_HOSTS"]
     filled = fill_in(template, tmp_path, **dict.fromkeys(names, "1")).read_text()
     assert "@" not in filled
 

@@ -2,12 +2,15 @@
 
 The same rules hold as for a head of HTTP/1.1, from the same tables: a backend speaks
 HTTP/1.1, and must read in it what the client has written. Pure: no socket, no clock.
+
+Clients repeat themselves: all pseudo-fields together, and all other fields together, are
+looked up among those that were read before, which costs a fifth of reading them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from ...fields.headers import CHUNKED, RawHeaders
 from ...fields.names import TOKEN
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from ..edge import ClientLimits
 
 VERSION = "2"
+Section = tuple[tuple[bytes, bytes], ...]
+"""A decoded field section, or a part of it."""
+PartT = TypeVar("PartT", "Line", "Rest")
 
 _COLON = 0x3A
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
@@ -30,42 +36,75 @@ _CONNECTION_SPECIFIC = frozenset({
     b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 
+_ABOUT_BODY = frozenset({
+    b"content-length", b"expect", b"content_length", b"transfer_encoding",  # read_framing's
+})  # fmt: skip
 
-def read_head(
-    fields: Sequence[tuple[bytes, bytes]], limits: ClientLimits, *, ended: bool
-) -> RequestHead:
+
+class Line(NamedTuple):
+    """What would be the request line and `Host` in HTTP/1.1."""
+
+    size: int
+    """As the limit for the whole head counts it."""
+    method: bytes
+    target: bytes
+    scheme: bytes
+    authority: bytes | None
+    web_socket: bool
+    """It is an extended CONNECT (RFC 8441 §4)."""
+
+
+class Rest(NamedTuple):
+    """All other fields; nobody may change it, since it is shared."""
+
+    size: int
+    headers: RawHeaders
+    named: dict[bytes, bytes]
+    """By name; those that we read ourselves are joined."""
+    about_body: bool
+    """Some tell of the body."""
+    asks_debug: bool
+
+
+class Remembered(dict[Section, PartT], Generic[PartT]):
+    """Parts of heads as read before. It is emptied when it is full, and has no large ones."""
+
+    MOST, LARGEST = 1024, 2048
+
+    def __init__(self, read: Callable[[Section], PartT]) -> None:
+        """`read` reads a part that is not remembered."""
+        super().__init__()
+        self._read: Callable[[Section], PartT] = read
+
+    def __missing__(self, fields: Section) -> PartT:
+        """Raises Refusal."""
+        part = self._read(fields)
+        if part.size <= self.LARGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[fields] = part
+        return part
+
+
+def read_head(fields: Section, limits: ClientLimits, *, ended: bool) -> RequestHead:
     """The request in a decoded field section; `ended`: no body follows.
 
     Raises Refusal.
     """
     first = _count_pseudo(fields)
-    pseudo = dict(fields[:first])
-    if len(pseudo) != first or not _PSEUDO.issuperset(pseudo):
-        raise Refusal(400, "unknown or repeated pseudo-header field")
-    headers: RawHeaders = list(fields[first:])
-    _check_legal(pseudo, headers, limits)
-    named = dict(headers)
-    if b"" in named:
-        raise Refusal(400, "malformed header field name")
-    if len(named) != len(headers):
-        headers = _join_crumbs(headers, named)
-        join_repeated(headers, named)
-    if len(headers) > limits.headers:
-        raise Refusal(431, "too many header fields")
-    _check_connection_specific(named)
-    web_socket = _asks_web_socket(pseudo)
-    method, target = _method_and_target(pseudo, limits.request_line)
-    headers = _with_host(pseudo, headers, named)
-    request = RequestHead(method, target, VERSION, headers, keep_alive=True)
-    if web_socket:
+    line, rest = _lines[fields[:first]], _rests[fields[first:]]
+    _check_size(line, rest, limits)
+    headers = _with_host(line, rest)
+    request = RequestHead(line.method, line.target, VERSION, headers, keep_alive=True)
+    request.asks_debug = rest.asks_debug
+    if line.web_socket:
         request.method, request.upgrade, request.length = b"GET", b"websocket", -1
-    else:
-        _read_body(request, named, ended=ended)
-    request.asks_debug = b"x-debug" in named
+    elif rest.about_body or not ended:
+        _read_body(request, rest.named, ended=ended)
     return request
 
 
-def beginning(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+def beginning(fields: Section) -> bytes:
     """Request line and `Host` of a head that is refused, for the log."""
     found = dict(fields)
     host = found.get(b":authority", found.get(b"host", b""))
@@ -73,7 +112,7 @@ def beginning(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     return b"%b %b HTTP/2\r\nHost: %b\r\n" % (*line, host)
 
 
-def _count_pseudo(fields: Sequence[tuple[bytes, bytes]]) -> int:
+def _count_pseudo(fields: Section) -> int:
     """How many pseudo-fields there are; they come first (RFC 9113 §8.3)."""
     count = 0
     for name, _ in fields:
@@ -83,38 +122,42 @@ def _count_pseudo(fields: Sequence[tuple[bytes, bytes]]) -> int:
     return count
 
 
-def _check_legal(pseudo: dict[bytes, bytes], headers: RawHeaders, limits: ClientLimits) -> None:
-    """Names and values that would be something else in HTTP/1.1, and the size of all."""
-    names = b"\n".join([name for name, _ in headers])
-    values = b"\n".join([value for _, value in headers])
-    ends = max(0, len(headers) - 1)
-    if len(names.translate(None, _NAME)) != ends:
-        raise Refusal(400, "malformed header field name")
-    if len(values) - len(values.translate(None, CONTROLS)) != ends:
-        raise Refusal(400, "control character in a header field")
-    size = len(names) + len(values) + _FIELD_OVERHEAD * (len(headers) + len(pseudo))
-    if size + sum(len(name) + len(value) for name, value in pseudo.items()) > limits.head:
+def _check_size(line: Line, rest: Rest, limits: ClientLimits) -> None:
+    if len(line.method) + len(line.target) + _LINE_OVERHEAD > limits.request_line:
+        raise Refusal(414, "the request line is too long")
+    if line.size + rest.size > limits.head:
         raise Refusal(431, "the request's head is too large")
+    if len(rest.headers) > limits.headers:
+        raise Refusal(431, "too many header fields")
 
 
-def _join_crumbs(headers: RawHeaders, named: dict[bytes, bytes]) -> RawHeaders:
-    """Cookie may be split, for better compression; HTTP/1.1 wants it whole (RFC 9113 §8.2.3)."""
-    crumbs = [value for name, value in headers if name == b"cookie"]
-    if len(crumbs) < 2:
-        return headers
-    whole = named[b"cookie"] = b"; ".join(crumbs)
-    at = next(index for index, field in enumerate(headers) if field[0] == b"cookie")
-    joined = [field for field in headers if field[0] != b"cookie"]
-    joined.insert(at, (b"cookie", whole))
-    return joined
+def _size(fields: Section) -> int:
+    """As RFC 9113 §6.5.2 counts."""
+    return sum([len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields])
 
 
-def _check_connection_specific(named: dict[bytes, bytes]) -> None:
-    """RFC 9113 §8.2.2."""
-    if not _CONNECTION_SPECIFIC.isdisjoint(named):
-        raise Refusal(400, "a header field of the connection's in HTTP/2")
-    if named.get(b"te", b"trailers").lower() != b"trailers":
-        raise Refusal(400, "TE may only be trailers in HTTP/2")
+# Pseudo-fields.
+
+
+def _read_line(fields: Section) -> Line:
+    pseudo = dict(fields)
+    if len(pseudo) != len(fields) or not _PSEUDO.issuperset(pseudo):
+        raise Refusal(400, "unknown or repeated pseudo-header field")
+    web_socket = _asks_web_socket(pseudo)
+    method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+    if not method or method.translate(None, TOKEN):
+        raise Refusal(400, "malformed method")
+    scheme = pseudo.get(b":scheme", b"").lower()
+    if scheme not in (b"http", b"https"):
+        raise Refusal(400, "the scheme is neither http nor https")
+    if not target or target.translate(None, TARGET):
+        raise Refusal(400, "malformed request target")
+    if target[0] != 0x2F and (target != b"*" or method != b"OPTIONS"):
+        raise Refusal(400, "malformed request target")
+    authority = pseudo.get(b":authority")
+    if authority is not None and (not authority or authority.translate(None, HOST)):
+        raise Refusal(400, "malformed authority")
+    return Line(_size(fields), method, target, scheme, authority, web_socket)
 
 
 def _asks_web_socket(pseudo: dict[bytes, bytes]) -> bool:
@@ -131,40 +174,63 @@ def _asks_web_socket(pseudo: dict[bytes, bytes]) -> bool:
     return True
 
 
-def _method_and_target(pseudo: dict[bytes, bytes], longest_line: int) -> tuple[bytes, bytes]:
-    method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if not method or method.translate(None, TOKEN):
-        raise Refusal(400, "malformed method")
-    if pseudo.get(b":scheme", b"").lower() not in (b"http", b"https"):
-        raise Refusal(400, "the scheme is neither http nor https")
-    if len(method) + len(target) + _LINE_OVERHEAD > longest_line:
-        raise Refusal(414, "the request line is too long")
-    if not target or target.translate(None, TARGET):
-        raise Refusal(400, "malformed request target")
-    if target[0] != 0x2F and (target != b"*" or method != b"OPTIONS"):
-        raise Refusal(400, "malformed request target")
-    return method, target
+# All other fields.
 
 
-def _with_host(
-    pseudo: dict[bytes, bytes], headers: RawHeaders, named: dict[bytes, bytes]
-) -> RawHeaders:
-    """`headers`, `:authority` in front as `Host`; the two must agree (RFC 9113 §8.3.1)."""
-    authority, host = pseudo.get(b":authority"), named.get(b"host")
-    if authority is None:
-        if host is None:
-            raise Refusal(400, "no host header")
-        if host.translate(None, HOST):
-            raise Refusal(400, "malformed host header")
+def _read_rest(fields: Section) -> Rest:
+    _check_legal(fields)
+    headers, named = list(fields), dict(fields)
+    if len(named) != len(headers):
+        headers = _join_crumbs(headers, named)
+        join_repeated(headers, named)
+    if not _CONNECTION_SPECIFIC.isdisjoint(named):  # RFC 9113 §8.2.2
+        raise Refusal(400, "a header field of the connection's in HTTP/2")
+    if named.get(b"te", b"trailers").lower() != b"trailers":
+        raise Refusal(400, "TE may only be trailers in HTTP/2")
+    about_body = not _ABOUT_BODY.isdisjoint(named)
+    return Rest(_size(fields), headers, named, about_body, b"x-debug" in named)
+
+
+def _check_legal(fields: Section) -> None:
+    """Names and values that would be something else in HTTP/1.1."""
+    names = b"\n".join([name for name, _ in fields])
+    values = b"\n".join([value for _, value in fields])
+    ends = max(0, len(fields) - 1)
+    if len(names.translate(None, _NAME)) != ends or any(not name for name, _ in fields):
+        raise Refusal(400, "malformed header field name")
+    if len(values) - len(values.translate(None, CONTROLS)) != ends:
+        raise Refusal(400, "control character in a header field")
+
+
+def _join_crumbs(headers: RawHeaders, named: dict[bytes, bytes]) -> RawHeaders:
+    """Cookie may be split, for better compression; HTTP/1.1 wants it whole (RFC 9113 §8.2.3)."""
+    crumbs = [value for name, value in headers if name == b"cookie"]
+    if len(crumbs) < 2:
         return headers
-    if not authority or authority.translate(None, HOST):
-        raise Refusal(400, "malformed authority")
-    if host is not None:
-        scheme = pseudo[b":scheme"].lower()
-        if origin(host, scheme) != origin(authority, scheme):
-            raise Refusal(400, "Host contradicts the authority")
-        headers = [field for field in headers if field[0] != b"host"]
-    return [(b"host", authority), *headers]
+    whole = named[b"cookie"] = b"; ".join(crumbs)
+    at = next(index for index, field in enumerate(headers) if field[0] == b"cookie")
+    joined = [field for field in headers if field[0] != b"cookie"]
+    joined.insert(at, (b"cookie", whole))
+    return joined
+
+
+# Both together.
+
+
+def _with_host(line: Line, rest: Rest) -> RawHeaders:
+    """The fields, `:authority` in front as `Host`; the two must agree (RFC 9113 §8.3.1)."""
+    authority, host = line.authority, rest.named.get(b"host")
+    if host is None:
+        if authority is None:
+            raise Refusal(400, "no host header")
+        return [(b"host", authority), *rest.headers]
+    if host.translate(None, HOST):
+        raise Refusal(400, "malformed host header")
+    if authority is None:
+        return rest.headers.copy()
+    if origin(host, line.scheme) != origin(authority, line.scheme):
+        raise Refusal(400, "Host contradicts the authority")
+    return [(b"host", authority), *[field for field in rest.headers if field[0] != b"host"]]
 
 
 def _read_body(request: RequestHead, named: dict[bytes, bytes], *, ended: bool) -> None:
@@ -177,3 +243,6 @@ def _read_body(request: RequestHead, named: dict[bytes, bytes], *, ended: bool) 
         request.headers.append(CHUNKED)
     if (expectation := named.get(b"expect")) is not None:
         read_expectation(request, expectation)
+
+
+_lines, _rests = Remembered(_read_line), Remembered(_read_rest)

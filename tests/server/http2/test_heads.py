@@ -171,4 +171,4 @@ def test_our_own_rules_refuse_what_the_engine_refuses(
 ) -> None:
     """Neither relies on the other: what passes one of them must not pass both."""
     with pytest.raises(Refusal):
-        read_head(fields, ClientLimits(), ended=False)
+        read_head(tuple(fields), ClientLimits(), ended=False)
