@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..edge import ClientLimits
 
 VERSION = "2"
-Section = tuple[tuple[bytes, bytes], ...]
+FieldSection = tuple[tuple[bytes, bytes], ...]
 """A decoded field section, or a part of it."""
 PartT = TypeVar("PartT", "Line", "Rest")
 
@@ -66,17 +66,17 @@ class Rest(NamedTuple):
     asks_debug: bool
 
 
-class Remembered(dict[Section, PartT], Generic[PartT]):
+class Remembered(dict[FieldSection, PartT], Generic[PartT]):
     """Parts of heads as read before. It is emptied when it is full, and has no large ones."""
 
     MOST, LARGEST = 1024, 2048
 
-    def __init__(self, read: Callable[[Section], PartT]) -> None:
+    def __init__(self, read: Callable[[FieldSection], PartT]) -> None:
         """`read` reads a part that is not remembered."""
         super().__init__()
-        self._read: Callable[[Section], PartT] = read
+        self._read: Callable[[FieldSection], PartT] = read
 
-    def __missing__(self, fields: Section) -> PartT:
+    def __missing__(self, fields: FieldSection) -> PartT:
         """Raises Refusal."""
         part = self._read(fields)
         if part.size <= self.LARGEST:
@@ -86,7 +86,7 @@ class Remembered(dict[Section, PartT], Generic[PartT]):
         return part
 
 
-def read_head(fields: Section, limits: ClientLimits, *, ended: bool) -> RequestHead:
+def read_head(fields: FieldSection, limits: ClientLimits, *, ended: bool) -> RequestHead:
     """The request in a decoded field section; `ended`: no body follows.
 
     Raises Refusal.
@@ -104,7 +104,7 @@ def read_head(fields: Section, limits: ClientLimits, *, ended: bool) -> RequestH
     return request
 
 
-def beginning(fields: Section) -> bytes:
+def beginning(fields: FieldSection) -> bytes:
     """Request line and `Host` of a head that is refused, for the log."""
     found = dict(fields)
     host = found.get(b":authority", found.get(b"host", b""))
@@ -112,7 +112,7 @@ def beginning(fields: Section) -> bytes:
     return b"%b %b HTTP/2\r\nHost: %b\r\n" % (*line, host)
 
 
-def _count_pseudo(fields: Section) -> int:
+def _count_pseudo(fields: FieldSection) -> int:
     """How many pseudo-fields there are; they come first (RFC 9113 §8.3)."""
     count = 0
     for name, _ in fields:
@@ -131,7 +131,7 @@ def _check_size(line: Line, rest: Rest, limits: ClientLimits) -> None:
         raise Refusal(431, "too many header fields")
 
 
-def _size(fields: Section) -> int:
+def _size(fields: FieldSection) -> int:
     """As RFC 9113 §6.5.2 counts."""
     return sum([len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields])
 
@@ -139,7 +139,7 @@ def _size(fields: Section) -> int:
 # Pseudo-fields.
 
 
-def _read_line(fields: Section) -> Line:
+def _read_line(fields: FieldSection) -> Line:
     pseudo = dict(fields)
     if len(pseudo) != len(fields) or not _PSEUDO.issuperset(pseudo):
         raise Refusal(400, "unknown or repeated pseudo-header field")
@@ -177,7 +177,7 @@ def _asks_web_socket(pseudo: dict[bytes, bytes]) -> bool:
 # All other fields.
 
 
-def _read_rest(fields: Section) -> Rest:
+def _read_rest(fields: FieldSection) -> Rest:
     _check_legal(fields)
     headers, named = list(fields), dict(fields)
     if len(named) != len(headers):
@@ -191,7 +191,7 @@ def _read_rest(fields: Section) -> Rest:
     return Rest(_size(fields), headers, named, about_body, b"x-debug" in named)
 
 
-def _check_legal(fields: Section) -> None:
+def _check_legal(fields: FieldSection) -> None:
     """Names and values that would be something else in HTTP/1.1."""
     names = b"\n".join([name for name, _ in fields])
     values = b"\n".join([value for _, value in fields])
