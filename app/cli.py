@@ -21,6 +21,7 @@ from .commands.password import password
 from .commands.redis import redis
 from .commands.route import route
 from .commands.status import status
+from .commands.steering import drain, maintenance, option, undrain
 from .commands.top import top
 from .commands.upgrade import upgrade
 from .commands.why import why
@@ -141,10 +142,14 @@ main.add_command(cert)
 main.add_command(dead)
 main.add_command(debug_ticket)
 main.add_command(doctor)
+main.add_command(drain)
 main.add_command(explain)
 main.add_command(failures)
+main.add_command(maintenance)
+main.add_command(option)
 main.add_command(password)
 main.add_command(redis)
+main.add_command(undrain)
 main.add_command(upgrade)
 main.add_command(why)
 

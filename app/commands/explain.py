@@ -28,7 +28,7 @@ from ..frontends.protection import Protection
 from ..logs.record import AccessRecord
 from ..proxy.assembly import make_added_fields, make_decisions, make_forwarded
 from ..proxy.decision import OwnAnswer, Redirect, settled
-from ..proxy.guards.gate import check_address, check_readable
+from ..proxy.guards.gate import check_address, check_maintenance, check_readable
 from ..proxy.guards.overload import Overload
 from ..proxy.request import Request
 from ..routing import Route, lookup_keys, normalise_host
@@ -129,7 +129,9 @@ def _examine(
     """
     check_readable(protection)
     if request.client:
-        check_address(protection, forwarded.true_client(request.headers, request.client))
+        address = forwarded.true_client(request.headers, request.client)
+        check_maintenance(protection, address)
+        check_address(protection, address)
     if protection.users and field(request.headers, b"authorization") is not None:
         authorization = only(request.headers, b"authorization")
         user, password = credentials(authorization) or ("", b"")

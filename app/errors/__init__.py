@@ -11,6 +11,7 @@
         ├── RequestBodyMismatch  400
         ├── Unauthorized         401
         ├── Forbidden            403
+        ├── UnderMaintenance     503
         ├── TooManyRequests      429
         ├── Overloaded           503
         ├── AccessUnreadable     500
@@ -53,6 +54,7 @@ from .refusals import (
     StoreUnavailable,
     TooManyRequests,
     Unauthorized,
+    UnderMaintenance,
 )
 from .roots import EX_CONFIG, ConfigError, HipacheError, ProxyError
 from .upstream import (
@@ -96,6 +98,7 @@ __all__ = [
     "StoreUnavailable",
     "TooManyRequests",
     "Unauthorized",
+    "UnderMaintenance",
     "UpstreamBadAnswer",
     "UpstreamBusy",
     "UpstreamConnectTimeout",

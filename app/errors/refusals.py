@@ -70,6 +70,20 @@ class Forbidden(ProxyError):
     message = "access from this address is not allowed"
 
 
+class UnderMaintenance(ProxyError):
+    """The frontend's owner has shut it for a while."""
+
+    status = 503
+    message = "under maintenance"
+    planned = True
+
+    def __init__(self, message: str, seconds: int) -> None:
+        """`message` is what the owner tells visitors; in the log it is always the same."""
+        super().__init__()
+        self.message = message
+        self.retry_after = seconds
+
+
 class TooManyRequests(ProxyError):
     """The client sends more requests than the frontend's `rateLimit` allows."""
 

@@ -21,6 +21,8 @@ class ProxyError(HipacheError):
     message = "internal error"
     retry_after: int | None = None
     """Seconds for the `Retry-After` field, if waiting helps."""
+    planned = False
+    """Somebody wants it so: it is no failure, whatever the status."""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     """More fields of our answer."""
 

@@ -11,6 +11,7 @@ from unicodedata import normalize
 ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "forwardAuthCopy")
 """A mistake in one of these closes the frontend."""
 LIMITS = ("rateLimit", "maxInFlight")
+MAINTENANCE = ("maintenance", "maintenanceRetry", "maintenanceAllow")
 UNREADABLE = "unreadable"
 """The name of a field that stores put into options which they could not read."""
 OF_ALL = ("policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts", "acme", "strip")
@@ -34,8 +35,8 @@ def _compact(name: str) -> str:
     return _NOT_COUNTED.sub("", normalize("NFKC", name)).casefold()
 
 
-_EXACT = {UNREADABLE, *ACCESS, *LIMITS, *OF_ALL, *OF_ONE}
-_NAMES = {_compact(name): name for name in (*ACCESS, *LIMITS, *OF_ALL, *OF_ONE)}
+_EXACT = {UNREADABLE, *ACCESS, *LIMITS, *MAINTENANCE, *OF_ALL, *OF_ONE}
+_NAMES = {_compact(name): name for name in (*ACCESS, *LIMITS, *MAINTENANCE, *OF_ALL, *OF_ONE)}
 
 
 @lru_cache(maxsize=1024)
@@ -79,6 +80,11 @@ def no_option(name: str, meant: str | None) -> str:
     if meant is None:
         return f"{name!r} is no option"
     return f"{name!r} is no option (did you mean {meant}{':URL' * (meant in OF_ONE)}?)"
+
+
+def is_guards(name: str) -> bool:
+    """Whether `parse_protection` reads this field of the hash."""
+    return name in LIMITS or name in MAINTENANCE or decides_access(name)
 
 
 def decides_access(name: str) -> bool:

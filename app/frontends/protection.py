@@ -7,9 +7,10 @@
     forwardAuthCopy      names of fields that go from its answer into the request
     rateLimit            10/s, 600/m burst 20, off
     maxInFlight          requests at once, per worker; 0 is no limit
+    maintenance…         in `maintenance`
 
 The first four may be `off`, for a prefix that does not want its host's.
-All but the last two decide about access. If a mistake in one of them or in its name were
+All but the last three decide about access. If a mistake in one of them or in its name were
 ignored, as in a balancing option, the site would be open to all; so the proxy denies access.
 A mistake in a limit only removes the limit.
 """
@@ -25,7 +26,8 @@ from urllib.parse import urlsplit
 from ..fields.names import FORWARDED, HOP_BY_HOP, as_read
 from ..fields.networks import Networks
 from .backends import Backend, InvalidBackendURL, parse_backend
-from .option_names import ACCESS, LIMITS, UNREADABLE, meant_by, no_option
+from .maintenance import Maintenance, is_off, parse_message, parse_retry
+from .option_names import ACCESS, LIMITS, MAINTENANCE, UNREADABLE, meant_by, no_option
 from .passwords import PasswordHash, parse_hash
 from .rates import Rate, parse_rate
 
@@ -70,6 +72,7 @@ class Protection:
     """Fields of the answer that go into the request, in lower case."""
     rate: Rate | None = None
     max_in_flight: int = 0
+    maintenance: Maintenance | None = None
     unreadable: str = ""
     """Why access is denied: the first access option that cannot be understood."""
     unreadable_option: str = ""
@@ -85,6 +88,8 @@ class Protection:
         """Each guard, in the order in which they are asked, without a secret."""
         if self.unreadable:
             yield f"nobody may enter: {self.unreadable}"
+        if self.maintenance is not None:
+            yield self.maintenance.in_words()
         if self.deny:
             yield f"not from {' '.join(map(str, self.deny))}"
         if self.allow is not None:
@@ -111,7 +116,7 @@ def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[s
     for name, value in raw.items():
         if name == UNREADABLE:
             shut.append(("", value))
-        elif name in (*ACCESS, *LIMITS):
+        elif name in (*ACCESS, *LIMITS, *MAINTENANCE):
             values[name] = value
         elif (meant := meant_by(name.partition(":")[0])) in ACCESS:
             shut.append((meant or "", no_option(name, meant)))
@@ -124,6 +129,8 @@ def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[s
                 shut.append((name, f"{name}: {exc}"))
             else:
                 problems.append(f"{name}: {exc}")
+    if is_off(values.get("maintenance", "off")):  # the other two say what would hold
+        protection = replace(protection, maintenance=None)
     if "forwardAuth" not in values and {"forwardAuthCopy", "forwardAuthTimeout"} & values.keys():
         shut.append(("forwardAuth", "forwardAuth: expected a URL, for there is more about it"))
     if shut:
@@ -150,8 +157,21 @@ def _with_field(protection: Protection, name: str, value: str) -> Protection:
             return replace(protection, forward_copy=_copied(value))
         case "rateLimit":
             return replace(protection, rate=parse_rate(value))
+        case "maintenance" | "maintenanceRetry" | "maintenanceAllow":
+            return replace(protection, maintenance=_maintenance(protection, name, value))
         case _:
             return replace(protection, max_in_flight=_count(value))
+
+
+def _maintenance(protection: Protection, name: str, value: str) -> Maintenance:
+    known = protection.maintenance or Maintenance()
+    match name:
+        case "maintenanceRetry":
+            return replace(known, retry_after=parse_retry(value))
+        case "maintenanceAllow":
+            return replace(known, allow=_networks(value))
+        case _:
+            return replace(known, message=parse_message(value))
 
 
 def _networks(value: str) -> Networks:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..masking import masked_url
 from .backends import trimmed
-from .option_names import LIMITS, UNREADABLE, beyond_bounds, decides_access, meant_by, no_option
+from .option_names import UNREADABLE, beyond_bounds, is_guards, meant_by, no_option
 from .options import (
     MAX_HSTS,
     MAX_SLOW_START,
@@ -142,7 +142,7 @@ def _parse(fields: tuple[tuple[str, str], ...]) -> Settings:
     problems = list(told)
     for name, value in fields:
         kind, _, url = name.partition(":")
-        if decides_access(name) or name in LIMITS:
+        if is_guards(name):
             continue  # parse_protection has read it
         known = _OF_ONE.get(kind) if url else _OF_ALL.get(name)
         if known is None:

@@ -38,7 +38,7 @@ class OwnResponses:
                 tell(request, None, status, headers)
             except Exception:
                 observer_failed(tell)
-        if status >= 500:
+        if status >= 500 and not (isinstance(what, ProxyError) and what.planned):
             for tell_failed in self._observers.failed:
                 try:
                     tell_failed(request)

@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 
 from ..config.structs import Config
+from ..errors import UnderMaintenance
 from ..fields.headers import RawHeaders
 from ..health import Outcome, Verdict, verdict
 from ..logs.record import AccessRecord
@@ -116,7 +117,7 @@ class Recorder(Observer):
 def kind_of(record: AccessRecord) -> Kind:
     """How a complete record ended. A backend's own 404 is an answer like any other."""
     status, error = record.status, record.error
-    if 400 <= status < 500 and error:
+    if error and (400 <= status < 500 or error == UnderMaintenance.message):
         return Kind.REFUSED
     if record.messages_in is not None:
         broke = record.closed_by != "client" and record.close_code in BROKEN

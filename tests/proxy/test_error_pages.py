@@ -27,6 +27,7 @@ ARGUMENTS = {
     errors.AccessUnreadable: ("allow: 'x' is no network",),
     errors.TooManyRequests: (1.5,),
     errors.Unauthorized: ("the site",),
+    errors.UnderMaintenance: ("this site is under maintenance", 300),
 }
 
 

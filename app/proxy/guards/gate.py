@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ...errors import AccessUnreadable, Forbidden, Overloaded, TooManyRequests, Unauthorized
+from ...errors import (
+    AccessUnreadable,
+    Forbidden,
+    Overloaded,
+    TooManyRequests,
+    Unauthorized,
+    UnderMaintenance,
+)
 from ...fields.headers import RawHeaders, only
 from ...frontends.protection import Protection
 from ...frontends.rates import one_client
@@ -43,6 +50,13 @@ def check_address(protection: Protection, address: str) -> None:
         raise Forbidden
 
 
+def check_maintenance(protection: Protection, address: str) -> None:
+    """Raise UnderMaintenance for a client at `address` if the site is shut to it."""
+    maintenance = protection.maintenance
+    if maintenance is not None and not maintenance.allow.match(address):
+        raise UnderMaintenance(maintenance.message, maintenance.retry_after)
+
+
 class Gate:
     """The guards of one worker, and what they remember."""
 
@@ -69,6 +83,7 @@ class Gate:
         key = route.frontend.key
         address = self._true_client(request.headers, request.client)
         check_readable(protection)
+        check_maintenance(protection, address)
         check_address(protection, address)
         if protection.max_in_flight:
             self._take_slot(request, key, protection.max_in_flight)

@@ -1,0 +1,231 @@
+"""Commands that change one option of a frontend: drain, maintenance, and any other by its name.
+
+Each change is validated, made as a whole, and undone by its opposite.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import click
+
+from ..admin.admin_client import AdminClient
+from ..balancing.explain_text import ago
+from ..config.structs import Config
+from ..frontends.backends import trimmed
+from ..frontends.maintenance import MAX_MESSAGE, is_off
+from ..frontends.settings import settings_of
+from ..masking import printable
+from ..stores.table import Entry, Table, TableError, check_key, without_secrets
+from ..stores.tables import RouteTable
+from .cli_options import Duration, config_option
+from .command_group import CommandGroup
+from .failing import CommandFailed, one_line
+from .on_table import read_config, run_on_table, wait_option
+
+Fields = Mapping[str, str]
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at what is in flight; the workers tell it once a second."""
+SETTLED = 1.5
+"""Seconds until what began just before the change is told, too."""
+FOR_EVER = 3650 * 86_400
+
+
+@click.group(cls=CommandGroup)
+def option() -> None:
+    """Show and change the options of a frontend."""
+
+
+@option.command("list")
+@click.argument("host")
+@config_option
+def list_(host: str, path: str | None) -> None:
+    """List the options of the frontend HOST, passwords masked."""
+
+    async def work(table: RouteTable) -> None:
+        entry = _existing(await table.read([key]), key)
+        for name, value in sorted(without_secrets(entry.options).items()):
+            click.echo(printable(f"{name} = {value}"))
+
+    key = _key(host)
+    run_on_table(path, work)
+
+
+@option.command("set")
+@click.argument("host")
+@click.argument("name")
+@click.argument("value")
+@wait_option
+@config_option
+def set_(host: str, name: str, value: str, wait: float | None, path: str | None) -> None:
+    """Set the option NAME of the frontend HOST to VALUE."""
+    _change(host, path, lambda entry: {**entry.options, name: value}, wait)
+
+
+@option.command()
+@click.argument("host")
+@click.argument("name")
+@wait_option
+@config_option
+def unset(host: str, name: str, wait: float | None, path: str | None) -> None:
+    """Remove the option NAME of the frontend HOST."""
+
+    def edit(entry: Entry) -> Fields:
+        if name not in entry.options:
+            raise TableError(f"no option {name!r} is set")
+        return _without(entry.options, name)
+
+    _change(host, path, edit, wait)
+
+
+@click.command()
+@click.argument("host")
+@click.argument("url")
+@click.option(
+    "--wait", "longest", type=Duration("3650d"), is_flag=False, flag_value=FOR_EVER,
+    metavar="[TIME]",
+    help="Return when nothing is in flight there any more; fail after TIME, if one is given.",
+)  # fmt: skip
+@config_option
+def drain(host: str, url: str, longest: int | None, path: str | None) -> None:
+    """Send the backend URL of HOST nothing new; what runs there goes on."""
+    config = read_config(path)
+    if longest is not None and config.admin.bind is None:
+        raise click.UsageError("--wait asks the admin listener, and admin.bind is null")
+    _change(
+        host, path, lambda entry: {**entry.options, f"drain:{_backend(entry, url)}": "on"},
+        None if longest is None else 10.0,
+    )  # fmt: skip
+    if longest is not None:
+        _wait_until_idle(config, _key(host), url, longest)
+
+
+@click.command()
+@click.argument("host")
+@click.argument("url")
+@wait_option
+@config_option
+def undrain(host: str, url: str, wait: float | None, path: str | None) -> None:
+    """Let the backend URL of HOST serve again."""
+    _change(
+        host, path, lambda entry: _without(entry.options, f"drain:{_backend(entry, url)}"), wait
+    )
+
+
+@click.group(cls=CommandGroup)
+def maintenance() -> None:
+    """Shut a site for a while, and open it again, for all proxies at once."""
+
+
+@maintenance.command()
+@click.argument("host")
+@click.option("--message", default="on", help="What visitors are told.")
+@click.option("--retry-after", type=Duration("7d"), help="When they may come again: 10m, 2h.")
+@click.option("--allow", multiple=True, metavar="NETWORK", help="Who sees the site all the same.")
+@wait_option
+@config_option
+def on(
+    host: str,
+    *,
+    message: str,
+    retry_after: int | None,
+    allow: tuple[str, ...],
+    wait: float | None,
+    path: str | None,
+) -> None:
+    """Answer requests for HOST with 503 and a page that says so."""
+    if is_off(message) or len(message) > MAX_MESSAGE:
+        raise click.BadParameter(f"expected some words, at most {MAX_MESSAGE} characters")
+
+    def edit(entry: Entry) -> Fields:
+        options = {**_open(entry), "maintenance": message}
+        if retry_after is not None:
+            options["maintenanceRetry"] = str(retry_after)
+        if allow:
+            options["maintenanceAllow"] = " ".join(allow)
+        return options
+
+    _change(host, path, edit, wait)
+
+
+@maintenance.command()
+@click.argument("host")
+@wait_option
+@config_option
+def off(host: str, wait: float | None, path: str | None) -> None:
+    """Open the site HOST again."""
+    _change(host, path, _open, wait)
+
+
+def _open(entry: Entry) -> Fields:
+    """Its options without those of maintenance."""
+    return {
+        name: value for name, value in entry.options.items() if not name.startswith("maintenance")
+    }
+
+
+def _change(
+    host: str, path: str | None, edit: Callable[[Entry], Fields], wait: float | None
+) -> None:
+    """Replace the options of one frontend. What is wrong with a new one is told, not written."""
+
+    def whole(before: Table) -> Table:
+        entry = _existing(before, key)
+        options = edit(entry)
+        known = settings_of(entry.options).for_list(entry.backends).problems
+        for problem in settings_of(options).for_list(entry.backends).problems:
+            if problem not in known:  # what is there must keep nobody from changing the rest
+                raise TableError(f"{key}: {problem}")
+        return {key: replace(entry, options=options)}
+
+    key = _key(host)
+    run_on_table(path, lambda table: table.change([key], whole), wait)
+
+
+def _wait_until_idle(config: Config, key: str, url: str, longest: int) -> None:
+    """Until no worker of the proxy that runs here has anything in flight there."""
+    began = time.monotonic()
+    with one_line(), AdminClient(config) as admin:
+        time.sleep(SETTLED)
+        while flying := _in_flight(admin, key, url):
+            if time.monotonic() - began > longest:
+                raise CommandFailed(
+                    f"{flying} still in flight at {url} after {ago(longest)}; it stays drained"
+                )
+            time.sleep(LOOK_EVERY)
+    click.echo(f"{key}  {url}  drained, nothing in flight")
+
+
+def _in_flight(admin: AdminClient, key: str, url: str) -> int:
+    report = admin.ask("/api/backends", frontend=key)
+    return sum(
+        each["in_flight"] for each in report if trimmed(each["backend"] or "") == trimmed(url)
+    )
+
+
+def _existing(table: Table, key: str) -> Entry:
+    if (entry := table.get(key)) is None:
+        raise TableError(f"no frontend {key}; `hipache route set` creates one")
+    return entry
+
+
+def _backend(entry: Entry, url: str) -> str:
+    """The URL as it stands in the list."""
+    for known in entry.backends:
+        if trimmed(known) == trimmed(url):
+            return trimmed(known)
+    raise TableError(f"{url!r} is none of its backends: {', '.join(entry.backends) or 'none'}")
+
+
+def _without(options: Fields, name: str) -> Fields:
+    return {known: value for known, value in options.items() if known != name}
+
+
+def _key(host: str) -> str:
+    try:
+        return check_key(host)
+    except TableError as exc:
+        raise click.BadParameter(str(exc)) from None
