@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 from datetime import datetime
+from math import inf
 from operator import itemgetter
 from time import monotonic
 from typing import Any, TypeVar
@@ -34,6 +35,8 @@ UNTRACKED_FOR = 1.0
 """Seconds for which an answer is good while the store reports no changes."""
 ANSWER_WITHIN, LIST_ANSWER_WITHIN = 1.0, 5.0
 """Seconds for one answer of the store: to a question of ours, and to the list of all."""
+OLD = -inf
+"""When a pair was read that may not be believed any more."""
 MOST_NAMES = 10_000
 """Names to remember, including those without a certificate."""
 
@@ -68,9 +71,9 @@ class StoreCertificates:
 
     def pair(self, name: str) -> Pair:
         """Certificate and key of exactly this name, NO_PAIR if there are none."""
-        found, read_at = self._known.get(name, (None, 0.0))
+        found, read_at = self._known.get(name, (None, OLD))
         now = monotonic()
-        if found is not None and (self._tracked or now - read_at < UNTRACKED_FOR):
+        if read_at != OLD and found and (self._tracked or now - read_at < UNTRACKED_FOR):
             return found
         if now >= self._pause_until:
             try:
@@ -125,7 +128,7 @@ class StoreCertificates:
 
     def tracking(self) -> None:
         """Every change is reported; what was read before may have changed unseen."""
-        self._known.clear()
+        self._read_again(list(self._known))
         self._tracked = True
 
     def lost(self, reason: str) -> None:
@@ -133,13 +136,15 @@ class StoreCertificates:
         self._tracked = False
 
     def changed(self, names: Sequence[str] | None) -> None:
-        """Forget these names, with None all of them, so that they are read again."""
+        """Have these names read again, with None all of them."""
         self._changes += 1
-        if names is None:
-            self._known.clear()
-            return
+        self._read_again(list(self._known) if names is None else names)
+
+    def _read_again(self, names: Sequence[str]) -> None:
+        """What was there before is served where the store is too slow for a handshake."""
         for name in names:
-            self._known.pop(name, None)
+            if (known := self._known.get(name)) is not None:
+                self._known[name] = known[0], OLD
 
 
 def _readable(name: str, answer: Pair | StoreUnavailable) -> Pair:

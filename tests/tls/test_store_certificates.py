@@ -14,8 +14,8 @@ import trustme
 
 from app.stores import driver_for
 from app.stores.certificate_store import NO_PAIR
-from app.tls.store_certificates import LONGEST_WAIT, StoreCertificates
-from tests.redis_servers import RedisServer
+from app.tls.store_certificates import LONGEST_WAIT, OLD, StoreCertificates
+from tests.redis_servers import RedisServer, until
 from tests.tls.authority import EXACT, OTHER, WILD, chain, private
 from tests.tls.serving import secured
 
@@ -75,6 +75,19 @@ async def test_the_wildcard_comes_with_the_answer_for_the_name(store: RedisServe
         pair, took = timed(found, "*.other.test")
         assert pair == PAIR
         assert took < LONGEST_WAIT
+
+
+async def test_what_changed_and_cannot_be_read_in_time_is_served_as_it_was(
+    store: RedisServer,
+) -> None:
+    with certificates(store) as found:
+        async with store.client as client:
+            await client.hset("tls:*.wild.test", "certificate", "another")
+        await until(lambda: found._known["*.wild.test"][1] == OLD)
+        store.pause()
+        assert found.pair("*.wild.test") == PAIR
+        store.resume()
+        await until(lambda: found.pair("*.wild.test") == ("another", PAIR[1]), seconds=10)
 
 
 async def test_a_key_of_another_kind_is_named_and_keeps_nobody_else_from_theirs(
