@@ -30,8 +30,8 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     driver = driver_of(config)
     try:
         seen = await driver.inspect(timeout=timeout)
-    except NotOffered:
-        return [], f"{driver.name} (but not its routes)"
+    except NotOffered as exc:
+        return [_unread(driver, exc)], f"{driver.name} (but not its routes)"
     except TableError as exc:
         return [_bad_table(driver, exc)], driver.name
     except HipacheError as exc:
@@ -46,6 +46,14 @@ def _looked_at(seen: Inspection, name: str) -> str:
     if seen.servers:
         name = f"{name}, {' '.join(version_of(seen.servers[0].info))}"
     return f"{name} ({count} frontend{'s' * (count != 1)})"
+
+
+def _unread(driver: StoreDriver, exc: NotOffered) -> Finding:
+    return Finding(
+        Severity.NOTE, "store-unread", driver.name, f"its routes were not looked at: {exc}",
+        "Workers serve them, but nobody checks them here.",
+        advice="If there is a server behind it, ask with a configuration whose driver names that.",
+    )  # fmt: skip
 
 
 def _bad_table(driver: StoreDriver, exc: TableError) -> Finding:

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from ...errors import StoreUnavailable
 from ...routing import Frontend, Marks, lookup_keys, parse_frontend
+from ..driver import NotOffered
 from ..inspection import Inspection, Listed, MarksFound, ServerFacts, WrongType
 from .check_records import PING, PING_BY_US
 from .clock import noticed
@@ -31,7 +32,8 @@ KEYS_PER_TRIP = 500
 async def inspect(
     urls: Sequence[RedisURL], *, timeout: float, name: str | None = None
 ) -> Inspection:
-    """`name`: what the operator calls the server; else its URL. Raises StoreUnavailable."""
+    """`name`: what the operator calls the server; else its URL. Raises StoreUnavailable, and
+    NotOffered where it gives routes, but closes on what is asked here, as twemproxy does."""
     found = Inspection(prefix=urls[0].prefix, commands=True)
     reading = Connections(urls[0], timeout=timeout)
     try:
@@ -41,10 +43,21 @@ async def inspect(
             await _look_at_primary(replace(urls[-1], database=urls[0].database), timeout, found)
         await _Keys(reading.client, found).look()
     except (RedisError, OSError) as exc:
+        if isinstance(exc, ConnectionError) and await _gives_routes(reading):
+            raise NotOffered("it answers reads, but not INFO, TIME or SCAN") from exc
         raise StoreUnavailable(str(exc) or "no answer in time") from exc
     finally:
         await reading.aclose()
     return found
+
+
+async def _gives_routes(connections: Connections) -> bool:
+    client: Any = connections.client
+    try:
+        await client.lrange("frontend:", 0, 0)
+    except (RedisError, OSError):
+        return False
+    return True
 
 
 async def _look_at_primary(primary: RedisURL, timeout: float, found: Inspection) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.config.structs import Config, LruCache, ServerConfig
+from app.doctor.findings import Commands, Severity
+from app.doctor.store import look
 from app.stores import CachedStore, open_store
 from app.stores.redis import tracking
 from tests.redis_servers import RedisServer, until
@@ -142,3 +144,11 @@ async def test_a_replica_that_has_lost_its_primary_is_one_line_away_and_one_back
         "store away", "store back",
     ]  # fmt: skip
     assert "Link with MASTER is down" in caplog.text
+
+
+async def test_the_doctor_says_that_a_stand_in_does_not_tell_it_enough(own: RedisServer) -> None:
+    async with before(own, b"INFO", CLOSES) as stand_in:
+        config = Config(driver=(f"redis://127.0.0.1:{stand_in.port}",))
+        [found], looked = await look(config, Commands(), timeout=5)
+    assert (found.name, found.severity) == ("store-unread", Severity.NOTE)
+    assert looked.endswith("(but not its routes)")
