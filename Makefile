@@ -8,6 +8,8 @@
 #             (MINUTES=10 for less; what was learnt is kept in .fuzz and gone on from)
 # make soak   three million requests of every kind through one worker
 #             (REQUESTS=100000 for less)
+# make chaos  two proxies on one Redis while all around them breaks, for ten minutes
+#             (SECONDS=40 for less; SEED=7 for the faults of that run again)
 # make autobahn   Autobahn's WebSocket cases, directly and through the proxy
 #             (an hour; some of them: make autobahn CASES=1.*,7.*; MESSAGES=100
 #             sends 100 messages in a case of compression, where Autobahn has 1,000)
@@ -15,7 +17,7 @@
 
 BIN := .venv/bin
 
-.PHONY: run test test-long lint bench fuzz soak autobahn compare-conformance clean
+.PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -44,6 +46,10 @@ fuzz: .venv/fuzz.installed
 
 soak: .venv/test.installed
 	$(BIN)/python -m bench.soak $(if $(REQUESTS),--requests $(REQUESTS))
+
+chaos: .venv/test.installed
+	$(BIN)/python -m bench.chaos $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(SEED),--seed $(SEED))
 
 autobahn: .venv/test.installed
 	$(BIN)/python -m tests.websocket.autobahn '$(CASES)' $(MESSAGES)

@@ -148,3 +148,10 @@ def test_every_finding_of_doctor_is_in_its_table() -> None:
         if isinstance(constant, ast.Constant) and len(constant.value) > 1
     }
     assert set(told) == names
+
+
+def test_what_security_names_is_there() -> None:
+    page = (ROOT / "SECURITY.md").read_text("utf-8")
+    named = re.findall(r"`((?:app|tests|bench)/[^`]+)`", page)
+    assert len(named) > 40
+    assert [path for path in named if not (ROOT / path).is_file()] == []

@@ -1,4 +1,5 @@
-"""Backends that do what the target says, and fail when it says so: `python -m bench.soak.backend`.
+"""Backends that do what the target says, and fail when it says so:
+`python -m bench.soak.backend [PORT]`.
 
 It prints its port. Targets are `/what/size?id`; the body of `size` bytes is `body_of(size)`.
 """
@@ -10,6 +11,7 @@ import random
 import re
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import cast
 
@@ -190,13 +192,13 @@ ACTS: dict[bytes, Act] = {
 }
 
 
-async def main() -> None:
+async def main(port: int) -> None:
     """Until the process is killed."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Backend, "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(Backend, "127.0.0.1", port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
