@@ -3,7 +3,8 @@
 # make test-long   the long forms of tests that "make test" runs in short
 # make bench  what a request costs, beside nginx and others (a quick look:
 #             make bench ROUNDS=1 ONLY=small_get PROXIES=nginx,hipache)
-# make compare-conformance   who holds what of the tables of requests and answers: ours, nginx, haproxy
+# make compare-conformance   who holds what of the tables of requests, answers and frames: ours,
+#             nginx, haproxy, and for HTTP/2 nghttpx and caddy
 # make fuzz   hostile bytes for everything that reads bytes, for an hour
 #             (MINUTES=10 for less; what was learnt is kept in .fuzz and gone on from)
 # make soak   three million requests of every kind through one worker
@@ -40,6 +41,7 @@ bench: .venv/bench.installed
 
 compare-conformance: .venv/test.installed
 	$(BIN)/python -m tests.conformance.compare
+	$(BIN)/python -m tests.conformance.http2.compare
 
 fuzz: .venv/fuzz.installed
 	$(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES))

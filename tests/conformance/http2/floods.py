@@ -28,7 +28,8 @@ from tests.conformance.http2.frames import (
 )
 
 CALM = connection_error("ENHANCE_YOUR_CALM", "PROTOCOL_ERROR", "INTERNAL_ERROR", "NO_ERROR",
-                        "REFUSED_STREAM", "STREAM_CLOSED", "FLOW_CONTROL_ERROR")  # fmt: skip
+                        "REFUSED_STREAM", "STREAM_CLOSED", "FLOW_CONTROL_ERROR",
+                        "FRAME_SIZE_ERROR", "COMPRESSION_ERROR")  # fmt: skip
 AT_ONCE = {"of 0": "PROTOCOL_ERROR", "overflow": "FLOW_CONTROL_ERROR", "DATA": "STREAM_CLOSED"}
 """What ends the connection the first time, in our engine."""
 BOMB = literal(b"x-bomb", b"b" * 3900, indexed=True)

@@ -106,7 +106,7 @@ def sizes() -> Iterator[Case]:
         yield Case(
             f"{name} larger than SETTINGS_MAX_FRAME_SIZE",
             source,
-            (first.get(kind, b""), too_large(kind, stream)),
+            (Until(), first.get(kind, b""), too_large(kind, stream)),
             verdicts,
             stream=1 if kind == DATA else 0,
         )

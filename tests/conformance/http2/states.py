@@ -46,7 +46,8 @@ def numbers() -> Iterator[Case]:
         ("an even stream", headers(2, LATE)),
         ("a stream below the last one", headers(5, LATE) + headers(3, LATE)),
     ):
-        yield Case(name, source, (sent,), PROTOCOL, stream=0)
+        codes = ("PROTOCOL_ERROR", "STREAM_CLOSED")
+        yield Case(name, source, (sent,), connection_error(*codes), stream=0)
     yield Case(
         "a stream twice",
         source,

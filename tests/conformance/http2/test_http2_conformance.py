@@ -22,7 +22,7 @@ Served = tuple[Place, Observer]
 DEVIATIONS = {
     "PRIORITY on stream 0": "ignored",
     "a stream below the last one": "ignored",
-    "CONTINUATION larger than SETTINGS_MAX_FRAME_SIZE": "GOAWAY PROTOCOL_ERROR",
+    "CONTINUATION larger than SETTINGS_MAX_FRAME_SIZE": "GOAWAY COMPRESSION_ERROR",
 }
 """Where the engine does not do what the RFC demands. It does not tell of these frames."""
 

@@ -6,6 +6,7 @@ It acknowledges SETTINGS and PING, and opens no window: a case does that.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from hyperframe.frame import (
 from tests.conformance.http2.frames import ACK, SETTINGS, frame, ping
 
 _PROBE = b"ponged??"
+_CLOSED = (ConnectionError, ssl.SSLError)
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """The server may have closed already: `until` will tell."""
-        with suppress(ConnectionResetError, BrokenPipeError):
+        with suppress(*_CLOSED):
             self._sock.sendall(data)
 
     def of(self, stream: int) -> Answer:
@@ -104,7 +106,7 @@ class Wire:
         while len(self._unread) < size:
             try:
                 part = self._sock.recv(65536)
-            except ConnectionResetError:
+            except _CLOSED:
                 part = b""
             if not part:
                 raise EOFError
