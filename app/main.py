@@ -102,7 +102,7 @@ def create_app(
             )
             edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
-            endpoint.http = HttpProxy(gateway, client, retry_buffer=config.server.retry_buffer)
+            endpoint.http = HttpProxy(gateway, client)
             endpoint.websocket = WebSocketProxy(gateway, client.upgrade, config.server)
             stack.push_async_callback(endpoint.websocket.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):

@@ -57,6 +57,7 @@ def gauges(sources: MetricSources) -> Readers:
     found: Readers = {
         "in_flight": lambda: sources.gateway.in_flight,
         "web_sockets": lambda: sources.websocket.live,
+        "held": lambda: sources.gateway.held.memory.size,
     }
     if (server := sources.server) is not None:
         found["connections"] = lambda: len(server.server_state.connections)

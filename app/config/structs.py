@@ -24,6 +24,7 @@ from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import check_address, check_health_check, check_id_field, check_logs, check_tls
 from .http2_limits import Http2Limits
 from .legacy import OLD_NAMES, translate, without_effect
+from .memory import MemoryConfig
 from .messages import Origins
 from .normalise import overlay, write_out
 from .parsed import (
@@ -74,6 +75,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     retry_on_error: Annotated[int, Meta(ge=0, le=100)] = 3  # after the first attempt
     retry_timeouts: bool = False  # a GET or HEAD whose answer takes too long, too
     retry_buffer: Count = 65_536  # bytes of a request's body held for a retry
+    retry_memory: Count = 32 * 2**20  # bytes of bodies and messages held in all
     dead_backend_ttl: Seconds = 30.0
     dead_backend_max_ttl: Seconds = 300.0  # the time doubles up to this with each failed trial
     dead_backend_on500: bool = True  # is evidence against a backend, as 502 is
@@ -122,16 +124,6 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     flight_recorder: bool = True  # keep what `hipache why` and `hipache failures` tell
     slow_request: Seconds = 1.0  # kept as slow from this on; 0 keeps none for being slow
     tracing: bool = False  # OpenTelemetry spans, as $OTEL_* says; needs the extra otel
-
-
-class MemoryConfig(Section, frozen=True, kw_only=True):
-    """The `memory` object: when a worker is replaced for its size."""
-
-    limit: Count = 200  # MB (2**20 bytes) of resident memory per worker
-    check_interval: Seconds = 60.0  # and sooner, where the peak has risen past the limit
-    graceful_wait: Seconds = 120.0  # from the replacement's start until what runs is cut
-    trace: bool = False  # name the largest allocation sites; costs a third of the speed
-    exit_alone: bool = False  # drain and exit even if no supervisor starts another worker
 
 
 class Balance(Section, frozen=True, kw_only=True):

@@ -81,6 +81,7 @@ GAUGES = {
     "connections": Family("client_connections", "Open connections of clients."),
     "web_sockets": Family("websocket_sessions_open", "WebSockets that are open."),
     "queued": Family("queue_length", "Requests that wait for a connection to a backend."),
+    "held": Family("held_bytes", "Bytes held of bodies and messages (retryMemory)."),
 }
 """Sums over the workers."""
 

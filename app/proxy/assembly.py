@@ -25,6 +25,7 @@ from ..stores import driver_of
 from ..stores.routes import Routes
 from .added_fields import AddedFields
 from .attempts import Attempts
+from .client_memory import ClientMemory
 from .debug_fields import DebugFields
 from .decision import Decisions, Examine, OwnPath
 from .error_pages import ErrorPages
@@ -95,6 +96,7 @@ def make_gateway(
         responses=OwnResponses(_pages(server), id_name, telling),
         observers=telling,
         load=load,
+        held=ClientMemory(server),
         loads=balancer.loads,
     )  # fmt: skip
 

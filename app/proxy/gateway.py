@@ -10,6 +10,7 @@ from ..balancing.balancer import RequestFacts
 from ..logs.record import AccessRecord
 from .added_fields import AddedFields
 from .attempts import Attempts
+from .client_memory import ClientMemory
 from .decision import Decisions
 from .observers import Observers, observer_failed
 from .own_responses import OwnResponses
@@ -45,6 +46,7 @@ class Gateway:
         responses: OwnResponses,
         observers: Observers,
         load: WorkerLoad,
+        held: ClientMemory,
         loads: Callable[[], Iterator[tuple[str, int]]],
     ) -> None:
         """`loads` gives the attempts in flight, by the backend's URL."""
@@ -53,6 +55,7 @@ class Gateway:
         self.responses = responses
         self.observers = observers
         self.load = load
+        self.held = held
         self.loads = loads
         self._added = added
 

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ProxyError, UpstreamError
-from ..fields.headers import RawHeaders, field, has_body, response_headers
+from ..fields.headers import RawHeaders, has_body, response_headers
 from ..fields.trailers import passing_trailers
 from ..routing import Backend, Route
 from ..server.exchange import Exchange
@@ -36,11 +36,9 @@ from .trailer_passing import EXTENSION, trailers_may_follow, trailers_up
 class HttpProxy:
     """The ASGI endpoint of one worker for scopes of type `http`."""
 
-    def __init__(self, gateway: Gateway, client: UpstreamClient, *, retry_buffer: int) -> None:
-        """`retry_buffer`: bytes of a body that are kept for a retry."""
+    def __init__(self, gateway: Gateway, client: UpstreamClient) -> None:
         self._gateway = gateway
         self._client = client
-        self._retry_buffer = retry_buffer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, gateway = Request.of(scope), self._gateway
@@ -99,7 +97,7 @@ class HttpProxy:
     async def _serve(self, request: Request, state: Handover, receive: Receive, send: Send) -> None:
         body: RequestBody | None = None
         if has_body(request.headers):
-            body = RequestBody(receive, hold=self._retry_buffer)
+            body = self._gateway.held.body(request, receive)
             body.trailers_of = partial(trailers_up, request)
         watch: ClientWatch | None = None
         if request.exchange is not None:
@@ -124,19 +122,19 @@ class HttpProxy:
             if watch is not None:
                 watch.stop()
             if body is not None:
+                body.drop()
                 request.record.bytes_in = body.size
 
     async def _forward(
         self, request: Request, state: Route | Unsent | Sent, body: RequestBody | None, send: Send
     ) -> None:
         """Send the request to its backends, and the answer to the client."""
-        content: RequestBody | bytes | None = body
         exchange = request.exchange
         if body is not None and exchange is not None and exchange.stream.expects_continue:
             body.before = partial(exchange.wait_for_body, CONTINUE_AFTER)
-        elif body is not None and self._is_small(request):
-            content = await body.whole()
-        attempt = await self._first_answer(request, state, content, body)
+        attempt = await self._first_answer(request, state, body)
+        if body is not None:
+            body.drop()
         try:
             await self._relay(request, attempt, send)
         finally:
@@ -147,7 +145,6 @@ class HttpProxy:
         self,
         request: Request,
         state: Route | Unsent | Sent,
-        content: RequestBody | bytes | None,
         body: RequestBody | None,
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from the first backend that gives one."""
@@ -163,7 +160,7 @@ class HttpProxy:
                 return client.answered(backend, begun_as.answer)
             waiter = begun_as.waiter if isinstance(begun_as, Unsent) else None
             return client.open(
-                backend, method, target, request.fields, content,
+                backend, method, target, request.fields, body,
                 asker=request, waiter=waiter, on_interim=on_interim,
             )  # fmt: skip
 
@@ -171,11 +168,6 @@ class HttpProxy:
             request, state if isinstance(state, Route) else state.attempt.route, open_answer,
             body_intact=lambda: body is None or body.replayable, begun=begun,
         )  # fmt: skip
-
-    def _is_small(self, request: Request) -> bool:
-        """Whether the body is so small that waiting for all of it is faster than streaming it."""
-        length = field(request.headers, b"content-length")
-        return length is not None and int(length) <= self._retry_buffer
 
     async def _relay(self, request: Request, attempt: Attempt[AnyAnswer], send: Send) -> None:
         """Pass the answer down at the client's pace."""

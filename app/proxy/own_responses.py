@@ -53,10 +53,14 @@ class OwnResponses:
         if isinstance(error, PassedOn):
             return list(error.fields), error.body
         accept = field(request.headers, b"accept") or b""
-        return self._pages.render(
+        headers, body = self._pages.render(
             error, accept=accept, request_id=request.record.request_id,
             host=request.host.decode("latin-1"),
         )  # fmt: skip
+        exchange = request.exchange
+        if error.status == 503 and exchange is not None and not exchange.body_complete:
+            headers.append((b"connection", b"close"))  # too busy to wait for the rest of a body
+        return headers, body
 
 
 def of_decision(what: Redirect | OwnAnswer) -> tuple[RawHeaders, bytes]:

@@ -16,8 +16,9 @@ from ..fields.passing import Passing
 from ..health import Outcome
 from ..logs.record import AccessRecord
 from ..routing import Backend, Route
-from ..server.exchange import EXCHANGE, Exchange
+from ..server.exchange import Exchange
 from ..server.peer import Peer, peer_in
+from ..server.scope import EXCHANGE
 
 
 class Slot(Protocol):

@@ -1,4 +1,4 @@
-"""The client's body on its way to a backend: streamed once, kept while it is small."""
+"""The client's body on its way to a backend: streamed, and held for a retry while it is small."""
 
 from __future__ import annotations
 
@@ -6,31 +6,40 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.types import Receive
 
+from ..errors import Overloaded
 from ..fields.headers import RawHeaders
+from ..server.exchange import Exchange
+from ..system.held_memory import HeldBytes
+from ..upstream.streamed_body import StreamedBody
 
 
 class ClientLeft(Exception):
     """The client closed its connection; no backend is to blame."""
 
 
-class RequestBody:
-    """An async iterable over the body's chunks, at its reader's pace.
+class RequestBody(StreamedBody):
+    """Each attempt gets the body from its first byte, at its backend's pace.
 
-    It keeps up to `hold` bytes, so that a request whose backend failed can be sent
-    again from its first byte. Hipache piped the request straight through: the second
+    It holds up to `hold` bytes, as far as `kept` allows, so that a request whose backend
+    failed can be sent again. Hipache piped the request straight through: the second
     backend missed what the first had read (hipache #137).
     """
 
     __slots__ = (
-        "_held", "_hold", "_receive", "before", "complete", "on_complete", "size", "trailers_of",
+        "_exchange", "_held", "_hold", "_kept", "_receive", "before", "complete", "on_complete",
+        "size", "trailers_of",
     )  # fmt: skip
 
-    def __init__(self, receive: Receive, *, hold: int) -> None:
+    def __init__(
+        self, receive: Receive, exchange: Exchange | None, kept: HeldBytes, *, hold: int
+    ) -> None:
+        """`exchange`: our own server's, None under another. `hold`: 0 where no retry can follow."""
         self._receive = receive
+        self._exchange = exchange
+        self._kept = kept
         self._hold = hold
         self._held: list[bytes] | None = []
         self.complete = False
-        """Whether the client has sent all of it."""
         self.before: Callable[[], Awaitable[None]] | None = None
         """Awaited before the first byte is asked of the client."""
         self.on_complete: Callable[[], None] | None = None
@@ -49,15 +58,32 @@ class RequestBody:
         """The fields behind the body for the backend, once all of it was read."""
         return [] if self.trailers_of is None else self.trailers_of()
 
-    async def whole(self) -> bytes:
-        """All of it at once, for a body known to be small. Raises ClientLeft."""
-        return b"".join([chunk async for chunk in self])
+    def wait(self) -> None:
+        """Until it is begun, what comes is held, or refused. Raises Overloaded at once."""
+        exchange = self._exchange
+        if exchange is not None and exchange.hold is None:
+            if not self._kept.grow(max(0, exchange.unread)):
+                raise Overloaded("no memory is left to hold the request's body while it waits")
+            exchange.hold = self._kept.grow
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def begin(self) -> bytes:
+        """What is held, and what has come since."""
         if self._held is None:
             raise RuntimeError("a body that was not held cannot be sent again")
-        for chunk in tuple(self._held):
-            yield chunk
+        parts = list(self._held)
+        exchange = self._exchange
+        if exchange is not None and not self.complete:
+            if exchange.hold is not None:
+                exchange.hold = None
+                self._kept.resize(self.size)
+            if ready := exchange.take_body():
+                self.before = None
+                parts.append(ready)
+            self._came(ready, complete=exchange.body_complete)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def rest(self) -> AsyncIterator[bytes]:
+        """What comes from now on. Raises ClientLeft."""
         if self.before is not None:
             before, self.before = self.before, None
             await before()
@@ -65,19 +91,28 @@ class RequestBody:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
-            if not message.get("more_body", False):
-                self.complete = True
-                if self.on_complete is not None:
-                    self.on_complete()
             chunk = message.get("body", b"")
+            self._came(chunk, complete=not message.get("more_body", False))
             if chunk:
-                self._keep(chunk)
                 yield chunk
 
-    def _keep(self, chunk: bytes) -> None:
+    def _came(self, chunk: bytes, *, complete: bool) -> None:
+        if complete:
+            self.complete = True
+            if self.on_complete is not None:
+                self.on_complete()
+        if not chunk:
+            return
         self.size += len(chunk)
         if self._held is not None:
-            if self.size > self._hold:
-                self._held = None
-            else:
+            if self.size <= self._hold and self._kept.grow(len(chunk)):
                 self._held.append(chunk)
+            else:
+                self.drop()
+
+    def drop(self) -> None:
+        """Hold nothing any more: no retry will follow."""
+        self._held = None
+        self._kept.release()
+        if self._exchange is not None:
+            self._exchange.hold = None

@@ -23,20 +23,19 @@ Message = MutableMapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
-EXCHANGE = "hipache.exchange"  # the scope extension that holds the Exchange
 UNREAD_LIMIT = 65536  # body bytes held for the application before reading pauses
 
 
 class Exchange:
     """The ASGI callables of one request. Its answer goes to `stream`.
 
-    The application gets it as the scope extension EXCHANGE, for what ASGI has no message for.
+    The application gets it as a scope extension, for what ASGI has no message for.
     """
 
     __slots__ = (
-        "_body", "_body_sent", "_buffered", "_drained", "_on_disconnect", "_tasks", "_trailers",
-        "_waiter", "asks_debug", "body_complete", "direct", "disconnected", "peer", "refused",
-        "stream", "task", "trailers",
+        "_body", "_body_sent", "_drained", "_on_disconnect", "_tasks", "_trailers", "_waiter",
+        "asks_debug", "body_complete", "direct", "disconnected", "hold", "peer", "refused",
+        "stream", "task", "trailers", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -46,16 +45,16 @@ class Exchange:
         self.peer = peer
         self.asks_debug = request.asks_debug
         self.body_complete = request.length == 0
-        self.disconnected = False
+        self.disconnected = self._body_sent = False  # of the answer only trailers are to come
         self.task: asyncio.Task[None] | None = None
         self.direct: Direct | None = None
         self.refused: tuple[int, str] | None = None
         self.trailers: Trailers = ()  # behind the request's body
+        self.hold: Callable[[int], bool] | None = None  # asked whether so many bytes may wait
         self._tasks = tasks  # those that the server waits for when it drains
         self._body: list[bytes] = []
-        self._buffered = 0  # bytes in _body; -1 once the application knows the end
+        self.unread = 0  # bytes of the body that have come, not taken; -1 once the end was
         self._trailers: RawHeaders | None = None  # to come, behind the answer's body
-        self._body_sent = False  # only they are still to come
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], object] | None = None
@@ -95,8 +94,6 @@ class Exchange:
             self.cut()
         elif not self.disconnected:
             self.stream.refuse(status, text)
-
-    # What the application does.
 
     async def send(self, message: Message) -> None:
         """ASGI's. Raises ClientDisconnected, an OSError, once the client has gone.
@@ -141,8 +138,9 @@ class Exchange:
     async def receive(self) -> Message:
         """ASGI's. After the end of the body it waits until the client has gone."""
         while not self.disconnected and not self.stream.complete:
-            if self._body or (self.body_complete and self._buffered >= 0):
-                return self._next_part()
+            if self._body or (self.body_complete and self.unread >= 0):
+                body = self.take_body()
+                return {"type": "http.request", "body": body, "more_body": not self.body_complete}
             if self.stream.expects_continue:
                 self.stream.send_continue()
             await self._woken()
@@ -155,16 +153,15 @@ class Exchange:
         finally:
             self._waiter = None
 
-    def _next_part(self) -> Message:
+    def take_body(self) -> bytes:
+        """What has come of the body, without waiting; with `body_complete` it was the end."""
         parts, self._body = self._body, []
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.stream.expects_continue = False
-        if self.body_complete:
-            self._buffered = -1
-        else:
-            self._buffered = 0
-            self.stream.resume()
-        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+        if parts or self.body_complete:
+            self.unread = -1 if self.body_complete else 0
+            self.stream.expects_continue = False
+            if not self.body_complete:
+                self.stream.resume()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def wait_for_body(self, seconds: float) -> None:
         """Wait until something of the body is here, without asking the client for it."""
@@ -200,11 +197,14 @@ class Exchange:
     # For the protocol: what the client does.
 
     def feed(self, data: bytes) -> None:
-        """Body bytes came."""
+        """Body bytes came. Where they have to wait and must not be held, the request is refused."""
+        if self.hold is not None and not self.hold(len(data)):
+            self.refuse(503, "no memory is left to hold the body while it waits")
+            return
         self._body.append(data)
-        self._buffered += len(data)
+        self.unread += len(data)
         self.wake()
-        if self._buffered > UNREAD_LIMIT:
+        if self.unread > UNREAD_LIMIT:
             self.stream.pause()
 
     def end_body(self, trailers: Trailers = ()) -> None:

@@ -184,7 +184,8 @@ class Http1Stream(MeasuredAnswer):
         """A whole answer of the server's own; it is the last of this connection."""
         self.started = self.complete = True
         to_head = self._request.method == b"HEAD"
-        self._connection.answer_and_close(status, text, to_head=to_head)
+        fields = b"retry-after: 1\r\n" if status == 503 else b""
+        self._connection.answer_and_close(status, text, fields, to_head=to_head)
 
     def send_continue(self) -> None:
         """`100 Continue`, where the client may get an interim response now (RFC 9110 §15.2)."""

@@ -161,7 +161,7 @@ class HttpProtocol(Http1Connection):
             return
         if payload:
             self.exchange.feed(payload)
-        if rest is not None:
+        if rest is not None and self._state == BODY:  # else the body was refused
             self._state = WAIT
             self._buffer = rest
             self.exchange.end_body(self._body.trailers)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from .exchange import EXCHANGE, Exchange
+from .exchange import Exchange
 from .peer import PEER
 
 if TYPE_CHECKING:
     from .request_head import RequestHead
 
+EXCHANGE = "hipache.exchange"
+"""The scope extension that holds the Exchange."""
 TUNNEL = "hipache.tunnel"
 """The extension for byte tunnels. Where a WebSocket's scope offers it, the application may answer
 the handshake with a message of this type in place of `websocket.accept`: `headers` are all fields

@@ -17,7 +17,7 @@ from time import monotonic
 import psutil
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..config.structs import MemoryConfig
+from ..config.memory import MemoryConfig
 
 logger = logging.getLogger("hipache.memory")
 

@@ -116,7 +116,7 @@ class Answer:
     # -- sending
 
     def send_body(self, body: AsyncIterable[bytes], length: int | None) -> None:
-        """Send `body` while the answer may come: `length` bytes, or in chunks if None."""
+        """Send `body` while the answer may come: `length` more bytes, or in chunks if None."""
         self._upload = asyncio.create_task(self._send(body, length), name="upstream request body")
 
     async def _send(self, body: AsyncIterable[bytes], length: int | None) -> None:
@@ -184,6 +184,7 @@ class Answer:
 async def _send_body(stream: BackendStream, body: AsyncIterable[bytes], length: int | None) -> None:
     """Raises RequestBodyMismatch rather than send a byte more than `length`, if there is one."""
     sent = 0
+    await stream.drain()  # what left with the head
     async for data in body:
         sent += len(data)
         if length is not None and sent > length:

@@ -57,7 +57,7 @@ class BackendConnection(asyncio.Protocol):
         self._sending = None
         self._parser.expect(to_head=to_head)
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
-        if len(request) > LARGE:
+        if len(request) > LARGE and not upload:
             self._watch()
         self._transport.write(request)  # type: ignore[union-attr]
 

@@ -37,10 +37,19 @@ def last_chunk(trailers: Trailers = ()) -> bytes:
     return end
 
 
-def framed_body(body: bytes, length: int | None) -> bytes:
-    """A body held whole, as its head announces it."""
+def framed_start(body: bytes, length: int | None) -> tuple[bytes, int | None]:
+    """The beginning of a body as its head announces it, and the length of its rest."""
     if length is None:
-        return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + last_chunk()
+        return b"%x\r\n%b\r\n" % (len(body), body) if body else b"", None
+    if length < len(body):
+        raise RequestBodyMismatch
+    return body, length - len(body)
+
+
+def framed_body(body: bytes, length: int | None, trailers: Trailers = ()) -> bytes:
+    """A body held whole, as its head announces it; `trailers` follow a chunked one."""
+    if length is None:
+        return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + last_chunk(trailers)
     if length != len(body):
         raise RequestBodyMismatch
     return body

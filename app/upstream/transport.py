@@ -19,7 +19,8 @@ from .httpx_messages import UpstreamRequest, UpstreamResponse, from_httpx
 from .limits import PoolLimits
 from .pool import Pool
 from .pools import Pools
-from .request_framing import framed_body, request_length
+from .request_framing import framed_body, framed_start, request_length
+from .streamed_body import RestOfBody, StreamedBody
 from .waiting import Waiter
 
 
@@ -42,25 +43,23 @@ class Transport(httpx.AsyncBaseTransport):
         if not isinstance(request, UpstreamRequest):
             request = from_httpx(request)
         data, body = request.head(), request.body
+        length = request_length(request.raw_headers) if body is not None else 0
+        if isinstance(body, bytes):
+            data += framed_body(body, length)
+        stream = await self._stream_for(request)
         upload: AsyncIterable[bytes] | None = None
-        length: int | None = 0
-        if body is not None:
-            length = request_length(request.raw_headers)
-            if isinstance(body, bytes):
-                data += framed_body(body, length)
-            else:
-                upload = body
-        method = request.raw_method
-        pool = self.pools.pool_for(request.backend.origin)
-        checked = _needs_check(method)
-        stream = pool.take(checked=checked) if request.waiter is None else None
-        if stream is None:
-            waiter = request.waiter or pool.queue(request.asker)
-            stream = await pool.wait(waiter, checked=checked)
+        if isinstance(body, StreamedBody):
+            try:
+                data, upload, length = _with_start(data, body, length)
+            except BaseException:
+                stream.abort()
+                raise
+        elif not isinstance(body, bytes):
+            upload = body
         answer = Answer(stream, request.asker)
         answer.tell_interim = request.on_interim
         stream.begin(
-            answer, data, to_head=method == b"HEAD", upload=upload is not None,
+            answer, data, to_head=request.raw_method == b"HEAD", upload=upload is not None,
             chunked=length is None and upload is not None,
         )  # fmt: skip
         if upload is not None:
@@ -68,12 +67,28 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             await answer.wait_for_head()
         except UpstreamError as error:
-            _suspect_others(error, pool)
+            _suspect_others(error, self.pools.find(request.backend.origin))
             raise
         except Exception as failure:
             request.failure = failure
             raise
         return UpstreamResponse(answer)
+
+    async def _stream_for(self, request: UpstreamRequest) -> BackendStream:
+        """A stream to the request's backend, its body held while it waits in the queue for one."""
+        pool, waiter = self.pools.pool_for(request.backend.origin), request.waiter
+        checked = _needs_check(request.raw_method)
+        if waiter is None:
+            if (stream := pool.take(checked=checked)) is not None:
+                return stream
+            waiter = pool.queue(request.asker)
+            if waiter is not None and isinstance(request.body, StreamedBody):
+                try:
+                    request.body.wait()
+                except BaseException:
+                    pool.dequeue(waiter)
+                    raise
+        return await pool.wait(waiter, checked=checked)
 
     def send_now(
         self,
@@ -110,6 +125,17 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         self.pools.close()
+
+
+def _with_start(
+    head: bytes, body: StreamedBody, length: int | None
+) -> tuple[bytes, AsyncIterable[bytes] | None, int | None]:
+    """`head` and what is there of the body, the rest if there is one, and that one's length."""
+    start = body.begin()
+    if body.complete:
+        return head + framed_body(start, length, body.trailers), None, 0
+    start, left = framed_start(start, length)
+    return head + start, RestOfBody(body), left
 
 
 def _needs_check(method: bytes) -> bool:

@@ -1,10 +1,11 @@
-"""Instructions per small GET: the figure that a busy machine does not disturb.
+"""Instructions per small request: the figure that a busy machine does not disturb.
 
 `python -m bench.questions.instructions` runs Hipache under a bare uvicorn (as it is, through
 ASGI, and without Starlette) and uvicorn's own hello below valgrind, and counts what
-each executes in user space per request. The kernel's share is missing, so this
-compares two versions of one program, not two proxies: the same code gives the same
-figure within two percent, whatever else runs.
+each executes in user space per small GET. With `--body 10240` it is a POST with such a body,
+and the hello is left out. The kernel's share is missing, so this compares two versions of
+one program, not two proxies: the same code gives the same figure within two percent,
+whatever else runs.
 """
 
 from __future__ import annotations
@@ -18,27 +19,37 @@ from collections.abc import Sequence
 
 from bench.compare import needs
 from bench.compare.proxies import Proxy
-from bench.compare.rig import Running, rig
+from bench.compare.rig import ANSWERS, Running, rig
 from bench.compare.scenarios import BY_NAME
-from bench.compare.sites import HOSTS, SMALL_BODY
+from bench.compare.sites import HOSTS
 from bench.questions.asgi_overhead import BELOW_ASGI, ON_STARLETTE, RAW
 from bench.questions.floor import UvicornHello
 
 CLIENTS = 64
-REQUEST = b"GET /small HTTP/1.1\r\nHost: %s\r\n\r\n" % HOSTS[0].encode()
+HOST = b"Host: %s\r\n" % HOSTS[0].encode()
+GET = b"GET /small HTTP/1.1\r\n%b\r\n" % HOST
 RUNNER = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=instructions")
 
 
-def ask(port: int, requests: int) -> int:
-    """At least `requests` small GETs, one at a time on each of CLIENTS connections; how many."""
+def request_of(body: int) -> tuple[bytes, bytes]:
+    """The request with `body` bytes, if any, and the end of its answer."""
+    if not body:
+        return GET, ANSWERS["/small"]
+    head = b"POST /upload HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (HOST, body)
+    return head + bytes(body), ANSWERS["/upload"]
+
+
+def ask(port: int, requests: int, body: int = 0) -> int:
+    """At least `requests` requests, one at a time on each of CLIENTS connections; how many."""
+    request, end = request_of(body)
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
     rounds = -(-requests // CLIENTS)
     for _ in range(rounds):
         for client in clients:
-            client.sendall(REQUEST)
+            client.sendall(request)
         for client in clients:
             answer = b""
-            while not answer.endswith(SMALL_BODY.encode()):
+            while not answer.endswith(end):
                 data = client.recv(65536)
                 assert data, f"closed after {answer!r}"
                 answer += data
@@ -47,11 +58,11 @@ def ask(port: int, requests: int) -> int:
     return rounds * CLIENTS
 
 
-def instructions(proxy: Running, requests: int) -> float:
+def instructions(proxy: Running, requests: int, body: int = 0) -> float:
     """Instructions per request, once the proxy has warmed up for as many."""
-    ask(proxy.site.port, requests)
+    ask(proxy.site.port, requests, body)
     _control(proxy, "--instr=on")
-    answered = ask(proxy.site.port, requests)
+    answered = ask(proxy.site.port, requests, body)
     _control(proxy, "--instr=off")
     _control(proxy, "--dump")
     counts = [
@@ -76,8 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m bench.questions.instructions", description=__doc__
     )
     options.add_argument("--requests", type=int, default=3000)
-    requests = options.parse_args(argv).requests
-    proxies: tuple[Proxy, ...] = (BELOW_ASGI, ON_STARLETTE, RAW, UvicornHello())
+    options.add_argument("--body", type=int, default=0, help="bytes; 0 means a GET")
+    given = options.parse_args(argv)
+    hello: tuple[Proxy, ...] = () if given.body else (UvicornHello(),)
+    proxies: tuple[Proxy, ...] = (BELOW_ASGI, ON_STARLETTE, RAW, *hello)
     needs.install({"nginx", "redis-server", "valgrind"})
     if gone := needs.missing({"nginx", "redis-server", "valgrind"}):
         print(f"needs {', '.join(sorted(gone))} on PATH", file=sys.stderr)
@@ -85,9 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with rig(proxies, runner=RUNNER) as running:
         running.check(BY_NAME["small_get"])
         for proxy in running.running:
-            print(
-                f"{proxy.name:<16} {instructions(proxy, requests):10,.0f} instructions per request"
-            )
+            count = instructions(proxy, given.requests, given.body)
+            print(f"{proxy.name:<16} {count:10,.0f} instructions per request")
     return 0
 
 

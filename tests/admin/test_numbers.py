@@ -121,6 +121,15 @@ async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisS
 EXPIRY = "hipache_certificate_expiry_timestamp_seconds"
 
 
+async def what_waits_is_told(admin: AdminClient, port: int) -> None:
+    """Two requests wait for a connection to a.test; an upload that waits too is held."""
+    assert (await admin.until("hipache_queue_length", 2)).of("hipache_client_connections")
+    _, upload = await asyncio.open_connection("127.0.0.1", port)
+    upload.write(b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n12345678")
+    await admin.until("hipache_held_bytes", 8)
+    upload.close()
+
+
 async def test_every_kind_of_number_is_counted_where_it_happens(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
@@ -166,7 +175,7 @@ async def test_every_kind_of_number_is_counted_where_it_happens(
         admin = AdminClient(address)
         async with admin.http:
             asking = [asyncio.create_task(service.ask("a.test")) for _ in range(3)]
-            assert (await admin.until("hipache_queue_length", 2)).of("hipache_client_connections")
+            await what_waits_is_told(admin, service.port)
             go_on.set()
             await asyncio.gather(*asking)
             await service.ask("a.test")  # the three before may have come before the route was known
@@ -194,7 +203,7 @@ async def test_every_kind_of_number_is_counted_where_it_happens(
     for name, value in {
         "hipache_tls_handshakes_total": 1,
         "hipache_refused_connections_total": 1,
-        "hipache_queue_wait_seconds_count": 2,
+        "hipache_queue_wait_seconds_count": 3,
         "hipache_connect_seconds_count": 1,
     }.items():
         assert now.of(name) == value, name

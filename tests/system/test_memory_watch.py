@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from app.config.structs import MemoryConfig, parse
+from app.config.memory import MemoryConfig
+from app.config.structs import parse
 from app.main import create_app
 from app.system.memory_watch import GLANCE_EVERY, MIB, Counting, Counts, MemoryWatch
 from tests.backends import answer, answering
