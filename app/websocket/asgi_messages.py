@@ -13,13 +13,14 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN
 
 from .frames import MAX_UNREAD, MESSAGE_COST
+from .held_messages import NO_MEMORY, TRY_AGAIN_LATER, HeldMessages
 from .read_budget import FairReader, ReadBudget
 from .server_frames import ServerFrames
 
 logger = logging.getLogger(__name__)
 
 
-class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
+class MessageProtocol(HeldMessages, FairReader, WebSocketsSansIOProtocol):
     """The stock class with bounded memory, fewer writes and no traceback for a client's fault."""
 
     def __init__(self, *args: Any, budget: ReadBudget, **kwargs: Any) -> None:
@@ -28,6 +29,7 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
         self.logger = logger
         self.flushing = False
         self.waiting = 0  # what the unread messages count for
+        self.in_hand = 0  # what those that were read last count for, until they were sent on
 
     def frames_of(self, kind: type[ServerFrames]) -> ServerFrames:
         return kind(
@@ -41,6 +43,17 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
 
     def take(self, data: bytes) -> None:
         WebSocketsSansIOProtocol.data_received(self, data)
+        self.count_held()
+
+    def held_size(self) -> int:
+        begun = len(self.frames[0]) if self.frames else 0
+        return len(self.conn.reader.buffer) + begun + self.waiting + self.in_hand
+
+    def refuse_more(self) -> None:
+        self.frames = []
+        if not self.close_sent:
+            self.conn.fail(TRY_AGAIN_LATER, NO_MEMORY)
+            self.handle_parser_exception()
 
     def handle_cont(self, event: Frame) -> None:
         """Join as it comes: a list of a million fragments would be far larger than their bytes."""
@@ -72,9 +85,12 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
+        if self.in_hand:
+            self.in_hand = 0
+            self.count_held()
         message = await self.queue.get()
         if self.queue.empty():  # the stock class stops and starts reading for each message
-            self.waiting = 0
+            self.in_hand, self.waiting = self.waiting, 0
             if self.read_paused:
                 self.read_paused = False
                 self.transport.resume_reading()
@@ -101,6 +117,9 @@ class MessageProtocol(FairReader, WebSocketsSansIOProtocol):
         if not self.flushing:
             self.flushing = True
             self.loop.call_soon(self._flush)
+        if len(data or message["text"]) > MAX_UNREAD:
+            self._flush()  # now, so that it is known whether the client takes it
+            await self.writable.wait()
 
     def _flush(self) -> None:
         self.flushing = False

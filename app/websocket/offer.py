@@ -15,8 +15,10 @@ from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from ..config.structs import ServerConfig
 from ..fields.headers import RawHeaders
 from .frames import SMALL, small_frame
+from .held_messages import longest_message
 
 _NOWHERE = WebSocketURI(secure=False, host="", port=80, path="", query="")
 MASKS = 64
@@ -49,15 +51,15 @@ class TunnelOffer(ClientProtocol):
 class RelayOffer(ClientProtocol):
     """Our own handshake for the client's subprotocols; then frames of our own.
 
-    `max_message` is in bytes; beyond it 1009 ends the backend's connection.
+    A message that is longer than `config` allows ends the backend's connection with 1009.
     """
 
-    def __init__(self, headers: RawHeaders, *, compression: bool, max_message: int) -> None:
+    def __init__(self, headers: RawHeaders, config: ServerConfig) -> None:
         super().__init__(
             _NOWHERE,
             subprotocols=_offered(headers) or None,
-            extensions=[_DEFLATE] if compression else None,
-            max_size=max_message or None,
+            extensions=[_DEFLATE] if config.web_socket_compression else None,
+            max_size=longest_message(config) or None,
             state=OPEN,
         )
         self._masks = b""

@@ -26,10 +26,14 @@ from ..server.request_head import RequestHead
 from ..server.scope import TUNNEL
 from .asgi_messages import MessageProtocol, logger
 from .frames import ABNORMAL
+from .held_messages import longest_message
 from .read_budget import ReadBudget
 from .server_frames import FramesOnly, ServerFrames
 from .tcp_keep_alive import keep_alive
 from .tunnel import Tunnel
+
+HELD = "hipache.held"
+"""In a `websocket.accept`: the HeldBytes that what is held for the client counts against."""
 
 LONGEST_TIMER = 1e9
 """Seconds, in place of no limit: a timer cannot be infinite."""
@@ -44,7 +48,7 @@ def install(server: UvicornConfig, config: ServerConfig) -> None:
     server.ws_protocol_class = partial(  # type: ignore[assignment]
         WebSocketProtocol, close_timeout=config.web_socket_close_timeout, budget=ReadBudget()
     )
-    server.ws_max_size = config.web_socket_max_message
+    server.ws_max_size = longest_message(config)
     server.ws_ping_interval = server.ws_ping_timeout = config.web_socket_ping
     server.ws_per_message_deflate = config.web_socket_compression
     # Both libraries log every handshake at level info; the access log has every session.
@@ -139,6 +143,7 @@ class WebSocketProtocol(MessageProtocol):
         self.take_all()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL})
         super().connection_lost(exc)
+        self.release_held()
         if self.release is not None:
             self.release()
 
@@ -160,6 +165,7 @@ class WebSocketProtocol(MessageProtocol):
         else:
             await super().send(message)  # type: ignore[arg-type]
             if kind == "websocket.accept":
+                self.held = message.get(HELD)
                 keep_alive(self.transport)
                 self._take_early()
 

@@ -34,6 +34,7 @@ from ..upstream.protocol_upgrades import UpgradeAnswer
 from .frames import LAST_WORDS, SERVICE_RESTART
 from .handshake import Ask, checked
 from .offer import SWITCH, RelayOffer, TunnelOffer, without_handshake
+from .protocol import HELD
 from .read_budget import ReadBudget
 from .refusing import RefusalTooLong, pass_body, respond, send_head
 from .relay import Relay
@@ -139,7 +140,8 @@ class WebSocketProxy:
                 session = await self._tunnel(backend, headers, send)
             else:
                 exact = TUNNEL in request.extensions
-                leg = RelayLeg(offer, self._config, self._budget)
+                held = self._gateway.held.messages(request)
+                leg = RelayLeg(offer, self._config, self._budget, held)
                 idle = self._config.web_socket_idle_timeout
                 relay = Relay(client, receive, send, leg, idle_timeout=idle, exact=exact)
                 session = await self._relay(backend, relay, headers, send)
@@ -158,11 +160,7 @@ class WebSocketProxy:
         config = self._config
         if TUNNEL in request.extensions and not config.web_socket_relay:
             return TunnelOffer(request.headers)
-        return RelayOffer(
-            request.headers,
-            compression=config.web_socket_compression,
-            max_message=config.web_socket_max_message,
-        )
+        return RelayOffer(request.headers, config)
 
     async def _while_there(
         self,
@@ -224,6 +222,7 @@ class WebSocketProxy:
             "type": "websocket.accept",
             "subprotocol": relay.leg.subprotocol,
             "headers": without_handshake(headers),
+            HELD: relay.leg.held_for_client,
         }
         await send(message)
         return relay

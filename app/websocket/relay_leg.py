@@ -11,22 +11,30 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
 from ..config.structs import ServerConfig
+from ..system.held_memory import HeldBytes
 from .frames import ABNORMAL, BAD_GATEWAY, MAX_UNREAD, MESSAGE_COST, NO_CODE, sendable
+from .held_messages import NO_MEMORY, TRY_AGAIN_LATER, HeldMessages
 from .read_budget import FairReader, ReadBudget
 from .tcp_keep_alive import keep_alive
 
 
-class RelayLeg(FairReader, asyncio.Protocol):
+class RelayLeg(HeldMessages, FairReader, asyncio.Protocol):
     """A connection on which the handshake is done and `frames` speaks.
 
     Reading pauses behind MAX_UNREAD of unread messages, `send` waits while the backend
     does not read: the slower side sets the pace. A backend that was silent for
     the whole of `webSocketPing` after a ping is gone. After a close frame it has
-    `webSocketCloseTimeout` to answer and to close the connection.
+    `webSocketCloseTimeout` to answer and to close the connection. Where `held` has no room
+    for what has come of a message, 1013 ends the session.
     """
 
-    def __init__(self, frames: ClientProtocol, config: ServerConfig, budget: ReadBudget) -> None:
+    def __init__(
+        self, frames: ClientProtocol, config: ServerConfig, budget: ReadBudget, held: HeldBytes
+    ) -> None:
         self.budget = budget
+        self.held = held
+        self.held_for_client = held.another()
+        self._in_hand = 0  # what the last message counts for until `receive` is called again
         self._loop = asyncio.get_running_loop()
         self._frames = frames
         self._ping = config.web_socket_ping
@@ -74,13 +82,17 @@ class RelayLeg(FairReader, asyncio.Protocol):
 
     async def receive(self) -> str | bytes | None:
         """The next message, None at the end: `code` and `reason` say why it ended."""
+        if self._in_hand:
+            self._in_hand = 0
+            self.count_held()
         while not self._messages:
             if self._ended:
                 return None
             self._wanted = self._loop.create_future()
             await self._wanted
         message = self._messages.popleft()
-        self._waiting -= len(message) + MESSAGE_COST
+        self._in_hand = len(message) + MESSAGE_COST
+        self._waiting -= self._in_hand
         if self._paused and self._waiting <= MAX_UNREAD:
             self._paused = False
             self.transport.resume_reading()
@@ -98,6 +110,8 @@ class RelayLeg(FairReader, asyncio.Protocol):
         if not self._flushing:  # one write for all messages of one turn of the loop
             self._flushing = True
             self._loop.call_soon(self._flush)
+        if len(message) > MAX_UNREAD:
+            self._flush()  # now, so that it is known whether the backend takes it
         if self._writable is not None:
             await self._writable
 
@@ -130,6 +144,16 @@ class RelayLeg(FairReader, asyncio.Protocol):
         if frames.parser_exc is not None and not self._ended:
             # The backend broke the protocol or the limit: the client is told of a bad gateway.
             self._end(BAD_GATEWAY, "")
+        self.count_held()
+
+    def held_size(self) -> int:
+        return len(self._frames.reader.buffer) + len(self._joined) + self._waiting + self._in_hand
+
+    def refuse_more(self) -> None:
+        self._joined.clear()
+        self._frames.fail(TRY_AGAIN_LATER, NO_MEMORY)
+        self._end(TRY_AGAIN_LATER, NO_MEMORY)
+        self._flush()
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
@@ -210,6 +234,7 @@ class RelayLeg(FairReader, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.take_all()
         self._end(BAD_GATEWAY, "")
+        self.release_held()
         for timer in (self._timer, self._keepalive):
             if timer is not None:
                 timer.cancel()
