@@ -223,7 +223,7 @@ async def test_who_guesses_takes_the_places_of_nobody_else_at_the_same_site() ->
     assert await verify("192.0.2.2", right) is True
     verdicts = await guessing
     assert sum(isinstance(v, AccessUnknown) for v in verdicts) == 1  # it made place
-    assert done.index("192.0.2.2") <= THREADS + 2  # and went before the others that waited
+    assert done.index("192.0.2.2") < MAX_WAITING // 2  # and it did not wait for all the others
     auth.close()
 
 
