@@ -56,6 +56,7 @@ class OwnAnswer:
 
 Decision: TypeAlias = Route | Redirect | OwnAnswer
 """A Route: the request may go to its backends, and `request.fields` are what they get."""
+Decide: TypeAlias = Callable[[Request], Decision | Awaitable[Decision]]
 OwnPath: TypeAlias = Callable[[bytes, bytes], OwnAnswer | Awaitable[OwnAnswer | None] | None]
 """Host field and target -> the proxy's answer; None: the request goes on to its route. Where
 that has to be asked for, it is awaited."""
@@ -108,19 +109,23 @@ class Decisions:
         self.probes = {b"__ping__": self._ping, b"__ready__": self._ready}
         """The `Host` fields of probes, and what answers them."""
         self._names = HostNames()
+        self.decide: Decide = self._by_path if paths else self._by_host
+        """What becomes of a request that has begun; await what is not a Decision yet.
+
+        Raises the ProxyError that refuses the request; so may what is awaited. Without paths
+        of the proxy's own, no request pays for the question.
+        """
 
     def probe(self, host: bytes) -> OwnAnswer | None:
         """The answer to a probe, None for a request to a site."""
         answer = self.probes.get(host)
         return None if answer is None else answer()
 
-    def decide(self, request: Request) -> Decision | Awaitable[Decision]:
-        """What becomes of a request that has begun; await what is not a Decision yet.
-
-        Raises the ProxyError that refuses the request; so may what is awaited.
-        """
-        if self._prefixes and (answer := self._on_path(request)) is not None:
-            return answer
+    def _by_path(self, request: Request) -> Decision | Awaitable[Decision]:
+        if request.target.startswith(self._prefixes):
+            answer = self._on_path(request)
+            if answer is not None:
+                return answer
         return self._by_host(request)
 
     def _by_host(self, request: Request) -> Decision | Awaitable[Decision]:
@@ -132,8 +137,6 @@ class Decisions:
 
     def _on_path(self, request: Request) -> OwnAnswer | Awaitable[Decision] | None:
         target = request.target
-        if not target.startswith(self._prefixes):
-            return None
         for prefix, path in self._paths.items():
             if target.startswith(prefix):
                 answer = path(request.host, target)

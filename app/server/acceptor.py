@@ -86,11 +86,10 @@ class TLSAcceptor:
         self._pause: asyncio.TimerHandle | None = None
         self._closed = asyncio.Event()
         sock.setblocking(False)
-        with suppress(OSError):  # of a unix socket
+        if before is not None and sock.family != socket.AF_UNIX:
             # The kernel hands a connection over when its first bytes are there: so they can be
             # looked at without waiting for them once more. A silent one comes after this time.
-            deferred = int(timeout) if before is not None else 0
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, deferred)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(timeout))
 
     def start(self) -> None:
         """Accept from now on. The socket listens already."""

@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from tests.backends import ScriptedBackend
+from tests.processes import command
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
 from tests.tls.acme.pebble import needs_pebble, pebble
-from tests.tls.acme.serving import Proxy, names_in, proxy
+from tests.tls.acme.serving import Proxy, names_in, proxy, write_acme_config
 from tests.tls.authority import DEFAULT, write
 
 NAME, OTHER = "www.example.test", "other.example.test"
@@ -256,6 +257,36 @@ async def test_a_challenge_of_a_backends_own_reaches_it(
             await client.hdel(f"options:{NAME}", "deny")
         assert (await one.service.ask(NAME, f"{path}other")).endswith(b"hi")
         assert backend.requests[0].line == (b"GET", f"{path}other".encode())
+
+
+async def test_under_a_bare_uvicorn_challenges_are_answered_and_nothing_is_ordered(
+    tmp_path: Path, valkey: RedisServer, served_ca: AcmeCA
+) -> None:
+    write_acme_config(tmp_path, valkey.url, acme_of(served_ca), bind=[])
+    async with valkey.client as client:
+        await client.set("acme:challenge:abc", "abc.thumb", ex=60)
+    way = ("uvicorn", "app:create_app", "--factory", "--port", "0")
+    async with command(*way, cwd=tmp_path) as service:
+        await service.saw("https.acme: certificates are ordered under 'hipache serve' only")
+        service.port = int((await service.saw(r"on http://127\.0\.0\.1:(\d+)"))[1])
+        path = "/.well-known/acme-challenge/abc"
+        assert (await service.ask(NAME, path)).endswith(b"\r\n\r\nabc.thumb")
+    assert served_ca.asked == []
+
+
+async def test_nothing_is_ordered_before_somebody_agrees(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    await route(valkey, backend, NAME)
+    (tmp_path / "one").mkdir()
+    acme = acme_of(served_ca, agree=False)
+    async with proxy(tmp_path / "one", valkey.url, acme, workers=1, certs=".") as one:
+        with pytest.raises(REFUSED):
+            await one.certificate(NAME, within=5)
+        assert not any("certificates' process" in line for line in one.service.log)
+        async with valkey.client as client:
+            assert await client.keys("acme:*") == []
+    assert served_ca.asked == []
 
 
 async def test_with_a_file_of_routes_the_same_happens_in_a_folder(
