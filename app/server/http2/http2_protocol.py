@@ -60,6 +60,8 @@ class Http2Protocol(Http2Connection):
         if len(events) > 1:
             gone = {each.stream_id for each in events if type(each) is StreamClosed}
         for event in events:
+            if self._state > SERVE:
+                return  # one of them has ended the connection
             if type(event) is RequestReceived:
                 if event.stream_id not in gone:
                     self._on_request(event)
