@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..edge import Edge
 
+PIECE = 32768
+"""Bytes that are written at once: memory for more is asked of the kernel, page by page."""
 MISSED_SWEEPS = 3
 """After so many sweeps without a look at the streams, what was seen then says nothing."""
 
@@ -57,12 +59,9 @@ class Http2Connection(Http2Ends):
         if self.write_paused or self._state > SERVE or self.transport.is_closing():
             return
         try:
-            data = self.engine.data_to_send()
-            if data:
-                self.transport.write(data)
-            if events := self.engine.events():
-                self.handle(events)
-            if self._early:
+            while self._flush_piece():
+                pass
+            if self._early and not self.write_paused:
                 self._stop_bodies()
         except Exception as error:
             self.fail(error)
@@ -70,6 +69,17 @@ class Http2Connection(Http2Ends):
         if self._blocked:
             self._wake_senders()
         self.rearm()
+
+    def _flush_piece(self) -> bool:
+        """Send all, or a piece of much; whether something may be left and the client takes it."""
+        engine = self.engine
+        much = engine.queued_body_size() > PIECE
+        data = engine.data_to_send(PIECE if much else None)
+        if data:
+            self.transport.write(data)
+        if events := engine.events():
+            self.handle(events)
+        return much and bool(data) and not self.write_paused
 
     def body_queued(self, stream: Http2Stream, *, large: bool) -> None:
         """A part of an answer's body is with the engine, and more will come."""
