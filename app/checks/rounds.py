@@ -18,7 +18,7 @@ from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords
 from ..upstream.client import UpstreamClient
 from .reports import CheckReports
-from .verdicts import MAX_BODY, Target, parse_probe, problem_with
+from .verdicts import MAX_SEARCHED, Target, parse_probe, problem_with
 
 logger = logging.getLogger(__name__)
 
@@ -162,9 +162,9 @@ class Rounds:
             if probe.body:
                 async for chunk in answer:
                     body += chunk
-                    if len(body) >= MAX_BODY:
+                    if len(body) >= MAX_SEARCHED:
                         break
-            return problem_with(probe, answer.status, body[:MAX_BODY])
+            return problem_with(probe, answer.status, body[:MAX_SEARCHED])
         finally:
             await answer.aclose()
 

@@ -12,7 +12,7 @@ from ..routing import Backend, Frontend
 if TYPE_CHECKING:
     from ..config.structs import HealthCheck
 
-MAX_BODY = 65_536
+MAX_SEARCHED = 65_536
 """Bytes of an answer that the expected text is looked for in."""
 
 

@@ -38,8 +38,8 @@ from ..stores.table import Entry
 from ..workers.serve import serve
 from .demo_https import WANTED, over_https, put_certificate, with_https
 
-HOST = "demo.localhost"
-NAMES = ("A", "B")
+DEMO_HOST = "demo.localhost"
+BACKEND_NAMES = ("A", "B")
 CONFIG = {
     "driver": "embedded:",
     "http": {"port": 8080, "bind": "127.0.0.1"},
@@ -87,7 +87,7 @@ def own_https(config: Config, driver: StoreDriver) -> int | None:
     bind = config.https.binds[0] if config.https.binds else None
     if bind is None or bind.cert or bind.certs or config.https.acme.agree:
         return None
-    return bind.port if asyncio.run(put_certificate(config, driver, HOST)) else None
+    return bind.port if asyncio.run(put_certificate(config, driver, DEMO_HOST)) else None
 
 
 def run_proxy(config: Config) -> None:
@@ -122,8 +122,8 @@ def answers(proxy: BaseProcess, address: ListenAddress) -> bool:
 @contextmanager
 def backends() -> Iterator[Mapping[int, str]]:
     """Run two backends; yields the name of the backend on each port."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in NAMES]
-    names = {sock.getsockname()[1]: name for sock, name in zip(sockets, NAMES, strict=True)}
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in BACKEND_NAMES]
+    names = {sock.getsockname()[1]: name for sock, name in zip(sockets, BACKEND_NAMES, strict=True)}
     settings = uvicorn.Config(
         create_backends(names),
         lifespan="off",
@@ -182,9 +182,9 @@ async def add_route(driver: StoreDriver, urls: Sequence[str]) -> None:
     """Replace the route of demo.localhost: the backends have other ports at each start."""
     table = driver.table()
     try:
-        await table.change([HOST], lambda before: {})  # removes old marks, too
+        await table.change([DEMO_HOST], lambda before: {})  # removes old marks, too
         entry = Entry("demo", tuple(urls), {"policy": "round_robin"})
-        await table.change([HOST], lambda before: {HOST: entry})
+        await table.change([DEMO_HOST], lambda before: {DEMO_HOST: entry})
     finally:
         await table.aclose()
 
@@ -235,10 +235,10 @@ def what_to_type(
 Hipache serves with two demo backends. Ctrl-C stops everything.
 
   Open this page, and see streams and WebSockets, too:
-    http://{HOST}:{address.port}/
+    http://{DEMO_HOST}:{address.port}/
 {over_https(secured, trust)}
   Ask twice, and see the backends take turns:
-    curl -H 'Host: {HOST}' {proxy}
+    curl -H 'Host: {DEMO_HOST}' {proxy}
 
   Add a host while it runs, and ask for it:
     {shlex.join(add)}

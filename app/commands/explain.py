@@ -39,7 +39,7 @@ from .cli_options import config_option, json_option
 from .failing import CommandFailed
 from .open_store import run
 
-TARGET = "/%:@!$&'()*+,;=~-._"
+KEPT_IN_TARGET = "/%:@!$&'()*+,;=~-._"
 """Characters of a path that stay as they are (RFC 3986 §3.3); `%` begins an escape."""
 
 
@@ -165,7 +165,9 @@ def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
         if not colon:
             raise CommandFailed(f"{text!r} is not a field: expected 'Name: value'")
         headers.append((name.strip().lower().encode(), value.strip().encode()))
-    target = quote(parts.path or "/", safe=TARGET) + (f"?{parts.query}" if parts.query else "")
+    target = quote(parts.path or "/", safe=KEPT_IN_TARGET) + (
+        f"?{parts.query}" if parts.query else ""
+    )
     scheme = "https" if parts.scheme in ("https", "wss") else "http"
     peer = Peer((client, 0) if client else None, None, client, scheme)
     request = Request(b"GET", target.encode("latin-1", "replace"), headers, peer, "1.1", None)

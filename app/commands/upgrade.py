@@ -15,7 +15,7 @@ from ..errors import ConfigError, HipacheError
 from ..workers.status import ServiceReport, ask
 from .cli_options import config_option
 
-POLL_INTERVAL = 0.1
+PROGRESS_EVERY = 0.1
 """Seconds between two questions about the progress."""
 UPGRADE_TIMEOUT = 120.0
 """Seconds to wait for an upgrade; the service itself waits less for a new version."""
@@ -69,7 +69,7 @@ def _upgrade(path: str) -> str:
             raise UpgradeFailed(
                 f"the upgrade failed, version {before['version']} serves on: {progress['failed']}"
             )
-        time.sleep(POLL_INTERVAL)
+        time.sleep(PROGRESS_EVERY)
     raise UpgradeFailed(f"the service reported no result within {UPGRADE_TIMEOUT:.0f} s")
 
 

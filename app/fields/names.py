@@ -13,6 +13,8 @@ from dataclasses import dataclass
 ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TOKEN = ALPHANUMERIC + b"!#$%&'*+-.^_`|~"
 """Octets of a token (RFC 9110 §5.6.2)."""
+CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
+"""Octets that no field's value may have (RFC 9110 §5.5)."""
 
 HOP_BY_HOP = frozenset({
     b"connection",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from .names import CLAIMS, FORWARDED, HOP_BY_HOP, FieldNames, as_read
+from .names import CLAIMS, CONTROLS, FORWARDED, HOP_BY_HOP, FieldNames, as_read
 
 Trailers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -27,7 +27,6 @@ _BEGINNINGS = (b"content-", b"if-", b"access-control-", b"x-debug-")
 _DIGESTS = frozenset({b"content-digest", b"content-md5"})
 """Made while the body is sent: trailers are the place for them (RFC 9530 §2)."""
 _CLAIMS = FieldNames.parse(CLAIMS)
-_CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
 
 
 def takes_trailers(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -59,4 +58,4 @@ def _passes(name: bytes, value: bytes) -> bool:
         return False
     if read.startswith(_BEGINNINGS) and read not in _DIGESTS:
         return False
-    return len(value.translate(None, _CONTROLS)) == len(value)
+    return len(value.translate(None, CONTROLS)) == len(value)

@@ -18,7 +18,7 @@ OF_ALL = ("policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts", 
 OF_ONE = ("weight", "drain", "backup")
 """These have a backend's URL behind a colon."""
 
-MAX_COMPARED = 64
+MAX_COMPARED_NAME = 64
 """Characters of a name that are compared: the time for it grows with their square."""
 
 MAX_OPTIONS = 8192
@@ -46,7 +46,7 @@ def meant_by(name: str) -> str | None:
     >>> meant_by("allow"), meant_by("Basic-Auth"), meant_by("alows"), meant_by("owner")
     ('allow', 'basicAuth', 'allow', None)
     """
-    compact = _compact(name[:MAX_COMPARED])
+    compact = _compact(name[:MAX_COMPARED_NAME])
     if compact in _NAMES:
         return _NAMES[compact]
     for word in _WORDS:

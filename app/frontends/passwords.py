@@ -15,7 +15,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 
 DIGEST_BYTES = 32
-MAX_MEMORY = 64 * 2**20
+MAX_CHECK_MEMORY = 64 * 2**20
 """Bytes that one check may take: a route must not fill the proxy's memory."""
 
 _PHC = re.compile(
@@ -53,8 +53,8 @@ def parse_hash(text: str) -> PasswordHash:
     if match is None:
         raise ValueError("expected a hash as 'hipache password' prints it")
     ln, r, p = (int(number) for number in match.group(1, 2, 3))
-    if not (1 <= ln <= 20 and r and p) or 128 * r * 2**ln > MAX_MEMORY or p > 4:
-        raise ValueError(f"expected a hash that takes at most {MAX_MEMORY >> 20} MiB and p=4")
+    if not (1 <= ln <= 20 and r and p) or 128 * r * 2**ln > MAX_CHECK_MEMORY or p > 4:
+        raise ValueError(f"expected a hash that takes at most {MAX_CHECK_MEMORY >> 20} MiB and p=4")
     try:
         salt, digest = (b64decode(part + "=" * (-len(part) % 4)) for part in match.group(4, 5))
     except binascii.Error:
@@ -72,7 +72,7 @@ def make_hash(password: bytes, salt: bytes, *, ln: int = 14) -> str:
 def _digest_of(password: bytes, kept: PasswordHash) -> bytes:
     return hashlib.scrypt(
         password, salt=kept.salt, n=2**kept.ln, r=kept.r, p=kept.p,
-        maxmem=2 * MAX_MEMORY, dklen=len(kept.digest),
+        maxmem=2 * MAX_CHECK_MEMORY, dklen=len(kept.digest),
     )  # fmt: skip
 
 

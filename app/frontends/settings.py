@@ -26,7 +26,7 @@ from .options import (
 )
 from .protection import parse_protection
 
-MAX_COMPARED = 1000
+MAX_COMPARED_URLS = 1000
 """URLs of a list among which the nearest is looked for."""
 MAX_GUESSES = 5
 """Unmatched URLs for which the nearest is looked for: each costs as much as a hundred requests."""
@@ -110,7 +110,7 @@ class Settings:
 
 
 def _nearest(url: str, known: Collection[str]) -> str:
-    near = get_close_matches(trimmed(url), list(known)[:MAX_COMPARED], n=1)
+    near = get_close_matches(trimmed(url), list(known)[:MAX_COMPARED_URLS], n=1)
     return f" (did you mean {masked_url(near[0])}?)" if near else ""
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as json_string
 
 from .record import AccessRecord
+from .syslog import MONTHS
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
 # FUNCTIONS. Calls make up the cost of a line, so the frequent ones are written out here.
@@ -103,14 +104,11 @@ def seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")
 
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
 @lru_cache(64)
 def clf_time(second: int) -> str:
     """The common log format's, in UTC. Not strftime: that would follow the locale."""
     at = datetime.fromtimestamp(second, UTC)
-    return f"{at.day:02}/{_MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"
+    return f"{at.day:02}/{MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"
 
 
 @lru_cache(64)

@@ -12,7 +12,7 @@ LOCAL = "/dev/log"
 PORT = 514
 
 _PRIORITY = 16 * 8 + 6  # local0, informational (RFC 3164 §4.1.1)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def parse_address(target: str) -> SyslogAddress | None:
@@ -44,5 +44,5 @@ def prefix(now: datetime, pid: int, hostname: str = "") -> str:
     >>> prefix(datetime(2026, 2, 3, 4, 5, 6), 7)
     '<134>Feb  3 04:05:06 hipache[7]: '
     """
-    at = f"{_MONTHS[now.month - 1]} {now.day:2} {now:%H:%M:%S}"
+    at = f"{MONTHS[now.month - 1]} {now.day:2} {now:%H:%M:%S}"
     return f"<{_PRIORITY}>{at} {f'{hostname} ' if hostname else ''}hipache[{pid}]: "

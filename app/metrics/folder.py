@@ -27,7 +27,7 @@ from .page import RING, Content, Page, read_file
 
 logger = logging.getLogger(__name__)
 
-BUDGET = 0.0005
+FOLDING_BUDGET = 0.0005
 """Seconds of work between two yields to the event loop."""
 _REMEMBERED = 1000  # names of folded pages, for readers that have seen them before they went
 _DRAINED = "\0".join((COUNTER, "exits", "drained"))
@@ -64,7 +64,7 @@ class YieldBudget:
     @property
     def is_spent(self) -> bool:
         """Whether other tasks should run now."""
-        return perf_counter() - self._began > BUDGET
+        return perf_counter() - self._began > FOLDING_BUDGET
 
     async def yield_if_spent(self) -> None:
         """Let other tasks run if the budget is spent. Call this after each piece of work."""

@@ -22,7 +22,7 @@ logger = logging.getLogger("hipache.server")
 
 ACCEPTED_AT_ONCE = 32
 """Connections accepted in one turn of the event loop; other workers want some, too."""
-PAUSE = 1.0
+SHORTAGE_PAUSE = 1.0
 """Seconds without accepting after the system ran out of files or memory."""
 
 MakeProtocol = Callable[[str | None], ClientConnection]
@@ -118,7 +118,7 @@ class TLSAcceptor:
             except OSError as exc:
                 logger.warning("cannot accept connections cause=%s", exc.strerror or exc)
                 self._loop.remove_reader(self._sock)
-                self._pause = self._loop.call_later(PAUSE, self.start)
+                self._pause = self._loop.call_later(SHORTAGE_PAUSE, self.start)
                 return
             sock.setblocking(False)
             self._take(sock, str(name[0]) if isinstance(name, tuple) else "")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .edge import Edge
 
+LINGER_SECONDS = 2.0
+"""How long we listen to a refused sender, so that it can read why (RFC 9112 §9.6)."""
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 

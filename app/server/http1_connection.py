@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .client_connection import ClientConnection
+from .client_connection import LINGER_SECONDS, ClientConnection
 from .edge import NO_DEADLINE
 from .half_close import HalfClose
 from .refusal import plain_response
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from .edge import Edge
     from .exchange import Exchange
-
-LINGER_SECONDS = 2.0
-"""How long we listen to a refused sender, so that it can read why (RFC 9112 §9.6)."""
 
 # What the next bytes are.
 HEAD, BODY, WAIT, DISCARD, LINGER, CLOSED = range(6)

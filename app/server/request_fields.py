@@ -5,13 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..fields.headers import RawHeaders
-from ..fields.names import TOKEN
+from ..fields.names import CONTROLS, TOKEN
 from .refusal import Refusal
 
-CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
-"""What no value may hold (RFC 9110 §5.5)."""
-
-REMEMBERED = 128
+REMEMBERED_LINE = 128
 """Bytes; longer lines are mostly cookies and referrers, which do not come twice."""
 
 
@@ -39,4 +36,6 @@ _remembered = lru_cache(maxsize=2048)(parse_field)
 
 def parse_fields(lines: list[bytes]) -> RawHeaders:
     """Every line as a pair, in order. Raises Refusal 400."""
-    return [_remembered(line) if len(line) <= REMEMBERED else parse_field(line) for line in lines]
+    return [
+        _remembered(line) if len(line) <= REMEMBERED_LINE else parse_field(line) for line in lines
+    ]

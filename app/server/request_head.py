@@ -16,7 +16,7 @@ from functools import lru_cache
 from ..fields.headers import RawHeaders, plain_length
 from ..fields.names import TOKEN
 from .refusal import Refusal
-from .request_fields import REMEMBERED, parse_fields
+from .request_fields import REMEMBERED_LINE, parse_fields
 from .request_target import HOST, TARGET, reduce_target
 
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
@@ -115,7 +115,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
     line, *lines = head.split(b"\r\n")
     if len(lines) > max_headers:
         raise Refusal(431, "too many header fields")
-    parse_line = _remembered_line if len(line) <= REMEMBERED else parse_request_line
+    parse_line = _remembered_line if len(line) <= REMEMBERED_LINE else parse_request_line
     method, target, version = parse_line(line)
     headers = parse_fields(lines)
     fields = dict(headers)

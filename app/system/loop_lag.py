@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-INTERVAL = 0.05
+MEASURE_EVERY = 0.05
 """Seconds between two measurements. One costs 3 us."""
 HALF_LIFE = 0.5
 """Seconds after which a past stall counts half."""
@@ -24,7 +24,7 @@ class LoopLag:
     )  # fmt: skip
 
     def __init__(
-        self, interval: float = INTERVAL, on_measured: Callable[[float], None] | None = None
+        self, interval: float = MEASURE_EVERY, on_measured: Callable[[float], None] | None = None
     ) -> None:
         """`on_measured` is called with each measurement, in seconds."""
         self._on_measured = on_measured

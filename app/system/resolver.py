@@ -24,9 +24,9 @@ REST = 3.0
 as that took: the later attempts of a request do not wait for it again."""
 MAX_REST = 10.0
 MAX_NAMES = 20_000
-REMEMBERED = 7200.0
+FORMER_KEPT = 7200.0
 """Seconds for which a former address of a name is remembered."""
-QUIET = 60.0
+LOG_AGAIN_AFTER = 60.0
 """Seconds without a use of last known addresses after which the next use is logged again."""
 
 SILENCE = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY})
@@ -138,7 +138,7 @@ class Resolver:
 
     def _warn(self, name: _Name) -> None:
         now = self._clock()
-        if now - self._last_logged >= QUIET:
+        if now - self._last_logged >= LOG_AGAIN_AFTER:
             name.logged = True
             logger.warning(
                 "resolver silent, last known addresses are used host=%s cause=%s",
@@ -202,7 +202,7 @@ class _Name:
                 self.rests_until = now + FRESH
             return False
         self.addresses, self.answered, self.error, self.silent = found, now, None, False
-        self.seen = {ip: at for ip, at in self.seen.items() if now - at < REMEMBERED}
+        self.seen = {ip: at for ip, at in self.seen.items() if now - at < FORMER_KEPT}
         self.seen |= {plain(where[0]): now for _, where in found}
         return True
 

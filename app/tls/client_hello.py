@@ -6,11 +6,11 @@ import asyncio
 import socket
 from contextlib import suppress
 
-MOST = 16_384 + 5
+LARGEST_RECORD = 16_384 + 5
 """Bytes of one TLS record with its head (RFC 8446 §5.1)."""
 USUAL = 4096
 """Bytes that nearly every ClientHello fits into."""
-HEAD = 5
+RECORD_HEAD = 5
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
 
 
@@ -34,7 +34,7 @@ async def asked_name(sock: socket.socket) -> str | None:
     wanted = 0
     while True:
         try:
-            data = sock.recv(MOST, socket.MSG_PEEK)
+            data = sock.recv(LARGEST_RECORD, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             data = None
         except OSError:
@@ -46,7 +46,7 @@ async def asked_name(sock: socket.socket) -> str | None:
             if missing <= len(data):
                 return server_name(data)
             wanted = missing
-        await _readable(sock, wanted := wanted or HEAD)
+        await _readable(sock, wanted := wanted or RECORD_HEAD)
 
 
 async def _readable(sock: socket.socket, wanted: int) -> None:
@@ -77,16 +77,16 @@ def record_size(data: bytes) -> int:
     """
     if not data or data[0] != _HANDSHAKE:
         return 0
-    return HEAD + (data[3] << 8 | data[4]) if len(data) >= HEAD else HEAD
+    return RECORD_HEAD + (data[3] << 8 | data[4]) if len(data) >= RECORD_HEAD else RECORD_HEAD
 
 
 def server_name(data: bytes) -> str | None:
     """The host name (RFC 6066 §3) in a whole record with a ClientHello (RFC 8446 §4.1.2)."""
     end = record_size(data)
-    if not HEAD + 39 <= end <= len(data) or data[HEAD] != _CLIENT_HELLO:
+    if not RECORD_HEAD + 39 <= end <= len(data) or data[RECORD_HEAD] != _CLIENT_HELLO:
         return None
     try:
-        at = HEAD + 4 + 2 + 32  # behind type, length, version and random
+        at = RECORD_HEAD + 4 + 2 + 32  # behind type, length, version and random
         at += 1 + data[at]  # session
         at += 2 + (data[at] << 8 | data[at + 1])  # ciphers
         at += 1 + data[at] + 2  # compression, and the length of all extensions

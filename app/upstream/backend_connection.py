@@ -19,7 +19,7 @@ from .parsing import AnswerParser
 from .request_framing import last_chunk
 from .sending import Sending
 
-LARGE = 65536  # bytes of a request above which its sending is watched, as it may take long
+WATCHED_FROM = 65536  # bytes of a request above which its sending is watched, as it may take long
 
 
 class BackendConnection(asyncio.Protocol):
@@ -57,7 +57,7 @@ class BackendConnection(asyncio.Protocol):
         self._sending = None
         self._parser.expect(to_head=to_head)
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
-        if len(request) > LARGE and not upload:
+        if len(request) > WATCHED_FROM and not upload:
             self._watch()
         self._transport.write(request)  # type: ignore[union-attr]
 

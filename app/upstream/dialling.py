@@ -26,7 +26,9 @@ Origin = tuple[str, str, int]
 ATTEMPT_DELAY = 0.25
 """Seconds one address has before the next one is tried beside it (RFC 8305 §5)."""
 
-OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+OUR_SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
 """This machine has run out of files, memory or local ports. No backend is to blame."""
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -64,7 +66,7 @@ async def connect(
         # asyncio's own loop writes other words, and the address, into strerror
         code = exc.errno or 0
         why = os.strerror(code) if code > 0 else exc.strerror or str(exc)
-        if code in OURS:
+        if code in OUR_SHORTAGES:
             raise UpstreamExhausted(f"the proxy cannot open another connection: {why}") from exc
         raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
 
@@ -136,7 +138,7 @@ async def first_to_connect(addresses: list[SocketAddress]) -> socket.socket:
                     return attempt.result()
                 if not isinstance(error, OSError):
                     raise error
-                if failure is None or failure.errno in OURS:
+                if failure is None or failure.errno in OUR_SHORTAGES:
                     failure = error  # an address family that is switched off says nothing
         raise failure or OSError("the name has no address")
     finally:

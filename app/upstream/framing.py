@@ -40,7 +40,7 @@ MAX_INTERIM = 16
 SHORTEST_START = 10
 """Bytes that tell the version and the first digit of the status."""
 
-CHUNKED, UNTIL_CLOSE = -1, -2
+UNTIL_LAST_CHUNK, UNTIL_CLOSE = -1, -2
 """What `body_length` returns where there is no length."""
 
 TOO_LARGE = "the head of the backend's answer is too large"
@@ -78,7 +78,7 @@ def size(headers: RawHeaders) -> int:
 
 
 def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool) -> int:
-    """Bytes of the body that follows, or CHUNKED or UNTIL_CLOSE (RFC 9112 §6.3).
+    """Bytes of the body that follows, or UNTIL_LAST_CHUNK or UNTIL_CLOSE (RFC 9112 §6.3).
 
     `to_head`: the request was HEAD. Raises UpstreamBadAnswer for a transfer
     coding that we cannot remove.
@@ -92,7 +92,7 @@ def body_length(status: int, headers: RawHeaders, *, to_head: bool, http10: bool
     if to_head or status in (204, 304):
         return 0
     if chunked:
-        return CHUNKED
+        return UNTIL_LAST_CHUNK
     length = fields.get(b"content-length")
     return UNTIL_CLOSE if length is None else int(length)
 

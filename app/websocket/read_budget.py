@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-BUDGET = 0.005
+PARSING_BUDGET = 0.005
 """Seconds of parsing in one turn of the loop. Acting on it costs about as much again."""
 
 SLICE = 16384
@@ -44,7 +44,7 @@ class ReadBudget:
 
     def _begin(self) -> None:
         self._running = True
-        self._end = monotonic() + BUDGET
+        self._end = monotonic() + PARSING_BUDGET
         asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:

@@ -24,7 +24,7 @@ from .idle_watch import IdleWatch
 from .tcp_keep_alive import keep_alive
 from .tunnel_leg import Leg, close_frame
 
-LINGER = 1.0
+HALF_OPEN_SECONDS = 1.0
 """Seconds after one side's end in which the other has to take or close something."""
 
 
@@ -185,7 +185,7 @@ class Tunnel:
         return None
 
     def _linger(self) -> None:
-        self._arm(LINGER, partial(self._linger_on, self._unwritten()))
+        self._arm(HALF_OPEN_SECONDS, partial(self._linger_on, self._unwritten()))
 
     def _unwritten(self) -> int:
         legs = (self.client, self.backend)

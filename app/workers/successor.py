@@ -24,7 +24,7 @@ from .sockets import SocketOffer
 
 VARIABLE = "HIPACHE_UPGRADE"
 """The environment's variable that brings an Invitation to the new program."""
-LAST_WORDS = 1000
+KEPT_OUTPUT = 1000
 """Bytes that are kept of what it wrote."""
 STDERR = 2
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -107,7 +107,7 @@ class Successor:
             return None
         with contextlib.suppress(OSError):
             os.write(STDERR, data)
-        self._last_words = (self._last_words + data)[-LAST_WORDS:]
+        self._last_words = (self._last_words + data)[-KEPT_OUTPUT:]
         return data
 
     def why_ended(self, exit_code: int) -> str:

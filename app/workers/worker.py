@@ -34,7 +34,7 @@ GOODBYE_TIMEOUT = 1.0
 """Seconds that a client has to answer the end of TLS, which hardly any does."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a worker whose supervisor is gone has to close its store, its logs and its pools."""
-POLL_INTERVAL = 0.05
+DRAIN_LOOK_EVERY = 0.05
 """Seconds between two looks whether a draining worker is done."""
 
 
@@ -128,7 +128,7 @@ class WorkerServer(uvicorn.Server):
             server.close()
         for listener in self._listeners:
             listener.sock.close()
-        await asyncio.sleep(POLL_INTERVAL)  # what was accepted a moment ago arrives
+        await asyncio.sleep(DRAIN_LOOK_EVERY)  # what was accepted a moment ago arrives
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._until_done(gone)
@@ -154,7 +154,7 @@ class WorkerServer(uvicorn.Server):
                 return
             if monotonic() >= self._drain_deadline:
                 return
-            await asyncio.sleep(POLL_INTERVAL)
+            await asyncio.sleep(DRAIN_LOOK_EVERY)
 
     def _heard(self) -> None:
         messages = self._channel.receive()

@@ -13,7 +13,7 @@ from ...routing import normalise_host
 from ...upstream.client import AnyAnswer, UpstreamClient
 from ..request import Request
 
-MAX_BODY = 65536
+MAX_REFUSAL = 65536
 """Bytes of a refusal's body that are passed on."""
 
 _NOT_ASKED_WITH = frozenset({
@@ -94,9 +94,9 @@ async def _refusal(answer: AnyAnswer) -> PassedOn:
     if answer.whole is None:
         async for chunk in answer:
             body += chunk
-            if len(body) > MAX_BODY:
+            if len(body) > MAX_REFUSAL:
                 break
-    if len(body) > MAX_BODY:
+    if len(body) > MAX_REFUSAL:
         raise AccessUnknown("forwardAuth: the body of its answer is too large")
     fields = response_headers(answer.headers, answer.status)
     fields = [item for item in fields if item[0] != b"content-length"]

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 
-LOOKS = 4
+LATE_LOOKS = 4
 """This many looks in a row must find the loop late."""
-STEP, MOST = 0.1, 0.9
-"""Each further look that finds it no less late refuses STEP more of the requests, up to MOST."""
+REFUSE_MORE, REFUSE_AT_MOST = 0.1, 0.9
+"""Each further look that finds it no less late refuses that share more of the requests, up to the
+second one."""
 EASE, LEAST = 0.8, 0.02
 """Each look that finds it in time multiplies the share by EASE; below LEAST the overload ends."""
 
@@ -52,10 +53,10 @@ class Shedding:
     def look(self, late: float) -> None:
         """The loop was `late` seconds behind at this look."""
         self._late = self._late + 1 if late > self.limit else 0
-        if self._late >= LOOKS:
+        if self._late >= LATE_LOOKS:
             self.active = True
             if late >= self._last:
-                self.share = min(MOST, self.share + STEP)
+                self.share = min(REFUSE_AT_MOST, self.share + REFUSE_MORE)
         elif not self._late and self.active:
             self.share *= EASE
             if self.share < LEAST:

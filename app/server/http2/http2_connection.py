@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ..client_connection import LINGER_SECONDS
 from ..edge import NO_DEADLINE
 from .engine import MAX_WINDOW, ErrorCode, connection_window
-from .http2_ends import LINGER, LINGER_SECONDS, SERVE, Http2Ends
+from .http2_ends import LINGER, SERVE, Http2Ends
 from .http2_stream import HELD, Http2Stream
 
 if TYPE_CHECKING:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LINGER_SECONDS = 2.0
-"""How long we listen to a client that broke the protocol, so that it can read why."""
 _DRAIN = b"hipache\0"  # what the PING behind a shutdown notice carries
 
 BEGIN, SERVE, LINGER, CLOSED = range(4)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HELD = 32768
 """Bytes of an answer that wait for a client's window before the backend has to wait, too."""
-LARGE = 16384
+LEAVES_AT_ONCE = 16384
 """A part of a body this large leaves at once; smaller ones leave together, a turn later."""
 
 
@@ -156,7 +156,7 @@ class Http2Stream(MeasuredAnswer):
             self.complete = True
             connection.response_done(self)
         elif data:
-            connection.body_queued(self, large=len(data) >= LARGE)
+            connection.body_queued(self, large=len(data) >= LEAVES_AT_ONCE)
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """End the answer, with these fields if its body has no length and the client takes them."""

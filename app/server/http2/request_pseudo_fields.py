@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from ...fields.headers import CHUNKED, RawHeaders
-from ...fields.names import TOKEN
+from ...fields.names import CONTROLS, TOKEN
 from ..refusal import Refusal
-from ..request_fields import CONTROLS
 from ..request_head import RequestHead, join_repeated, read_expectation, read_framing
 from ..request_target import HOST, TARGET, origin
 

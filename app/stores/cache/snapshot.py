@@ -24,10 +24,10 @@ from ...routing import Frontend, parse_frontend
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+SNAPSHOT_VERSION = 1
 FORGET_AFTER = 7 * 86400
 """Seconds after which a host that nobody asked for is dropped."""
-STEP = 200
+LINES_AT_A_TIME = 200
 """Lines that are read or written at a time, in a millisecond or two."""
 
 Lines = list[bytes]
@@ -39,7 +39,7 @@ class Snapshot:
     def __init__(self, path: Path, store: str, *, size: int) -> None:
         """`store` names whose routes these are: another store's are not read. `size`: hosts."""
         self.path = path
-        self._header = json.dumps({"version": VERSION, "store": store}).encode()
+        self._header = json.dumps({"version": SNAPSHOT_VERSION, "store": store}).encode()
         self._size = size or 10**9
 
     def read(self) -> Lines:
@@ -57,7 +57,7 @@ class Snapshot:
         with contextlib.suppress(ValueError):
             lines.sort(key=_seen, reverse=True)
         for number, line in enumerate(lines[: self._size], 1):
-            if number % STEP == 0:
+            if number % LINES_AT_A_TIME == 0:
                 yield
             try:
                 _, host, text = line.split(b"\t")
@@ -80,13 +80,13 @@ class Snapshot:
         texts: dict[int, bytes] = {}  # by frontend: the hosts of a wildcard share one
         merged = [self._header]
         for number, (host, frontend) in enumerate(known.items(), 1):
-            if number % STEP == 0:
+            if number % LINES_AT_A_TIME == 0:
                 yield
             if id(frontend) not in texts:
                 texts[id(frontend)] = _as_json(frontend)
             merged.append(b"%d\t%b\t%b" % (now, host.encode(), texts[id(frontend)]))
         for number, line in enumerate(lines, 1):
-            if number % STEP == 0:
+            if number % LINES_AT_A_TIME == 0:
                 yield
             try:
                 seen, name, _ = line.split(b"\t")

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 READ_EVERY_MS = 500
 """Milliseconds after which the file is looked at even if no event came: network file systems and
 symbolic links into other folders send none."""
-QUIET = 0.05
+WRITTEN_AFTER = 0.05
 """Seconds without a change after which a file counts as completely written."""
 
 
@@ -109,7 +109,7 @@ class FileStore:
             listener.heard()
             return
         while True:
-            await asyncio.sleep(QUIET)
+            await asyncio.sleep(WRITTEN_AFTER)
             if (again := stamp_of(self._path)) == stamp:
                 break
             stamp = again

@@ -16,9 +16,9 @@ from .connections import Connections
 
 logger = logging.getLogger(__name__)
 
-ASK_EVERY = 30.0
+CLOCK_EVERY = 30.0
 """Seconds between two looks at the store's clock: either may be set meanwhile."""
-ANSWER_WITHIN = 1.0
+CLOCK_WITHIN = 1.0
 NOTICED = 0.5
 """Seconds of difference below which the clocks count as equal: a trip takes time, too."""
 WARNED = 2.0
@@ -57,14 +57,14 @@ class StoreClock:
                         abs(self.ahead), "ahead of" if self.ahead > 0 else "behind",
                     )  # fmt: skip
                 changed()
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(CLOCK_EVERY)
 
     async def measure(self) -> None:
         """Ask now; a store that does not answer leaves what was known. Raises ResponseError."""
         self.asked = True
         before = self.here()
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(CLOCK_WITHIN):
                 (answer,) = await self._connections.ask([("TIME",)])
         except (RedisError, OSError):
             return

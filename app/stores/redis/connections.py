@@ -24,7 +24,7 @@ from .dialled import (
 )
 from .url import SENTINEL_SCHEMES, RedisURL
 
-MAX_CONNECTIONS = 64
+MAX_STORE_CONNECTIONS = 64
 """Per worker and role; more than all its parts use at once, for redis-py fails beyond it."""
 ASK_SENTINEL_EVERY = 0.5
 """Seconds between two questions which server is the primary."""
@@ -65,7 +65,7 @@ class Connections:
         }
         if url.scheme == "unix":
             options |= {"path": url.path, "connection_class": UnixDomainSocketConnection}
-            return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
+            return ConnectionPool(max_connections=MAX_STORE_CONNECTIONS, **options)
         secure = url.scheme.startswith("rediss")
         options |= {"socket_keepalive": True, **(_tls_options(url) if secure else {})}
         if self._sentinel is not None:
@@ -76,7 +76,7 @@ class Connections:
         host, port = url.addresses[0]
         options |= {"host": host, "port": port}
         options |= {"connection_class": DialledSSLConnection if secure else DialledConnection}
-        return ConnectionPool(max_connections=MAX_CONNECTIONS, **options)
+        return ConnectionPool(max_connections=MAX_STORE_CONNECTIONS, **options)
 
     async def ask(self, commands: Sequence[Sequence[str]]) -> list[Any]:
         """The raw answers to these commands, in one round trip; an error reply is one of them.
