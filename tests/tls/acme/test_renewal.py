@@ -6,7 +6,7 @@ import asyncio
 import signal
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -94,6 +94,30 @@ async def test_a_hundred_names_are_renewed_under_load(
     tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
 ) -> None:
     await renewed_under_load(tmp_path, valkey, backend, served_ca, names=100)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_ca_that_is_away_for_a_minute_costs_known_names_nothing(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    ca, known = served_ca, [f"n{number}.test" for number in range(5)]
+    await route(valkey, backend, *known, "new.test")
+    for name in known:
+        await put(valkey, name, timedelta(days=1), ca.directory)
+    async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
+        ca.stop()
+        async with asking_for_ever([one], known, set()) as times:
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                await ask(one, "new.test", set())
+            await asyncio.sleep(60)
+        assert len(times) > 100
+        ca.start()
+        async with asyncio.timeout(120):
+            while ca.issued("new.test") == 0:
+                with suppress(ConnectionError, ssl.SSLError):
+                    await ask(one, "new.test", set())
+                await asyncio.sleep(0.5)
 
 
 async def renewed_under_load(
