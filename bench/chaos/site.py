@@ -103,7 +103,7 @@ class Proxy:
         return []
 
     def excuses(self, since: float) -> bool:
-        """Whether a connection that has been open since then may have been a killed worker's."""
+        """Whether a request that has been under way since then may have been a killed worker's."""
         now = time.monotonic()
         return any(start <= now and since <= end for start, end in self.kills)
 
