@@ -24,7 +24,7 @@ from tests.fuzz.mutate import mutations
 
 ROOT = Path(__file__).parent.parent.parent
 HOME = ROOT / ".fuzz"
-TARGETS = ("requests", "answers", "tunnel", "relay", "config", "routes", "logs")
+TARGETS = ("requests", "http2", "answers", "tunnel", "relay", "config", "routes", "logs")
 HANG = 30
 """Seconds of real time that one case may take."""
 
