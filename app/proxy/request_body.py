@@ -79,7 +79,8 @@ class RequestBody(StreamedBody):
             if ready := exchange.take_body():
                 self.before = None
                 parts.append(ready)
-            self._came(ready, complete=exchange.body_complete)
+            # A client that has gone took its body along: nothing of it is not all of it.
+            self._came(ready, complete=exchange.body_complete and not exchange.disconnected)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def rest(self) -> AsyncIterator[bytes]:

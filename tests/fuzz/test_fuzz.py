@@ -58,6 +58,10 @@ FOUND = [
                  id="a space behind an answer's length was a 500"),
     pytest.param("tunnel", b"\0\x88~\x81\xfe\x00\x05\x02\xeaa}d",
                  id="the code of too long a close frame was read from its length"),
+    pytest.param("http2",
+                 b"\1\4\1\x0b\x83\x86\x84\x41\x06a.test" b"\0\1\1\3abc"
+                 b"\x10\0\0\x09\xff\xff\xff\0\0\0\0\0\1" b"\0",
+                 id="an upload whose client was gone went on as an empty one"),
     pytest.param("relay", b"\0\0",
                  id="a backend slow to close ended an idle relay in an exception"),
 ]  # fmt: skip
