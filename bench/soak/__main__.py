@@ -139,7 +139,12 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
             "workers": 1, "accessLog": f"{folder}/access.log", "snapshot": None,
             "backendIdleTimeout": 2,
         }  # fmt: skip
-        values = {"server": server, "http": {"port": 0}, "user": None, "memory": {"limit": 0}}
+        values = {
+            "server": server,
+            "http": {"port": 0, "http2": True},
+            "user": None,
+            "memory": {"limit": 0},
+        }
         values["admin"] = {"bind": f"unix:{folder}/{ADMIN}"}
         driver = {"driver": f"file:{folder}/routes.toml"}
         (folder / "config.json").write_text(json.dumps(values | driver))

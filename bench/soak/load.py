@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import uvloop
 
 from bench.soak.backend import body_of
+from bench.soak.http2_load import session
 
 PATIENCE = 60.0
 """Seconds for one request; a request that takes longer hangs."""
@@ -252,6 +253,18 @@ class Client:
             wire.writer.write(frame(2, body_of(5000))[: random.randrange(5000)])
         wire.leave()
 
+    async def streams(self) -> None:
+        """Some requests at once on a connection of HTTP/2; some are reset."""
+        for stream in await session(self.port):
+            if stream.leaves:
+                self.count("reset", sure=False)
+                continue
+            self.count("stream")
+            if stream.status == 503:
+                self.tally.outcomes["shed"] += 1
+            elif fault := stream.fault:
+                self.tally.fail(fault)
+
     def _check(self, got: tuple[int, bytes, bytes], body: bytes) -> None:
         status, head, found = got
         if status == 503 and b"\r\nretry-after:" in head.lower():
@@ -274,6 +287,7 @@ KINDS: list[tuple[Kind, float]] = [
     (Client.failing, 15),
     (Client.refused, 5),
     (Client.web_socket, 5),
+    (Client.streams, 10),
 ]
 
 
