@@ -15,6 +15,15 @@ from cryptography import x509
 from tests.processes import Service, command, write_config
 
 
+def trusting_anybody() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+ANYBODY = trusting_anybody()
+
+
 class Proxy:
     """A running service with its two ports."""
 
@@ -23,11 +32,9 @@ class Proxy:
 
     async def certificate(self, name: str, *, within: float = 15.0) -> x509.Certificate:
         """What a client that asks for `name` is shown, whoever signed it."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         async with asyncio.timeout(within):
             _, writer = await asyncio.open_connection(
-                "127.0.0.1", self.https, ssl=context, server_hostname=name
+                "127.0.0.1", self.https, ssl=ANYBODY, server_hostname=name
             )
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.transport.abort()

@@ -157,8 +157,10 @@ async def test_when_the_holder_is_killed_in_an_order_another_one_ends_it(
     ca = served_ca
     await route(valkey, backend, NAME)
     acme = acme_of(ca)
-    async with proxy(tmp_path / "one", valkey.url, acme) as one:
-        await one.service.saw("certificates are ordered by this process")
+    async with proxy(tmp_path / "one", valkey.url, acme) as one, valkey.client as client:
+        async with asyncio.timeout(20):
+            while not await client.exists("acme:lease"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         async with proxy(tmp_path / "two", valkey.url, acme, http=ca.http_port) as two:
             ca.silent.set()
             asking = asyncio.create_task(two.certificate(NAME))
@@ -169,9 +171,8 @@ async def test_when_the_holder_is_killed_in_an_order_another_one_ends_it(
             assert ca.issued(NAME) == 1
             ca.released.set()  # nobody listens to that any more
             holder = (await two.service.saw("ordered by this process.*holder=(.*)$"))[1]
-            async with valkey.client as client:
-                assert await client.get("acme:lease") == holder
-                assert await client.exists("acme:wanted") == 0
+            assert await client.get("acme:lease") == holder
+            assert await client.exists("acme:wanted") == 0
 
 
 def kill_all(one: Proxy) -> None:
