@@ -68,7 +68,7 @@ class Rest(NamedTuple):
 class Remembered(dict[FieldSection, PartT], Generic[PartT]):
     """Parts of heads as read before. It is emptied when it is full, and has no large ones."""
 
-    MOST, LARGEST = 1024, 2048
+    MOST, LARGEST = 512, 2048  # parts, and bytes as the limit for a head counts them
 
     def __init__(self, read: Callable[[FieldSection], PartT]) -> None:
         """`read` reads a part that is not remembered."""
