@@ -75,6 +75,8 @@ class WebSocketExchange(Exchange):
         """A tunnel, or a refusal (ASGI's WebSocket Denial Response)."""
         kind: str = message["type"]
         if kind.startswith(_DENIAL):
+            if 200 <= message.get("status", 0) < 300:
+                message = {**message, "status": 502}  # 2xx opens the WebSocket (RFC 8441 §5)
             await super().send({**message, "type": f"http.response.{kind.removeprefix(_DENIAL)}"})
         elif kind == TUNNEL and not self.disconnected:
             self._join(message)

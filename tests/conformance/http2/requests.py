@@ -287,6 +287,38 @@ def methods() -> Iterator[Case]:
     )
 
 
+def extended_connects() -> Iterator[Case]:
+    """Where they are not offered they are malformed, as any other pseudo-field."""
+    source = "RFC 8441 §4"
+    pseudo = [*head(b"CONNECT", b"/late"), (b":protocol", b"websocket")]
+    version = (b"sec-websocket-version", b"13")
+    for name, fields, first in (
+        ("another protocol", [*pseudo[:4], (b":protocol", b"connect-udp")], "501"),
+        ("no path", [*without(b":path", pseudo), version], "RST_STREAM PROTOCOL_ERROR"),
+        ("no scheme", [*without(b":scheme", pseudo), version], "RST_STREAM PROTOCOL_ERROR"),
+        ("no authority", [*without(b":authority", pseudo), version], "RST_STREAM PROTOCOL_ERROR"),
+        ("an empty protocol", [*pseudo[:4], (b":protocol", b"")], "RST_STREAM PROTOCOL_ERROR"),
+        ("an end of line in its protocol", [*pseudo[:4], (b":protocol", b"websocket\r\nx: y")],
+         "RST_STREAM PROTOCOL_ERROR"),
+        ("a protocol twice", [*pseudo, pseudo[4], version], "RST_STREAM PROTOCOL_ERROR"),
+        ("Connection and Upgrade", [*pseudo, version, (b"upgrade", b"websocket")],
+         "RST_STREAM PROTOCOL_ERROR"),
+    ):  # fmt: skip
+        yield Case(
+            f"an extended CONNECT with {name}",
+            source,
+            (headers(1, fields, END_HEADERS),),
+            (first, *MALFORMED, "405", "501"),
+        )
+    yield Case(
+        "an extended CONNECT to which the backend answers 200",
+        "RFC 8441 §5: that would open the WebSocket",
+        (headers(1, [*pseudo, version], END_HEADERS),),
+        ("502", *MALFORMED, "405", "501", "RST_STREAM INTERNAL_ERROR"),
+        last=True,
+    )
+
+
 def cookies() -> Iterator[Case]:
     source = "RFC 9113 §8.2.3"
     for name, crumbs, whole in (
@@ -487,6 +519,7 @@ def limits() -> Iterator[Case]:
 
 
 REQUESTS = (
-    pseudo_fields, field_syntax, connection_fields, authorities, targets, methods, cookies, bodies,
+    pseudo_fields, field_syntax, connection_fields, authorities, targets, methods,
+    extended_connects, cookies, bodies,
     expectations, trailers, limits,
 )  # fmt: skip
