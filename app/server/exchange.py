@@ -63,7 +63,6 @@ class Exchange:
         """Call the application in a task."""
         task = self.task = asyncio.get_running_loop().create_task(self.run(app, scope))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def run(self, app: App, scope: Message) -> None:
         """Call the application. In the end the client has got an answer or sees a cut."""
@@ -84,6 +83,7 @@ class Exchange:
             else:
                 logger.exception("exception in the application")
         finally:
+            self._tasks.discard(self.task)
             # It refers to us: without this the cycle collector would have to find the request.
             self._on_disconnect = None
         self._fail()
@@ -115,7 +115,7 @@ class Exchange:
         elif kind == "http.response.start":
             if stream.started:
                 raise RuntimeError("a second http.response.start")
-            if message.get("trailers", False):
+            if "trailers" in message and message["trailers"]:
                 self._trailers = []
             stream.send_head(message["status"], message.get("headers", ()), message.get("reason"))
         elif kind == "http.response.trailers" and self._body_sent and not stream.complete:

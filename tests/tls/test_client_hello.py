@@ -66,7 +66,11 @@ async def test_it_may_come_in_pieces_and_stays_to_be_read(
         assert server.recv(65536) == HELLO
 
 
-@pytest.mark.parametrize("sent", [b"", HELLO[:40], b"GET / HTTP/1.1\r\n\r\n", bytes(400)])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", HELLO[:40], b"GET / HTTP/1.1\r\n\r\n", bytes(400)],
+    ids=["nothing", "a part", "HTTP", "zeros"],
+)
 async def test_a_client_that_ends_or_speaks_something_else_has_none(
     ends: tuple[socket.socket, socket.socket], sent: bytes
 ) -> None:
