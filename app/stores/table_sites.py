@@ -17,6 +17,16 @@ def of_keys(table: Table, keys: Collection[str]) -> Table:
     return {key: replace(e, below=len(prefixes.get(key, ()))) for key, e in found.items()}
 
 
+def with_sites_only(table: Table) -> Table:
+    """Without hosts that have neither a list nor prefixes that inherit their options."""
+    hosts = prefixes_by_host(table)
+    return {
+        key: entry
+        for key, entry in table.items()
+        if entry.listed or (entry.options and key in hosts)
+    }
+
+
 def serving_keys(hosts: Sequence[str], key: str) -> list[str]:
     """All keys that may serve `key`, a host with or without a path; `hosts` are its lookup keys."""
     cuts = _cuts(prefix_of(key))

@@ -9,7 +9,7 @@ import redis as redis_py
 from click.testing import CliRunner
 
 from app.cli import main
-from tests.commands.test_route import Run, driver, run, run_redis, shown
+from tests.commands.test_route import Run, driver, run, run_redis, runner, shown
 from tests.redis_servers import RedisServer
 
 __all__ = ["driver", "run", "run_redis"]
@@ -98,6 +98,24 @@ def test_options_stay_as_long_as_prefixes_inherit_them(run_redis, redis):
     }
 
 
+@pytest.mark.parametrize("kind", ["toml", "json"])
+def test_they_stay_in_a_file_as_well(kind, tmp_path: Path):
+    run = runner(f"file:{tmp_path}/routes.{kind}", tmp_path)
+    table = tmp_path / "table.toml"
+    table.write_text(f'''["a.example"]
+backends = ["{A}"]
+options = {{ policy = "hash" }}
+
+["a.example/x"]
+backends = ["{B}"]
+''')
+    run("import", str(table), "--yes")
+    run("remove", "a.example")
+    assert json.loads(run("export").output)["a.example"] == {"options": {"policy": "hash"}}
+    run("remove", "a.example/x")
+    run("set", "a.example/x", C)
+
+
 def test_a_host_moves_with_its_prefixes(run):
     run("set", "a.example", A)
     run("set", "a.example/x", B)
@@ -139,6 +157,23 @@ def test_options_of_a_host_without_a_list_are_imported_and_exported(run, tmp_pat
 @pytest.mark.parametrize("key", ["a.example/a b", "a.example/x?y", "http://a.example/x"])
 def test_what_is_no_prefix_is_refused(run, key):
     assert "no host" in (out := run("set", key, A, fails=2).output) or "no path" in out
+
+
+def test_options_are_set_for_a_prefix_and_for_a_host_without_a_list(run_redis, redis, tmp_path):
+    run_redis("set", "a.example/x", A)
+
+    def option(*words: str) -> None:
+        done = CliRunner().invoke(main, [*words, "--config", str(tmp_path / "config.json")])
+        assert done.exit_code == 0, done.output
+
+    option("option", "set", "a.example/x/", "strip", "on")
+    option("maintenance", "on", "a.example", "--message", "back soon")
+    assert redis.hgetall("options:a.example/x") == {"strip": "on"}
+    assert "back soon" in redis.hgetall("options:a.example")["maintenance"]
+    assert sorted(redis.keys("frontend:*")) == ["frontend:a.example/x"]
+    option("maintenance", "off", "a.example")
+    option("option", "unset", "a.example/x", "strip")
+    assert redis.keys("options:*") == []
 
 
 def test_marks_of_a_prefix_by_hand(run_redis, tmp_path: Path):

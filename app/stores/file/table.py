@@ -15,7 +15,7 @@ import tomlkit
 
 from ...errors import StoreUnavailable
 from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
-from ..table_sites import of_keys
+from ..table_sites import of_keys, with_sites_only
 from .presence import wait_for_all
 
 
@@ -52,7 +52,7 @@ class FileTable:
                 if entry.ttl is not None:
                     raise TableError(f"{key}: a file knows no expiry; routes in Redis do")
             wanted = {key: entry for key, entry in before.items() if key not in keys}
-            wanted |= {key: entry for key, entry in after.items() if entry.says_something}
+            wanted = with_sites_only(wanted | after)
             new = self._rewritten(old, before, wanted)
             if self._parse(new) != wanted:
                 raise TableError(f"{self._path} is written in a way that cannot be edited here")
@@ -108,9 +108,10 @@ def _put(document: tomlkit.TOMLDocument, name: str, entry: Entry) -> None:
         document[name] = tomlkit.table()
     table = document[name]
     assert isinstance(table, dict)
-    for field, value in in_file_form(entry).items():
+    form = in_file_form(entry)
+    for field, value in form.items():
         if table.get(field) != value:
             table[field] = value
-    for field in ("options", "healthcheck"):
-        if not getattr(entry, field):
+    for field in ("id", "backends", "options", "healthcheck"):
+        if field not in form:
             table.pop(field, None)
