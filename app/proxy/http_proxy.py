@@ -92,6 +92,7 @@ class HttpProxy:
         elif isinstance(state, Coroutine):
             state.close()
         self._gateway.end(request)
+        exchange.tasks.discard(exchange.task)
         exchange.cut()
 
     async def _serve(self, request: Request, state: Handover, receive: Receive, send: Send) -> None:

@@ -33,9 +33,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_body_sent", "_drained", "_on_disconnect", "_tasks", "_trailers", "_waiter",
+        "_body", "_body_sent", "_drained", "_on_disconnect", "_trailers", "_waiter",
         "asks_debug", "body_complete", "direct", "disconnected", "hold", "peer", "refused",
-        "stream", "task", "trailers", "unread",
+        "stream", "task", "tasks", "trailers", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +51,7 @@ class Exchange:
         self.refused: tuple[int, str] | None = None
         self.trailers: Trailers = ()  # behind the request's body
         self.hold: Callable[[int], bool] | None = None  # asked whether so many bytes may wait
-        self._tasks = tasks  # those that the server waits for when it drains
+        self.tasks = tasks  # those that the server waits for when it drains
         self._body: list[bytes] = []
         self.unread = 0  # bytes of the body that have come, not taken; -1 once the end was
         self._trailers: RawHeaders | None = None  # to come, behind the answer's body
@@ -62,7 +62,7 @@ class Exchange:
     def start(self, app: App, scope: Message) -> None:
         """Call the application in a task."""
         task = self.task = asyncio.get_running_loop().create_task(self.run(app, scope))
-        self._tasks.add(task)
+        self.tasks.add(task)
 
     async def run(self, app: App, scope: Message) -> None:
         """Call the application. In the end the client has got an answer or sees a cut."""
@@ -83,7 +83,7 @@ class Exchange:
             else:
                 logger.exception("exception in the application")
         finally:
-            self._tasks.discard(self.task)
+            self.tasks.discard(self.task)
             # It refers to us: without this the cycle collector would have to find the request.
             self._on_disconnect = None
         self._fail()
@@ -115,7 +115,7 @@ class Exchange:
         elif kind == "http.response.start":
             if stream.started:
                 raise RuntimeError("a second http.response.start")
-            if "trailers" in message and message["trailers"]:
+            if message.get("trailers"):
                 self._trailers = []
             stream.send_head(message["status"], message.get("headers", ()), message.get("reason"))
         elif kind == "http.response.trailers" and self._body_sent and not stream.complete:
