@@ -74,7 +74,7 @@ __all__ = [
     "make_engine",
 ]
 
-STREAM_WINDOW = 65535
+STREAM_WINDOW = 131072
 """Bytes that a client may send on one stream before the backend has taken some (RFC 9113 §6.9)."""
 MAX_WINDOW = 2**31 - 1
 LARGEST_ANSWER_HEAD = 2**24

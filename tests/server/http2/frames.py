@@ -134,7 +134,8 @@ class Http2Client:
         sent = 0
 
         def room() -> int:
-            return 65535 + min(self.opened(0), self.opened(stream)) - sent
+            own = self.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, 65535)
+            return min(65535 + self.opened(0), own + self.opened(stream)) - sent
 
         while sent < len(body):
             await self.until(lambda: room() > 0)
