@@ -35,14 +35,15 @@ _decode = msgspec.msgpack.Decoder(Story).decode
 
 
 class Ring:
-    """The stories of one kind of one worker. Its first story makes its files."""
+    """The stories of one kind of one worker. It holds one open file, from its beginning on."""
 
     def __init__(self, folder: Path, kind: Kind, token: str) -> None:
+        """Raises OSError."""
         self._paths = [folder / f"{os.getpid()}-{token}.{kind}.{half}" for half in (0, 1)]
         self._half = HALF[kind]
         self._file = -1
         self._number = 1
-        self._at = self._half
+        self._turn()
 
     def add(self, story: Story) -> None:
         """Keep a story. Raises OSError where there is no room in memory."""

@@ -98,6 +98,7 @@ def test_files_of_ended_workers_stay_as_long_as_there_is_room(
         file = tmp_path / f"{2**22 + number}-00000000.failed.0"
         file.write_bytes(b"\xff" * (1 << 20))
         os.utime(file, (number, number))
-    rings(tmp_path, "")
-    left = sorted(file.name for file in tmp_path.glob("*.failed.0"))
+    for ring in rings(tmp_path, "").values():
+        ring.close()
+    left = sorted(file.name for file in tmp_path.glob("*-00000000.failed.0"))
     assert left == [f"{2**22 + number}-00000000.failed.0" for number in range(2, count)]
