@@ -33,12 +33,12 @@ def load(name: str) -> Any:
     return importlib.import_module(f"tests.fuzz.targets.{name}")
 
 
-def plainly(name: str, seconds: float) -> int:
+def plainly(name: str, seconds: float, seed: int | None = None) -> int:
     """How many cases were run. Raises what `check` raises, with the case kept."""
     target = load(name)
     end = time.monotonic() + seconds
     count = 0
-    for data in mutations(target.SEEDS, target.TOKENS, random.Random()):
+    for data in mutations(target.SEEDS, target.TOKENS, random.Random(seed)):
         try:
             target.check(data)
         except Exception:
@@ -100,6 +100,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="for all targets together")
     parser.add_argument("--seconds", type=int, help="for each target instead")
     parser.add_argument("--plain", action="store_true", help="without atheris")
+    parser.add_argument("--seed", type=int, help="the same cases each time, with --plain --here")
     parser.add_argument("--here", action="store_true", help="in this process: one target")
     args = parser.parse_args()
     names = list(args.targets)
@@ -113,7 +114,7 @@ def main() -> int:
         print(f"failed: {' '.join(failed)}" if failed else "nothing found")
         return bool(failed)
     if plain:
-        print(f"{names[0]}: {plainly(names[0], seconds):,} cases", flush=True)
+        print(f"{names[0]}: {plainly(names[0], seconds, args.seed):,} cases", flush=True)
     else:
         led_by_coverage(names[0], seconds)
     return 0

@@ -47,6 +47,8 @@ ENGINE_FAULTS = (InternalError, ConnectionStateError)
 """EngineErrors that no client may cause."""
 Flood = DenialOfServiceError
 """An EngineError: too many frames of a kind that the engine itself counts."""
+EngineEnded = ConnectionStateError
+"""Both sides have said good-bye and no stream is left; ConnectionClosed is on its way."""
 StreamGone = StreamProtocolError
 """A stream takes nothing more: it has ended, and its StreamClosed is on its way."""
 
@@ -56,6 +58,7 @@ __all__ = [
     "ConnectionClosed",
     "DataReceived",
     "Engine",
+    "EngineEnded",
     "EngineError",
     "ErrorCode",
     "Event",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..client_connection import LINGER_SECONDS
 from ..edge import NO_DEADLINE
-from .engine import MAX_WINDOW, ErrorCode, connection_window
+from .engine import MAX_WINDOW, EngineEnded, ErrorCode, connection_window
 from .http2_ends import LINGER, SERVE, Http2Ends
 from .http2_stream import HELD, Http2Stream
 
@@ -115,8 +116,13 @@ class Http2Connection(Http2Ends):
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """`size` bytes of its body were taken: the client may send as many again."""
         if self._state <= SERVE:
-            self.engine.acknowledge_received_data(size, stream.id)
+            self.give_back(size, stream.id)
             self.flush_soon()
+
+    def give_back(self, size: int, number: int) -> None:
+        """Widen the client's windows by `size`, of stream `number` if that is still there."""
+        with suppress(EngineEnded):
+            self.engine.acknowledge_received_data(size, number)
 
     def refill(self) -> None:
         """Widen the connection's window by what it has lost.
@@ -124,20 +130,23 @@ class Http2Connection(Http2Ends):
         When a stream is reset in the middle of a DATA frame, the engine forgets what had come of
         the frame, and the client never gets it back. All streams would stop in the end.
         """
-        room, full = self.engine.local_window_size, connection_window(self.edge.limits.http2)
-        if room + sum(stream.unread for stream in self.streams.values()) < full // 2:
+        with suppress(EngineEnded):
+            room, full = self.engine.local_window_size, connection_window(self.edge.limits.http2)
+            if room + sum(stream.unread for stream in self.streams.values()) >= full // 2:
+                return
             self._window += full - room
-            if self._window <= MAX_WINDOW:
-                self.engine.set_local_window_size(self._window)
-                self.flush_soon()
-            else:
+            if self._window > MAX_WINDOW:
                 self.go_away()
+                return
+            self.engine.set_local_window_size(self._window)
+            self.flush_soon()
 
     def reset_stream(self, stream: Http2Stream, code: ErrorCode) -> None:
         """End one stream at once; what has not left yet is lost."""
         if stream.id in self.streams and self._state <= SERVE:
             stream.reset = True
-            self.engine.reset_stream(stream.id, code)
+            with suppress(EngineEnded):
+                self.engine.reset_stream(stream.id, code)
             self.flush_soon()
 
     def response_done(self, stream: Http2Stream) -> None:

@@ -137,7 +137,7 @@ class Http2Protocol(Http2Connection):
         stream = self.streams.get(event.stream_id)
         if stream is None:
             if event.data:  # its stream has ended meanwhile; the connection's window has not
-                self.engine.acknowledge_received_data(len(event.data), event.stream_id)
+                self.give_back(len(event.data), event.stream_id)
             return
         stream.sent_at = self.edge.now
         if event.data:

@@ -125,14 +125,15 @@ def check(data: bytes) -> None:
 
 
 def frames_in(data: bytes) -> Iterator[Frame]:
-    """Up to the first one that cannot be read."""
+    """But for those that cannot be read: the engine passes some of them over."""
     while len(data) >= 9:
+        length = int.from_bytes(data[:3], "big")
         try:
-            found, length = Frame.parse_frame_header(memoryview(data[:9]))
+            found, _ = Frame.parse_frame_header(memoryview(data[:9]))
             found.parse_body(memoryview(data[9 : 9 + length]))
+            yield found
         except HyperframeError:
-            return
-        yield found
+            pass
         data = data[9 + length :]
 
 
