@@ -13,7 +13,7 @@ from tests.fuzz.__main__ import TARGETS, load
 from tests.fuzz.mutate import mutations
 from tests.processes import ROOT
 
-SECONDS = 8
+SECONDS = 6
 
 
 @pytest.mark.parametrize("name", TARGETS)
