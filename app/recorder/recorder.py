@@ -48,6 +48,7 @@ class Recorder(Observer):
         self._kept = kept
         self._slow = slow or inf
         self._slow_of: dict[str, float] = {}
+        self._quick = self._slow  # nothing below it is slow, whatever its frontend
         self._counters = counters if slow else None
         self._true_client = true_client
         self._proxy, self._worker = identity.name, identity.number
@@ -56,21 +57,25 @@ class Recorder(Observer):
     def ended(self, request: Request) -> None:
         record = request.record
         if (
-            record.status < 500
-            and not record.error
+            record.total_time < self._quick
+            and record.status < 500
             and record.start < self._next_sample
+            and not record.error
             and not record.retried_from
-            and record.total_time < self._slow_of.get(record.frontend, self._slow)
         ):
-            return
+            return  # nearly all of them
         kind = kind_of(record)
         sampled = record.start >= self._next_sample
         if sampled:
             self._next_sample = record.start + SAMPLE_EVERY
             self._learn(record.frontend)
-        if kind is Kind.KEPT and not sampled and record.messages_in is not None:
-            return  # a WebSocket may last as long as it likes
-        self._keep(kind, self._story(kind, request))
+        if kind is not Kind.KEPT or sampled or record.retried_from or self._is_slow(record):
+            self._keep(kind, self._story(kind, request))
+
+    def _is_slow(self, record: AccessRecord) -> bool:
+        """But a WebSocket may last as long as it likes."""
+        limit = self._slow_of.get(record.frontend, self._slow)
+        return record.messages_in is None and record.total_time >= limit
 
     def refused(self, record: AccessRecord) -> None:
         story = Story(
@@ -100,6 +105,7 @@ class Recorder(Observer):
                 self._slow_of[frontend] = usual
             else:
                 self._slow_of.pop(frontend, None)
+            self._quick = min(self._slow_of.values(), default=self._slow)
 
     def _story(self, kind: Kind, request: Request) -> Story:
         record = request.record
