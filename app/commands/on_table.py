@@ -11,7 +11,7 @@ import click
 from ..config.file import here, load
 from ..config.structs import Config
 from ..stores import driver_of
-from ..stores.table import TableError
+from ..stores.table import TableError, check_key
 from ..stores.tables import RouteTable
 from .failing import one_line
 
@@ -54,3 +54,11 @@ async def _with_table(path: str | None, work: TableWork, wait: float | None) -> 
             click.echo(f"workers that have it: {workers}")
     finally:
         await table.aclose()
+
+
+def key_of(host: str) -> str:
+    """The key that a command's HOST means. Ends the command where it can be none."""
+    try:
+        return check_key(host)
+    except TableError as exc:
+        raise click.BadParameter(str(exc)) from None

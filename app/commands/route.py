@@ -35,7 +35,7 @@ from .cli_options import config_option, json_option
 from .command_group import CommandGroup
 from .importing import Import
 from .meant import check_meant
-from .on_table import TableWork, read_config, run_on_table, wait_option
+from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
 from .renaming import rename_site
 
 NO_LIST = "(no list of its own: options for its prefixes)"
@@ -121,7 +121,7 @@ def set_(
         name = identifier or old.identifier or key
         return replace(old, identifier=name, backends=new, ttl=ttl, listed=True)
 
-    key, new = _key(host), tuple(map(trimmed, urls))
+    key, new = key_of(host), tuple(map(trimmed, urls))
     run_on_table(path, _edit(key, edit, path), wait)
 
 
@@ -138,7 +138,7 @@ def add(host: str, urls: tuple[str, ...], wait: float | None, path: str | None) 
             raise TableError(f"no frontend {key}; `hipache route set` creates one")
         return replace(before, backends=before.backends + new)
 
-    key, new = _key(host), tuple(map(trimmed, urls))
+    key, new = key_of(host), tuple(map(trimmed, urls))
     run_on_table(path, _edit(key, edit, path), wait)
 
 
@@ -164,7 +164,7 @@ def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | Non
         kept = tuple(url for url in before.backends if trimmed(url) not in gone)
         return replace(before, backends=kept)
 
-    key, gone = _key(host), list(map(trimmed, urls))
+    key, gone = key_of(host), list(map(trimmed, urls))
     run_on_table(path, _edit(key, edit, path), wait)
 
 
@@ -175,7 +175,7 @@ def remove(host: str, urls: tuple[str, ...], wait: float | None, path: str | Non
 @config_option
 def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
     """Move the frontend HOST, with its options and its prefixes, to the key NEW."""
-    old_key, new_key = _key(host), _key(new)
+    old_key, new_key = key_of(host), key_of(new)
     run_on_table(path, lambda table: rename_site(table, old_key, new_key), wait)
 
 
@@ -227,13 +227,6 @@ def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | 
 
     text = file.read_text("utf-8")
     run_on_table(path, work, wait)
-
-
-def _key(host: str) -> str:
-    try:
-        return check_key(host)
-    except TableError as exc:
-        raise click.BadParameter(str(exc)) from None
 
 
 def _edit(key: str, edit: Callable[[Entry | None], Entry | None], path: str | None) -> TableWork:

@@ -18,12 +18,12 @@ from ..frontends.backends import trimmed
 from ..frontends.maintenance import MAX_MESSAGE, is_off
 from ..frontends.settings import settings_of
 from ..masking import printable
-from ..stores.table import Entry, Table, TableError, check_key, without_secrets
+from ..stores.table import Entry, Table, TableError, without_secrets
 from ..stores.tables import RouteTable
 from .cli_options import Duration, config_option
 from .command_group import CommandGroup
 from .failing import CommandFailed, one_line
-from .on_table import read_config, run_on_table, wait_option
+from .on_table import key_of, read_config, run_on_table, wait_option
 
 Fields = Mapping[str, str]
 
@@ -50,7 +50,7 @@ def list_(host: str, path: str | None) -> None:
         for name, value in sorted(without_secrets(entry.options).items()):
             click.echo(printable(f"{name} = {value}"))
 
-    key = _key(host)
+    key = key_of(host)
     run_on_table(path, work)
 
 
@@ -100,7 +100,7 @@ def drain(host: str, url: str, longest: int | None, path: str | None) -> None:
         None if longest is None else 10.0,
     )  # fmt: skip
     if longest is not None:
-        _wait_until_idle(config, _key(host), url, longest)
+        _wait_until_idle(config, key_of(host), url, longest)
 
 
 @click.command()
@@ -181,7 +181,7 @@ def _change(
                 raise TableError(f"{key}: {problem}")
         return {key: replace(entry, options=options)}
 
-    key = _key(host)
+    key = key_of(host)
     run_on_table(path, lambda table: table.change([key], whole), wait)
 
 
@@ -222,10 +222,3 @@ def _backend(entry: Entry, url: str) -> str:
 
 def _without(options: Fields, name: str) -> Fields:
     return {known: value for known, value in options.items() if known != name}
-
-
-def _key(host: str) -> str:
-    try:
-        return check_key(host)
-    except TableError as exc:
-        raise click.BadParameter(str(exc)) from None
