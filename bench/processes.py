@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import Pipe, Process
 from pathlib import Path
 from types import MappingProxyType
 
@@ -114,6 +115,20 @@ def serving(
             yield process
         finally:
             stop(process)
+
+
+@contextmanager
+def in_process(what: object, *arguments: object) -> Iterator[None]:
+    """`what` in a process of its own, which says over its last argument, a pipe, that it serves."""
+    ours, theirs = Pipe()
+    process = Process(target=what, args=(*arguments, theirs), daemon=True)  # type: ignore[arg-type]
+    process.start()
+    try:
+        ours.recv()
+        yield
+    finally:
+        process.terminate()
+        process.join()
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

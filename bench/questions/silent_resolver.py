@@ -23,13 +23,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvloop
 
-from bench.processes import free_ports, serving
+from bench.processes import free_ports, in_process, serving
 
 NAME_SERVER = "127.0.0.9"
 BAD, CLIENTS, TURNS = 100, 8, 6
@@ -112,19 +111,6 @@ async def turn(port: int, requests: int, *, bad: int) -> list[tuple[int, float]]
 
 
 @contextmanager
-def _in_process(what: object, *arguments: object) -> Iterator[None]:
-    ours, theirs = Pipe()
-    process = Process(target=what, args=(*arguments, theirs), daemon=True)  # type: ignore[arg-type]
-    process.start()
-    try:
-        ours.recv()
-        yield
-    finally:
-        process.terminate()
-        process.join()
-
-
-@contextmanager
 def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
     [port] = free_ports(1)
     routes = {
@@ -166,7 +152,7 @@ def main() -> None:
         raise SystemExit("silent_resolver: needs root, and unshare")
     folder = Path(tempfile.mkdtemp())
     [port] = free_ports(1)
-    with _in_process(name_server), _in_process(backend, port), _proxy(folder, port) as proxy:
+    with in_process(name_server), in_process(backend, port), _proxy(folder, port) as proxy:
         found = uvloop.run(measure(proxy, requests))
     shutil.rmtree(folder)
     for bad, answers in found.items():

@@ -23,13 +23,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvloop
 
-from bench.processes import free_ports, serving
+from bench.processes import free_ports, in_process, serving
 
 READERS, VISITORS = 200, 8
 PAUSE = 0.02
@@ -142,19 +141,6 @@ async def _visitor(port: int, number: int, end: float, visits: Visits) -> None:
 
 
 @contextmanager
-def _in_process(what: object, *arguments: object) -> Iterator[None]:
-    ours, theirs = Pipe()
-    process = Process(target=what, args=(*arguments, theirs), daemon=True)  # type: ignore[arg-type]
-    process.start()
-    try:
-        ours.recv()
-        yield
-    finally:
-        process.terminate()
-        process.join()
-
-
-@contextmanager
 def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
     [port] = free_ports(1)
     routes = {"site.test": {"backends": [f"http://127.0.0.1:{backend_port}"]}}
@@ -174,10 +160,10 @@ def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
 def measure(folder: Path, addresses: int, kind: str, seconds: float) -> bool:
     """Print the figures of one siege; whether the goals were reached."""
     [port] = free_ports(1)
-    with _in_process(backend, port), _proxy(folder, port) as proxy:
+    with in_process(backend, port), _proxy(folder, port) as proxy:
         uvloop.run(visit(proxy, seconds / 5))  # warms up
         quiet = uvloop.run(visit(proxy, seconds / 2))
-        with _in_process(siege, proxy, addresses, ASKS[kind]):
+        with in_process(siege, proxy, addresses, ASKS[kind]):
             found = [uvloop.run(visit(proxy, seconds * times)) for times in (1, 2)]
     figures = (quiet, *found)
     asked, failed = (sum(len(each) for each in v) for v in (

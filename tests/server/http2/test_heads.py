@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from app.server.edge import ClientLimits
 from app.server.http2.request_pseudo_fields import read_head
 from app.server.refusal import Refusal
 from tests.server.http2.frames import GET, POST, Http2Client, data, head, speaking
-from tests.server.serving import Recorder, Served, serving
+from tests.server.serving import Recorder, serving
 
 PROTOCOL_ERROR, ENHANCE_YOUR_CALM = 1, 11
 LENGTH = b"content-length"
@@ -77,24 +75,6 @@ TAKEN = [
     pytest.param(head(b"OPTIONS", b"*"), id="OPTIONS *"),
     pytest.param(head(path=b"/a|b{c}"), id="what browsers do not encode"),
 ]
-
-
-@pytest.fixture
-async def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def served(recorder: Recorder) -> AsyncIterator[Served]:
-    async with serving(recorder, ws="none") as served:
-        served.edge.prior_knowledge = True
-        yield served
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Http2Client]:
-    async with speaking(served.port) as client:
-        yield client
 
 
 async def works(client: Http2Client, stream: int) -> bool:

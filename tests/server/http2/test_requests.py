@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,24 +11,6 @@ from tests.server.http2.frames import GET, POST, Http2Client, data, head, speaki
 from tests.server.serving import Recorder, Served, answer, read_body, serving
 
 LENGTH = b"content-length"
-
-
-@pytest.fixture
-async def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def served(recorder: Recorder) -> AsyncIterator[Served]:
-    async with serving(recorder, ws="none") as served:
-        served.edge.prior_knowledge = True
-        yield served
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Http2Client]:
-    async with speaking(served.port) as client:
-        yield client
 
 
 async def test_a_request_and_its_answer(client: Http2Client, recorder: Recorder) -> None:
