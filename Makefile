@@ -25,7 +25,7 @@ run: .venv/run.installed
 	@exec $(BIN)/hipache demo
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 3
 
 test-long: .venv/test.installed
 	$(BIN)/python -m pytest -q -m long --long
