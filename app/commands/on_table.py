@@ -12,7 +12,7 @@ from ..config.file import here, load
 from ..config.structs import Config
 from ..stores import driver_of
 from ..stores.table import TableError, check_key
-from ..stores.tables import RouteTable
+from ..stores.tables import RouteTable, seen_by_all
 from .failing import one_line
 
 TableWork = Callable[[RouteTable], Awaitable[None]]
@@ -41,16 +41,10 @@ def read_config(path: str | None) -> Config:
 async def _with_table(path: str | None, work: TableWork, wait: float | None) -> None:
     table = driver_of(read_config(path)).table()
     try:
-        if wait is not None:
-            await table.wait(0)  # fails before the change if this user may not ask the workers
-        await work(table)
-        if wait is not None:
-            workers, missing = await table.wait(wait)
-            if missing:
-                raise TableError(
-                    f"changed, but {len(missing)} of {workers} workers did not have it "
-                    f"after {wait:g} s: {', '.join(missing)}"
-                )
+        if wait is None:
+            await work(table)
+        else:
+            workers = await seen_by_all(table, lambda: work(table), wait)
             click.echo(f"workers that have it: {workers}")
     finally:
         await table.aclose()

@@ -15,26 +15,25 @@ from ..frontends.backends import trimmed
 from ..frontends.site import host_of
 from ..masking import printable
 from ..routing import lookup_keys
+from ..stores.meant import check_change, check_meant
 from ..stores.table import (
     Entry,
     Table,
     TableError,
     by_domain,
-    check_entry,
     check_key,
-    difference,
     dump_table,
     in_file_form,
     parse_table,
     without_secrets,
 )
+from ..stores.table_difference import difference
 from ..stores.table_sites import serving, serving_keys
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import config_option, json_option
 from .command_group import CommandGroup
 from .importing import Import
-from .meant import check_meant
 from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
 from .renaming import rename_site
 
@@ -236,8 +235,7 @@ def _edit(key: str, edit: Callable[[Entry | None], Entry | None], path: str | No
         after = edit(before.get(key))
         if after is None:
             return {}
-        check_entry(key, after)
-        check_meant(key, after, before.get(key), configured(read_config(path)).objection)
+        check_change(key, after, before.get(key), configured(read_config(path)).objection)
         return {key: after}
 
     return lambda table: table.change([key], whole)

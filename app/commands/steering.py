@@ -16,8 +16,8 @@ from ..balancing.explain_text import ago
 from ..config.structs import Config
 from ..frontends.backends import trimmed
 from ..frontends.maintenance import MAX_MESSAGE, is_off
-from ..frontends.settings import settings_of
 from ..masking import printable
+from ..stores.meant import check_options
 from ..stores.table import Entry, Table, TableError, without_secrets
 from ..stores.tables import RouteTable
 from .cli_options import Duration, config_option
@@ -174,12 +174,9 @@ def _change(
 
     def whole(before: Table) -> Table:
         entry = _existing(before, key)
-        options = edit(entry)
-        known = settings_of(entry.options).for_list(entry.backends).problems
-        for problem in settings_of(options).for_list(entry.backends).problems:
-            if problem not in known:  # what is there must keep nobody from changing the rest
-                raise TableError(f"{key}: {problem}")
-        return {key: replace(entry, options=options)}
+        after = replace(entry, options=edit(entry))
+        check_options(key, after, entry)
+        return {key: after}
 
     key = key_of(host)
     run_on_table(path, lambda table: table.change([key], whole), wait)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,9 @@ from .line_numbers import line_of
 
 HEALTHCHECK_FIELDS = ("path", "status", "body")
 """Fields of `healthcheck:<host>`, as planb and tsuru write them."""
+
+
+MAX_TTL = 10 * 365 * 86_400
 
 
 class TableError(HipacheError):
@@ -84,7 +87,9 @@ def check_key(key: str) -> str:
 
 
 def check_entry(key: str, entry: Entry) -> None:
-    """Raise TableError where a backend is no URL or stands twice in the list."""
+    """Raise TableError where a backend is no URL or stands twice, or the expiry is too far."""
+    if entry.ttl is not None and entry.ttl > MAX_TTL:
+        raise TableError(f"{key}: ttl: expected at most {MAX_TTL} seconds")
     seen: dict[tuple[str, str, int], str] = {}
     for url in entry.backends:
         try:
@@ -118,7 +123,7 @@ def parse_table(text: str, source: str) -> Table:
             key = check_key(name)
             if key in table:
                 raise TableError(f"{key} is there twice")
-            table[key] = _entry(name, value)
+            table[key] = entry_of(name, value)
             check_entry(key, table[key])
         except TableError as exc:
             line = line_of(text, name, str(exc))
@@ -136,7 +141,8 @@ def _with_lists(table: Table) -> Table:
     return table
 
 
-def _entry(name: str, value: Any) -> Entry:
+def entry_of(name: str, value: Any) -> Entry:
+    """What the file says of one frontend. Raises TableError."""
     if not isinstance(value, dict):
         raise TableError(f'{name}: expected a table: ["{name}"]')
     known = ("id", "backends", "options", "healthcheck", "ttl")
@@ -217,34 +223,3 @@ def _timeless(table: Mapping[str, Entry]) -> dict[str, Entry]:
 def without_secrets(options: Mapping[str, str]) -> dict[str, str]:
     """The options as a person may see them over somebody's shoulder: users without hashes."""
     return {name: re.sub(r":\$\S*", ":***", value) for name, value in options.items()}
-
-
-def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[str]:
-    """What becomes of each frontend that does not stay as it is, a line each."""
-    for key in sorted(before.keys() | after.keys(), key=by_domain):
-        old, new = (_said(table.get(key)) for table in (before, after))
-        if old == new:
-            continue
-        if old is None or new is None:
-            sign, entry = ("+", new) if old is None else ("-", old)
-            yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}".rstrip()
-        else:
-            yield f"~ {key}  {_changed(old, new)}"
-
-
-def _said(entry: Entry | None) -> Entry | None:
-    return entry if entry is not None and entry.says_something else None
-
-
-def _changed(old: Entry, new: Entry) -> str:
-    parts = [f"-{url}" for url in old.backends if url not in new.backends]
-    parts += [f"+{url}" for url in new.backends if url not in old.backends]
-    if old.identifier != new.identifier:
-        parts.append(f"id {old.identifier} -> {new.identifier}")
-    if old.options != new.options:
-        parts.append(f"options {without_secrets(old.options)} -> {without_secrets(new.options)}")
-    if old.healthcheck != new.healthcheck:
-        parts.append(f"healthcheck {dict(old.healthcheck)} -> {dict(new.healthcheck)}")
-    if old.ttl != new.ttl:
-        parts.append(f"ttl {old.ttl} -> {new.ttl}")
-    return " ".join(parts) or "the order of its backends"

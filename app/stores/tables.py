@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from ..routing import Frontend, lookup_keys, parse_frontend
-from .table import Table
+from .table import Table, TableError
 
 Edit = Callable[[Table], Table]
 
@@ -22,6 +22,9 @@ class RouteTable(Protocol):
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
 
+    async def keys(self) -> list[str]:
+        """The keys of all frontends, in no order."""
+
     async def change(self, keys: Collection[str], edit: Edit) -> None:
         """Replace the frontends of `keys` by what `edit` makes of them, all at once.
 
@@ -35,6 +38,28 @@ class RouteTable(Protocol):
 
     async def aclose(self) -> None:
         """Release connections."""
+
+
+class ChangedButNotSeen(TableError):
+    """The change is made, but some workers did not have it in time."""
+
+
+async def seen_by_all(
+    table: RouteTable, change: Callable[[], Awaitable[None]], seconds: float
+) -> int:
+    """Make a change, and wait until every running worker has it: how many there are.
+
+    Raises ChangedButNotSeen after `seconds`, and what `change` raises.
+    """
+    await table.wait(0)  # fails before the change if this user may not ask the workers
+    await change()
+    workers, missing = await table.wait(seconds)
+    if missing:
+        raise ChangedButNotSeen(
+            f"changed, but {len(missing)} of {workers} workers did not have it "
+            f"after {seconds:g} s: {', '.join(missing)}"
+        )
+    return workers
 
 
 async def frontend_in(table: RouteTable, host: str) -> Frontend | None:

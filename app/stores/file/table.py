@@ -34,6 +34,10 @@ class FileTable:
         table = await asyncio.to_thread(lambda: self._parse(self._text()))
         return of_keys(table, table if keys is None else keys)
 
+    async def keys(self) -> list[str]:
+        """The keys of all frontends."""
+        return list(await self.read())
+
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys`: the new file is renamed over the old one."""
         await asyncio.to_thread(self._change, set(keys), edit)

@@ -23,6 +23,8 @@ ATTEMPTS = 20
 HASHES = (OPTIONS, HEALTHCHECK)
 FRONTENDS_PER_TRIP = 250
 """Frontends read in one round trip."""
+KEYS_PER_TRIP = 1_000
+"""Keys listed in one round trip while this process serves requests."""
 ROWS_AT_ONCE = 500
 """Rows and fields written in one MULTI: a few milliseconds in which the server does nothing else,
 for each row is told to every worker as well."""
@@ -53,19 +55,24 @@ class RedisTable:
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
         with self._translated():
-            found = await self._keys() if keys is None else list(keys)
+            found = sorted(await self._keys(10_000)) if keys is None else list(keys)
             table = await self._read(self._client.pipeline(transaction=False), found)
         if keys is None:  # what has prefixes and nothing else is not worth a line
             return {key: entry for key, entry in table.items() if entry.says_something}
         return table
 
-    async def _keys(self) -> list[str]:
+    async def keys(self) -> list[str]:
+        """Also of hosts that have prefixes and nothing else."""
+        with self._translated():
+            return list(await self._keys(KEYS_PER_TRIP))
+
+    async def _keys(self, per_trip: int) -> set[str]:
         found: set[str] = set()
         for kind in (FRONTEND, PATHS):
             start = self._prefix + kind
-            scan = self._client.scan_iter(match=escape(start) + "*", count=10_000)
+            scan = self._client.scan_iter(match=escape(start) + "*", count=per_trip)
             found |= {text(key).removeprefix(start) async for key in scan}
-        return sorted(found)
+        return found
 
     async def _read(self, pipe: Any, keys: Sequence[str]) -> Table:
         table: Table = {}

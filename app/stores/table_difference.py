@@ -1,0 +1,38 @@
+"""What a change of a table does, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .table import Entry, by_domain, without_secrets
+
+
+def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[str]:
+    """What becomes of each frontend that does not stay as it is, a line each."""
+    for key in sorted(before.keys() | after.keys(), key=by_domain):
+        old, new = (_said(table.get(key)) for table in (before, after))
+        if old == new:
+            continue
+        if old is None or new is None:
+            sign, entry = ("+", new) if old is None else ("-", old)
+            yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}".rstrip()
+        else:
+            yield f"~ {key}  {_changed(old, new)}"
+
+
+def _said(entry: Entry | None) -> Entry | None:
+    return entry if entry is not None and entry.says_something else None
+
+
+def _changed(old: Entry, new: Entry) -> str:
+    parts = [f"-{url}" for url in old.backends if url not in new.backends]
+    parts += [f"+{url}" for url in new.backends if url not in old.backends]
+    if old.identifier != new.identifier:
+        parts.append(f"id {old.identifier} -> {new.identifier}")
+    if old.options != new.options:
+        parts.append(f"options {without_secrets(old.options)} -> {without_secrets(new.options)}")
+    if old.healthcheck != new.healthcheck:
+        parts.append(f"healthcheck {dict(old.healthcheck)} -> {dict(new.healthcheck)}")
+    if old.ttl != new.ttl:
+        parts.append(f"ttl {old.ttl} -> {new.ttl}")
+    return " ".join(parts) or "the order of its backends"
