@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Schema = dict[str, Any]
+from .openapi_routes import ROUTE_PATHS, ROUTE_SCHEMAS, Schema
 
 
 def _object(**properties: Schema) -> Schema:
@@ -118,7 +116,7 @@ DESCRIPTION: Schema = {
     "info": {
         "title": "Hipache",
         "version": "1",
-        "description": "The current state of the proxy. Read only. Values cover all workers.",
+        "description": "The state of the proxy, over all workers, and the routes in its store.",
     },
     "security": [{"token": []}, {}],
     "paths": {
@@ -153,9 +151,10 @@ DESCRIPTION: Schema = {
             },
         ),
         "/api/failures": _list_of("Failure", "The latest requests that failed, newest first."),
+        **ROUTE_PATHS,
     },
     "components": {
-        "schemas": _SCHEMAS,
+        "schemas": _SCHEMAS | ROUTE_SCHEMAS,
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     },
 }

@@ -25,6 +25,7 @@ from ..tls.listener import expiries
 from . import state
 from .admin_client import store_names
 from .openapi import DESCRIPTION
+from .route_api import ROUTES, RouteApi
 from .state import Sources
 from .stored_certificates import StoredCertificates
 
@@ -46,7 +47,12 @@ def admin_application(sources: Sources) -> ASGIApp:
         "/api/backends": admin.backends,
         "/api/failures": admin.failures,
     }
-    app = Starlette(routes=[Route(path, answer) for path, answer in paths.items()])
+    api = RouteApi(sources.config)
+    app = Starlette(routes=[
+        *(Route(path, answer) for path, answer in paths.items()),
+        Route(ROUTES, api.all),
+        Route(f"{ROUTES}/{{key:path}}", api.one, methods=["GET", "PUT", "PATCH", "DELETE"]),
+    ])  # fmt: skip
     return Guarded(app, sources.config.admin.token)
 
 

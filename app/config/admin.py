@@ -48,6 +48,7 @@ class AdminConfig(Section, frozen=True, kw_only=True):
     buckets: Buckets = (
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     )  # fmt: skip  # of the histograms, seconds
+    write: bool = False  # clients with the token may change routes
     planb_names: bool = False  # metrics under planb's names, too
 
 
@@ -65,5 +66,7 @@ def check_admin(admin: AdminConfig, source: str) -> None:
         raise fault(source, "admin.buckets", f"expected at most {MAX_BUCKETS} ascending numbers")
     if admin.token is not None and not re.fullmatch(r"[!-~]{8,}", admin.token):
         raise fault(source, "admin.token", "expected at least 8 visible ASCII characters")
+    if admin.write and admin.token is None:
+        raise fault(source, "admin.token", "expected one, since admin.write is true")
     if admin.bind is not None and admin.token is None and not is_local(admin.bind.value[0]):
         raise fault(source, "admin.token", f"expected one, since {admin.bind} is not loopback")

@@ -118,8 +118,11 @@ async def test_the_description_is_openapi_and_true(tmp_path: Path, valkey: Redis
             pytest.fail(str(exc))
         await service.ask("a.test")
         await admin.until(REQUESTS, 1)
+        async with valkey.client as client:
+            for key in ("a.test", "a.test/api"):
+                await client.rpush(f"frontend:{key}", "id", "http://127.0.0.1:1")
         for path in description["paths"]:
-            answered = await admin.http.get(path)
+            answered = await admin.http.get(path.format(host="a.test", prefix="api"))
             kind = answered.headers["content-type"].partition(";")[0]
             assert kind in description["paths"][path]["get"]["responses"]["200"]["content"]
         for name in ("Worker", "Frontend"):
