@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 from collections.abc import Awaitable
+from contextvars import Context
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .proxy.http_proxy import HttpProxy
 from .system.memory_watch import Counting
 from .websocket.proxy import WebSocketProxy
+
+logger = logging.getLogger("hipache")
 
 
 class Endpoint:
@@ -19,8 +25,20 @@ class Endpoint:
     an encoded newline.
     """
 
-    http: HttpProxy
-    websocket: WebSocketProxy
+    http: ASGIApp
+    websocket: ASGIApp
+
+    def __init__(self, before: ASGIApp) -> None:
+        """`before` gets the requests that come before `serve_with`."""
+        self.http = self.websocket = self._before = before
+
+    def serve_with(self, http: HttpProxy, websocket: WebSocketProxy) -> None:
+        """The worker's parts have started: from now on they get the requests."""
+        self.http, self.websocket = http, websocket
+
+    def rest(self) -> None:
+        """The parts have ended."""
+        self.http = self.websocket = self._before
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         endpoint = self.http if scope["type"] == "http" else self.websocket
@@ -53,3 +71,71 @@ class Application(Starlette):
         if scope["type"] == "lifespan":
             return self.router(scope, receive, send)
         return self.router.default(scope, receive, send)
+
+
+class FirstRequest:
+    """Starts the parts where nobody has run the lifespan.
+
+    So it is under daphne, `uvicorn --lifespan off` and httpx's ASGITransport, and for an
+    application that is mounted in another. The parts live in a task of their own, which ends
+    with the event loop: `asyncio.run` and its like cancel it. Where nobody does (daphne), the
+    end of the interpreter ends it.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.endpoint = Endpoint(self)
+        self._app = app
+        self._started: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start the parts, once for all requests that wait, and serve this one with them.
+
+        Raises what the start raises; the next request tries again.
+        """
+        loop = asyncio.get_running_loop()
+        if self._started is None or self._started.get_loop() is not loop:
+            self._started = loop.create_future()
+            # An empty context: the request's variables are not those of the parts.
+            life = loop.create_task(
+                self._live(self._started), name="parts without a lifespan", context=Context()
+            )
+            _living.add(life)
+            life.add_done_callback(_living.discard)
+        await asyncio.shield(self._started)
+        endpoint = self.endpoint.http if scope["type"] == "http" else self.endpoint.websocket
+        if endpoint is self:  # they ended before this request had its turn
+            raise RuntimeError("the proxy ends with its event loop")
+        await endpoint(scope, receive, send)
+
+    async def _live(self, started: asyncio.Future[None]) -> None:
+        """Run the parts until this task is cancelled."""
+        logger.info("no lifespan was run: the proxy starts with its first request")
+        try:
+            async with self._app.router.lifespan_context(self._app):
+                started.set_result(None)
+                await asyncio.get_running_loop().create_future()
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            elif not isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            self.endpoint.rest()
+            if self._started is started:
+                self._started = None
+
+
+_living: set[asyncio.Task[None]] = set()
+"""Parts without a lifespan, in any event loop."""
+
+
+def _end_with_the_interpreter() -> None:
+    for life in tuple(_living):
+        loop = life.get_loop()
+        if not loop.is_closed() and not loop.is_running():
+            life.cancel()
+            loop.run_until_complete(asyncio.wait([life]))
+
+
+# atexit is too late: the interpreter first waits for threads, which the parts must end.
+threading._register_atexit(_end_with_the_interpreter)  # type: ignore[attr-defined]

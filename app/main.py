@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from .admin.metering import Metering, Supervision, metering
 from .admin.worker_metrics import MetricSources, reporting
-from .application import Application, Endpoint
+from .application import Application, FirstRequest
 from .checks.fleet import checking
 from .config.file import here, load
 from .config.structs import Config, ServerConfig
@@ -77,7 +77,6 @@ def create_app(
     serve` gives its workers.
     """
     config = config or _configured()
-    endpoint = Endpoint()
 
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
@@ -102,21 +101,22 @@ def create_app(
             )
             edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
-            endpoint.http = HttpProxy(gateway, client)
-            endpoint.websocket = WebSocketProxy(gateway, client.upgrade, config.server)
-            stack.push_async_callback(endpoint.websocket.aclose)
+            http = HttpProxy(gateway, client)
+            web_sockets = WebSocketProxy(gateway, client.upgrade, config.server)
+            stack.push_async_callback(web_sockets.aclose)
             if server and server.config.loaded_app is app and app.goes_straight_to(endpoint):
-                edge.fast_path = FastPath(gateway, client, endpoint.http, counts.request).begin
+                edge.fast_path = FastPath(gateway, client, http, counts.request).begin
                 edge.tunnels = not config.server.web_socket_relay
             await enter(_memory_watch(config, counts, server, counters))
-            sources = MetricSources(server, routes, client, gateway, endpoint.websocket, log)
+            sources = MetricSources(server, routes, client, gateway, web_sockets, log)
             await enter(reporting(meter, sources))
+            endpoint.serve_with(http, web_sockets)
             yield
 
     counts = Counts()
     app = Application(lifespan=lifespan)
     app.add_middleware(Counting, counts)
-    app.router.default = endpoint
+    app.router.default = endpoint = FirstRequest(app).endpoint
     app.router.redirect_slashes = False
     return app
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 from starlette.types import Scope
 
@@ -43,6 +44,8 @@ class FailedAttempt(NamedTuple):
     seconds: float
 
 
+_PATH = "/:@!$&'()*+,;=-._~"
+"""What a path may hold as it is (RFC 3986 §3.3)."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -126,9 +129,9 @@ class Request:
         request = cls(
             scope.get("method", "GET").encode("ascii"),
             extensions.get("hipache.target") or _target(scope),
-            scope["headers"],
+            scope["headers"] if exchange is not None else _fields(scope.get("headers") or ()),
             peer_in(scope),
-            scope["http_version"],
+            scope.get("http_version") or "1.1",
             exchange,
         )
         request.extensions = extensions
@@ -155,7 +158,13 @@ class Request:
             self.task.cancel()
 
 
+def _fields(headers: Iterable[Iterable[bytes]]) -> RawHeaders:
+    """The fields as another server gives them: any iterables of bytes."""
+    return [(bytes(name).lower(), bytes(value)) for name, value in headers]
+
+
 def _target(scope: Scope) -> bytes:
-    path: bytes = scope["raw_path"]
-    query: bytes = scope["query_string"]
+    """The target, from what the server tells of it: ASGI makes `raw_path` optional."""
+    path: bytes = scope.get("raw_path") or quote(scope["path"], safe=_PATH).encode("ascii")
+    query: bytes = scope.get("query_string") or b""
     return path + b"?" + query if query else path

@@ -75,15 +75,19 @@ def peer_in(scope: MutableMapping[str, Any]) -> Peer:
     if ours is not None:
         return ours
     client, server = _endpoint(scope.get("client")), _endpoint(scope.get("server"))
-    secure = scope["scheme"] in ("https", "wss")
+    secure = scope.get("scheme") in ("https", "wss")
     address = client[0] if client else UNIX if _is_unix(scope.get("server")) else ""
     return Peer(client, server, address, "https" if secure else "http")
 
 
 def _endpoint(name: object) -> HostPort | None:
-    """None for the name of a unix socket."""
-    if isinstance(name, tuple | list) and len(name) > 1 and isinstance(name[1], int):
-        return str(name[0]), name[1]
+    """None for the name of a unix socket. Some servers (granian) write the port as text."""
+    if isinstance(name, tuple | list) and len(name) > 1:
+        host, port = name[:2]
+        if isinstance(port, int):
+            return str(host), port
+        if isinstance(port, str) and port.isdecimal() and len(port) <= 5:
+            return str(host), int(port)
     return None
 
 
