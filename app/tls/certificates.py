@@ -188,6 +188,27 @@ def _end_of(path: str, stamp: Stamp) -> datetime | str:
         return str(exc)
 
 
+def covers(path: str, name: str) -> bool:
+    """Whether the certificate in this file is one for `name` (in lower case). Needs `cryptography`.
+
+    What cannot be read covers nothing.
+    """
+    names = _names_in(path, stamp_of(path))
+    return name in names or wildcard(name) in names
+
+
+@lru_cache(maxsize=100)
+def _names_in(path: str, stamp: Stamp) -> frozenset[str]:
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return frozenset()
+    return frozenset(map(str.lower, found.value.get_values_for_type(x509.DNSName)))
+
+
 def expiry(pem: bytes) -> datetime:
     """When the first certificate of `pem` ends. Raises ValueError where there is none.
 

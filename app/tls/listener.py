@@ -18,6 +18,7 @@ from .certificates import (
     CertificateFile,
     CertificateFolder,
     certificate_files,
+    covers,
     end_of,
     load_text,
     wildcard,
@@ -164,8 +165,12 @@ class TLSListener:
         return self._own(name) or self._default()
 
     def has(self, name: str) -> bool:
-        """Whether there is a certificate for this name (in lower case), or for its wildcard."""
-        return self._own(name) is not None
+        """Whether there is a certificate for this name (in lower case), or for its wildcard.
+
+        The default certificate is one if the name stands in it.
+        """
+        cert = self._bind.cert
+        return self._own(name) is not None or (cert is not None and covers(cert, name))
 
     def _own(self, name: str) -> ssl.SSLContext | None:
         if name and _HOST_NAME.fullmatch(name):

@@ -1,5 +1,5 @@
 """The process beside the workers that orders certificates. It serves nobody: when it ends by
-itself, another is started, and no request notices."""
+itself, or hangs and is killed, another is started, and no request notices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
-from .process import WorkerMain, WorkerProcess, exit_name
+from .generation import Patience
+from .overdue import KILL_DELAY, HangDetection
+from .process import WorkerMain, WorkerMessage, WorkerProcess, exit_name
 from .respawning import Respawning
 
 logger = logging.getLogger("hipache.supervisor")
@@ -29,6 +31,7 @@ class Companion:
         self._process: WorkerProcess | None = None
         self._ending: dict[int, WorkerProcess] = {}
         self._respawning = Respawning()
+        self._hangs = HangDetection()
 
     def run(self, main: WorkerMain | None) -> None:
         """Run `main` from now on, instead of what ran before; None: nothing."""
@@ -66,25 +69,41 @@ class Companion:
         """When `tick` has something to do, on time.monotonic()."""
         yield from self._respawning.times
         for process in self._ending.values():
-            yield process.drain_deadline
+            yield process.drain_deadline + KILL_DELAY
 
-    def tick(self, now: float) -> None:
-        """Do what is due."""
+    def tick(self, patience: Patience, now: float) -> None:
+        """Do what is due. `patience` is that for workers."""
         if self._main is not None and self._respawning.due(now):
             self._start(self._main)
-        for process in self._ending.values():
-            if now >= process.drain_deadline:
-                process.drain_deadline = float("inf")
-                process.kill()
+        if self._process is not None:
+            _hear(self._process, now)
+        for process, why in self._hangs.overdue(self._all, patience, now):
+            logger.error("certificates' process killed pid=%d why=%s", process.pid, why)
+            process.kill()
+            process.last_seen, process.drain_deadline = now, float("inf")  # once is enough
+
+    def describe(self, now: float) -> WorkerMessage | None:
+        """What `hipache status` shows of it; None where nothing runs."""
+        if self._process is None:
+            return None
+        return {k: v for k, v in self._process.describe(now).items() if k != "worker"}
+
+    @property
+    def _all(self) -> list[WorkerProcess]:
+        return [*([] if self._process is None else [self._process]), *self._ending.values()]
 
     def kill(self) -> None:
         """End it at once."""
-        for process in (self._process, *self._ending.values()):
-            if process is not None:
-                process.kill()
+        for process in self._all:
+            process.kill()
 
     def close_in_child(self) -> None:
         """Close what only the supervisor may hold."""
-        for process in (self._process, *self._ending.values()):
-            if process is not None:
-                process.close()
+        for process in self._all:
+            process.close()
+
+
+def _hear(process: WorkerProcess, now: float) -> None:
+    """Take its signs of life: one a second. Nobody but us reads them, so none is missed."""
+    for message in process.channel.receive() or ():
+        process.ready, process.last_seen, process.report = True, now, message

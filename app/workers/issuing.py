@@ -8,10 +8,14 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from time import monotonic
 from uuid import uuid4
+
+import psutil
 
 from ..config.structs import Config
 from ..stores import driver_of
+from .process import REPORT_INTERVAL, ControlChannel
 
 logger = logging.getLogger("hipache.acme")
 
@@ -34,14 +38,24 @@ async def _issue(config: Config, control: socket.socket) -> None:
     acme, driver = config.https.acme, driver_of(config)
     loop, working = asyncio.get_running_loop(), asyncio.current_task()
     assert working is not None
-    control.setblocking(False)
     loop.add_reader(control, working.cancel)  # nobody writes there: it is the end
     loop.add_signal_handler(signal.SIGTERM, working.cancel)
     store = driver.issuance(acme.folder, timeout=STORE_TIMEOUT)
     table = driver.table()
+    telling = loop.create_task(_tell_alive(ControlChannel(control)), name="alive")
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     try:
         await Issuer(acme, store, table, holder).run()
     finally:
+        telling.cancel()
         await store.aclose()
         await table.aclose()
+
+
+async def _tell_alive(channel: ControlChannel) -> None:
+    """What hangs does not get here, and is replaced."""
+    process, started = psutil.Process(), monotonic()
+    while True:
+        age, rss = round(monotonic() - started, 1), process.memory_info().rss
+        channel.send(say="alive", age=age, rss=rss)
+        await asyncio.sleep(REPORT_INTERVAL)

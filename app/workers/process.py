@@ -22,6 +22,9 @@ from typing import Any, NoReturn
 WorkerMessage = dict[str, Any]
 WorkerMain = Callable[[int, socket.socket], None]
 
+REPORT_INTERVAL = 1.0
+"""Seconds between two signs of life."""
+
 
 class ControlChannel:
     """JSON lines over a non-blocking stream socket."""

@@ -92,6 +92,12 @@ def as_table(report: ServiceReport) -> str:
             f"{each.get('requests', 0):>10}{each.get('in_flight', 0):>11}"
             f"{each.get('connections', 0):>13}"
         )
+    if issuer := report.get("certificates"):
+        memory = f"{issuer.get('rss', 0) / (1 << 20):.0f} MB"
+        age = _age(issuer["age"])
+        lines.append(
+            f"certificates' process pid={issuer['pid']} {issuer['state']} age={age} memory={memory}"
+        )
     return "\n".join(lines)
 
 

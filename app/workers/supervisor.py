@@ -137,7 +137,7 @@ class Supervisor:
             "state": "stopping" if self._stopping else "serving",
             "pid": os.getpid(),
             "version": self._version,
-            "workers": self._workers.describe(),
+            **self._workers.describe(),
             "upgrade": self._upgrades.describe(),
             "predecessor": before.pid if before is not None and before.draining else None,
         })  # fmt: skip

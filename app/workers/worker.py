@@ -22,12 +22,10 @@ from ..server.listeners import ListeningSocket
 from ..server.protocols import ProtocolFactory
 from ..server.proxy_header import ProxyHeader
 from ..server.running import edge_of
-from .process import ControlChannel, WorkerMessage
+from .process import REPORT_INTERVAL, ControlChannel, WorkerMessage
 
 logger = logging.getLogger("hipache.worker")
 
-REPORT_INTERVAL = 1.0
-"""Seconds between two signs of life."""
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds from a connection's start to the end of its TLS handshake."""
 GOODBYE_TIMEOUT = 1.0

@@ -99,9 +99,12 @@ class WorkerPool:
             worker.close()
         self._companion.close_in_child()
 
-    def describe(self) -> list[dict[str, object]]:
-        """What `hipache status` shows."""
-        return self._workers.describe(time.monotonic())
+    def describe(self) -> dict[str, object]:
+        """What `hipache status` shows of the processes."""
+        now = time.monotonic()
+        return {
+            "workers": self._workers.describe(now), "certificates": self._companion.describe(now)
+        }  # fmt: skip
 
     # Changes
 
@@ -214,7 +217,7 @@ class WorkerPool:
     def tick(self, now: float) -> None:
         """Do what is due; call it once a second at least."""
         self._kill_overdue(now)
-        self._companion.tick(now)
+        self._companion.tick(self.patience, now)
         if self._stopping:
             return
         for slot in self._respawning.due(now):

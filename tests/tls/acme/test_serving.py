@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import ssl
+import sys
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from tests.backends import ScriptedBackend
-from tests.processes import command
+from tests.processes import ROOT, command, program
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
 from tests.tls.acme.pebble import needs_pebble, pebble
@@ -106,16 +107,20 @@ async def test_which_names_a_certificate_is_ordered_for(
 async def test_without_a_certificate_in_time_a_client_gets_the_default_one(
     tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
 ) -> None:
-    """And nobody else waits: neither the known name's clients, nor the next one of this name."""
+    """And nobody else waits: neither the known name's clients, nor the next one of this name,
+    nor those of the default certificate's own."""
     ca, folder = served_ca, tmp_path / "one"
     folder.mkdir()
     write(folder, "default", DEFAULT)
-    await route(valkey, backend, NAME, OTHER)
+    await route(valkey, backend, NAME, OTHER, "default.test")
     more = {"cert": "default.crt", "key": "default.key"}
     acme = acme_of(ca, wait=1.5)
     async with proxy(folder, valkey.url, acme, http=ca.http_port, workers=1, **more) as one:
         while names_in(await one.certificate(OTHER)) != [OTHER]:
             pass
+        began = monotonic()
+        assert names_in(await one.certificate("default.test")) == ["default.test"]
+        assert monotonic() - began < 1
         ca.silent.set()
         waiting = asyncio.create_task(one.certificate(NAME))
         await until(lambda: len(ca.asked) and ca.asked[-1] == "/directory", seconds=10)
@@ -130,6 +135,7 @@ async def test_without_a_certificate_in_time_a_client_gets_the_default_one(
         assert monotonic() - began < 1
         ca.silent.clear()
         ca.released.set()
+    assert ca.issued("default.test") == 0
 
 
 async def test_a_name_that_failed_is_not_waited_for(
@@ -194,6 +200,38 @@ async def test_a_process_that_dies_is_started_again(
         assert names_in(await one.certificate(NAME)) == [NAME]
         one.service.signal(signal.SIGTERM)
         assert await one.service.ended() == 0
+
+
+async def test_a_process_that_hangs_is_replaced_and_status_shows_it(
+    tmp_path: Path, valkey: RedisServer, served_ca: AcmeCA
+) -> None:
+    write_acme_config(tmp_path, valkey.url, acme_of(served_ca), workers=1)
+    code = (
+        "from functools import partial\nfrom app import cli\nfrom app.workers import serve\n"
+        "serve.Patience = partial(serve.Patience, hang_timeout=2)\ncli.main(['serve'])"
+    )
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    async with program(sys.executable, "-c", code, cwd=tmp_path, environ=environ) as service:
+        await service.ready(1)
+        pid = await _issuer(tmp_path)
+        os.kill(pid, signal.SIGSTOP)
+        await service.saw(f"certificates' process killed. pid={pid} why=.gives no sign of life")
+        assert await _issuer(tmp_path) != pid
+
+
+async def _issuer(folder: Path) -> int:
+    """The pid that `hipache status` shows, once that process works."""
+    ask = (sys.executable, "-m", "app.cli", "status")
+    while True:
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        async with program(*ask, cwd=folder, environ=environ, stdout=True) as asking:
+            assert asking.process.stdout is not None
+            text = (await asking.process.stdout.read()).decode()
+            assert await asking.ended() == 0
+        if found := re.search(
+            r"certificates' process pid=(\d+) serving age=\d+s memory=\d\d", text
+        ):
+            return int(found[1])
 
 
 async def test_a_reload_brings_another_ca_and_a_wrong_one_keeps_what_is(
