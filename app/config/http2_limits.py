@@ -17,3 +17,4 @@ class Http2Limits(Section, frozen=True, kw_only=True):
     max_pings: Count = 50  # a second
     max_settings: Count = 10  # frames a second
     max_empty_frames: Count = 100  # a second: DATA that carries and ends nothing
+    max_updates: Count = 100  # frames a second, beside those that parts of answers account for

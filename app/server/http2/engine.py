@@ -24,6 +24,7 @@ from ngh2 import (
     NGH2Error,
     PingAcknowledged,
     PingReceived,
+    PriorityUpdateReceived,
     RequestReceived,
     Role,
     Setting,
@@ -53,6 +54,7 @@ StreamGone = StreamProtocolError
 """A stream takes nothing more: it has ended, and its StreamClosed is on its way."""
 
 __all__ = [
+    "AT_ONCE",
     "ENGINE_FAULTS",
     "MAX_WINDOW",
     "ConnectionClosed",
@@ -65,6 +67,7 @@ __all__ = [
     "Flood",
     "PingAcknowledged",
     "PingReceived",
+    "PriorityUpdateReceived",
     "RequestReceived",
     "SettingsReceived",
     "StreamClosed",
@@ -75,10 +78,17 @@ __all__ = [
     "connection_window",
     "goaway_frame",
     "make_engine",
+    "most_heads",
 ]
 
 STREAM_WINDOW = 131072
 """Bytes that a client may send on one stream before the backend has taken some (RFC 9113 §6.9)."""
+CONNECTION_WINDOW = 4194304
+"""The same for all streams of a connection together."""
+AT_ONCE = 16384
+"""Bytes that are decoded before their requests are judged: HPACK makes thousands of one."""
+LARGEST_HEADS = 16
+"""Heads of the largest size that a connection's streams may have together, at least."""
 MAX_WINDOW = 2**31 - 1
 LARGEST_ANSWER_HEAD = 2**24
 """Bytes of an answer's fields. Backends are held to their own limit (`upstream`)."""
@@ -91,9 +101,11 @@ def make_engine(limits: ClientLimits, *, tunnels: bool) -> Engine:
 
     `tunnels`: clients may open WebSockets by an extended CONNECT (RFC 8441).
 
-    The connection's window has room for every stream's, so a stream that nobody reads never
-    holds up another one. A head may be twice as large as the limits say, so that one that is
-    a little too large is answered 431; a larger one ends the connection.
+    The engine widens a window once half of it was taken. So 16 uploads that nobody takes hold
+    up no other one of their connection; more of them do, or they could fill the memory.
+
+    A head may be twice as large as the limits say, so that one that is a little too large is
+    answered 431; a larger one ends the connection.
     """
     engine = Connection(
         Role.SERVER,
@@ -126,7 +138,12 @@ def _bucket(rate: int) -> tuple[int, int]:
 
 def connection_window(limits: Http2Limits) -> int:
     """Bytes that a client may send on all of its streams together."""
-    return min(STREAM_WINDOW * limits.max_streams, MAX_WINDOW)
+    return min(STREAM_WINDOW * limits.max_streams, CONNECTION_WINDOW)
+
+
+def most_heads(limits: ClientLimits) -> int:
+    """Bytes of heads that all streams of a connection may have together."""
+    return limits.head * max(LARGEST_HEADS, limits.http2.max_streams // 8)
 
 
 def goaway_frame(last_stream: int, code: ErrorCode) -> bytes:

@@ -19,6 +19,7 @@ class Idle(IntEnum):
     PING = 1
     SETTINGS = 2
     EMPTY = 3
+    UPDATE = 4
 
 
 class FrameRates:
@@ -27,9 +28,14 @@ class FrameRates:
     __slots__ = ("_counts", "_most", "_since")
 
     def __init__(self, limits: Http2Limits) -> None:
-        rates = limits.max_resets, limits.max_pings, limits.max_settings, limits.max_empty_frames
-        self._most = [WINDOW * rate for rate in rates]
-        self._counts = [0] * len(rates)
+        self._most = [
+            WINDOW * limits.max_resets,
+            WINDOW * limits.max_pings,
+            WINDOW * limits.max_settings,
+            WINDOW * limits.max_empty_frames,
+            WINDOW * limits.max_updates,
+        ]
+        self._counts = [0] * len(self._most)
         self._since = 0.0
 
     def exceeded(self, kind: Idle, now: float) -> bool:

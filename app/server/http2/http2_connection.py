@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PIECE = 32768
 """Bytes that are written at once: memory for more is asked of the kernel, page by page."""
+FRAME = 16384
+"""Bytes of DATA that clients send together; some wait with less until they may."""
 MISSED_SWEEPS = 3
 """After so many sweeps without a look at the streams, what was seen then says nothing."""
 
@@ -27,7 +29,7 @@ MISSED_SWEEPS = 3
 class Http2Connection(Http2Ends):
     """The engine's output, and a deadline; the subclass takes the engine's events."""
 
-    __slots__ = ("_flush_due", "_last_look", "_window")
+    __slots__ = ("_flush_due", "_last_look", "_window", "updates_due")
 
     def __init__(
         self,
@@ -40,6 +42,8 @@ class Http2Connection(Http2Ends):
         super().__init__(edge, config, server_state, app_state, _loop)
         self._flush_due = False
         self._last_look = 0.0
+        self.updates_due = 0
+        """Frames of a client that takes what we have sent: WINDOW_UPDATE, PRIORITY_UPDATE."""
         self._window = connection_window(edge.limits.http2)  # as the engine counts it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -192,6 +196,7 @@ class Http2Connection(Http2Ends):
         now, patience = self.edge.now, self.edge.limits.idle_timeout
         anew = now - self._last_look > MISSED_SWEEPS * self.edge.sweep_interval
         self._last_look = now
+        shut = self.engine.local_window_size < FRAME  # by uploads that wait for their backends
         for stream in tuple(self.streams.values()):
             unsent = self.engine.queued_body_size(stream.id)
             if anew or unsent != stream.unsent or not unsent:
@@ -199,7 +204,7 @@ class Http2Connection(Http2Ends):
             elif now - stream.took_at >= patience:
                 self.reset_stream(stream, ErrorCode.CANCEL)
                 continue
-            if stream not in self._receiving or stream.unread or stream.complete:
+            if shut or stream not in self._receiving or stream.unread or stream.complete:
                 stream.sent_at = now
             elif now - stream.sent_at >= patience:
                 stream.exchange.refuse(408, "the request's body did not arrive in time")

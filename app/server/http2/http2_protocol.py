@@ -12,16 +12,20 @@ from ..refusal import Refusal
 from ..request_head import RequestHead
 from ..scope import asgi_scope
 from .engine import (
+    AT_ONCE,
     ConnectionClosed,
     DataReceived,
     ErrorCode,
     Event,
     PingAcknowledged,
     PingReceived,
+    PriorityUpdateReceived,
     RequestReceived,
     SettingsReceived,
     StreamClosed,
     TrailersReceived,
+    WindowUpdated,
+    most_heads,
 )
 from .frame_rates import FrameRates, Idle
 from .http2_connection import Http2Connection
@@ -36,11 +40,13 @@ logger = logging.getLogger(__name__)
 class Http2Protocol(Http2Connection):
     """Takes the engine's events: starts exchanges, and feeds and ends them."""
 
-    __slots__ = ("_rates", "_requests")
+    __slots__ = ("_heads", "_most_heads", "_rates", "_requests")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._requests = 0
+        self._heads = 0  # bytes of the heads of all streams
+        self._most_heads = most_heads(self.edge.limits)
         self._rates = FrameRates(self.edge.limits.http2)
 
     def data_received(self, data: bytes) -> None:
@@ -48,11 +54,20 @@ class Http2Protocol(Http2Connection):
             return
         self._flush_due = True  # at the end of this call
         try:
-            self.engine.receive_data(data)
-            self.handle(self.engine.events())
+            if len(data) <= AT_ONCE:
+                self.engine.receive_data(data)
+                self.handle(self.engine.events())
+            else:
+                self._take_much(memoryview(data))
         except Exception as error:
             self.fail(error)
         self.flush()
+
+    def _take_much(self, data: memoryview) -> None:
+        for at in range(0, len(data), AT_ONCE):
+            if self._state <= SERVE:
+                self.engine.receive_data(data[at : at + AT_ONCE])
+                self.handle(self.engine.events())
 
     def handle(self, events: list[Event]) -> None:
         """Each event in its order. A stream that ends in the same bytes never begins."""
@@ -78,13 +93,18 @@ class Http2Protocol(Http2Connection):
         limits = self.edge.limits
         self._requests += 1
         try:
-            request = read_head(event.headers, limits, ended=event.end_stream)
+            request, size = read_head(event.headers, limits, ended=event.end_stream)
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:
             self._refuse(number, event, refusal)
             return
+        if self._heads + size > self._most_heads:
+            self._refuse_stream(number)
+            return
         stream = self._open(number, request, ended=event.end_stream)
+        stream.head_size = size
+        self._heads += size
         if request.upgrade:
             self._begin_web_socket(stream, request)
         else:
@@ -129,6 +149,12 @@ class Http2Protocol(Http2Connection):
         request = RequestHead(method, b"/", VERSION, [], keep_alive=True)
         self._open(number, request, ended=event.end_stream).refuse(refusal.status, refusal.reason)
 
+    def _refuse_stream(self, number: int) -> None:
+        """All heads together are too large; the client may ask again (RFC 9113 §8.7)."""
+        logger.debug("heads too large together client=%s", self.peer.address)
+        self.engine.reset_stream(number, ErrorCode.REFUSED_STREAM)
+        self._count(Idle.RESET)
+
     # Bodies.
 
     def _on_data(self, event: DataReceived) -> None:
@@ -171,6 +197,7 @@ class Http2Protocol(Http2Connection):
                 self.last_stream = event.stream_id
                 self._count(Idle.RESET)
             return
+        self._heads -= stream.head_size
         self._receiving.discard(stream)
         if stream.reset and not stream.body_came:
             self.refill()
@@ -192,6 +219,13 @@ class Http2Protocol(Http2Connection):
         if self._notice is not None:
             self.leave()
 
+    def _on_update(self, _: WindowUpdated | PriorityUpdateReceived) -> None:
+        """Parts of answers account for some of these frames."""
+        if self.updates_due:
+            self.updates_due -= 1
+        else:
+            self._count(Idle.UPDATE)
+
     def _count(self, kind: Idle) -> None:
         """A frame that brings its sender nothing; too many of them are an attack."""
         if self._rates.exceeded(kind, self.edge.now):
@@ -210,5 +244,7 @@ _HANDLERS: dict[type[Event], Callable[[Http2Protocol, Any], None]] = {
     SettingsReceived: Http2Protocol._on_settings,
     PingReceived: Http2Protocol._on_ping,
     PingAcknowledged: Http2Protocol._on_ping_answered,
+    WindowUpdated: Http2Protocol._on_update,
+    PriorityUpdateReceived: Http2Protocol._on_update,
     ConnectionClosed: Http2Protocol._on_connection_closed,
 }

@@ -23,12 +23,17 @@ HELD = 32768
 LEAVES_AT_ONCE = 16384
 """A part of a body this large leaves at once; smaller ones leave together, a turn later."""
 
+UPDATES = 4
+"""Frames that a client may send for each frame of DATA: it widens two windows, perhaps a little at
+a time, and may ask for another priority."""
+
 
 class Carrier(Protocol):
     """The connection, as its streams see it."""
 
     engine: Engine
     transport: asyncio.Transport
+    updates_due: int
     write_paused: bool
 
     def flush(self) -> None:
@@ -55,7 +60,8 @@ class Http2Stream(MeasuredAnswer):
 
     __slots__ = (
         "_connection", "_end_told", "body_came", "complete", "exchange", "expects_continue",
-        "full", "id", "received", "reset", "sent_at", "started", "took_at", "unread", "unsent",
+        "full", "head_size", "id", "received", "reset", "sent_at", "started", "took_at",
+        "unread", "unsent",
     )  # fmt: skip
 
     exchange: Exchange
@@ -66,6 +72,8 @@ class Http2Stream(MeasuredAnswer):
         self._left = 0
         self._end_told = False  # END_STREAM is with the engine
         self.id = number
+        self.head_size = 0
+        """Bytes of its request's head, as the limit counts them."""
         self.started = False
         self.complete = False
         self.full = False
@@ -148,6 +156,7 @@ class Http2Stream(MeasuredAnswer):
         connection = self._connection
         if not self._end_told and (data or not more):
             self._end_told = not more
+            connection.updates_due += UPDATES * (1 + (len(data) >> 14))
             try:  # noqa: SIM105
                 connection.engine.send_data(self.id, data, end_stream=not more)
             except StreamGone:

@@ -85,8 +85,10 @@ class Remembered(dict[FieldSection, PartT], Generic[PartT]):
         return part
 
 
-def read_head(fields: FieldSection, limits: ClientLimits, *, ended: bool) -> RequestHead:
-    """The request in a decoded field section; `ended`: no body follows.
+def read_head(
+    fields: FieldSection, limits: ClientLimits, *, ended: bool
+) -> tuple[RequestHead, int]:
+    """The request in a decoded field section, and its size; `ended`: no body follows.
 
     Raises Refusal.
     """
@@ -100,7 +102,7 @@ def read_head(fields: FieldSection, limits: ClientLimits, *, ended: bool) -> Req
         request.method, request.upgrade, request.length = b"GET", b"websocket", -1
     elif rest.about_body or not ended:
         _read_body(request, rest.named, ended=ended)
-    return request
+    return request, line.size + rest.size
 
 
 def beginning(fields: FieldSection) -> bytes:

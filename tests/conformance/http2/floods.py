@@ -113,9 +113,12 @@ def cheap() -> Iterator[Case]:
     for name, sent in (
         ("PRIORITY", priority(9) * 3000),
         ("unknown frames", frame(UNKNOWN, 0, b"x") * 3000),
-        ("small increments", window(0, 1) * 3000),
     ):
         yield Case(f"many {name}", "RFC 9113 §10.5", (sent,), may, stream=0)
+    increments = window(0, 1) * 3000
+    yield Case(
+        "many small increments", "RFC 9113 §10.5", (increments,), (*CALM, *IGNORED), stream=0
+    )
     yield Case(
         "an acknowledgement of no SETTINGS",
         "RFC 9113 §6.5.3",

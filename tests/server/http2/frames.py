@@ -129,13 +129,13 @@ class Http2Client:
         windows = [f for f in self.frames if isinstance(f, WindowUpdateFrame)]
         return sum(f.window_increment for f in windows if f.stream_id == stream)
 
-    async def upload(self, stream: int, body: bytes, *, end: bool = True) -> None:
-        """Send as the windows allow; nothing else may have used the connection's."""
+    async def upload(self, stream: int, body: bytes, *, end: bool = True, used: int = 0) -> None:
+        """Send as the windows allow; others have used `used` bytes of the connection's."""
         sent = 0
 
         def room() -> int:
             own = self.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, 65535)
-            return min(65535 + self.opened(0), own + self.opened(stream)) - sent
+            return min(65535 + self.opened(0) - used, own + self.opened(stream)) - sent
 
         while sent < len(body):
             await self.until(lambda: room() > 0)
