@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing import parent_process
@@ -68,13 +69,16 @@ def create_app(
     store: Routes | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     supervision: Supervision | None = None,
+    clock: Callable[[], float] = time.time,
+    random: Callable[[], float] = random.random,
 ) -> Starlette:
     """The proxy as an ASGI application, one per worker.
 
     Without `config`, the configuration is read as `hipache serve` reads it. `store`
     and `transport` replace the configured driver and our connections; any httpx
     transport works, such as `httpx.MockTransport`. `supervision` is what `hipache
-    serve` gives its workers.
+    serve` gives its workers. `clock` (Unix seconds) ends marks, and `random` (from 0 up to 1)
+    chooses: `hipache.testing` has both stand still.
     """
     config = config or _configured()
 
@@ -86,9 +90,7 @@ def create_app(
             shared = stack.enter_context(shared_by_workers(_supervisor(supervision)))
             meter = stack.enter_context(metering(config, supervision, _number(), shared))
             own = partial(_own_listeners, config, server, meter)
-            routes = store or open_store(config)
-            await routes.start()
-            stack.push_async_callback(routes.aclose)
+            routes = await enter(_started(config, store))
             log = await enter(_access_log(config.server))
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
             counters = meter.counters if meter else None
@@ -97,7 +99,7 @@ def create_app(
             )
             paths = await enter(acme_in_worker(config, routes, edge))
             gateway = await _gateway(
-                stack, config, routes, client, checkers, log, counters, paths, shared
+                stack, config, routes, client, checkers, log, counters, paths, shared, clock, random
             )
             edge.on_refusal = recording(gateway.refused)
             stack.enter_context(rare_collections())
@@ -119,6 +121,16 @@ def create_app(
     app.router.default = endpoint = FirstRequest(app).endpoint
     app.router.redirect_slashes = False
     return app
+
+
+@asynccontextmanager
+async def _started(config: Config, store: Routes | None) -> AsyncIterator[Routes]:
+    routes = open_store(config) if store is None else store  # one without routes may be false
+    await routes.start()
+    try:
+        yield routes
+    finally:
+        await routes.aclose()
 
 
 def _access_log(server: ServerConfig) -> AbstractAsyncContextManager[AccessLog]:
@@ -178,6 +190,8 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     counters: Counters | None,
     paths: Mapping[bytes, OwnPath],
     shared: Path | None,
+    clock: Callable[[], float],
+    random: Callable[[], float],
 ) -> Gateway:
     """The gateway; its guards and its observers end with `stack`."""
     forwarded = make_forwarded(config)
@@ -195,7 +209,7 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
         checkers=checkers, log=log, counters=counters, observers=(*spans, *recorder),
-        paths=paths,
+        paths=paths, clock=clock, random=random,
     )  # fmt: skip
 
 

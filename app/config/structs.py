@@ -170,10 +170,16 @@ class _File(Section, frozen=True, kw_only=True):
 class Config(_File, frozen=True, kw_only=True):
     """All of `config.json`, with every default filled in, and what is to be said about it."""
 
+    server: ServerConfig = ServerConfig(access_log=None)  # no file: code may run anywhere
     source: str = "defaults"  # the file's name, for messages
     driver_from: str | None = None  # the variable that named the driver, for messages
     places: Places = Places()  # where the driver's relative paths begin
     warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
+
+    def __post_init__(self) -> None:
+        """A driver in code may be one URL, as in the file."""
+        if isinstance(self.driver, str):
+            msgspec.structs.force_setattr(self, "driver", (self.driver,))
 
 
 # Keys of other proxies. To suggest a near name for them would mislead.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -70,17 +69,22 @@ def make_gateway(
     counters: Counters | None,
     observers: Iterable[Observer],
     paths: Mapping[bytes, OwnPath],
+    clock: Callable[[], float],
+    random: Callable[[], float],
 ) -> Gateway:
-    """The gateway with the observers that the configuration names, and `observers`."""
+    """The gateway with the observers that the configuration names, and `observers`.
+
+    `clock` gives Unix seconds, `random` numbers from 0 up to 1.
+    """
     server, load = config.server, WorkerLoad()
-    balancer = make_balancer(config)
+    balancer = make_balancer(config, clock=clock, random=random)
     telling = Observers(
         (*observers, *_observers(config, identity, forwarded, log=log, counters=counters))
     )
     id_field = server.request_id_header
     id_name = None if id_field is None else id_field.lower().encode("ascii")
     reports = HealthReports(
-        routes, balancer, server, name=identity.name, clock=time.time, checkers=checkers,
+        routes, balancer, server, name=identity.name, clock=clock, checkers=checkers,
         true_client=forwarded.true_client, counters=counters,
     )  # fmt: skip
     return Gateway(
@@ -101,10 +105,12 @@ def make_gateway(
     )  # fmt: skip
 
 
-def make_balancer(config: Config) -> Balancer:
+def make_balancer(
+    config: Config, *, clock: Callable[[], float], random: Callable[[], float]
+) -> Balancer:
     """The balancer of a worker."""
     return Balancer(
-        default_options(config), random=random.random, clock=time.time,
+        default_options(config), random=random, clock=clock,
         secret=secret_of(config.balance.secret, config.driver), report=_complain,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.config.legacy import OLD_NAMES
-from app.config.structs import Config, HealthCheck, parse, render
+from app.config.structs import Config, HealthCheck, ServerConfig, parse, render
 from app.logs.access_log import FIELDS
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,9 @@ def defaults(values: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def test_the_table_has_every_key_with_its_default():
-    in_code = dict(defaults(json.loads(render(Config(health_check=HealthCheck()))), ""))
+    in_code = dict(
+        defaults(json.loads(render(Config(server=ServerConfig(), health_check=HealthCheck()))), "")
+    )
     in_code["healthCheck"] = None
     in_code["http.bind"] = ["127.0.0.1"]
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", PAGE, re.M)

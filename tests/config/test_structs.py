@@ -7,13 +7,13 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.config.structs import Bind, Config, parse, render
+from app.config.structs import Bind, Config, ServerConfig, parse, render
 from app.errors import ConfigError
 
 
 def test_an_empty_file_means_hipaches_defaults():
     config = parse("{}")
-    assert config == Config(source="config.json")
+    assert config == Config(server=ServerConfig(), source="config.json")
     assert config.driver == ("redis:",)
     assert config.http.binds == (Bind(address="127.0.0.1", port=80),)
     assert (config.server.workers, config.server.max_sockets) == (10, 100)
