@@ -12,7 +12,7 @@ from .commands import demo as demonstration
 from .commands.cert import cert
 from .commands.cli_options import config_option, group_config_option
 from .commands.command_group import CommandGroup
-from .commands.dead import dead
+from .commands.dead import dead, revive
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
@@ -149,6 +149,7 @@ main.add_command(maintenance)
 main.add_command(option)
 main.add_command(password)
 main.add_command(redis)
+main.add_command(revive)
 main.add_command(undrain)
 main.add_command(upgrade)
 main.add_command(why)

@@ -112,7 +112,19 @@ def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str |
 @config_option
 def clear(host: str, url: str | None, path: str | None) -> None:
     """Clear the mark on the backend URL of HOST, or all its marks, also those of other programs."""
+    _clear(host, url, path)
 
+
+@click.command()
+@click.argument("host", metavar="HOST[/PREFIX]")
+@click.argument("url", required=False)
+@config_option
+def revive(host: str, url: str | None, path: str | None) -> None:
+    """Let the dead backend URL of HOST serve again, or all its dead ones, for all proxies."""
+    _clear(host, url, path)
+
+
+def _clear(host: str, url: str | None, path: str | None) -> None:
     async def work(routes: CachedStore, config: Config) -> None:
         _must_share(routes)
         found, count = await _found(routes, host), 0

@@ -60,7 +60,7 @@ def test_marks_of_any_writer_are_listed_and_cleared(
         (A, "foreign", None),
         (B, "foreign", None),
     ]
-    assert hipache("dead", "clear", HOST, A) == f"{HOST}  {A}  cleared\n"
+    assert hipache("revive", HOST, A) == f"{HOST}  {A}  cleared\n"
     assert hipache("dead", "clear", HOST) == f"{HOST}  {B}  cleared\n"
     assert hipache("dead", "clear", HOST) == "no mark to clear\n"
     assert redis.keys("dead*") == [f"dead:{HOST}:{A}"]
@@ -84,6 +84,7 @@ def test_marks_under_a_host_of_a_wildcard_are_found_too(
     [
         (["mark", HOST, "http://x"], f"http://x is not a backend of {HOST}, which has {A}, {B}"),
         (["mark", "a b", A], "malformed host header"),
+        (["mark", "nowhere.test", A], "no frontend serves nowhere.test"),
         (["clear", "nowhere.test"], "no frontend serves nowhere.test"),
     ],
 )
