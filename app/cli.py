@@ -23,6 +23,7 @@ from .commands.route import route
 from .commands.status import status
 from .commands.steering import drain, maintenance, option, undrain
 from .commands.top import top
+from .commands.undoing import log, undo
 from .commands.upgrade import upgrade
 from .commands.why import why
 from .config.file import DEFAULTS, here, load
@@ -60,6 +61,8 @@ def main(ctx: click.Context, path: str | None, *, dry: bool) -> None:
         raise click.UsageError(f"--dry goes with no command, found {ctx.invoked_subcommand!r}")
 
 
+route.add_command(log)
+route.add_command(undo)
 main.add_command(route)
 main.add_command(status)
 main.add_command(top)

@@ -17,7 +17,14 @@ from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
 from ..stores import driver_of
 from ..stores.driver import NotOffered
-from ..stores.table import Entry, TableError, check_key, in_file_form, without_secrets
+from ..stores.table import (
+    Entry,
+    TableError,
+    check_key,
+    existing,
+    in_file_form,
+    without_secrets,
+)
 from ..stores.tables import ChangedButNotSeen, RouteTable, seen_by_all
 from ..upstream.destinations import configured
 from .route_edits import (
@@ -25,7 +32,6 @@ from .route_edits import (
     RouteEdit,
     RouteRefusal,
     etag,
-    existing,
     merging,
     parse_body,
     removing,
@@ -98,6 +104,7 @@ class RouteApi:
         change = await _change_of(request)
         edit = RouteEdit(key, change, _condition(request), configured(self._config).objection)
         async with self._table() as table:
+            table.by = f"admin token from {request.client.host if request.client else 'unix:'}"
             if wait == "1":
                 await seen_by_all(table, lambda: table.change([key], edit), WAIT)
             else:

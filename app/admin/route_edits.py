@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import HipacheError
 from ..frontends.backends import trimmed
 from ..stores.meant import Objection, check_change
-from ..stores.table import Entry, Table, entry_of, in_file_form
+from ..stores.table import Entry, Table, entry_of, existing, in_file_form
 
 FIELDS = ("id", "backends", "options", "healthcheck", "ttl")
 _TAG = re.compile(r'(W/)?"[!#-~\x80-\xff]*"')
@@ -35,12 +35,6 @@ def etag(entry: Entry) -> str:
     form = in_file_form(replace(entry, ttl=None))
     text = json.dumps(form, sort_keys=True, separators=(",", ":"))
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-
-
-def existing(table: Mapping[str, Entry], key: str) -> Entry | None:
-    """The frontend; None for a host that only has prefixes."""
-    entry = table.get(key)
-    return entry if entry is not None and entry.says_something else None
 
 
 def parse_body(body: bytes) -> dict[str, Any]:

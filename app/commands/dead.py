@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -19,6 +17,7 @@ from ..frontends.site import host_of, prefix_of
 from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
+from ..system.operator import operator
 from .cli_options import config_option, json_option
 from .command_group import CommandGroup
 from .failing import CommandFailed
@@ -97,8 +96,7 @@ def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str |
         backend = _backend(found.frontend, url)
         now, known = time.time(), found.marks.get(backend.url)
         lasts = seconds or config.server.dead_backend_ttl or 30.0
-        by = f"{getpass.getuser()}@{socket.gethostname()}"
-        new = Mark(now + lasts, known.since if known else now, reason, by)
+        new = Mark(now + lasts, known.since if known else now, reason, operator())
         last = max(new.until, *(m.until for m in found.marks.values() if m.by != FOREIGN), 0.0)
         await routes.store.write_mark(found.frontend, backend, new, shared_until=last)
         click.echo(f"{found.frontend.key}  {backend.url}  dead for {ago(lasts)}")

@@ -72,6 +72,12 @@ class Entry:
 Table = dict[str, Entry]
 
 
+def existing(table: Mapping[str, Entry], key: str) -> Entry | None:
+    """The frontend; None for a host that only has prefixes, too."""
+    entry = table.get(key)
+    return entry if entry is not None and entry.says_something else None
+
+
 def check_key(key: str) -> str:
     """A frontend's key in the form in which it is looked up.
 

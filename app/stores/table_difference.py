@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .table import Entry, by_domain, without_secrets
+from .table import Entry, by_domain, existing, without_secrets
 
 
 def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[str]:
     """What becomes of each frontend that does not stay as it is, a line each."""
     for key in sorted(before.keys() | after.keys(), key=by_domain):
-        old, new = (_said(table.get(key)) for table in (before, after))
+        old, new = (existing(table, key) for table in (before, after))
         if old == new:
             continue
         if old is None or new is None:
@@ -18,10 +18,6 @@ def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Itera
             yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}".rstrip()
         else:
             yield f"~ {key}  {_changed(old, new)}"
-
-
-def _said(entry: Entry | None) -> Entry | None:
-    return entry if entry is not None and entry.says_something else None
 
 
 def _changed(old: Entry, new: Entry) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from ..routing import Frontend, lookup_keys, parse_frontend
+from .journal import RouteChange
 from .table import Table, TableError
 
 Edit = Callable[[Table], Table]
@@ -13,6 +14,9 @@ Edit = Callable[[Table], Table]
 
 class RouteTable(Protocol):
     """Every method raises StoreUnavailable or TableError."""
+
+    by: str
+    """Who changes it, for the journal: at first the user of this process."""
 
     @property
     def rows_at_once(self) -> int | None:
@@ -30,6 +34,12 @@ class RouteTable(Protocol):
 
         `edit` gets those that exist and may be called again if somebody else
         writes meanwhile. Whatever it raises leaves the store as it was.
+        """
+
+    async def journal(self, key: str | None, most: int) -> list[RouteChange]:
+        """The last changes of this key and, if it is a host, of its prefixes, the newest first.
+
+        None: of all keys. A store that keeps no journal has none.
         """
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:

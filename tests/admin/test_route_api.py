@@ -172,6 +172,9 @@ async def test_who_may_write(tmp_path: Path, valkey: RedisServer) -> None:
     async with served(tmp_path, valkey.url, workers=1) as (_, http):
         made = await http.put(place, json=body)
         assert (made.status_code, made.json()["options"]) == (201, body["options"])
+        async with valkey.client as redis:
+            [(_, record)] = await redis.xrevrange("hipache:journal", count=1)
+        assert json.loads(record["change"])["by"] == "admin token from 127.0.0.1"
         for method in ("GET", "PUT", "PATCH", "DELETE"):
             told = await http.request(method, place, headers={"authorization": "Bearer x"})
             assert told.status_code == 401

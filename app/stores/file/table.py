@@ -8,14 +8,19 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from pathlib import Path
 
 import tomlkit
 
 from ...errors import StoreUnavailable
+from ...system.operator import operator
+from ..journal import RouteChange, changes_of, dump_change, newest
 from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
 from ..table_sites import of_keys, with_sites_only
+from .journal_file import append, lines_of
 from .presence import wait_for_all
 
 
@@ -28,6 +33,8 @@ class FileTable:
         """A symbolic link is followed: the file that it names is replaced."""
         self._named = Path(path).absolute()
         self._path = self._named.resolve()
+        self._journal = self._path.with_name(f"{self._path.name}.journal")
+        self.by = operator()
 
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
@@ -61,6 +68,7 @@ class FileTable:
             if self._parse(new) != wanted:
                 raise TableError(f"{self._path} is written in a way that cannot be edited here")
             self._replace(new)
+            self._note(changes_of(before, wanted, keys, by=self.by, at=time.time()))
 
     def _rewritten(self, old: str, before: Table, wanted: Table) -> str:
         if self._path.suffix == ".json":
@@ -97,6 +105,22 @@ class FileTable:
         except OSError as exc:
             temporary.unlink(missing_ok=True)
             raise StoreUnavailable(f"file:{self._path}: {exc}") from exc
+
+    def _note(self, changes: Iterable[RouteChange]) -> None:
+        """Write to the journal, which may be read by those who may read the table."""
+        lines = [dump_change(change) for change in changes]
+        try:
+            append(self._journal, lines, like=self._path)
+        except OSError as exc:
+            raise StoreUnavailable(f"changed, but not in the journal: {exc}") from exc
+
+    async def journal(self, key: str | None, most: int) -> list[RouteChange]:
+        """The last changes of this key, and of its prefixes."""
+        try:
+            lines = await asyncio.to_thread(lines_of, self._journal)
+        except OSError as exc:
+            raise StoreUnavailable(str(exc)) from exc
+        return list(islice(newest(reversed(lines), key), most))
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait for all workers on this machine that serve from this path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,9 +12,12 @@ from redis.exceptions import RedisError, ResponseError, WatchError
 
 from ...errors import StoreUnavailable
 from ...frontends.site import host_of, prefix_of
+from ...system.operator import operator
+from ..journal import RouteChange, changes_of
 from ..table import Entry, Table, TableError
 from .connections import Connections
-from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS, PATHS
+from .journal_stream import RedisJournal
+from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, JOURNAL, OPTIONS, PATHS
 from .presence import escape, wait_for_all
 from .replies import mapping, text
 from .url import RedisURL
@@ -51,6 +55,8 @@ class RedisTable:
         self._connections = Connections(primary, timeout=timeout, retries=0)
         self._client = self._connections.client
         self._release = release
+        self.by = operator()
+        self._journal = RedisJournal(self._client, self._prefix + JOURNAL)
 
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
@@ -110,11 +116,16 @@ class RedisTable:
                             # Also where the list stays as it is: somebody may have forgotten it.
                             paths = self._prefix + PATHS + host_of(key)
                             (pipe.sadd if key in after else pipe.srem)(paths, prefix)
+                    for change in changes_of(before, after, names, by=self.by, at=time.time()):
+                        self._journal.write(pipe, change)
                     try:
                         await pipe.execute()
                         return
                     except WatchError:
                         continue
+                    except ResponseError as exc:
+                        if not self._journal.gives_up(exc):
+                            raise
         raise TableError(f"{names[0]}: others write there all the time; nothing was changed")
 
     def _write(self, pipe: Any, key: str, before: Entry | None, after: Entry | None) -> None:
@@ -134,6 +145,11 @@ class RedisTable:
                 pipe.delete(self._prefix + kind + key)
                 if settings:
                     pipe.hset(self._prefix + kind + key, mapping=dict(settings))
+
+    async def journal(self, key: str | None, most: int) -> list[RouteChange]:
+        """The last changes of this key, and of its prefixes."""
+        with self._translated():
+            return await self._journal.read(key, most)
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait for all workers: how many there are, and which did not have the change in time."""
