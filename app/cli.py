@@ -18,6 +18,7 @@ from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.failures import failures
 from .commands.password import password
+from .commands.pausing import pause, resume
 from .commands.redis import redis
 from .commands.route import route
 from .commands.status import status
@@ -151,7 +152,9 @@ main.add_command(failures)
 main.add_command(maintenance)
 main.add_command(option)
 main.add_command(password)
+main.add_command(pause)
 main.add_command(redis)
+main.add_command(resume)
 main.add_command(revive)
 main.add_command(undrain)
 main.add_command(upgrade)

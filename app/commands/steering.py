@@ -62,7 +62,7 @@ def list_(host: str, path: str | None) -> None:
 @config_option
 def set_(host: str, name: str, value: str, wait: float | None, path: str | None) -> None:
     """Set the option NAME of the frontend HOST to VALUE."""
-    _change(host, path, lambda entry: {**entry.options, name: value}, wait)
+    change_options(host, path, lambda entry: {**entry.options, name: value}, wait)
 
 
 @option.command()
@@ -76,9 +76,9 @@ def unset(host: str, name: str, wait: float | None, path: str | None) -> None:
     def edit(entry: Entry) -> Fields:
         if name not in entry.options:
             raise TableError(f"no option {name!r} is set")
-        return _without(entry.options, name)
+        return without(entry.options, name)
 
-    _change(host, path, edit, wait)
+    change_options(host, path, edit, wait)
 
 
 @click.command()
@@ -95,7 +95,7 @@ def drain(host: str, url: str, longest: int | None, path: str | None) -> None:
     config = read_config(path)
     if longest is not None and config.admin.bind is None:
         raise click.UsageError("--wait asks the admin listener, and admin.bind is null")
-    _change(
+    change_options(
         host, path, lambda entry: {**entry.options, f"drain:{_backend(entry, url)}": "on"},
         None if longest is None else 10.0,
     )  # fmt: skip
@@ -110,8 +110,8 @@ def drain(host: str, url: str, longest: int | None, path: str | None) -> None:
 @config_option
 def undrain(host: str, url: str, wait: float | None, path: str | None) -> None:
     """Let the backend URL of HOST serve again."""
-    _change(
-        host, path, lambda entry: _without(entry.options, f"drain:{_backend(entry, url)}"), wait
+    change_options(
+        host, path, lambda entry: without(entry.options, f"drain:{_backend(entry, url)}"), wait
     )
 
 
@@ -148,7 +148,7 @@ def on(
             options["maintenanceAllow"] = " ".join(allow)
         return options
 
-    _change(host, path, edit, wait)
+    change_options(host, path, edit, wait)
 
 
 @maintenance.command()
@@ -157,7 +157,7 @@ def on(
 @config_option
 def off(host: str, wait: float | None, path: str | None) -> None:
     """Open the site HOST again."""
-    _change(host, path, _open, wait)
+    change_options(host, path, _open, wait)
 
 
 def _open(entry: Entry) -> Fields:
@@ -167,7 +167,7 @@ def _open(entry: Entry) -> Fields:
     }
 
 
-def _change(
+def change_options(
     host: str, path: str | None, edit: Callable[[Entry], Fields], wait: float | None
 ) -> None:
     """Replace the options of one frontend. What is wrong with a new one is told, not written."""
@@ -217,5 +217,6 @@ def _backend(entry: Entry, url: str) -> str:
     raise TableError(f"{url!r} is none of its backends: {', '.join(entry.backends) or 'none'}")
 
 
-def _without(options: Fields, name: str) -> Fields:
+def without(options: Fields, name: str) -> Fields:
+    """The options but this one."""
     return {known: value for known, value in options.items() if known != name}

@@ -3,6 +3,7 @@
     maintenance        on, off, or what visitors are told (which is on, too)
     maintenanceRetry   seconds after which visitors may come again (default 300)
     maintenanceAllow   networks that see the site all the same
+    pause              seconds that requests wait at most, instead of failing
 
 Nobody can mistype the site open: every value but `off` shuts it.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from ..fields.networks import Networks
 
 MAX_RETRY = 7 * 86_400
+MAX_PAUSE = 600
 MAX_MESSAGE = 500
 DEFAULT_MESSAGE = "this site is under maintenance"
 
@@ -52,4 +54,11 @@ def parse_retry(value: str) -> int:
     """Seconds. Raises ValueError."""
     if not re.fullmatch(r"[0-9]{1,6}", value) or not 0 < int(value) <= MAX_RETRY:
         raise ValueError(f"expected whole seconds up to {MAX_RETRY}")
+    return int(value)
+
+
+def parse_pause(value: str) -> int:
+    """Seconds. Raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,3}", value) or int(value) > MAX_PAUSE:
+        raise ValueError(f"expected whole seconds up to {MAX_PAUSE}")
     return int(value)

@@ -11,7 +11,7 @@ from unicodedata import normalize
 ACCESS = ("allow", "deny", "basicAuth", "forwardAuth", "forwardAuthTimeout", "forwardAuthCopy")
 """A mistake in one of these closes the frontend."""
 LIMITS = ("rateLimit", "maxInFlight")
-MAINTENANCE = ("maintenance", "maintenanceRetry", "maintenanceAllow")
+MAINTENANCE = ("maintenance", "maintenanceRetry", "maintenanceAllow", "pause")
 UNREADABLE = "unreadable"
 """The name of a field that stores put into options which they could not read."""
 OF_ALL = ("policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts", "acme", "strip")

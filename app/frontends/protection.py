@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from ..fields.names import FORWARDED, HOP_BY_HOP, as_read
 from ..fields.networks import Networks
 from .backends import Backend, InvalidBackendURL, parse_backend
-from .maintenance import Maintenance, is_off, parse_message, parse_retry
+from .maintenance import Maintenance, is_off, parse_message, parse_pause, parse_retry
 from .option_names import ACCESS, LIMITS, MAINTENANCE, UNREADABLE, meant_by, no_option
 from .passwords import PasswordHash, parse_hash
 from .rates import Rate, parse_rate
@@ -73,6 +73,8 @@ class Protection:
     rate: Rate | None = None
     max_in_flight: int = 0
     maintenance: Maintenance | None = None
+    pause: int = 0
+    """Seconds that a request waits at most for the site to go on; 0: it is not paused."""
     unreadable: str = ""
     """Why access is denied: the first access option that cannot be understood."""
     unreadable_option: str = ""
@@ -90,6 +92,8 @@ class Protection:
             yield f"nobody may enter: {self.unreadable}"
         if self.maintenance is not None:
             yield self.maintenance.in_words()
+        elif self.pause:
+            yield f"paused: requests wait up to {self.pause} s for the site to go on"
         if self.deny:
             yield f"not from {' '.join(map(str, self.deny))}"
         if self.allow is not None:
@@ -159,6 +163,8 @@ def _with_field(protection: Protection, name: str, value: str) -> Protection:
             return replace(protection, rate=parse_rate(value))
         case "maintenance" | "maintenanceRetry" | "maintenanceAllow":
             return replace(protection, maintenance=_maintenance(protection, name, value))
+        case "pause":
+            return replace(protection, pause=parse_pause(value))
         case _:
             return replace(protection, max_in_flight=_count(value))
 

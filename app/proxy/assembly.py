@@ -30,6 +30,7 @@ from .decision import Decisions, Examine, OwnPath
 from .error_pages import ErrorPages
 from .gateway import Gateway, WorkerLoad
 from .guards.overload import Overload
+from .guards.pauses import Pauses
 from .health_reports import Checkers, HealthReports
 from .observers import (
     AccessLogObserver,
@@ -90,7 +91,8 @@ def make_gateway(
     return Gateway(
         added=make_added_fields(config, forwarded),
         decisions=make_decisions(
-            config, routes, balancer, examine=examine, overload=overload, paths=paths
+            config, routes, balancer, examine=examine, overload=overload, paths=paths,
+            pauses=Pauses(),
         ),
         attempts=Attempts(
             balancer, reports, retries=server.retry_on_error,
@@ -150,12 +152,13 @@ def make_decisions(
     examine: Examine,
     overload: Overload,
     paths: Mapping[bytes, OwnPath] = MappingProxyType({}),
+    pauses: Pauses | None = None,
 ) -> Decisions:
     """Decides as this proxy does; `examine` applies the access rules, `paths` are our own."""
     binds = config.https.binds
     return Decisions(
         routes=routes, options=balancer.options, examine=examine, overload=overload,
-        https_port=binds[0].port if binds else 443, paths=paths,
+        https_port=binds[0].port if binds else 443, paths=paths, pauses=pauses,
     )  # fmt: skip
 
 

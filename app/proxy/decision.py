@@ -7,7 +7,8 @@
 3. The `Host` field and the path name the route. The store may have to be asked.
 4. A frontend that insists on TLS redirects a client that came without it.
 5. An overloaded worker refuses the request.
-6. The frontend's access rules refuse it, let it pass, or have to ask somebody.
+6. While the frontend is paused the request waits, and is decided from 3 on once more.
+   The frontend's access rules refuse it, let it pass, or have to ask somebody.
 7. A request that has come through this proxy too often is a loop.
 
 What is left goes to a backend of the route. Where the proxy may connect is decided when
@@ -30,6 +31,7 @@ from ..frontends.protection import Protection
 from ..routing import Route, normalise_host
 from ..stores.routes import Routes
 from .guards.overload import Overload
+from .guards.pauses import Pauses
 from .https_policy import REDIRECT, redirect_location
 from .request import Request
 from .stripping import strip_prefix
@@ -97,8 +99,13 @@ class Decisions:
         overload: Overload,
         https_port: int = 443,
         paths: Mapping[bytes, OwnPath] = MappingProxyType({}),
+        pauses: Pauses | None = None,
     ) -> None:
-        """`https_port` is where redirects lead; `paths` are the proxy's own, by prefix."""
+        """`https_port` is where redirects lead; `paths` are the proxy's own, by prefix.
+
+        Without `pauses` a paused site is decided as if it were not.
+        """
+        self._pauses = pauses
         self._routes = routes
         self.options = options
         self._examine = examine
@@ -169,6 +176,8 @@ class Decisions:
         if self._overload.active:
             self._overload.check(frontend.key)
         if options.protection is not None:
+            if options.protection.pause and self._pauses is not None and _waits(options.protection):
+                return self._once_resumed(self._pauses, request, options.protection.pause)
             pending = self._examine(request, route, options.protection)
             if pending is not None:
                 return self._once_admitted(pending, request, route)
@@ -176,6 +185,18 @@ class Decisions:
             strip_prefix(request, frontend.prefix.encode())
         request.fields = request_headers(request.headers, request.ours, request.passing)
         return route
+
+    async def _once_resumed(self, pauses: Pauses, request: Request, longest: int) -> Decision:
+        """Decide once more when the site goes on: it may have moved to other backends."""
+        host, target = self._names[request.host], request.target
+
+        async def is_paused() -> bool:
+            route = self._routes.known(host, target) or await self._routes.find(host, target)
+            protection = self.options(route).protection
+            return protection is not None and protection.pause > 0 and _waits(protection)
+
+        await pauses.wait(is_paused, longest)
+        return await settled(self._by_host(request))
 
     async def _once_admitted(
         self, pending: Awaitable[None], request: Request, route: Route
@@ -198,6 +219,11 @@ class Decisions:
         if self._routes.ready:
             return OwnAnswer(200, b"ok")
         return OwnAnswer(503, b"no route store has been reached yet")
+
+
+def _waits(protection: Protection) -> bool:
+    """Requests of a paused site wait, unless they are refused anyway."""
+    return protection.maintenance is None and not protection.unreadable
 
 
 _SETTLED = (Route, Redirect, OwnAnswer)

@@ -69,3 +69,15 @@ def test_a_mistake_is_told_and_the_site_stays_shut(name: str, value: str) -> Non
     assert not protection.unreadable
     (problem,) = problems
     assert problem.startswith(f"{name}: ")
+
+
+def test_a_pause_is_some_seconds_and_a_mistake_is_none() -> None:
+    paused, told = parse_protection({"pause": "30"})
+    assert paused is not None
+    assert (paused.pause, told) == (30, ())
+    assert list(paused.in_words()) == ["paused: requests wait up to 30 s for the site to go on"]
+    assert parse_protection({"pause": "0"}) == (None, ())
+    for wrong in ("on", "601", "-1", "1.5", ""):
+        assert parse_protection({"pause": wrong}) == (
+            None, ("pause: expected whole seconds up to 600",),
+        )  # fmt: skip
