@@ -12,11 +12,14 @@ from .commands import demo as demonstration
 from .commands.cert import cert
 from .commands.cli_options import config_option, group_config_option
 from .commands.command_group import CommandGroup
+from .commands.completion import completion
 from .commands.dead import dead, revive
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.failures import failures
+from .commands.init import init
+from .commands.manual import manual
 from .commands.password import password
 from .commands.pausing import pause, resume
 from .commands.redis import redis
@@ -143,13 +146,16 @@ def demo(path: str | None) -> None:
 
 
 main.add_command(cert)
+main.add_command(completion)
 main.add_command(dead)
 main.add_command(debug_ticket)
 main.add_command(doctor)
 main.add_command(drain)
 main.add_command(explain)
 main.add_command(failures)
+main.add_command(init)
 main.add_command(maintenance)
+main.add_command(manual)
 main.add_command(option)
 main.add_command(password)
 main.add_command(pause)

@@ -18,7 +18,7 @@ from ..routing import Backend, Frontend, Mark, normalise_host
 from ..stores import CachedStore
 from ..stores.base import FOREIGN, Found
 from ..system.operator import operator
-from .cli_options import config_option, json_option
+from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
 from .failing import CommandFailed
 from .open_store import run
@@ -82,12 +82,12 @@ def _line(row: dict[str, object]) -> str:
 @click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("url")
 @click.option(
-    "--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS",
+    "--for", "seconds", type=Duration("3650d"),
     help="How long it lasts; default: server.deadBackendTTL. Then one request tries it again.",
 )  # fmt: skip
 @click.option("--reason", default="marked by hand", show_default=True)
 @config_option
-def mark(host: str, url: str, *, seconds: float | None, reason: str, path: str | None) -> None:
+def mark(host: str, url: str, *, seconds: int | None, reason: str, path: str | None) -> None:
     """Mark the backend URL of HOST dead, for all proxies."""
 
     async def work(routes: CachedStore, config: Config) -> None:

@@ -31,7 +31,7 @@ from ..stores.table_difference import difference
 from ..stores.table_sites import serving, serving_keys
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
-from .cli_options import config_option, json_option
+from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
 from .importing import Import
 from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
@@ -101,7 +101,7 @@ def show(host: str, path: str | None, as_json: bool) -> None:
 @click.argument("host", metavar="HOST[/PREFIX]")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @click.option("--id", "identifier", help="The name in the log; default: as before, or HOST.")
-@click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Expire after SECONDS.")
+@click.option("--ttl", type=Duration("3650d"), help="Expire after 30s, 10m, 2h.")
 @wait_option
 @config_option
 def set_(

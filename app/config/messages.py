@@ -30,6 +30,8 @@ _KINDS = {
 
 T = TypeVar("T")
 
+_STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*')
+
 
 class Origins(dict[str, str]):
     """Where a key was really written, if under an older name: key path -> older path."""
@@ -48,8 +50,22 @@ def fault(source: str, path: str, problem: str) -> ConfigError:
     return ConfigError(printable(line))
 
 
+def without_comments(text: str) -> str:
+    """`text` with blanks for what stands behind `//`; lines and columns stay.
+
+    >>> without_comments('{"a": "http://b"} // c')
+    '{"a": "http://b"}     '
+    """
+    return _STRING_OR_COMMENT.sub(
+        lambda found: " " * len(found[0]) if found[0].startswith("/") else found[0], text
+    )
+
+
 def read_json(text: str, source: str) -> dict[str, Any]:
-    """The object that `text` holds. Raises ConfigError with line and column if it is no JSON."""
+    """The object that `text` holds: JSON, with comments from `//` to the end of the line.
+
+    Raises ConfigError with line and column if it is none.
+    """
 
     def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
@@ -65,7 +81,9 @@ def read_json(text: str, source: str) -> dict[str, Any]:
     try:
         # A byte order mark is what some editors put before the first brace.
         value = json.loads(
-            text.removeprefix("\ufeff"), object_pairs_hook=no_repeats, parse_constant=no_constant
+            without_comments(text.removeprefix("\ufeff")),
+            object_pairs_hook=no_repeats,
+            parse_constant=no_constant,
         )
     except json.JSONDecodeError as exc:
         raise fault(

@@ -52,7 +52,7 @@ class LruCache(Section, frozen=True, kw_only=True):
 class ServerConfig(Section, frozen=True, kw_only=True):
     """The `server` object."""
 
-    workers: Annotated[int, Meta(ge=0, le=1024)] = 10  # processes; 0 means one per core
+    workers: Annotated[int, Meta(ge=0, le=1024)] = 0  # processes; 0 means one per core
     graceful_timeout: Seconds = 30.0  # from SIGTERM until what still runs is cut
     status_socket: str | None = ".hipache/status.sock"  # where `hipache status` asks
     debug: bool = False  # the proxy's own log tells every request

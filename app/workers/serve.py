@@ -133,7 +133,7 @@ def generation(
 ) -> Generation:
     """The workers that this configuration asks for."""
     return Generation(
-        workers=config.server.workers or os.cpu_count() or 1,
+        workers=config.server.workers or len(os.sched_getaffinity(0)),
         main=partial(run_worker, config, listeners, supervision),
         patience=Patience(
             graceful_timeout=config.server.graceful_timeout,

@@ -16,7 +16,7 @@ def test_an_empty_file_means_hipaches_defaults():
     assert config == Config(server=ServerConfig(), source="config.json")
     assert config.driver == ("redis:",)
     assert config.http.binds == (Bind(address="127.0.0.1", port=80),)
-    assert (config.server.workers, config.server.max_sockets) == (10, 100)
+    assert (config.server.workers, config.server.max_sockets) == (0, 100)
 
 
 def test_a_byte_order_mark_is_no_mistake():
@@ -149,10 +149,10 @@ def test_secrets_are_masked_in_what_is_rendered():
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"REDIS_URL": "redis://other"}, (("redis://other",), "127.0.0.1", 80, 10)),
-        ({"PORT": "5000"}, (("redis:",), "0.0.0.0", 5000, 10)),
+        ({"REDIS_URL": "redis://other"}, (("redis://other",), "127.0.0.1", 80, 0)),
+        ({"PORT": "5000"}, (("redis:",), "0.0.0.0", 5000, 0)),
         ({"WEB_CONCURRENCY": "3"}, (("redis:",), "127.0.0.1", 80, 3)),
-        ({"REDIS_URL": "", "PORT": "", "WEB_CONCURRENCY": ""}, (("redis:",), "127.0.0.1", 80, 10)),
+        ({"REDIS_URL": "", "PORT": "", "WEB_CONCURRENCY": ""}, (("redis:",), "127.0.0.1", 80, 0)),
     ],
 )
 def test_the_platforms_environment_wins_over_the_file(environ, expected):
