@@ -25,6 +25,9 @@ from .checks.fleet import checking
 from .config.file import here, load
 from .config.structs import Config, ServerConfig
 from .errors import EX_CONFIG, ConfigError
+from .hooks.hook_calls import HookCalls, hook_calls
+from .hooks.hook_loading import load_hooks
+from .hooks.hook_moments import hooked_by
 from .logs.proxy_log import OURS, set_up
 from .logs.writer import AccessLog, access_log
 from .metrics.counters import Counters
@@ -94,15 +97,15 @@ def create_app(
             log = await enter(_access_log(config.server))
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
             counters = meter.counters if meter else None
-            checkers = await enter(
-                checking(config, routes, name=_name(), counters=counters, listening=own)
-            )
+            calls = await enter(hook_calls(config, make_forwarded(config).true_client))
+            watch = partial(checking, config, routes, name=_name(), counters=counters)
+            checkers = await enter(watch(listening=own, on_dead=calls.dead))
             paths = await enter(acme_in_worker(config, routes, edge))
             gateway = await _gateway(
-                stack, config, routes, client, checkers, log, counters, paths, shared, clock, random
-            )
+                stack, config, routes, client, checkers, log, counters, paths, shared, calls,
+                clock, random,
+            )  # fmt: skip
             edge.on_refusal = recording(gateway.refused)
-            stack.enter_context(rare_collections())
             http = HttpProxy(gateway, client)
             web_sockets = WebSocketProxy(gateway, client.upgrade, config.server)
             stack.push_async_callback(web_sockets.aclose)
@@ -173,11 +176,9 @@ def _memory_watch(
         way(why)
 
     return MemoryWatch(
-        memory,
-        counts,
-        recycle if way is not None else None,
+        memory, counts, recycle if way is not None else None,
         connections=lambda: len(server.server_state.connections) if server else 0,
-    )
+    )  # fmt: skip
 
 
 async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
@@ -190,6 +191,7 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     counters: Counters | None,
     paths: Mapping[bytes, OwnPath],
     shared: Path | None,
+    calls: HookCalls,
     clock: Callable[[], float],
     random: Callable[[], float],
 ) -> Gateway:
@@ -197,6 +199,7 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
+    stack.enter_context(rare_collections())
     gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, routes.rates))
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())
@@ -206,16 +209,16 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
             config, shared, identity, counters=counters, true_client=forwarded.true_client
         )
     )
+    hooked = hooked_by(calls)
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
-        checkers=checkers, log=log, counters=counters, observers=(*spans, *recorder),
-        paths=paths, clock=clock, random=random,
+        checkers=checkers, log=log, counters=counters, paths=paths, clock=clock, random=random,
+        observers=(*hooked.observers, *spans, *recorder), kind=hooked.kind, on_dead=calls.dead,
     )  # fmt: skip
 
 
 def _supervisor(supervision: Supervision | None) -> int | None:
-    """The process of `hipache serve`; None without one."""
-    return None if supervision is None else supervision.pid
+    return None if supervision is None else supervision.pid  # of `hipache serve`
 
 
 def _number() -> int:
@@ -236,6 +239,7 @@ def _configured() -> Config:
         check_http2(config)
         check_installed(config)
         driver_of(config)
+        load_hooks(config)
     except ConfigError as exc:
         print(f"hipache: {exc}", file=sys.stderr)
         raise SystemExit(UVICORN_GIVE_UP if parent_process() else EX_CONFIG) from None

@@ -21,8 +21,8 @@ MODULES = {
 ROOMS = (
     "errors", "masking", "fields", "frontends", "routing", "health", "logs", "config",
     "balancing", "system", "metrics", "upstream", "stores", "tls", "server", "proxy",
-    "recorder", "websocket", "checks", "admin", "application", "main", "__init__", "testing",
-    "workers", "doctor", "commands", "cli", "__main__",
+    "hooks", "recorder", "websocket", "checks", "admin", "application", "main", "__init__",
+    "testing", "workers", "doctor", "commands", "cli", "__main__",
 )  # fmt: skip
 """Folders and loose modules, in their order: each imports only what stands before it, for types
 too."""

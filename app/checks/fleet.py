@@ -18,6 +18,7 @@ import msgspec
 
 from ..config.structs import Config, HealthCheck
 from ..errors import StoreUnavailable
+from ..health import OnDead, no_one_told
 from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
 from ..stores.base import CheckRecords, StoreForbids
@@ -46,6 +47,7 @@ async def checking(
     name: str,
     counters: Counters | None = None,
     listening: Callable[[], Iterable[Bound]] = lambda: (),
+    on_dead: OnDead = no_one_told,
 ) -> AsyncIterator[Checkers]:
     """Listen for active checkers, and be one of them if the configuration wants it.
 
@@ -68,7 +70,9 @@ async def checking(
             )
             # A mark stands until the next checks have had the chance to renew it.
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
-            reports = CheckReports(routes, checkers, name=name, ttl=ttl, counters=counters)
+            reports = CheckReports(
+                routes, checkers, name=name, ttl=ttl, counters=counters, on_dead=on_dead
+            )
             rounds = partial(Rounds, wanted, records, client, reports)
             work = _check_in_turn(records, rounds, name, rights)
             stack.push_async_callback(_end, _start(work, "active checks"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from ..health import can_lose_one
+from ..health import OnDead, can_lose_one, no_one_told
 from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
 from ..routing import Backend, Frontend, Mark
@@ -27,9 +27,11 @@ class CheckReports:
         name: str,
         ttl: float,
         counters: Counters | None = None,
+        on_dead: OnDead = no_one_told,
     ) -> None:
         """`ttl`: seconds that a mark stands; checks that go on failing renew it at half time."""
         self._counters = counters
+        self._on_dead = on_dead
         self._routes = routes
         self._checkers = checkers
         self._name = name
@@ -52,6 +54,7 @@ class CheckReports:
         )
         self._routes.mark_dead(frontend, backend, mark)
         if known is None or known.until <= now:
+            self._on_dead(frontend, backend, mark.reason)
             if self._counters is not None:
                 self._counters.count("marks", "check")
             logger.warning(

@@ -124,6 +124,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     flight_recorder: bool = True  # keep what `hipache why` and `hipache failures` tell
     slow_request: Seconds = 1.0  # kept as slow from this on; 0 keeps none for being slow
     tracing: bool = False  # OpenTelemetry spans, as $OTEL_* says; needs the extra otel
+    hooks: str | None = None  # a Python module whose functions requests meet
 
 
 class Balance(Section, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@
         ├── Overloaded           503
         ├── AccessUnreadable     500
         ├── AccessUnknown        503
+        ├── HookFailed           500
         ├── LoopDetected         508
         ├── PassedOn             the answer of an authorization service, as it is
         └── UpstreamError        502, an attempt at a backend failed
@@ -45,6 +46,7 @@ from .refusals import (
     BadHost,
     Forbidden,
     FrontendNotFound,
+    HookFailed,
     InvalidBackend,
     LoopDetected,
     NoLiveBackend,
@@ -87,6 +89,7 @@ __all__ = [
     "Forbidden",
     "FrontendNotFound",
     "HipacheError",
+    "HookFailed",
     "InvalidBackend",
     "LoopDetected",
     "NoLiveBackend",

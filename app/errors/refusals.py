@@ -126,6 +126,13 @@ class AccessUnknown(ProxyError):
     retry_after = 5
 
 
+class HookFailed(ProxyError):
+    """A hook of `server.hooks` raised an exception, or returned what it may not."""
+
+    status = 500
+    message = "a hook of this proxy failed"
+
+
 class LoopDetected(ProxyError):
     """The request has passed through this proxy more than once before."""
 

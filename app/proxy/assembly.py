@@ -17,6 +17,7 @@ from ..config.structs import Config, ServerConfig
 from ..fields.forwarded import ForwardedFields
 from ..fields.passing import Passing
 from ..fields.via import HopFields, hop_name
+from ..health import OnDead, no_one_told
 from ..logs.writer import AccessLog
 from ..metrics.counters import Counters
 from ..routing import Frontend
@@ -72,10 +73,13 @@ def make_gateway(
     paths: Mapping[bytes, OwnPath],
     clock: Callable[[], float],
     random: Callable[[], float],
+    kind: Callable[..., Decisions] = Decisions,
+    on_dead: OnDead = no_one_told,
 ) -> Gateway:
     """The gateway with the observers that the configuration names, and `observers`.
 
-    `clock` gives Unix seconds, `random` numbers from 0 up to 1.
+    `clock` gives Unix seconds, `random` numbers from 0 up to 1. `kind` makes its decisions,
+    `on_dead` is told of backends that it marks.
     """
     server, load = config.server, WorkerLoad()
     balancer = make_balancer(config, clock=clock, random=random)
@@ -86,13 +90,13 @@ def make_gateway(
     id_name = None if id_field is None else id_field.lower().encode("ascii")
     reports = HealthReports(
         routes, balancer, server, name=identity.name, clock=clock, checkers=checkers,
-        true_client=forwarded.true_client, counters=counters,
+        true_client=forwarded.true_client, counters=counters, on_dead=on_dead,
     )  # fmt: skip
     return Gateway(
         added=make_added_fields(config, forwarded),
         decisions=make_decisions(
             config, routes, balancer, examine=examine, overload=overload, paths=paths,
-            pauses=Pauses(),
+            pauses=Pauses(), kind=kind,
         ),
         attempts=Attempts(
             balancer, reports, retries=server.retry_on_error,
@@ -152,11 +156,12 @@ def make_decisions(
     examine: Examine,
     overload: Overload,
     paths: Mapping[bytes, OwnPath] = MappingProxyType({}),
+    kind: Callable[..., Decisions] = Decisions,
     pauses: Pauses | None = None,
 ) -> Decisions:
     """Decides as this proxy does; `examine` applies the access rules, `paths` are our own."""
     binds = config.https.binds
-    return Decisions(
+    return kind(
         routes=routes, options=balancer.options, examine=examine, overload=overload,
         https_port=binds[0].port if binds else 443, paths=paths, pauses=pauses,
     )  # fmt: skip

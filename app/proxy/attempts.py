@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from ..balancing.balancer import Balancer
-from ..errors import UpstreamError, UpstreamStale
+from ..errors import HookFailed, UpstreamError, UpstreamStale
 from ..fields.headers import RawHeaders
 from ..health import REPLACEMENTS, may_retry
 from ..routing import Backend, Route
@@ -132,6 +132,8 @@ class Attempts:
         for tell in self._observers.answered:
             try:
                 tell(request, attempt, status, headers)
+            except HookFailed:
+                raise
             except Exception:
                 observer_failed(tell)
 

@@ -54,6 +54,8 @@ class OwnAnswer:
     status: int
     body: bytes
     content_type: bytes = b"text/plain"
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """More of them."""
 
 
 Decision: TypeAlias = Route | Redirect | OwnAnswer

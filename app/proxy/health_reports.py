@@ -15,12 +15,14 @@ from ..errors import UpstreamError, UpstreamPreempted
 from ..fields.headers import RawHeaders
 from ..frontends.rates import one_client
 from ..health import (
+    OnDead,
     Outcome,
     Verdict,
     can_lose_one,
     can_lose_one_by_evidence,
     cause_of,
     next_mark,
+    no_one_told,
     outcome_of,
     verdict,
 )
@@ -57,9 +59,10 @@ class HealthReports:
         checkers: Checkers,
         true_client: Callable[[RawHeaders, str], str],
         counters: Counters | None = None,
+        on_dead: OnDead = no_one_told,
     ) -> None:
         """`name` is this proxy's: a mark names who set it. `clock` gives Unix seconds.
-        `true_client` tells a client's address from fields and peer."""
+        `true_client` tells a client's address from fields and peer, `on_dead` hears of marks."""
         self._routes = routes
         self._balancer = balancer
         self._config = config
@@ -68,6 +71,7 @@ class HealthReports:
         self._checkers = checkers
         self._true_client = true_client
         self._counters = counters
+        self._on_dead = on_dead
         self._evidence = Evidence()
         self._windows = self._evidence.windows
 
@@ -206,6 +210,7 @@ class HealthReports:
         )
         if mark is not None:
             self._routes.mark_dead(frontend, backend, mark)
+            self._on_dead(frontend, backend, cause)
             if self._counters is not None:
                 self._counters.count("marks", reason)
             logger.warning(

@@ -14,7 +14,7 @@ this order for each request:
 
 What one request needs from moment to moment an observer keeps by itself, under the request
 or the attempt. An exception of an observer is logged; it hurts neither the request nor the
-other observers.
+other observers. Only HookFailed, at the moment `answered`, takes the answer's place.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import PassedOn, ProxyError
+from ..errors import HookFailed, PassedOn, ProxyError
 from ..fields.headers import RawHeaders, field
 from .decision import OwnAnswer, Redirect
 from .error_pages import ErrorPages
@@ -36,6 +36,8 @@ class OwnResponses:
         for tell in self._observers.answered:
             try:
                 tell(request, None, status, headers)
+            except HookFailed as failure:
+                return self.of(request, failure)
             except Exception:
                 observer_failed(tell)
         if status >= 500 and not (isinstance(what, ProxyError) and what.planned):
@@ -67,5 +69,8 @@ def of_decision(what: Redirect | OwnAnswer) -> tuple[RawHeaders, bytes]:
     """Fields and body of what the proxy has decided to answer."""
     if isinstance(what, Redirect):
         return [(b"location", what.location), (b"content-length", b"0")], b""
+    if what.status in (204, 304):  # they have no body, and no length of one
+        return list(what.fields), b""
     length = b"%d" % len(what.body)
-    return [(b"content-type", what.content_type), (b"content-length", length)], what.body
+    written = [(b"content-type", what.content_type), (b"content-length", length)]
+    return [*written, *what.fields], what.body

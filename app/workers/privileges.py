@@ -79,11 +79,17 @@ def _of_python(file: str) -> bool:
 
 def as_user(uid: int, gid: int, ask: Callable[[], T]) -> T:
     """What `ask` returns in a child that has become `uid`:`gid`. For root."""
+    return in_child(ask, (uid, gid))
+
+
+def in_child(ask: Callable[[], T], ids: tuple[int, int] | None = None) -> T:
+    """What `ask` returns in a child, which with `ids` has become this user and group."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         try:
             os.close(reading)
-            drop(uid, gid)
+            if ids is not None:
+                drop(*ids)
             os.write(writing, json.dumps(ask()).encode())
         finally:
             os._exit(0)

@@ -32,7 +32,7 @@ from .issuing import run_issuer
 from .listening import equipped_again, listen, listen_for_admin, name_of
 from .predecessor import Predecessor
 from .sockets import ServiceSockets
-from .start_checks import START_CHECKS, workers_ids
+from .start_checks import START_CHECKS, check_hooks, workers_ids
 from .status import StatusSocket
 from .successor import ROOT_IS_GONE
 from .supervisor import Supervisor
@@ -152,6 +152,7 @@ def reloaded(
     """
     try:
         config = read()
+        check_hooks(config)
         listeners = equipped_again(config, first, listeners)
     except ConfigError as exc:
         logger.error("configuration refused, the old one stays: %s", exc)

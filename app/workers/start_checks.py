@@ -10,11 +10,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ..config.structs import Config
 from ..errors import ConfigError
+from ..hooks.hook_loading import load_hooks
 from ..logs.syslog import is_no_file
 from ..stores import driver_of, open_store
 from . import privileges
@@ -71,6 +73,28 @@ def check_log(config: Config) -> None:
         raise ConfigError(f"{config.source}: server.accessLog: {target}: {why}")
 
 
+def check_hooks(config: Config) -> None:
+    """Raises ConfigError for hooks that cannot be loaded.
+
+    They are loaded in a child, as the user that workers become: this process stays without them,
+    so that workers started by it later load them anew.
+    """
+    if config.server.hooks is None:
+        return
+    ids = workers_ids(config)
+    problem = privileges.in_child(partial(_hooks_problem, config), ids if ids and ids[0] else None)
+    if problem is not None:
+        raise ConfigError(problem)
+
+
+def _hooks_problem(config: Config) -> str | None:
+    try:
+        load_hooks(config)
+    except ConfigError as exc:
+        return str(exc)
+    return None
+
+
 def why_unwritable(path: Path, ids: tuple[int, int] | None) -> str:
     """Why the workers could not open a log there; empty if they could.
 
@@ -116,6 +140,7 @@ START_CHECKS = (
     StartCheck(frozenset({"certificate-unusable"}), tls_listeners),
     StartCheck(frozenset({"program-unreadable"}), check_program),
     StartCheck(frozenset({"not-writable"}), check_log),
+    StartCheck(frozenset(), check_hooks),
 )
 
 

@@ -1,0 +1,41 @@
+"""Modules of hooks for tests, and the examples of docs/hooks.md as modules."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs/hooks.md").read_text("utf-8")
+EXAMPLES = {
+    part.partition("\n")[0]: dedent("\n".join(re.findall(r"^    .*|^$", part, re.M)))
+    for part in PAGE.partition("## Examples")[2].split("### ")[1:]
+}
+_numbers = count()
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a module of hooks where Python finds it; gives its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(code: str) -> str:
+        name = f"hooks_of_test_{next(_numbers)}"
+        code = dedent(code).replace("from hipache.hooks import", "from app.hooks import")
+        (tmp_path / f"{name}.py").write_text(code, "utf-8")
+        return name
+
+    return write
+
+
+def loaded(name: str) -> ModuleType:
+    """The module as the running proxy has it."""
+    return sys.modules[name]
