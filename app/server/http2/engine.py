@@ -85,7 +85,7 @@ STREAM_WINDOW = 131072
 """Bytes that a client may send on one stream before the backend has taken some (RFC 9113 §6.9)."""
 CONNECTION_WINDOW = 4194304
 """The same for all streams of a connection together."""
-AT_ONCE = 16384
+AT_ONCE = 32768
 """Bytes that are decoded before their requests are judged: HPACK makes thousands of one."""
 LARGEST_HEADS = 16
 """Heads of the largest size that a connection's streams may have together, at least."""
