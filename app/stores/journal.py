@@ -47,11 +47,11 @@ def changes_of(
 
 def dump_change(change: RouteChange) -> str:
     """One line of JSON that `parse_change` reads."""
-    record = {"at": round(change.at, 3), "by": change.by, "key": change.key}
-    forms = {"before": _form(change.before), "after": _form(change.after)}
-    if any(len(json.dumps(form)) > MAX_FORM for form in forms.values()):
-        return json.dumps(record)
-    return json.dumps(record | forms)
+    who = json.dumps({"at": round(change.at, 3), "by": change.by, "key": change.key})
+    before, after = _dumped(change.before), _dumped(change.after)
+    if max(len(before), len(after)) > MAX_FORM:
+        return who
+    return f'{who[:-1]}, "before": {before}, "after": {after}}}'
 
 
 def parse_change(text: str) -> RouteChange | None:
@@ -95,8 +95,8 @@ def _alone(key: str, entry: Entry | None) -> dict[str, Entry]:
     return {} if entry is None else {key: entry}
 
 
-def _form(entry: Entry | None) -> dict[str, Any] | None:
-    return None if entry is None else in_file_form(entry)
+def _dumped(entry: Entry | None) -> str:
+    return "null" if entry is None else json.dumps(in_file_form(entry))
 
 
 def _entry(key: str, form: Any) -> Entry | None:
