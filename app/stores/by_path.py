@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from ...errors import FrontendNotFound
-from ...routing import Route
+from ..errors import FrontendNotFound
+from ..routing import Route
 
 Find = Callable[[str], Awaitable[Route]]
 """The route of a key, read if need be. Raises FrontendNotFound, StoreUnavailable."""

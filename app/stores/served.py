@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ...frontends.site import host_of, inherited
-from ..table import Entry, Table
-from ..table_sites import prefixes_by_host
+from ..frontends.site import host_of, inherited
+from .table import Entry, Table
+from .table_sites import prefixes_by_host
 
 _NO_ENTRY = Entry("", listed=False)
 

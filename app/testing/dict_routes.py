@@ -16,9 +16,9 @@ from ..routing import (
     lookup_keys,
     parse_frontend,
 )
-from ..stores.cache.by_path import by_path
-from ..stores.file.served import served_by
+from ..stores.by_path import by_path
 from ..stores.routes import Routes
+from ..stores.served import served_by
 from ..stores.table import Entry, check_entry, check_key
 
 RouteValue = Sequence[str] | Entry

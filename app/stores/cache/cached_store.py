@@ -12,9 +12,9 @@ import logging
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
 from ...routing import Backend, Frontend, Mark, Marks, Route
 from ..base import CheckRecords, Found, SharedRates, Store
+from ..by_path import by_path
 from .archive import Archive
 from .background import Background
-from .by_path import by_path
 from .cache_numbers import CountedCache
 from .local_marks import LocalMarks
 from .outage import Outage

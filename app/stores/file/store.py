@@ -15,10 +15,10 @@ from ...errors import StoreUnavailable
 from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
 from ...system.file_stamp import Stamp, stamp_of
 from ..base import Checked, Found, StoreListener
+from ..served import Parts, served_by
 from ..table import Entry, TableError, parse_table
 from .check_records import FileCheckRecords
 from .presence import FilePresence
-from .served import Parts, served_by
 
 logger = logging.getLogger(__name__)
 
