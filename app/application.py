@@ -5,17 +5,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
+from types import MappingProxyType
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
+from .proxy.decision import OwnPath
 from .proxy.http_proxy import HttpProxy
+from .proxy.observers import Observer
+from .proxy.own_responses import OnError
 from .system.memory_watch import Counting
+from .upstream.client import UpstreamClient
 from .websocket.proxy import WebSocketProxy
 
 logger = logging.getLogger("hipache")
+
+
+class Extension:
+    """What a program around the proxy adds to it; this one adds nothing."""
+
+    paths: Mapping[bytes, OwnPath] = MappingProxyType({})
+    """Paths that it answers by itself, by their beginning."""
+    observers: Sequence[Observer] = ()
+    """They are told of requests before the proxy's own."""
+    on_error: OnError | None = None
+    """What is answered in place of an error page."""
+
+    @asynccontextmanager
+    async def running(self, client: UpstreamClient, sockets: WebSocketProxy) -> AsyncIterator[None]:
+        """Entered when the proxy is ready to serve, left when it has served."""
+        yield
 
 
 class Endpoint:
@@ -53,6 +75,10 @@ class Application(Starlette):
     the server logs it and answers 500. Without routes there is nothing to match.
     Middleware and routes that a user adds work as usual.
     """
+
+    def __init__(self, lifespan: Lifespan[Application]) -> None:
+        super().__init__(lifespan=lifespan)
+        self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
         app: ASGIApp = self.router if self.router.routes else self._straight_on

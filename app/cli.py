@@ -10,6 +10,7 @@ import click
 
 from .commands import demo as demonstration
 from .commands.cert import cert
+from .commands.chp import chp
 from .commands.cli_options import config_option, group_config_option
 from .commands.command_group import CommandGroup
 from .commands.completion import completion
@@ -146,6 +147,7 @@ def demo(path: str | None) -> None:
 
 
 main.add_command(cert)
+main.add_command(chp)
 main.add_command(completion)
 main.add_command(dead)
 main.add_command(debug_ticket)

@@ -8,7 +8,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing import parent_process
@@ -18,9 +18,9 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
-from .admin.metering import Metering, Supervision, metering
+from .admin.metering import Supervision, metering, own_listeners
 from .admin.worker_metrics import MetricSources, reporting
-from .application import Application, FirstRequest
+from .application import Application, Extension, FirstRequest
 from .checks.fleet import checking
 from .config.file import here, load
 from .config.structs import Config, ServerConfig
@@ -33,7 +33,6 @@ from .logs.writer import AccessLog, access_log
 from .metrics.counters import Counters
 from .proxy.acme_challenges import acme_in_worker
 from .proxy.assembly import WorkerIdentity, make_forwarded, make_gateway
-from .proxy.decision import OwnPath
 from .proxy.fast_path import FastPath
 from .proxy.gateway import Gateway
 from .proxy.guards.gate import Gate
@@ -45,7 +44,7 @@ from .proxy.tracing import check_tracing, tracing
 from .recorder.recorder import flight_recorder
 from .server.edge import ClientLimits, Edge
 from .server.refused_record import recording
-from .server.running import Supervised, configure, listening, way_to_recycle
+from .server.running import Supervised, configure, way_to_recycle
 from .stores import driver_of, open_store
 from .stores.routes import Routes
 from .system.garbage import rare_collections
@@ -56,7 +55,6 @@ from .system.release import version
 from .system.shared_folder import shared_by_workers
 from .tls.acme.installed import check_installed
 from .upstream.client import UpstreamClient
-from .upstream.destinations import Bound
 from .websocket.protocol import install
 from .websocket.proxy import WebSocketProxy
 
@@ -74,6 +72,7 @@ def create_app(
     supervision: Supervision | None = None,
     clock: Callable[[], float] = time.time,
     random: Callable[[], float] = random.random,
+    extension: Extension = Extension(),  # noqa: B008 - it has no state
 ) -> Starlette:
     """The proxy as an ASGI application, one per worker.
 
@@ -81,7 +80,7 @@ def create_app(
     and `transport` replace the configured driver and our connections; any httpx
     transport works, such as `httpx.MockTransport`. `supervision` is what `hipache
     serve` gives its workers. `clock` (Unix seconds) ends marks, and `random` (from 0 up to 1)
-    chooses: `hipache.testing` has both stand still.
+    chooses: `hipache.testing` has both stand still. `extension` is what `hipache chp` adds.
     """
     config = config or _configured()
 
@@ -92,7 +91,7 @@ def create_app(
             enter = stack.enter_async_context
             shared = stack.enter_context(shared_by_workers(_supervisor(supervision)))
             meter = stack.enter_context(metering(config, supervision, _number(), shared))
-            own = partial(_own_listeners, config, server, meter)
+            own = partial(own_listeners, config, server, meter)
             routes = await enter(_started(config, store))
             log = await enter(_access_log(config.server))
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
@@ -100,10 +99,9 @@ def create_app(
             calls = await enter(hook_calls(config, make_forwarded(config).true_client))
             watch = partial(checking, config, routes, name=_name(), counters=counters)
             checkers = await enter(watch(listening=own, on_dead=calls.dead))
-            paths = await enter(acme_in_worker(config, routes, edge))
             gateway = await _gateway(
-                stack, config, routes, client, checkers, log, counters, paths, shared, calls,
-                clock, random,
+                stack, config, routes, client, checkers, log, counters, edge, shared, calls,
+                clock, random, extension,
             )  # fmt: skip
             edge.on_refusal = recording(gateway.refused)
             http = HttpProxy(gateway, client)
@@ -115,6 +113,7 @@ def create_app(
             await enter(_memory_watch(config, counts, server, counters))
             sources = MetricSources(server, routes, client, gateway, web_sockets, log)
             await enter(reporting(meter, sources))
+            await enter(extension.running(client, web_sockets))
             endpoint.serve_with(http, web_sockets)
             yield
 
@@ -122,7 +121,6 @@ def create_app(
     app = Application(lifespan=lifespan)
     app.add_middleware(Counting, counts)
     app.router.default = endpoint = FirstRequest(app).endpoint
-    app.router.redirect_slashes = False
     return app
 
 
@@ -154,15 +152,6 @@ def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
     return edge, server
 
 
-def _own_listeners(
-    config: Config, server: uvicorn.Server | None, meter: Metering | None
-) -> list[Bound]:
-    """The addresses of this proxy: no request to a backend and no check may go there."""
-    path = config.server.status_socket
-    status = [] if path is None else [(int(socket.AF_UNIX), path)]
-    return [*listening(server), *(meter.listening() if meter is not None else ()), *status]
-
-
 def _memory_watch(
     config: Config, counts: Counts, server: uvicorn.Server | None, counters: Counters | None
 ) -> MemoryWatch:
@@ -189,13 +178,15 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     checkers: Checkers,
     log: AccessLog,
     counters: Counters | None,
-    paths: Mapping[bytes, OwnPath],
+    edge: Edge,
     shared: Path | None,
     calls: HookCalls,
     clock: Callable[[], float],
     random: Callable[[], float],
+    extension: Extension,
 ) -> Gateway:
     """The gateway; its guards and its observers end with `stack`."""
+    paths = await stack.enter_async_context(acme_in_worker(config, routes, edge))
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
@@ -212,8 +203,10 @@ async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are
     hooked = hooked_by(calls)
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
-        checkers=checkers, log=log, counters=counters, paths=paths, clock=clock, random=random,
-        observers=(*hooked.observers, *spans, *recorder), kind=hooked.kind, on_dead=calls.dead,
+        checkers=checkers, log=log, counters=counters, clock=clock, random=random,
+        paths={**paths, **extension.paths}, on_error=extension.on_error,
+        observers=(*extension.observers, *hooked.observers, *spans, *recorder),
+        kind=hooked.kind, on_dead=calls.dead,
     )  # fmt: skip
 
 

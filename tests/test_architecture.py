@@ -22,7 +22,7 @@ ROOMS = (
     "errors", "masking", "fields", "frontends", "routing", "health", "logs", "config",
     "balancing", "system", "metrics", "upstream", "stores", "tls", "server", "proxy",
     "hooks", "recorder", "websocket", "checks", "admin", "application", "main", "__init__",
-    "testing", "workers", "doctor", "commands", "cli", "__main__",
+    "testing", "workers", "chp", "doctor", "commands", "cli", "__main__",
 )  # fmt: skip
 """Folders and loose modules, in their order: each imports only what stands before it, for types
 too."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
@@ -42,14 +43,17 @@ class AdminListener:
     def __init__(
         self,
         app: ASGIApp,
-        bind: AdminBind,
+        bind: AdminBind | None,
         shared: socket.socket | None,
         on_listening: Callable[[], None] = lambda: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """One of `bind` and `shared` is given. `tls` is for what is not the admin's own page."""
         self._app = app
         self._on_listening = on_listening
         self._bind = bind
         self._shared = shared
+        self._tls = tls
         self._state = ServerState()
         self._server: asyncio.Server | None = None
         self._sock: socket.socket | None = None
@@ -91,6 +95,7 @@ class AdminListener:
                 return
 
     async def _try_to_bind(self, *, quiet: bool = False) -> bool:
+        assert self._bind is not None
         try:
             self._sock = bind_admin(self._bind)
         except ConfigError as exc:
@@ -106,7 +111,7 @@ class AdminListener:
     async def _listen(self, sock: socket.socket) -> None:
         config = Config(
             self._app, lifespan="off", log_config=None, access_log=False, server_header=False,
-            proxy_headers=False, ws="none", workers=1,
+            proxy_headers=False, ws="none", workers=1, interface="asgi3",
         )  # fmt: skip
         config.load()
 
@@ -118,7 +123,7 @@ class AdminListener:
         loop = asyncio.get_running_loop()
         # Not create_unix_server: from Python 3.13 on, closing that removes the file of a socket
         # on which other workers listen.
-        self._server = await loop.create_server(protocol, sock=sock)
+        self._server = await loop.create_server(protocol, sock=sock, ssl=self._tls)
         name = sock.getsockname()
         self.bound = int(sock.family), name
         self._on_listening()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from ..config.admin import AdminBind
 from ..config.structs import Config
 from ..metrics.collector import Collector
@@ -19,9 +21,11 @@ from ..metrics.counters import Counters
 from ..metrics.folder import Folder
 from ..metrics.page import Page
 from ..server.listeners import close_all
+from ..server.running import listening
 from ..stores.routes import Routes
 from ..system.loop_lag import LoopLag
 from ..system.shared_folder import remove_service_folder
+from ..upstream.destinations import Bound
 from .admin_listener import AdminListener
 from .paths import admin_application
 from .state import Sources
@@ -135,6 +139,15 @@ def metering(
         yield meter
     finally:
         meter.close()
+
+
+def own_listeners(
+    config: Config, server: uvicorn.Server | None, meter: Metering | None
+) -> list[Bound]:
+    """The addresses of this proxy: no request to a backend and no check may go there."""
+    path = config.server.status_socket
+    status = [] if path is None else [(int(socket.AF_UNIX), path)]
+    return [*listening(server), *(meter.listening() if meter is not None else ()), *status]
 
 
 def _addresses(bind: AdminBind | None) -> list[tuple[int, object]]:

@@ -41,7 +41,7 @@ from .observers import (
     Observer,
     Observers,
 )
-from .own_responses import OwnResponses
+from .own_responses import OnError, OwnResponses
 
 logger = logging.getLogger("hipache")
 
@@ -75,6 +75,7 @@ def make_gateway(
     random: Callable[[], float],
     kind: Callable[..., Decisions] = Decisions,
     on_dead: OnDead = no_one_told,
+    on_error: OnError | None = None,
 ) -> Gateway:
     """The gateway with the observers that the configuration names, and `observers`.
 
@@ -103,7 +104,7 @@ def make_gateway(
             retry_timeouts=server.retry_timeouts, queue_timeout=server.queue_timeout,
             in_flight=load.asking, id_field=id_name, observers=telling,
         ),
-        responses=OwnResponses(_pages(server), id_name, telling),
+        responses=OwnResponses(_pages(server), id_name, telling, on_error),
         observers=telling,
         load=load,
         held=ClientMemory(server),

@@ -149,7 +149,7 @@ class HttpProxy:
         body: RequestBody | None,
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from the first backend that gives one."""
-        method, target, client = request.method, request.backend_target, self._client
+        method, client = request.method, self._client
         begun = None if isinstance(state, Route) else state.attempt
         on_interim = partial(pass_interim, request.exchange) if request.exchange else None
         first: Route | Unsent | Sent | None = state
@@ -161,7 +161,7 @@ class HttpProxy:
                 return client.answered(backend, begun_as.answer)
             waiter = begun_as.waiter if isinstance(begun_as, Unsent) else None
             return client.open(
-                backend, method, target, request.fields, body,
+                backend, method, request.backend_target, request.fields, body,
                 asker=request, waiter=waiter, on_interim=on_interim,
             )  # fmt: skip
 
@@ -218,7 +218,7 @@ class HttpProxy:
             if request.exchange is not None:
                 request.exchange.cut()
             return
-        await _send(self._gateway.responses.of(request, error), send)
+        await _send(await self._gateway.responses.of_error(request, error), send)
 
 
 async def _send(response: OwnResponse, send: Send) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
 from ..errors import HookFailed, PassedOn, ProxyError
 from ..fields.headers import RawHeaders, field
 from .decision import OwnAnswer, Redirect
@@ -11,16 +14,31 @@ from .request import Request
 
 OwnResponse = tuple[int, RawHeaders, bytes]
 """Status, fields and body."""
+OnError: TypeAlias = Callable[[Request, ProxyError], Awaitable[ProxyError]]
+"""What is answered in place of an error; the same error where nothing is."""
 
 
 class OwnResponses:
     """Makes them for one worker."""
 
-    def __init__(self, pages: ErrorPages, id_field: bytes | None, observers: Observers) -> None:
+    def __init__(
+        self,
+        pages: ErrorPages,
+        id_field: bytes | None,
+        observers: Observers,
+        on_error: OnError | None = None,
+    ) -> None:
         """`id_field` is the field of answers that tells the request's id, if any does."""
+        self._on_error = on_error
         self._pages = pages
         self._id_field = id_field
         self._observers = observers
+
+    async def of_error(self, request: Request, error: ProxyError) -> OwnResponse:
+        """The response to a request that failed."""
+        if self._on_error is not None:
+            error = await self._on_error(request, error)
+        return self.of(request, error)
 
     def of(self, request: Request, what: ProxyError | Redirect | OwnAnswer) -> OwnResponse:
         """The response to `request`, also written into its record."""
@@ -28,7 +46,7 @@ class OwnResponses:
         status = record.status = what.status
         if isinstance(what, ProxyError):
             record.error = str(what)
-            headers, body = self._of_error(request, what)
+            headers, body = self._page(request, what)
         else:
             headers, body = of_decision(what)
         if self._id_field is not None:
@@ -51,7 +69,7 @@ class OwnResponses:
         record.bytes_out = len(body)
         return status, headers, body
 
-    def _of_error(self, request: Request, error: ProxyError) -> tuple[RawHeaders, bytes]:
+    def _page(self, request: Request, error: ProxyError) -> tuple[RawHeaders, bytes]:
         if isinstance(error, PassedOn):
             return list(error.fields), error.body
         accept = field(request.headers, b"accept") or b""

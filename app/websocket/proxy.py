@@ -14,7 +14,7 @@ our own protocol class) or a relay the messages (under any ASGI server):
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
@@ -42,6 +42,7 @@ from .relay_leg import RelayLeg
 from .tunnel import Tunnel
 
 Session = Tunnel | Relay
+Offer = TunnelOffer | RelayOffer
 
 
 class _NotForwarded(Exception):
@@ -59,13 +60,18 @@ class WebSocketProxy:
         self._gateway = gateway
         self._ask = ask
         self._config = config
-        self._live: set[Session] = set()
+        self._live: dict[Session, Request] = {}
         self._budget = ReadBudget()
 
     @property
     def live(self) -> int:
         """Sessions that are open."""
         return len(self._live)
+
+    def progress(self) -> Iterator[tuple[Request, int]]:
+        """For every session that is open its request, and the bytes that have passed so far."""
+        for session, request in self._live.items():
+            yield request, session.from_client.size + session.from_backend.size
 
     async def aclose(self) -> None:
         """Say 1012 to every live session and wait, `LAST_WORDS` at most, until all are gone."""
@@ -89,7 +95,7 @@ class WebSocketProxy:
                 del receive, send  # thousands of idle sessions should hold no more than they need
                 await self._live_through(request, attempt, session)
         except ProxyError as error:
-            await respond(request, gateway.responses.of(request, error), send)
+            await respond(request, await gateway.responses.of_error(request, error), send)
         except _NotForwarded as answer:
             await respond(request, gateway.responses.of(request, answer.decision), send)
         except ClientLeft:
@@ -103,13 +109,13 @@ class WebSocketProxy:
         """Known to `aclose` until it ends, and told in the record then."""
         record = request.record
         record.status = 101
-        self._live.add(session)
+        self._live[session] = request
         self._gateway.load.open_web_sockets += 1
         try:
             await session.run()
         finally:
             self._gateway.load.open_web_sockets -= 1
-            self._live.discard(session)
+            del self._live[session]
             self._gateway.attempts.finished(attempt)
             up, down = session.from_client, session.from_backend
             record.bytes_in, record.messages_in = up.size, up.messages
@@ -155,7 +161,7 @@ class WebSocketProxy:
                 self._gateway.attempts.finished(attempt)
         return attempt, session
 
-    def _offer(self, request: Request) -> TunnelOffer | RelayOffer:
+    def _offer(self, request: Request) -> Offer:
         """A tunnel where the server can hand the connection over, else a relay."""
         config = self._config
         if TUNNEL in request.extensions and not config.web_socket_relay:
@@ -163,10 +169,7 @@ class WebSocketProxy:
         return RelayOffer(request.headers, config)
 
     async def _while_there(
-        self,
-        client: asyncio.Future[Message],
-        request: Request,
-        offer: TunnelOffer | RelayOffer,
+        self, client: asyncio.Future[Message], request: Request, offer: Offer
     ) -> Attempt[UpgradeAnswer]:
         """What `_reach` returns, unless the client leaves first: then nothing is left behind."""
         reaching = asyncio.create_task(self._reach(request, offer))
@@ -184,9 +187,7 @@ class WebSocketProxy:
                     self._gateway.attempts.finished(result)
             raise
 
-    async def _reach(
-        self, request: Request, offer: TunnelOffer | RelayOffer
-    ) -> Attempt[UpgradeAnswer]:
+    async def _reach(self, request: Request, offer: Offer) -> Attempt[UpgradeAnswer]:
         """The answer of the first backend that gives one."""
         route = await settled(self._gateway.decisions.decide(request))
         if not isinstance(route, Route):
@@ -195,36 +196,37 @@ class WebSocketProxy:
         if isinstance(offer, RelayOffer):
             fields = offer.fields(fields)
         request.fields = fields
-        target = request.backend_target
-        ask = partial(checked, self._ask, target=target, headers=fields, checker=offer)
-        return await self._gateway.attempts.first_answer(request, route, ask)
+        return await self._gateway.attempts.first_answer(
+            request, route,
+            lambda backend: checked(
+                self._ask, backend, target=request.backend_target, headers=fields, checker=offer
+            ),
+        )  # fmt: skip
 
     async def _tunnel(self, backend: UpgradeAnswer, headers: RawHeaders, send: Send) -> Tunnel:
         tunnel = Tunnel(
             idle_timeout=self._config.web_socket_idle_timeout,
             close_timeout=self._config.web_socket_close_timeout,
         )
-        message = {
+        await send({
             "type": TUNNEL,
             "headers": [*headers, *SWITCH],
             "tunnel": tunnel,
             "backend": backend.transport,
             "first": backend.first,
-        }
-        await send(message)
+        })  # fmt: skip
         return tunnel
 
     async def _relay(
         self, backend: UpgradeAnswer, relay: Relay, headers: RawHeaders, send: Send
     ) -> Relay:
         relay.leg.take_over(backend.transport, backend.first)
-        message = {
+        await send({
             "type": "websocket.accept",
             "subprotocol": relay.leg.subprotocol,
             "headers": without_handshake(headers),
             HELD: relay.leg.held_for_client,
-        }
-        await send(message)
+        })  # fmt: skip
         return relay
 
     async def _pass_refusal(
@@ -236,8 +238,7 @@ class WebSocketProxy:
         send: Send,
     ) -> None:
         """The backend's own answer, as it is; cut where the backend cut it, or at our limits."""
-        record = request.record
-        record.status = refusal.status
+        (record := request.record).status = refusal.status
         if not await send_head(send, request.extensions, refusal.status, headers, refusal.reason):
             return
         try:

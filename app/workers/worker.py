@@ -9,27 +9,18 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from time import monotonic
-from typing import cast
 
 import psutil
 import uvicorn
 
-from ..server.acceptor import TLSAcceptor
-from ..server.client_connection import ClientConnection
+from ..server.accepting import accept_on
 from ..server.listeners import ListeningSocket
-from ..server.protocols import ProtocolFactory
-from ..server.proxy_header import ProxyHeader
 from ..server.running import edge_of
 from .process import REPORT_INTERVAL, ControlChannel, WorkerMessage
 
 logger = logging.getLogger("hipache.worker")
 
-HANDSHAKE_TIMEOUT = 10.0
-"""Seconds from a connection's start to the end of its TLS handshake."""
-GOODBYE_TIMEOUT = 1.0
-"""Seconds that a client has to answer the end of TLS, which hardly any does."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a worker whose supervisor is gone has to close its store, its logs and its pools."""
 DRAIN_LOOK_EVERY = 0.05
@@ -68,40 +59,12 @@ class WorkerServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         plain = [each for each in self._listeners if not (each.tls or each.proxied_by is not None)]
         await super().startup(sockets=[each.sock for each in plain])
-        loop = asyncio.get_running_loop()
         for listener in self._listeners:
             if listener not in plain:
-                self.servers.append(await self._listen(loop, listener))
-        loop.add_reader(self._channel.sock, self._heard)
+                self.servers.append(await accept_on(self, listener))
+        asyncio.get_running_loop().add_reader(self._channel.sock, self._heard)
         self._channel.send(say="ready", pid=os.getpid())
         self._say_alive()
-
-    async def _listen(
-        self, loop: asyncio.AbstractEventLoop, listener: ListeningSocket
-    ) -> asyncio.Server:
-        """What uvicorn cannot do: TLS beside HTTP, and the PROXY protocol."""
-        backlog, trusted = self.config.backlog, listener.proxied_by
-        if trusted is not None:
-            return await loop.create_server(
-                lambda: ProxyHeader(self._protocol, trusted), sock=listener.sock, backlog=backlog
-            )
-        assert listener.tls is not None
-        edge = edge_of(self)
-        assert edge is not None
-        before = edge.before_handshake
-        acceptor = TLSAcceptor(
-            edge, self._protocol, listener.sock, listener.tls.current,
-            timeout=HANDSHAKE_TIMEOUT, goodbye=GOODBYE_TIMEOUT,
-            before=partial(before, listener.tls.has) if before is not None else None,
-        )  # fmt: skip
-        acceptor.start()
-        return cast(asyncio.Server, acceptor)
-
-    def _protocol(self, alpn: str | None = None) -> ClientConnection:
-        """One connection's protocol, as uvicorn itself makes it (uvicorn/server.py, startup)."""
-        make = cast(object, self.config.http_protocol_class)
-        assert isinstance(make, ProtocolFactory)
-        return make(self.config, self.server_state, self.lifespan.state, alpn=alpn)
 
     def drain(self, grace: float) -> None:
         """Accept nothing new, let what runs finish within `grace` seconds (0: however long).

@@ -1,0 +1,50 @@
+"""What uvicorn cannot do: TLS on a port beside HTTP, and the PROXY protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import cast
+
+import uvicorn
+
+from .acceptor import TLSAcceptor
+from .client_connection import ClientConnection
+from .listeners import ListeningSocket
+from .protocols import ProtocolFactory
+from .proxy_header import ProxyHeader
+from .running import edge_of
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds from a connection's start to the end of its TLS handshake."""
+GOODBYE_TIMEOUT = 1.0
+"""Seconds that a client has to answer the end of TLS, which hardly any does."""
+
+
+async def accept_on(server: uvicorn.Server, listener: ListeningSocket) -> asyncio.Server:
+    """Let `server` accept connections on a socket with TLS or the PROXY protocol."""
+    loop = asyncio.get_running_loop()
+    make = partial(_protocol, server)
+    trusted = listener.proxied_by
+    if trusted is not None:
+        return await loop.create_server(
+            lambda: ProxyHeader(make, trusted), sock=listener.sock, backlog=server.config.backlog
+        )
+    assert listener.tls is not None
+    edge = edge_of(server)
+    assert edge is not None
+    before = edge.before_handshake
+    acceptor = TLSAcceptor(
+        edge, make, listener.sock, listener.tls.current,
+        timeout=HANDSHAKE_TIMEOUT, goodbye=GOODBYE_TIMEOUT,
+        before=partial(before, listener.tls.has) if before is not None else None,
+    )  # fmt: skip
+    acceptor.start()
+    return cast(asyncio.Server, acceptor)
+
+
+def _protocol(server: uvicorn.Server, alpn: str | None = None) -> ClientConnection:
+    """One connection's protocol, as uvicorn itself makes it (uvicorn/server.py, startup)."""
+    make = cast(object, server.config.http_protocol_class)
+    assert isinstance(make, ProtocolFactory)
+    return make(server.config, server.server_state, server.lifespan.state, alpn=alpn)
