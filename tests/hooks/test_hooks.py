@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -274,3 +275,28 @@ async def test_a_hook_in_the_background_that_fails_is_logged(
         await proxy.get()
         await until(lambda: "ZeroDivisionError" in caplog.text)
     assert [r.levelno for r in caplog.records if "hook failed" in r.getMessage()] == [logging.ERROR]
+
+
+async def test_requests_over_http2_meet_hooks(valkey: RedisServer, write_hooks: Write) -> None:
+    name = write_hooks(
+        """
+        from hipache.hooks import Answer
+        def on_request(request):
+            if request.path == "/closed":
+                return Answer(403, request.http_version)
+        def on_response(request, response):
+            response.headers += [(b"x-hooked", b"yes"), (b"connection", b"close")]
+        """
+    )
+    async with (
+        answering(answer(b"in")) as there,
+        proxying(valkey, http2=True, hooks=name) as proxy,
+        httpx.AsyncClient(http1=False, http2=True, trust_env=False) as client,
+    ):
+        await proxy.route("a.test", there)
+        for path, status, body in (("", 200, "in"), ("closed", 403, "2")):
+            url = f"http://127.0.0.1:{proxy.port}/{path}"
+            reply = await client.get(url, headers={"Host": "a.test"})
+            assert (reply.http_version, reply.status_code, reply.text) == ("HTTP/2", status, body)
+            assert reply.headers["x-hooked"] == "yes"
+            assert "connection" not in reply.headers
