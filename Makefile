@@ -14,11 +14,13 @@
 # make autobahn   Autobahn's WebSocket cases, directly and through the proxy
 #             (an hour; some of them: make autobahn CASES=1.*,7.*; MESSAGES=100
 #             sends 100 messages in a case of compression, where Autobahn has 1,000)
+# make dist   wheel and sdist in dist/, checked, and installed in an empty environment
+# make deb    a Debian package of it in dist/
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
 
-.PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance clean
+.PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance dist deb clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -56,12 +58,24 @@ chaos: .venv/test.installed
 autobahn: .venv/test.installed
 	$(BIN)/python -m tests.websocket.autobahn '$(CASES)' $(MESSAGES)
 
+dist: .venv/dist.installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	rm -rf build/empty && $(BIN)/python -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/empty && bin/hipache --version && bin/hipache check >/dev/null
+
+deb: dist
+	packaging/debian/build dist/*.whl dist
+
 clean:
 	rm -rf .venv build dist  # .hipache stays: routes live there
 
 .venv/run.installed: EXTRAS := acme,embedded,http2
 .venv/test.installed: EXTRAS := embedded,http2,test
 .venv/bench.installed: EXTRAS := bench
+.venv/dist.installed: EXTRAS := dist
 .venv/fuzz.installed: EXTRAS := test,fuzz
 .venv/%.installed: pyproject.toml | $(BIN)/pip
 	@echo "Installing into .venv ($(EXTRAS)) ..."
