@@ -19,6 +19,7 @@ from ..fields.headers import RawHeaders, has_body, response_headers
 from ..fields.trailers import passing_trailers
 from ..routing import Backend, Route
 from ..server.exchange import Exchange
+from ..system.garbage import forget_frames
 from ..upstream.client import AnyAnswer, UpstreamClient
 from .attempt import Attempt
 from .client_watch import ClientWatch
@@ -60,8 +61,10 @@ class HttpProxy:
         try:
             await self._serve(request, state, receive, send)
         except ProxyError as error:
+            forget_frames(error)
             await self._send_error(request, error, send)
-        except ClientLeft:
+        except ClientLeft as error:
+            forget_frames(error)
             request.client_left = True
         except asyncio.CancelledError:
             if not request.client_left:

@@ -1,4 +1,4 @@
-"""Keeps Python's cycle collector away from objects that do not change."""
+"""Leaves Python's cycle collector little to do."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def rare_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of what `error` has passed through: it was dealt with.
+
+    A future that has failed is a variable of the function that awaited it, which the error's
+    traceback refers to, and it keeps the error: a cycle, with the request and its body in it.
+    """
+    left: BaseException | None = error
+    while left is not None and left.__traceback__ is not None:
+        left.__traceback__ = None
+        left = left.__cause__ or left.__context__
