@@ -26,8 +26,8 @@ class RequestBody(StreamedBody):
     """
 
     __slots__ = (
-        "_exchange", "_held", "_hold", "_kept", "_receive", "before", "complete", "on_complete",
-        "size", "trailers_of",
+        "_exchange", "_held", "_hold", "_kept", "_receive", "_waits", "before", "complete",
+        "on_complete", "size", "trailers_of",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class RequestBody(StreamedBody):
         self._kept = kept
         self._hold = hold
         self._held: list[bytes] | None = []
+        self._waits = False  # what comes counts at once
         self.complete = False
         self.before: Callable[[], Awaitable[None]] | None = None
         """Awaited before the first byte is asked of the client."""
@@ -61,10 +62,11 @@ class RequestBody(StreamedBody):
     def wait(self) -> None:
         """Until it is begun, what comes is held, or refused. Raises Overloaded at once."""
         exchange = self._exchange
-        if exchange is not None and exchange.hold is None:
+        if exchange is not None and not self._waits:
             if not self._kept.grow(max(0, exchange.unread)):
                 raise Overloaded("no memory is left to hold the request's body while it waits")
             exchange.hold = self._kept.grow
+            self._waits = True
 
     def begin(self) -> bytes:
         """What is held, and what has come since."""
@@ -73,8 +75,8 @@ class RequestBody(StreamedBody):
         parts = list(self._held)
         exchange = self._exchange
         if exchange is not None and not self.complete:
-            if exchange.hold is not None:
-                exchange.hold = None
+            if self._waits:
+                self._waits = False
                 self._kept.resize(self.size)
             if ready := exchange.take_body():
                 self.before = None

@@ -54,6 +54,12 @@ class TLSHandshake(asyncio.Protocol):
     def expire(self) -> None:
         """Never, as it has no deadline."""
 
+    def brake(self) -> None:
+        """It reads no bodies."""
+
+    def go_on(self) -> None:
+        """It was not braked."""
+
 
 class TLSAcceptor:
     """Accepts the connections of one TLS port; has the part of asyncio.Server that uvicorn uses."""

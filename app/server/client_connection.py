@@ -139,6 +139,14 @@ class ClientConnection(asyncio.Protocol):
             self.transport.resume_reading()
             self.rearm()
 
+    def brake(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if not (self.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
+
     # Ends.
 
     def expire_sending(self) -> None:

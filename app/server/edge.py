@@ -14,6 +14,7 @@ from ..config.http2_limits import Http2Limits
 from ..fields.networks import UNIX, Peers
 from ..frontends.rates import one_client
 from ..system import open_files
+from .read_brake import Braked, ReadBrake
 
 if TYPE_CHECKING:
     from ..config.structs import ServerConfig
@@ -88,7 +89,7 @@ class ClientLimits:
         )
 
 
-class Swept(Protocol):
+class Swept(Braked, Protocol):
     """A connection with a deadline, which the sweep looks after."""
 
     deadline: float
@@ -131,6 +132,7 @@ class Edge:
         self.prior_knowledge = False
         """Whether a connection without TLS may begin with HTTP/2."""
         self.connections: set[Swept] = set()
+        self.uploads = ReadBrake(self.connections)
         self.by_address: dict[str, int] = {}
         self._client = lru_cache(maxsize=4096)(self._client_of)
         self.total_requests = 0

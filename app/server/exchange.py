@@ -155,7 +155,7 @@ class Exchange:
 
     def take_body(self) -> bytes:
         """What has come of the body, without waiting; with `body_complete` it was the end."""
-        parts, self._body = self._body, []
+        parts, self._body, self.hold = self._body, [], None  # from now on its reader sets the pace
         if parts or self.body_complete:
             self.unread = -1 if self.body_complete else 0
             self.stream.expects_continue = False

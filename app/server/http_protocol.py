@@ -114,6 +114,7 @@ class HttpProtocol(Http1Connection):
             if fast_path is not None and not unhurried and fast_path(exchange, request):
                 return
         else:
+            exchange.hold = self.edge.uploads.count
             self._state = BODY
             self._received = 0
             self._body = ChunkedBody() if request.length < 0 else LengthBody(request.length)

@@ -113,13 +113,13 @@ class Http2Protocol(Http2Connection):
             self.go_away()
 
     def _open(self, number: int, request: RequestHead, *, ended: bool) -> Http2Stream:
-        stream = Http2Stream(self, request, number)
+        stream = self.streams[number] = Http2Stream(self, request, number)
         stream.exchange = Exchange(stream, self.peer, request, self.tasks)
         stream.body_came = ended
         if not ended:
+            stream.exchange.hold = self.edge.uploads.count
             self._receiving.add(stream)
             stream.sent_at = self.edge.now
-        self.streams[number] = stream
         return stream
 
     def _begin(self, stream: Http2Stream, request: RequestHead) -> None:
