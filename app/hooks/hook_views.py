@@ -15,7 +15,8 @@ from ..routing import normalise_host
 
 FRAMING = HOP_BY_HOP | {b"content-length"}
 """Fields that tell where a message ends, or what becomes of its connection: the proxy's own."""
-_NOT_TO_SET = FRAMING | FORWARDED | {b"host", b"expect"}
+_OURS = frozenset({b"host", b"expect", b"forwarded", b"via", b"cdn-loop"})
+_NOT_TO_SET = FRAMING | FORWARDED | _OURS
 _CONTROLS = frozenset(CONTROLS)
 
 

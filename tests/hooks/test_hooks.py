@@ -32,6 +32,7 @@ WRONG: list[tuple[str, str, Callable[..., object]]] = [
     ("it raises in the end", "request", divide_later),
     ("it says a number", "request", lambda request: 403),
     ("it moves the body's end", "request", lambda r: r.set_header("Transfer_Encoding", "chunked")),
+    ("it hides a loop", "request", lambda request: request.remove_header("CDN_Loop")),
     ("no answer has this status", "request", lambda request: Answer(101)),
     ("it raises", "route", divide),
     ("it raises in the end", "route", divide_later),
