@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,10 @@ def test_every_alert_tells_what_happened() -> None:
     for rule in RULES:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert len(rule["annotations"]["summary"]) > 10
+
+
+def test_prometheus_reads_the_alerts() -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool is not there: Debian's package prometheus has it")
+    path = ROOT / "packaging/prometheus/alerts.yml"
+    subprocess.run([promtool, "check", "rules", path], check=True)
