@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -155,3 +156,10 @@ def test_what_security_names_is_there() -> None:
     named = re.findall(r"`((?:app|tests|bench)/[^`]+)`", page)
     assert len(named) > 40
     assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_the_picture_of_the_readme_is_drawn_for_light_and_dark() -> None:
+    picture = (ROOT / "docs/fleet.svg").read_text("utf-8")
+    assert ElementTree.fromstring(picture).tag.endswith("}svg")
+    assert "prefers-color-scheme: dark" in picture
+    assert "](docs/fleet.svg)" in (ROOT / "README.md").read_text("utf-8")
