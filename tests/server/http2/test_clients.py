@@ -82,6 +82,19 @@ async def test_nghttp(here: Secured) -> None:
     assert said == "hihi"
 
 
+@pytest.mark.skipif(
+    shutil.which("h2load") is None, reason="Debian's nghttp2-client is not installed"
+)
+@pytest.mark.parametrize(
+    "requests", [5000, pytest.param(500_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
+async def test_no_request_of_many_on_one_connection_fails(here: Secured, requests: int) -> None:
+    url = f"https://127.0.0.1:{here.port}/"
+    said = await run("h2load", "-c1", "-m100", f"-n{requests}", "-H", ":authority: a.test", url)
+    assert f"{requests} succeeded, 0 failed, 0 errored, 0 timeout" in said
+    assert f"status codes: {requests} 2xx" in said
+
+
 async def test_httpx(here: Secured) -> None:
     async with httpx.AsyncClient(
         http2=True, verify=trusting(), trust_env=False, headers={"host": "a.test"}
