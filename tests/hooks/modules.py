@@ -25,7 +25,8 @@ Write = Callable[[str], str]
 @pytest.fixture
 def write_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes a module of hooks where Python finds it; gives its name."""
-    monkeypatch.syspath_prepend(tmp_path)
+    # Not by syspath_prepend: it wants a part of pkg_resources that another test's stand-in lacks.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
     def write(code: str) -> str:
         name = f"hooks_of_test_{next(_numbers)}"
