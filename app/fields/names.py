@@ -15,6 +15,8 @@ TOKEN = ALPHANUMERIC + b"!#$%&'*+-.^_`|~"
 """Octets of a token (RFC 9110 §5.6.2)."""
 CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
 """Octets that no field's value may have (RFC 9110 §5.5)."""
+NUL, LF, CR, SPACE = b"\0\n\r "
+"""As numbers: bytes on the left of `in` first raise, and lose, a TypeError; a number does not."""
 
 HOP_BY_HOP = frozenset({
     b"connection",

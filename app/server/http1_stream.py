@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..fields.names import CR, LF, NUL
 from ..fields.trailers import takes_trailers
 from ..system import kernel
 from .answer_length import MeasuredAnswer
@@ -104,7 +105,7 @@ class Http1Stream(MeasuredAnswer):
         head = status_line(status, reason) + b"\r\n".join(lines)
         # Checked once for the whole head: no field may end its line, or the head.
         ends = len(lines) + 1
-        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        if head.count(LF) != ends or head.count(CR) != ends or NUL in head:
             raise RuntimeError("CR, LF or NUL in the response's head")
         self.expects_continue = False
         self.started = True
@@ -224,6 +225,6 @@ class Http1Stream(MeasuredAnswer):
 def _joined(lines: list[bytes]) -> bytes:
     """Lines with their CRLFs. Raises RuntimeError if one is not one line."""
     text = b"".join(lines)
-    if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines) or b"\0" in text:
+    if text.count(LF) != len(lines) or text.count(CR) != len(lines) or NUL in text:
         raise RuntimeError("CR, LF or NUL in a field of the response")
     return text

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
+from ..fields.names import LF, SPACE
 from ..fields.trailers import Trailers
-
-LF = 10
 
 
 def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
@@ -14,7 +13,7 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
     line = method + b" " + target + b" HTTP/1.1"
     head = b"\r\n".join([line, *map(b": ".join, headers), b"", b""])
     # A line break or a space in a name, value or target would make another request of it.
-    if head.count(LF) != len(headers) + 2 or b" " in target:
+    if head.count(LF) != len(headers) + 2 or SPACE in target:
         raise ValueError("a line break or space where the request must have none")
     return head
 

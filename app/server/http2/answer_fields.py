@@ -7,7 +7,7 @@ from functools import lru_cache
 from time import time
 
 from ...fields.headers import RawHeaders
-from ...fields.names import TOKEN
+from ...fields.names import CR, LF, NUL, TOKEN
 from ..dates import date_of
 
 _DROPPED = frozenset({
@@ -75,5 +75,5 @@ def trailer_fields(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
 def _check_values(fields: RawHeaders) -> None:
     """No value may end its field in a version of HTTP before this one (RFC 9113 §10.3)."""
     values = b"".join([value for _, value in fields])
-    if b"\n" in values or b"\r" in values or b"\0" in values:
+    if LF in values or CR in values or NUL in values:
         raise RuntimeError("CR, LF or NUL in the response's head")
