@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -26,10 +28,43 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": " ".join(told).encode()})
 """
+DJANGO = (
+    WSGI.partition(b"def app")[0]
+    + b"""
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import re_path
+def told(request):
+    names = "REMOTE_ADDR", "SCRIPT_NAME", "PATH_INFO", "HTTP_PROXY"
+    return HttpResponse(
+        " ".join([request.scheme, *(request.META.get(name, "-") or "-" for name in names)])
+    )
+urlpatterns = [re_path("", told)]
+settings.configure(
+    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["a.test"],
+    SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
+)
+app = get_wsgi_application()
+"""
+)
+RACK = b"""
+run ->(env) {
+  told = Rack::Request.new(env)
+  names = [told.script_name, told.path_info, env["HTTP_PROXY"].to_s]
+  all = [told.ssl? ? "https" : told.scheme, told.ip, *names.map { |each| each.empty? ? "-" : each }]
+  [200, {"Content-Type" => "text/plain"}, [all.join(" ")]]
+}
+"""
+GUNICORN = (sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "told:app")
+UVICORN = (sys.executable, "-m", "uvicorn", "--port", "0", "--lifespan", "off", "told:app")
+PUMA = ("puma", "--bind", "tcp://127.0.0.1:0", "--environment", "none", "told.ru")
 SERVERS = {
-    "gunicorn": (WSGI, ("gunicorn", "--bind", "127.0.0.1:0"), r"Listening at: http://127.0.0.1:(\d+)"),
-    "uvicorn": (ASGI, ("uvicorn", "--port", "0", "--lifespan", "off"), r"on http://127.0.0.1:(\d+)"),
-}  # fmt: skip
+    "gunicorn": ("told.py", WSGI, GUNICORN, r"Listening at: http://127.0.0.1:(\d+)"),
+    "uvicorn": ("told.py", ASGI, UVICORN, r"on http://127.0.0.1:(\d+)"),
+    "Django": ("told.py", DJANGO, GUNICORN, r"Listening at: http://127.0.0.1:(\d+)"),
+    "Rack": ("told.ru", RACK, PUMA, r"Listening on http://127.0.0.1:(\d+)"),
+}
 FORGED = b"".join(
     line + b"\r\n"
     for line in (
@@ -42,12 +77,14 @@ FORGED = b"".join(
 
 @asynccontextmanager
 async def behind_tls(server: str, folder: Path, valkey: RedisServer) -> AsyncIterator[Secured]:
-    source, words, listening = SERVERS[server]
-    (folder / "told.py").write_bytes(source)
-    run = (sys.executable, "-m", *words, "told:app")
+    name, source, words, listening = SERVERS[server]
+    if which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed; Debian has a package of that name")
+    (folder / name).write_bytes(source)
+    environ = {"HOME": str(folder), "PATH": os.environ["PATH"]}
     async with (
         secured(folder, valkey) as proxy,
-        program(*run, cwd=folder, environ={"HOME": str(folder)}) as backend,
+        program("sh", "-c", 'exec "$@" 1>&2', "-", *words, cwd=folder, environ=environ) as backend,
     ):
         port = (await backend.saw(listening))[1]
         async with valkey.client as client:
