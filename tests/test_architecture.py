@@ -20,8 +20,8 @@ MODULES = {
 
 ROOMS = (
     "errors", "masking", "fields", "frontends", "routing", "health", "logs", "config",
-    "balancing", "system", "metrics", "upstream", "stores", "tls", "server", "proxy",
-    "hooks", "recorder", "websocket", "checks", "admin", "application", "main", "__init__",
+    "balancing", "system", "metrics", "http2", "upstream", "stores", "tls", "server",
+    "proxy", "hooks", "recorder", "websocket", "checks", "admin", "application", "main", "__init__",
     "testing", "workers", "chp", "doctor", "commands", "cli", "__main__",
 )  # fmt: skip
 """Folders and loose modules, in their order: each imports only what stands before it, for types
@@ -32,8 +32,8 @@ PURE = (
     "errors", "masking", "routing", "health", "frontends", "config", "balancing", "fields",
     "logs.record", "logs.access_log", "logs.access_fields", "logs.syslog", "checks.verdicts",
     "doctor.findings", "commands.throughput", "proxy.debug_fields", "proxy.https_policy",
-    "proxy.media_types", "proxy.guards.shedding", "upstream.shares", "websocket.frames",
-    "recorder.telling",
+    "proxy.media_types", "proxy.guards.shedding", "upstream.shares", "http2.field_rules",
+    "websocket.frames", "recorder.telling",
 )  # fmt: skip
 """They touch no outside world: no clock, no chance, no file and no socket but as arguments."""
 NOT_PURE = ("config.file",)

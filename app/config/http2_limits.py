@@ -8,6 +8,9 @@ from msgspec import Meta
 
 from .types import Count, Section
 
+WINDOW = 10
+"""Seconds over which rates are meant: a burst of ten seconds' worth is no attack."""
+
 
 class Http2Limits(Section, frozen=True, kw_only=True):
     """Rates are meant on the average of ten seconds; 0 means no limit."""

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from ..errors import HipacheError
 from ..masking import masked_url
 
-WEB_PORTS = {"http": 80, "https": 443}
+WEB_PORTS = {"http": 80, "https": 443, "h2c": 80}
 """Ports of URLs that name none."""
 
 MAX_BACKENDS = 2048
@@ -23,7 +23,7 @@ EDGES = " \t\n\v\f\r\xa0\ufeff"
 `echo URL | redis-cli -x rpush`."""
 
 _ORDINARY = re.compile(
-    r"(https?)://([a-z0-9._-]*[g-wyz_-][a-z0-9._-]*"
+    r"(https?|h2c)://([a-z0-9._-]*[g-wyz_-][a-z0-9._-]*"
     r"|(?:[1-9][0-9]?|1[0-9]{2}|2[01][0-9])(?:\.[0-9]{1,3}){3})(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?(/[!-~]*)?"
 )
 """Nothing but a path can be odd about these, which nearly all rows are."""
@@ -48,7 +48,7 @@ class Backend:
     index: int
     """Position among the backends, from 0: Hipache's backend id."""
     scheme: str
-    """`http`, `https` or `unix`."""
+    """`http`, `https`, `h2c` (HTTP/2 without TLS, by prior knowledge) or `unix`."""
     host: str
     """Name or address without brackets; for `unix` the path of the socket."""
     port: int
@@ -102,7 +102,7 @@ def parse_backend(text: str, index: int) -> Backend:
         return Backend(text, index, "unix", path, 0)
     if any(c <= " " or c == "\x7f" for c in url):
         raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
-    if re.match(r"https?:?/(?!/)|https?//", url):
+    if re.match(r"(?:https?|h2c):?/(?!/)|(?:https?|h2c)//", url):
         raise InvalidBackendURL(f"{shown!r}: a scheme ends with '://'")
     try:
         parts = _split(url)
@@ -110,7 +110,7 @@ def parse_backend(text: str, index: int) -> Backend:
     except ValueError as exc:
         raise InvalidBackendURL(f"{shown!r}: {exc if shown == text else 'no URL'}") from None
     if parts.scheme not in WEB_PORTS:
-        raise InvalidBackendURL(f"{shown!r}: scheme is not http, https or unix")
+        raise InvalidBackendURL(f"{shown!r}: scheme is not http, https, h2c or unix")
     if not parts.hostname:
         raise InvalidBackendURL(f"{shown!r}: no host")
     if parts.username is not None:

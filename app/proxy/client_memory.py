@@ -21,10 +21,17 @@ class ClientMemory:
         self._client_of = client_names(config.trusted_proxies.value)
 
     def body(self, request: Request, receive: Receive) -> RequestBody:
-        """The body of `request`: held only where a retry may follow on a byte that was sent."""
+        """The body of `request`: held only where a retry may follow on a byte that was sent.
+
+        `may_be_refused` adds what depends on the backend.
+        """
         hold = self._retry_buffer if request.method in IDEMPOTENT else 0
         kept = HeldBytes(self.memory, self._client_of(request), BODIES)
         return RequestBody(receive, request.exchange, kept, hold=hold)
+
+    def may_be_refused(self, body: RequestBody) -> None:
+        """The next backend may refuse the request unseen, so any method can be sent again."""
+        body.hold = self._retry_buffer
 
     def messages(self, request: Request) -> HeldBytes:
         """What one leg of a WebSocket holds of messages."""

@@ -20,7 +20,6 @@ from ..server.request_head import RequestHead
 from ..upstream.answer import Answer
 from ..upstream.backend_stream import BackendStream
 from ..upstream.client import UpstreamClient
-from ..upstream.request_framing import request_head
 from ..upstream.waiting import Waiter
 from .attempt import Attempt
 from .gateway import Gateway
@@ -79,13 +78,12 @@ class FastPath:
             return route
         attempt: Attempt[Any] = self.attempts.begin(request, route)
         try:
-            head = request_head(request.method, request.backend_target, request.fields)
-            if self.send(exchange, request, attempt, head):
+            if self.send(exchange, request, attempt):
                 return None
             waiter = self.client.queue(attempt.backend, request)
             if waiter is None:
                 return Unsent(attempt)
-            QueuedRequest(self, exchange, request, attempt, head, waiter=waiter)
+            QueuedRequest(self, exchange, request, attempt, waiter)
         except BaseException:
             self.attempts.finished(attempt)
             raise
@@ -96,13 +94,12 @@ class FastPath:
         exchange: Exchange,
         request: Request,
         attempt: Attempt[Any],
-        head: bytes,
         waiter: Waiter | None = None,
     ) -> bool:
         """Send it, if a connection is free at once; its FastAnswer begins."""
         try:
             return self.client.send_now(
-                attempt.backend, request.method, head,
+                attempt.backend, request.method, request.backend_target, request.fields,
                 partial(FastAnswer, self, exchange, request, attempt), waiter,
             )  # fmt: skip
         except BaseException:
@@ -128,7 +125,7 @@ class FastPath:
 class QueuedRequest:
     """A request without a task that waits for a connection to its backend."""
 
-    __slots__ = ("_attempt", "_exchange", "_head", "_path", "_request", "_waiter")
+    __slots__ = ("_attempt", "_exchange", "_path", "_request", "_waiter")
 
     def __init__(
         self,
@@ -136,15 +133,12 @@ class QueuedRequest:
         exchange: Exchange,
         request: Request,
         attempt: Attempt[Any],
-        head: bytes,
-        *,
         waiter: Waiter,
     ) -> None:
         self._path = path
         self._exchange = exchange
         self._request = request
         self._attempt = attempt
-        self._head = head
         self._waiter = waiter
         exchange.direct = self
         waiter.add_done_callback(self._on_turn)
@@ -154,7 +148,7 @@ class QueuedRequest:
         if self._exchange.direct is not self:
             return  # the client has gone, or HttpProxy waits now
         try:
-            sent = self._path.send(self._exchange, self._request, self._attempt, self._head, waiter)
+            sent = self._path.send(self._exchange, self._request, self._attempt, waiter)
         except Exception as failure:
             self._path.attempts.finished(self._attempt)
             self._path.hand_over(self._exchange, self._request, Failed(failure))

@@ -152,7 +152,7 @@ class HttpProxy:
         body: RequestBody | None,
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from the first backend that gives one."""
-        method, client = request.method, self._client
+        method, client, held = request.method, self._client, self._gateway.held
         begun = None if isinstance(state, Route) else state.attempt
         on_interim = partial(pass_interim, request.exchange) if request.exchange else None
         first: Route | Unsent | Sent | None = state
@@ -163,6 +163,8 @@ class HttpProxy:
             if isinstance(begun_as, Sent):
                 return client.answered(backend, begun_as.answer)
             waiter = begun_as.waiter if isinstance(begun_as, Unsent) else None
+            if body is not None and backend.scheme == "h2c":
+                held.may_be_refused(body)
             return client.open(
                 backend, method, request.backend_target, request.fields, body,
                 asker=request, waiter=waiter, on_interim=on_interim,

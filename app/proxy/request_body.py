@@ -26,7 +26,7 @@ class RequestBody(StreamedBody):
     """
 
     __slots__ = (
-        "_exchange", "_held", "_hold", "_kept", "_receive", "_waits", "before", "complete",
+        "_exchange", "_held", "_kept", "_receive", "_waits", "before", "complete", "hold",
         "on_complete", "size", "trailers_of",
     )  # fmt: skip
 
@@ -37,7 +37,7 @@ class RequestBody(StreamedBody):
         self._receive = receive
         self._exchange = exchange
         self._kept = kept
-        self._hold = hold
+        self.hold = hold
         self._held: list[bytes] | None = []
         self._waits = False  # what comes counts at once
         self.complete = False
@@ -108,7 +108,7 @@ class RequestBody(StreamedBody):
             return
         self.size += len(chunk)
         if self._held is not None:
-            if self.size <= self._hold and self._kept.grow(len(chunk)):
+            if self.size <= self.hold and self._kept.grow(len(chunk)):
                 self._held.append(chunk)
             else:
                 self.drop()

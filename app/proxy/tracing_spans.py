@@ -201,6 +201,8 @@ def _of_backend(backend: Backend, target: bytes) -> Attributes:
         scheme, found["network.transport"] = "http", "unix"
     else:
         found["server.port"] = port
+        if scheme == "h2c":
+            scheme, found["network.protocol.version"] = "http", "2"
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     found["url.full"] = f"{scheme}://{authority}{redacted(target.decode('latin-1'))}"
     return found

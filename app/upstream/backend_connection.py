@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence, Set
 
 from ..errors import UpstreamBadAnswer, UpstreamError, UpstreamStale, UpstreamTimeout
+from ..fields.headers import RawHeaders
 from ..fields.trailers import Trailers
 from ..system import kernel
 from ..system.resolver import plain
@@ -16,10 +17,8 @@ from .backend_stream import NEVER, BackendStream, Owner, Receiver
 from .framing import may_begin_answer
 from .parsed_answer import COMPLETE, HEAD
 from .parsing import AnswerParser
-from .request_framing import last_chunk
-from .sending import Sending
-
-WATCHED_FROM = 65536  # bytes of a request above which its sending is watched, as it may take long
+from .request_framing import body_start, last_chunk, request_head
+from .sending import WATCHED_FROM, Sending
 
 
 class BackendConnection(asyncio.Protocol):
@@ -32,8 +31,7 @@ class BackendConnection(asyncio.Protocol):
     )  # fmt: skip
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
-        self._owner = owner
-        self._clock = loop.time
+        self._owner, self._clock = owner, loop.time
         self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
@@ -48,14 +46,16 @@ class BackendConnection(asyncio.Protocol):
     # -- backend_stream.BackendStream and PooledConnection
 
     def begin(
-        self, receiver: Receiver, request: bytes, *,
-        to_head: bool, upload: bool = False, chunked: bool = False,
+        self, receiver: Receiver, method: bytes, target: bytes, headers: RawHeaders,
+        body: bytes | None = None, *,
+        upload: bool = False, chunked: bool = False, trailers: Trailers = (),
     ) -> None:  # fmt: skip
-        self._receiver = receiver
-        self._chunked = chunked
-        self._uploader = receiver if upload else None
-        self._sending = None
-        self._parser.expect(to_head=to_head)
+        request = request_head(method, target, headers)
+        if body is not None:
+            request += body_start(body, trailers, chunked=chunked, whole=not upload)
+        self._receiver, self._uploader = receiver, receiver if upload else None
+        self._chunked, self._sending = chunked, None
+        self._parser.expect(to_head=method == b"HEAD")
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
         if len(request) > WATCHED_FROM and not upload:
             self._watch()
@@ -129,6 +129,8 @@ class BackendConnection(asyncio.Protocol):
         self._parser.keep = False
         if self._transport is not None:
             self._transport.abort()
+
+    close = abort
 
     def expire(self, now: float) -> None:
         """Close, unless a request is still moving out."""
@@ -215,8 +217,7 @@ class BackendConnection(asyncio.Protocol):
             return
         transport = self._transport
         if self._parser.keep and transport is not None and not transport.is_closing():
-            if self.paused:
-                self.resume()
+            self.resume()
             now = self._clock()
             if now < self._retires:
                 self.connect_time = None

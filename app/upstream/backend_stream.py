@@ -67,16 +67,21 @@ class BackendStream(Protocol):
     def begin(
         self,
         receiver: Receiver,
-        request: bytes,
+        method: bytes,
+        target: bytes,
+        headers: RawHeaders,
+        body: bytes | None = None,
         *,
-        to_head: bool,
         upload: bool = False,
         chunked: bool = False,
+        trailers: Trailers = (),
     ) -> None:
-        """Send `request` and tell `receiver` of its answer.
+        """Send a request and tell `receiver` of its answer.
 
-        `to_head`: it is a HEAD request. With `upload`, `write` and `end_request` follow;
-        `chunked`, where the head announces no length.
+        `body`: the beginning of the body, or None if there is no body. With `upload` more of it
+        follows by `write` and `end_request`; else it is whole, with `trailers` behind it.
+        `chunked`, where the head announces no length. Raises ValueError or RuntimeError for
+        fields that would not stay what they are: `abort` must follow.
         """
 
     def write(self, data: bytes) -> None:
@@ -109,7 +114,7 @@ class PooledConnection(Protocol):
 
     connect_time: float | None
     deadline: float
-    """Loop time at which it is due: `expire`, or `abort` where it is idle."""
+    """Loop time at which it is due: `expire`, or `close` where it is idle."""
 
     @property
     def is_idle(self) -> bool:
@@ -127,7 +132,7 @@ class PooledConnection(Protocol):
     def expire(self, now: float) -> None:
         """The deadline has passed with a request under way."""
 
-    def abort(self) -> None:
+    def close(self) -> None:
         """Close at once. The pool hears of it when it is done."""
 
 

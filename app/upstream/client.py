@@ -93,23 +93,24 @@ class UpstreamClient(httpx.AsyncClient):
             return response.answer
         return ForeignAnswer(response)
 
-    def send_now(
+    def send_now(  # noqa: PLR0917 - keywords cost time on this path
         self,
         backend: Backend,
         method: bytes,
-        head: bytes,
+        target: bytes,
+        headers: RawHeaders,
         answer_on: Callable[[BackendStream], Answer],
         waiter: Waiter | None = None,
     ) -> bool:
         """Send a request without a body, if that needs no waiting any more; else `open` will do it.
 
-        `head` is what `request_head` made; the Answer is what `answer_on` makes for the
-        connection; `waiter` is what `queue` gave, and its time has come.
+        The Answer is what `answer_on` makes for the connection; `waiter` is what `queue` gave,
+        and its time has come.
         """
         transport = self._transport_for_url(ANYWHERE)
         if not isinstance(transport, Transport):
             return False
-        return transport.send_now(backend, method, head, answer_on, waiter)
+        return transport.send_now(backend, method, target, headers, answer_on, waiter)
 
     def queue(self, backend: Backend, asker: Asker | None) -> Waiter | None:
         """Join the queue for a stream, where nothing is left but to wait; else None.

@@ -13,7 +13,6 @@ from ..frontends.backends import WEB_PORTS
 from ..routing import Backend
 from .answer import Answer, OnInterim
 from .asker import Asker
-from .request_framing import request_head
 from .waiting import Waiter
 
 Body = AsyncIterable[bytes] | bytes | None
@@ -72,10 +71,6 @@ class UpstreamRequest(httpx.Request):
         self.waiter = waiter
         self._timeouts = timeouts
 
-    def head(self) -> bytes:
-        """Request line and fields. Raises ValueError if they would not stay what they are."""
-        return request_head(self.raw_method, self.target, self.raw_headers)
-
     @cached_property
     def method(self) -> str:  # type: ignore[override]
         return self.raw_method.decode("ascii")
@@ -86,6 +81,7 @@ class UpstreamRequest(httpx.Request):
         path = self.target if self.target.startswith(b"/") else b"/"
         if scheme == "unix":
             return httpx.URL(scheme="http", host="localhost", raw_path=path)
+        scheme = "http" if scheme == "h2c" else scheme
         return httpx.URL(scheme=scheme, host=host, port=port, raw_path=path)
 
     @cached_property

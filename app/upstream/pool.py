@@ -13,7 +13,7 @@ from .backend_connection import BackendConnection
 from .backend_stream import BackendStream, PooledConnection
 from .contention import Contention
 from .destinations import Destinations
-from .dialling import Origin, connect
+from .dialling import Origin, P, connect
 from .free_streams import FreeStreams, is_fit
 from .limits import PoolLimits
 from .waiting import Waiter, WaitingLine
@@ -37,8 +37,7 @@ class Pool:
         *,
         destinations: Destinations | None = None,
     ) -> None:
-        self._destinations = destinations or Destinations()
-        self.origin = origin
+        self._destinations, self.origin = destinations or Destinations(), origin
         self.limits = limits
         self.tcp_timeout = limits.tcp
         self.response_timeout = limits.response
@@ -150,7 +149,7 @@ class Pool:
         for connection in tuple(self._open):
             if connection.deadline <= now:
                 if connection.is_idle:
-                    connection.abort()
+                    connection.close()
                 else:
                     connection.expire(now)
         self._queue.drop_overdue(now)
@@ -158,7 +157,7 @@ class Pool:
     def close(self) -> None:
         """Close every connection, send every waiter away."""
         for connection in tuple(self._open):
-            connection.abort()
+            connection.close()
         self._contention.stop()
         self._queue.fail_all(UpstreamUnreachable("the proxy is stopping"))
 
@@ -229,10 +228,7 @@ class Pool:
         """Connect; the caller has counted this one in `_connecting`."""
         started = perf_counter()
         try:
-            connection = await connect(
-                self.origin, self._new_connection, self._tls, self.limits.connect,
-                self._destinations,
-            )  # fmt: skip
+            connection = await self._make_connection()
             stream = connection.open_stream()
             if not stream.is_available:
                 raise UpstreamUnreachable("the backend closed the connection at once")
@@ -242,6 +238,13 @@ class Pool:
         finally:
             self._connecting -= 1
             self._serve_waiters()
+
+    async def _make_connection(self) -> PooledConnection:
+        return await self._dial(self._new_connection)
+
+    async def _dial(self, factory: Callable[[], P]) -> P:
+        limit = self.limits.connect
+        return await connect(self.origin, factory, self._tls, limit, self._destinations)
 
     def _new_connection(self) -> BackendConnection:
         return BackendConnection(self, self._loop)

@@ -5,12 +5,27 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 
+from ..errors import BackendForbidden
+from ..system.http2_extra import has_http2
 from .asker import ClientOf, nobody
 from .destinations import Destinations
 from .dialling import Origin
 from .limits import PoolLimits
 from .pool import Pool
 from .sweeper import Sweeper
+
+
+def _pool_class(origin: Origin) -> type[Pool]:
+    """Raises BackendForbidden for HTTP/2 without its engine: the backend is not to blame."""
+    if origin[0] != "h2c":
+        return Pool
+    if not has_http2():
+        raise BackendForbidden(
+            "a backend with h2c:// needs the extra http2: pip install 'hipache[http2]'"
+        )
+    from .http2.http2_pool import Http2Pool
+
+    return Http2Pool
 
 
 class Pools:
@@ -36,7 +51,7 @@ class Pools:
         """The pool of `origin`: made when it is first needed, forgotten when it is unused."""
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(
+            pool = self._pools[origin] = _pool_class(origin)(
                 origin,
                 self.limits,
                 self._tls,

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from ..errors import UpstreamUnreachable
+from ..errors import BackendForbidden, UpstreamUnreachable
 from ..fields.headers import RawHeaders
 from ..routing import Backend
 from .answer import Answer
@@ -16,7 +16,6 @@ from .backend_stream import NEVER, BackendStream, Owner, PooledConnection
 from .destinations import Destinations
 from .dialling import connect
 from .limits import PoolLimits
-from .request_framing import request_head
 from .sweeper import Sweeper
 
 
@@ -81,7 +80,8 @@ class Upgrades:
 
         Raises UpstreamError.
         """
-        head = request_head(b"GET", target, headers)
+        if backend.scheme == "h2c":
+            raise BackendForbidden("WebSockets to a backend with h2c are not supported")
         connection = await connect(
             backend.origin, self._new_connection, self._tls, self._connect_timeout,
             self._destinations,
@@ -91,7 +91,7 @@ class Upgrades:
         self._open.add(connection)
         self._sweeper.start()
         answer = UpgradeAnswer(connection)
-        connection.begin(answer, head, to_head=False)
+        connection.begin(answer, b"GET", target, headers)
         await answer.wait_for_head()
         if answer.status == 101:
             self._open.discard(connection)

@@ -7,6 +7,14 @@ from ..fields.headers import RawHeaders
 from ..fields.names import LF, SPACE
 from ..fields.trailers import Trailers
 
+_NOT_ITSELF = "a line break or space where the request must have none"
+
+
+def check_head(target: bytes, headers: RawHeaders) -> None:
+    """Raises ValueError for a head that `request_head` would not write."""
+    if LF in b"".join([target, *map(b"".join, headers)]) or SPACE in target:
+        raise ValueError(_NOT_ITSELF)
+
 
 def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
     """Request line and fields. Raises ValueError if they would not stay what they are."""
@@ -14,7 +22,7 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
     head = b"\r\n".join([line, *map(b": ".join, headers), b"", b""])
     # A line break or a space in a name, value or target would make another request of it.
     if head.count(LF) != len(headers) + 2 or SPACE in target:
-        raise ValueError("a line break or space where the request must have none")
+        raise ValueError(_NOT_ITSELF)
     return head
 
 
@@ -28,6 +36,21 @@ def request_length(headers: RawHeaders) -> int | None:
     return int(fields[b"content-length"])
 
 
+def length_left(start: bytes, length: int | None) -> int | None:
+    """The length of what follows `start` in a body. Raises RequestBodyMismatch if it is short."""
+    if length is None:
+        return None
+    if length < len(start):
+        raise RequestBodyMismatch
+    return length - len(start)
+
+
+def check_length(body: bytes, length: int | None) -> None:
+    """Raises RequestBodyMismatch for a whole body of another length than announced."""
+    if length_left(body, length):
+        raise RequestBodyMismatch
+
+
 def last_chunk(trailers: Trailers = ()) -> bytes:
     """The end of a chunked body. Raises ValueError for a field that would not stay what it is."""
     end = b"\r\n".join([b"0", *map(b": ".join, trailers), b"", b""])
@@ -36,19 +59,9 @@ def last_chunk(trailers: Trailers = ()) -> bytes:
     return end
 
 
-def framed_start(body: bytes, length: int | None) -> tuple[bytes, int | None]:
-    """The beginning of a body as its head announces it, and the length of its rest."""
-    if length is None:
-        return b"%x\r\n%b\r\n" % (len(body), body) if body else b"", None
-    if length < len(body):
-        raise RequestBodyMismatch
-    return body, length - len(body)
-
-
-def framed_body(body: bytes, length: int | None, trailers: Trailers = ()) -> bytes:
-    """A body held whole, as its head announces it; `trailers` follow a chunked one."""
-    if length is None:
-        return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + last_chunk(trailers)
-    if length != len(body):
-        raise RequestBodyMismatch
-    return body
+def body_start(body: bytes, trailers: Trailers = (), *, chunked: bool, whole: bool) -> bytes:
+    """The beginning of a body, or with `whole` all of it, with the framing of its head."""
+    if not chunked:
+        return body
+    start = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+    return start + last_chunk(trailers) if whole else start

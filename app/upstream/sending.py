@@ -7,6 +7,9 @@ import asyncio
 from ..system import kernel
 from .backend_stream import NEVER
 
+WATCHED_FROM = 65536
+"""Bytes of a request above which its sending is watched, as it may take long."""
+
 
 class Sending:
     """One request on its way. While it moves, no timeout runs."""

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterable, Callable
 import httpx
 
 from ..errors import UpstreamError, UpstreamStale
+from ..fields.headers import RawHeaders
 from ..fields.networks import Peers
+from ..fields.trailers import Trailers
 from ..health import IDEMPOTENT
 from ..routing import Backend
 from .answer import Answer
@@ -19,7 +21,7 @@ from .httpx_messages import UpstreamRequest, UpstreamResponse, from_httpx
 from .limits import PoolLimits
 from .pool import Pool
 from .pools import Pools
-from .request_framing import framed_body, framed_start, request_length
+from .request_framing import check_head, check_length, length_left, request_length
 from .streamed_body import RestOfBody, StreamedBody
 from .waiting import Waiter
 
@@ -42,28 +44,21 @@ class Transport(httpx.AsyncBaseTransport):
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
         if not isinstance(request, UpstreamRequest):
             request = from_httpx(request)
-        data, body = request.head(), request.body
+        body = request.body
         length = request_length(request.raw_headers) if body is not None else 0
         if isinstance(body, bytes):
-            data += framed_body(body, length)
+            check_length(body, length)
         stream = await self._stream_for(request)
-        upload: AsyncIterable[bytes] | None = None
-        if isinstance(body, StreamedBody):
-            try:
-                data, upload, length = _with_start(data, body, length)
-            except BaseException:
-                stream.abort()
-                raise
-        elif not isinstance(body, bytes):
-            upload = body
         answer = Answer(stream, request.asker)
         answer.tell_interim = request.on_interim
-        stream.begin(
-            answer, data, to_head=request.raw_method == b"HEAD", upload=upload is not None,
-            chunked=length is None and upload is not None,
-        )  # fmt: skip
-        if upload is not None:
-            answer.send_body(upload, length)
+        try:
+            if body is None:
+                stream.begin(answer, request.raw_method, request.target, request.raw_headers)
+            else:
+                _begin(stream, answer, request, body, length)
+        except BaseException:
+            stream.abort()
+            raise
         try:
             await answer.wait_for_head()
         except UpstreamError as error:
@@ -81,6 +76,7 @@ class Transport(httpx.AsyncBaseTransport):
         if waiter is None:
             if (stream := pool.take(checked=checked)) is not None:
                 return stream
+            check_head(request.target, request.raw_headers)  # before a connection is made for it
             waiter = pool.queue(request.asker)
             if waiter is not None and isinstance(request.body, StreamedBody):
                 try:
@@ -90,11 +86,12 @@ class Transport(httpx.AsyncBaseTransport):
                     raise
         return await pool.wait(waiter, checked=checked)
 
-    def send_now(
+    def send_now(  # noqa: PLR0917 - keywords cost time on this path
         self,
         backend: Backend,
         method: bytes,
-        head: bytes,
+        target: bytes,
+        headers: RawHeaders,
         answer_on: Callable[[BackendStream], Answer],
         waiter: Waiter | None = None,
     ) -> bool:
@@ -111,7 +108,11 @@ class Transport(httpx.AsyncBaseTransport):
             stream = pool.claim(waiter, checked=checked)
         if stream is None:
             return False
-        stream.begin(answer_on(stream), head, to_head=method == b"HEAD")
+        try:
+            stream.begin(answer_on(stream), method, target, headers)
+        except BaseException:
+            stream.abort()
+            raise
         return True
 
     async def answered(self, backend: Backend, answer: Answer) -> Answer:
@@ -127,15 +128,34 @@ class Transport(httpx.AsyncBaseTransport):
         self.pools.close()
 
 
-def _with_start(
-    head: bytes, body: StreamedBody, length: int | None
-) -> tuple[bytes, AsyncIterable[bytes] | None, int | None]:
-    """`head` and what is there of the body, the rest if there is one, and that one's length."""
-    start = body.begin()
-    if body.complete:
-        return head + framed_body(start, length, body.trailers), None, 0
-    start, left = framed_start(start, length)
-    return head + start, RestOfBody(body), left
+def _begin(
+    stream: BackendStream,
+    answer: Answer,
+    request: UpstreamRequest,
+    body: AsyncIterable[bytes] | bytes,
+    length: int | None,
+) -> None:
+    """Send the request's head and what is there of its body; the rest follows, if there is one."""
+    left = length
+    upload: AsyncIterable[bytes] | None = None
+    trailers: Trailers = ()
+    if isinstance(body, StreamedBody):
+        start = body.begin()
+        if body.complete:
+            check_length(start, length)
+            trailers = body.trailers
+        else:
+            upload, left = RestOfBody(body), length_left(start, length)
+    elif isinstance(body, bytes):
+        start = body
+    else:
+        start, upload = b"", body
+    stream.begin(
+        answer, request.raw_method, request.target, request.raw_headers, start,
+        upload=upload is not None, chunked=length is None, trailers=trailers,
+    )  # fmt: skip
+    if upload is not None:
+        answer.send_body(upload, left)
 
 
 def _needs_check(method: bytes) -> bool:

@@ -22,6 +22,8 @@ def test_the_examples_in_the_docstrings_hold() -> None:
         ("localhost:3000", ("http", "localhost", 3000)),
         ("http://[::1]:8080/", ("http", "::1", 8080)),
         ("HTTP://Example.com/ignored?path", ("http", "example.com", 80)),
+        ("h2c://10.0.0.1:50051", ("h2c", "10.0.0.1", 50051)),
+        ("H2C://example.com", ("h2c", "example.com", 80)),
         ("unix:/run/app.sock", ("unix", "/run/app.sock", 0)),
         ("unix:///run/app.sock", ("unix", "/run/app.sock", 0)),
     ],

@@ -48,9 +48,9 @@ class Shared(asyncio.Protocol):
         return [(stream.receiver, stream) for stream in self.streams.values()]
 
     def expire(self, now: float) -> None:
-        self.abort()
+        self.close()
 
-    def abort(self) -> None:
+    def close(self) -> None:
         self.transport.abort()
 
     def announce(self) -> None:
@@ -104,12 +104,12 @@ class Stream:
     def hung_up(self) -> bool:
         return False
 
-    def begin(self, receiver, request, *, to_head, upload=False, chunked=False) -> None:
+    def begin(self, receiver, method, target, headers, body=None, **_: object) -> None:
         connection = self.connection
         self.receiver, self.number = receiver, next(connection.numbers)
         connection.streams[self.number] = self
         connection.deadline = NEVER
-        connection.transport.write(frame(self.number, b"R", request))
+        connection.transport.write(frame(self.number, b"R", target))
         if len(connection.streams) < STREAMS:
             connection.announce()
 
@@ -162,7 +162,7 @@ async def ask(pool: Pool, request: bytes) -> Answer:
     """Send `request` on a stream of its own, as the transport does."""
     stream = pool.take(checked=True) or await pool.wait(pool.queue(None), checked=True)
     answer = Answer(stream)
-    stream.begin(answer, request, to_head=False)
+    stream.begin(answer, b"GET", request, [])
     return answer
 
 

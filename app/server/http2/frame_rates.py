@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ...config.http2_limits import Http2Limits
-
-WINDOW = 10
-"""Seconds over which rates are meant: a burst of ten seconds' worth is no attack."""
+from ...config.http2_limits import WINDOW, Http2Limits
 
 
 class Idle(IntEnum):

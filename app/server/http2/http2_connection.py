@@ -6,9 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ...http2.engine import MAX_WINDOW, EngineEnded, ErrorCode, connection_window
 from ..client_connection import LINGER_SECONDS
 from ..edge import NO_DEADLINE
-from .engine import MAX_WINDOW, EngineEnded, ErrorCode, connection_window
 from .http2_ends import LINGER, SERVE, Http2Ends
 from .http2_stream import HELD, Http2Stream
 

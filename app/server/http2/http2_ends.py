@@ -6,8 +6,16 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ...http2.engine import (
+    ENGINE_FAULTS,
+    EngineError,
+    ErrorCode,
+    Event,
+    Flood,
+    goaway_frame,
+    make_server_engine,
+)
 from ..client_connection import ClientConnection
-from .engine import ENGINE_FAULTS, EngineError, ErrorCode, Event, Flood, goaway_frame, make_engine
 from .http2_stream import Http2Stream
 
 if TYPE_CHECKING:
@@ -40,7 +48,10 @@ class Http2Ends(ClientConnection):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(edge, config, server_state, app_state, _loop)
-        self.engine = make_engine(edge.limits, tunnels=edge.tunnels)
+        limits = edge.limits
+        self.engine = make_server_engine(
+            limits.http2, head=limits.head, headers=limits.headers, tunnels=edge.tunnels
+        )
         self.streams: dict[int, Http2Stream] = {}
         """Those that are open, by their numbers."""
         self.last_stream = 0

@@ -7,11 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...fields.trailers import Trailers
-from ..exchange import Exchange
-from ..refusal import Refusal
-from ..request_head import RequestHead
-from ..scope import asgi_scope
-from .engine import (
+from ...http2.engine import (
     AT_ONCE,
     ConnectionClosed,
     DataReceived,
@@ -27,6 +23,10 @@ from .engine import (
     WindowUpdated,
     most_heads,
 )
+from ..exchange import Exchange
+from ..refusal import Refusal
+from ..request_head import RequestHead
+from ..scope import asgi_scope
 from .frame_rates import FrameRates, Idle
 from .http2_connection import Http2Connection
 from .http2_ends import BEGIN, SERVE
@@ -46,7 +46,7 @@ class Http2Protocol(Http2Connection):
         super().__init__(*args)
         self._requests = 0
         self._heads = 0  # bytes of the heads of all streams
-        self._most_heads = most_heads(self.edge.limits)
+        self._most_heads = most_heads(self.edge.limits.http2, self.edge.limits.head)
         self._rates = FrameRates(self.edge.limits.http2)
 
     def data_received(self, data: bytes) -> None:

@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ...fields.trailers import takes_trailers
+from ...http2.engine import Engine, ErrorCode, StreamGone
+from ...http2.field_rules import trailer_section
 from ...system import kernel
 from ..answer_length import MeasuredAnswer
 from ..refusal import plain_body
-from .answer_fields import final_fields, interim_fields, trailer_fields
-from .engine import Engine, ErrorCode, StreamGone
+from .answer_fields import final_fields, interim_fields
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
@@ -169,7 +170,7 @@ class Http2Stream(MeasuredAnswer):
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """End the answer, with these fields if its body has no length and the client takes them."""
-        fields = trailer_fields(headers)
+        fields = trailer_section(headers)
         if not fields or self._left >= 0 or not takes_trailers(self._request.headers):
             self.send_body(b"", False)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from .engine import ErrorCode
+from ...http2.engine import ErrorCode
 
 if TYPE_CHECKING:
     from .http2_stream import Http2Stream

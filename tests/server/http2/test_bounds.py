@@ -18,8 +18,8 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+from app.http2.engine import CONNECTION_WINDOW, STREAM_WINDOW
 from app.server.edge import ClientLimits
-from app.server.http2.engine import CONNECTION_WINDOW, STREAM_WINDOW
 from tests.server.http2.frames import GET, MAX_FRAME, POST, Http2Client, data, head, speaking
 from tests.server.serving import Served, answer, read_body, serving
 

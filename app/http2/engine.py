@@ -1,6 +1,6 @@
 """The one place that knows the HTTP/2 engine: ngh2, libnghttp2 underneath (the extra `http2`).
 
-It is sans-I/O: bytes of the client in, events out; answers in, bytes for the transport out.
+It is sans-I/O: bytes of the peer in, events out; messages in, bytes for the transport out.
 The engine holds frames, HPACK, the states of streams, flow control and priorities to the
 letter of RFC 9113, RFC 7541 and RFC 9218. It resets a stream, or goes away, where a client
 breaks them.
@@ -9,7 +9,6 @@ breaks them.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from ngh2 import (
     Configuration,
@@ -20,12 +19,15 @@ from ngh2 import (
     DenialOfServiceError,
     ErrorCode,
     Event,
+    GoAwayReceived,
+    InformationalResponseReceived,
     InternalError,
     NGH2Error,
     PingAcknowledged,
     PingReceived,
     PriorityUpdateReceived,
     RequestReceived,
+    ResponseReceived,
     Role,
     Setting,
     SettingsReceived,
@@ -36,11 +38,7 @@ from ngh2 import (
     WindowUpdated,
 )
 
-from .frame_rates import WINDOW
-
-if TYPE_CHECKING:
-    from ...config.http2_limits import Http2Limits
-    from ..edge import ClientLimits
+from ..config.http2_limits import WINDOW, Http2Limits
 
 Engine = Connection
 EngineError = NGH2Error
@@ -65,10 +63,14 @@ __all__ = [
     "ErrorCode",
     "Event",
     "Flood",
+    "GoAwayReceived",
+    "InformationalResponseReceived",
     "PingAcknowledged",
     "PingReceived",
     "PriorityUpdateReceived",
     "RequestReceived",
+    "ResponseReceived",
+    "Setting",
     "SettingsReceived",
     "StreamClosed",
     "StreamGone",
@@ -77,8 +79,10 @@ __all__ = [
     "WindowUpdated",
     "connection_window",
     "goaway_frame",
-    "make_engine",
+    "make_client_engine",
+    "make_server_engine",
     "most_heads",
+    "room_for",
 ]
 
 STREAM_WINDOW = 131072
@@ -90,16 +94,17 @@ AT_ONCE = 32768
 LARGEST_HEADS = 16
 """Heads of the largest size that a connection's streams may have together, at least."""
 MAX_WINDOW = 2**31 - 1
-LARGEST_ANSWER_HEAD = 2**24
-"""Bytes of an answer's fields. Backends are held to their own limit (`upstream`)."""
+LARGEST_HEAD = 2**24
+"""Bytes of the fields that we send. Both sides are held to their own limits elsewhere."""
 ACKNOWLEDGEMENTS = 1000
 """Answers to PING and SETTINGS that may wait for a client that does not read."""
 
 
-def make_engine(limits: ClientLimits, *, tunnels: bool) -> Engine:
-    """The engine of a new connection; its SETTINGS are ready to be sent.
+def make_server_engine(limits: Http2Limits, *, head: int, headers: int, tunnels: bool) -> Engine:
+    """The engine of a client's connection; its SETTINGS are ready to be sent.
 
-    `tunnels`: clients may open WebSockets by an extended CONNECT (RFC 8441).
+    `head`: bytes of a request's fields, `headers`: how many; `tunnels`: clients may open
+    WebSockets by an extended CONNECT (RFC 8441).
 
     The engine widens a window once half of it was taken. So 16 uploads that nobody takes hold
     up no other one of their connection; more of them do, or they could fill the memory.
@@ -111,23 +116,23 @@ def make_engine(limits: ClientLimits, *, tunnels: bool) -> Engine:
         Role.SERVER,
         Configuration(
             auto_window_update=False,
-            max_send_header_block_length=LARGEST_ANSWER_HEAD,
+            max_send_header_block_length=LARGEST_HEAD,
             max_outbound_ack=ACKNOWLEDGEMENTS,
-            max_inbound_header_list_size=2 * limits.head,
-            max_inbound_header_count=2 * limits.headers,
-            stream_reset_rate_limit=_bucket(limits.http2.max_resets),
+            max_inbound_header_list_size=2 * head,
+            max_inbound_header_count=2 * headers,
+            stream_reset_rate_limit=_bucket(limits.max_resets),
         ),
     )
     engine.initiate_connection(
         {
-            Setting.MAX_CONCURRENT_STREAMS: limits.http2.max_streams,
+            Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
             Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            Setting.MAX_HEADER_LIST_SIZE: limits.head,
+            Setting.MAX_HEADER_LIST_SIZE: head,
             Setting.ENABLE_CONNECT_PROTOCOL: int(tunnels),
             Setting.NO_RFC7540_PRIORITIES: 1,
         }
     )
-    engine.set_local_window_size(connection_window(limits.http2))
+    engine.set_local_window_size(connection_window(limits))
     return engine
 
 
@@ -136,14 +141,45 @@ def _bucket(rate: int) -> tuple[int, int]:
     return (WINDOW * rate, rate) if rate else (MAX_WINDOW, MAX_WINDOW)
 
 
+def make_client_engine(streams: int, *, head: int) -> Engine:
+    """The engine of a backend's connection; its SETTINGS are ready to be sent.
+
+    The connection's window has room for `streams` that nobody reads. An answer whose fields
+    have more than `head` bytes is reset.
+    """
+    engine = Connection(
+        Role.CLIENT,
+        Configuration(
+            auto_window_update=False,
+            max_send_header_block_length=LARGEST_HEAD,
+            max_outbound_ack=ACKNOWLEDGEMENTS,
+            max_inbound_header_list_size=head,
+        ),
+    )
+    engine.initiate_connection(
+        {
+            Setting.ENABLE_PUSH: 0,
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            Setting.MAX_HEADER_LIST_SIZE: head,
+        }
+    )
+    engine.set_local_window_size(room_for(streams))
+    return engine
+
+
+def room_for(streams: int) -> int:
+    """Bytes that a backend may send on all of its streams together."""
+    return min(STREAM_WINDOW * streams, MAX_WINDOW)
+
+
 def connection_window(limits: Http2Limits) -> int:
     """Bytes that a client may send on all of its streams together."""
     return min(STREAM_WINDOW * limits.max_streams, CONNECTION_WINDOW)
 
 
-def most_heads(limits: ClientLimits) -> int:
-    """Bytes of heads that all streams of a connection may have together."""
-    return limits.head * max(LARGEST_HEADS, limits.http2.max_streams // 8)
+def most_heads(limits: Http2Limits, head: int) -> int:
+    """Bytes of heads, each of `head` at most, that a connection's streams may have together."""
+    return head * max(LARGEST_HEADS, limits.max_streams // 8)
 
 
 def goaway_frame(last_stream: int, code: ErrorCode) -> bytes:

@@ -1,0 +1,41 @@
+"""What a header field may be in HTTP/2, where it came from HTTP/1.1 (RFC 9113 §8.2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ..fields.headers import RawHeaders
+from ..fields.names import CR, LF, NUL, TOKEN
+
+CONNECTION_SPECIFIC = frozenset({
+    b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+"""Fields of a connection of HTTP/1.1: a message that has one is malformed (RFC 9113 §8.2.2)."""
+_LOWER = TOKEN.translate(None, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+@lru_cache(maxsize=1024)  # clients and backends say the same few all day
+def lower_name(name: bytes) -> bytes:
+    """`name` in lower case. Raises RuntimeError if it is none."""
+    lower = name.lower()
+    if not lower or lower.translate(None, _LOWER):
+        raise RuntimeError("malformed field name")
+    return lower
+
+
+def check_values(fields: RawHeaders) -> None:
+    """No value may end its field in a version of HTTP before this one (RFC 9113 §10.3).
+
+    Raises RuntimeError.
+    """
+    values = b"".join([value for _, value in fields])
+    if LF in values or CR in values or NUL in values:
+        raise RuntimeError("CR, LF or NUL in a field")
+
+
+def trailer_section(trailers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Trailers: no pseudo-field is among them. Raises RuntimeError for what cannot be sent."""
+    fields = [(lower_name(name), value) for name, value in trailers]
+    check_values(fields)
+    return fields

@@ -1,0 +1,39 @@
+"""What has come of one answer over HTTP/2 and was not passed on yet."""
+
+from __future__ import annotations
+
+from ...errors import UpstreamError
+from ...fields.headers import RawHeaders
+from .request_section import status_and_fields
+
+
+class AnswerParts:
+    """Collects what one read has brought, so that a small answer is passed on whole."""
+
+    __slots__ = ("_body", "_error", "_head", "_trailers", "begun", "ended", "unread")
+
+    def __init__(self) -> None:
+        self.unread = 0
+        """Bytes of the answer that nobody has taken: our window is smaller by as much."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._head: tuple[int, RawHeaders] | None = None
+        self._body: list[bytes] = []
+        self._trailers: RawHeaders = []
+        self._error: UpstreamError | None = None
+        self.begun = self.ended = False
+        """Whether the answer's head was passed on, and whether its end has come."""
+
+    def on_head(self, fields: RawHeaders) -> None:
+        """The final head. Raises UpstreamBadAnswer."""
+        self._head = status_and_fields(fields)
+
+    def on_data(self, data: bytes) -> None:
+        """A piece of the body."""
+        self.unread += len(data)
+        self._body.append(data)
+
+    def on_end(self, trailers: RawHeaders) -> None:
+        """The answer is complete."""
+        self._trailers, self.ended = trailers, True

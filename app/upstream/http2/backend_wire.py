@@ -1,0 +1,108 @@
+"""The bytes of one connection of HTTP/2 to a backend: the engine between asyncio and events."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from ...http2.engine import (
+    EngineEnded,
+    EngineError,
+    ErrorCode,
+    Event,
+    make_client_engine,
+    room_for,
+)
+from ..framing import MAX_HEAD
+from .backend_request import BackendRequest
+
+PIECE = 65536
+"""Bytes that are written at once."""
+
+
+class BackendWire(asyncio.Protocol):
+    """Writes what the engine has, and widens windows; the subclass takes the engine's events."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        """`most`: requests at once, for which the window has room."""
+        self._loop = loop
+        self._full_window = self._window = room_for(most)
+        self._transport: asyncio.Transport | None = None
+        self._flush_due = self._write_paused = False
+        self.engine = make_client_engine(most, head=MAX_HEAD)
+        self.streams: dict[int, BackendRequest] = {}
+        """The requests under way, by the engine's numbers."""
+
+    def _handle(self, events: list[Event]) -> None:
+        raise NotImplementedError
+
+    def _fail(self, error: EngineError) -> None:
+        raise NotImplementedError
+
+    def reset(self, number: int) -> None:
+        """End a stream before its time."""
+        self.streams.pop(number, None)
+        with suppress(EngineError):
+            self.engine.reset_stream(number, ErrorCode.CANCEL)
+        self._refill()
+        self.flush_soon()
+
+    def give_back(self, size: int, number: int) -> None:
+        """`size` bytes of stream `number` were taken: the backend may send as many again."""
+        with suppress(EngineEnded):
+            self.engine.acknowledge_received_data(size, number)
+        self.flush_soon()
+
+    def _refill(self) -> None:
+        """Widen the window by what it has lost.
+
+        The engine forgets what had come of a DATA frame when its stream is reset, and the
+        backend never gets it back.
+        """
+        with suppress(EngineEnded):
+            room = self.engine.local_window_size + sum(r.unread for r in self.streams.values())
+            if room < self._full_window // 2:
+                self._window += self._full_window - room
+                self.engine.set_local_window_size(self._window)
+
+    def flush_soon(self) -> None:
+        """Send what the engine has, with all else that comes up in this turn of the loop."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        try:
+            while not self._write_paused and (data := self.engine.data_to_send(PIECE)):
+                transport.write(data)
+            self._handle(self.engine.events())
+        except EngineError as error:
+            self._fail(error)
+        for place in tuple(self.streams.values()):
+            place.wake_if_drained()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._flush_due = True  # at the end of this call
+        try:
+            self.engine.receive_data(data)
+            self._handle(self.engine.events())
+        except EngineError as error:
+            self._fail(error)
+        self._flush()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._flush()

@@ -1,0 +1,95 @@
+"""The connections of HTTP/2 to one backend: requests share them, and share their making."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from ...errors import UpstreamConnectTimeout, UpstreamUnreachable
+from ..backend_stream import NEVER, Owner
+from .backend_request import BackendRequest
+from .multiplexed_connection import MultiplexedConnection
+
+Dial = Callable[[Callable[[], MultiplexedConnection]], Awaitable[MultiplexedConnection]]
+
+
+class Multiplexer:
+    """Finds or makes a place for each request: the pool counts and keeps those."""
+
+    def __init__(self, owner: Owner, dial: Dial, *, most: int, limit: float) -> None:
+        """`most`: requests at once on a connection, if the backend takes as many; `limit`: seconds
+        for connecting, NEVER for none."""
+        self._owner = owner
+        self._dial = dial
+        self._most = most
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._connections: list[MultiplexedConnection] = []
+        self._dialling: asyncio.Task[MultiplexedConnection] | None = None
+        self._waiting = 0
+
+    async def place(self) -> BackendRequest:
+        """A place on a connection that has room, or on a new one. Raises UpstreamUnreachable."""
+        self._waiting += 1
+        try:
+            while True:
+                for connection in self._connections:
+                    if connection.has_room:
+                        return connection.add_place()
+                if self._dialling is None:
+                    self._dialling = asyncio.create_task(self._connect(), name="connect by HTTP/2")
+                    self._dialling.add_done_callback(self._dialled)
+                connection = await asyncio.shield(self._dialling)
+                if not connection.accepts:  # else others may have taken all its places
+                    raise UpstreamUnreachable("the backend closed the connection at once")
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._close_unused()
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._dialling is not None:
+            self._dialling.cancel()
+        for connection in tuple(self._connections):
+            connection.close()
+
+    def _dialled(self, task: asyncio.Task[MultiplexedConnection]) -> None:
+        self._dialling = None
+        if not task.cancelled():
+            task.exception()  # those who wait have it, if there are any left
+
+    def _close_unused(self) -> None:
+        """Nobody waits any more: a connection that was made for those who left is not needed."""
+        if self._dialling is not None:
+            self._dialling.cancel()
+        for connection in tuple(self._connections):
+            if connection.is_unused:
+                connection.close()
+
+    async def _connect(self) -> MultiplexedConnection:
+        """A connection that has room for a request at least."""
+        due = None if self._limit == NEVER else self._loop.time() + self._limit
+        connection = await self._dial(self._new_connection)
+        try:
+            async with asyncio.timeout_at(due):
+                await connection.ready
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, TimeoutError):
+                raise UpstreamConnectTimeout("the backend does not speak HTTP/2") from None
+            raise
+        if not connection.accepts:
+            raise UpstreamUnreachable("the backend closed the connection at once")
+        if not connection.has_room:
+            connection.close()
+            raise UpstreamUnreachable("the backend takes no requests")
+        self._connections.append(connection)
+        return connection
+
+    def _new_connection(self) -> MultiplexedConnection:
+        return MultiplexedConnection(self._owner, self._loop, self._most, self._closed)
+
+    def _closed(self, connection: MultiplexedConnection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)

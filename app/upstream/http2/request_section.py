@@ -1,0 +1,46 @@
+"""A request's fields for a backend over HTTP/2 (RFC 9113 §8.3.1). Pure."""
+
+from __future__ import annotations
+
+from ...errors import UpstreamBadAnswer
+from ...fields.headers import RawHeaders
+from ...fields.names import SPACE
+from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
+from ..framing import checked_length
+
+_DROPPED = CONNECTION_SPECIFIC | {b"host"}
+SCHEME = (b":scheme", b"http")
+
+
+def request_section(method: bytes, target: bytes, headers: RawHeaders) -> RawHeaders:
+    """All fields of a request, `Host` as `:authority`.
+
+    Raises RuntimeError for what would not stay what it is.
+    """
+    fields = [(b":method", method), SCHEME, (b":path", target)]
+    for name, value in headers:
+        name = lower_name(name)
+        if name == b"host":
+            fields.insert(2, (b":authority", value))
+        elif name not in _DROPPED:
+            fields.append((name, value))
+    check_values(fields)
+    if SPACE in target:
+        raise RuntimeError("a space in the request's target")
+    return fields
+
+
+def status_and_fields(section: RawHeaders) -> tuple[int, RawHeaders]:
+    """An answer's `:status`, and its other fields. Raises UpstreamBadAnswer."""
+    fields = []
+    status = 0
+    for name, value in section:
+        if name == b":status":
+            status = int(value)
+        elif name == b"content-length":
+            fields.append((name, checked_length(value)))
+        else:
+            fields.append((name, value))
+    if status < 100:
+        raise UpstreamBadAnswer(f"the backend's answer has an invalid status: {status}")
+    return status, fields

@@ -1,0 +1,42 @@
+"""A connection of HTTP/2, as the requests on it see it."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any, Protocol
+
+from ...http2.engine import Engine
+
+
+class SharedConnection(Protocol):
+    """Carries many requests, each in a place of its own."""
+
+    engine: Engine
+    streams: dict[int, Any]
+    """The requests under way, by the engine's numbers."""
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a request may begin."""
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether a place may serve another request."""
+
+    def leave(self, place: Any) -> None:
+        """`place` was closed; the last one closes the connection."""
+
+    def retire(self) -> None:
+        """Begin no further request; those under way go on."""
+
+    def retire_from(self, addresses: Set[str]) -> None:
+        """Retire if the connection leads to one of these addresses."""
+
+    def reset(self, number: int) -> None:
+        """End a stream before its time."""
+
+    def give_back(self, size: int, number: int) -> None:
+        """`size` bytes of stream `number` were taken: the backend may send as many again."""
+
+    def flush_soon(self) -> None:
+        """Send what the engine has, with all else that comes up in this turn of the loop."""
