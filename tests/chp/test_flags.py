@@ -15,7 +15,8 @@ import trustme
 from click.testing import CliRunner
 
 from app.chp.chp_options import ChpOptions
-from app.commands.chp import chp, options_of
+from app.cli import main
+from app.commands.chp import options_of
 from app.errors import ConfigError
 from tests.chp.programs import TOKEN, HubProxy, echo, start
 from tests.redis_servers import free_port
@@ -39,7 +40,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("flags", "why"), REFUSED, ids=str)
 def test_what_cannot_be_honoured_is_refused(flags: list[str], why: str) -> None:
-    done = CliRunner().invoke(chp, flags)
+    done = CliRunner().invoke(main, ["chp", *flags])
     assert done.exit_code == 78
     assert why in done.output
 
@@ -75,7 +76,7 @@ def test_targets_are_verified_unless_told_otherwise() -> None:
 
 
 def test_a_bad_level_of_the_log_is_named() -> None:
-    assert CliRunner().invoke(chp, ["--log-level", "loud"]).exit_code == 2
+    assert CliRunner().invoke(main, ["chp", "--log-level", "loud"]).exit_code == 2
 
 
 def test_passphrases_come_from_the_environment() -> None:
