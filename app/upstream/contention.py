@@ -83,6 +83,7 @@ class Contention:
         self._spare: list[Held] = []
         """Who may lose a connection to the next that waits."""
         self._looked = -NEVER
+        self._looked_at = 0  # so many connections
         self._timer: asyncio.TimerHandle | None = None
 
     def join(self, waiter: Waiter) -> None:
@@ -99,7 +100,11 @@ class Contention:
         """Make room in the full line for `asker`, if somebody waits behind it."""
         if self._grace == NEVER:
             return False
-        self._look_if_due(self._loop.time())
+        now = self._loop.time()
+        if len(self._connections) > self._looked_at:  # who holds those is not known yet
+            self._look(now)
+        else:
+            self._look_if_due(now)
         return not self._stands_behind(asker) and self._line.displace()
 
     def reserved_from(self, asker: Asker | None) -> int:
@@ -154,7 +159,7 @@ class Contention:
     # -- looking
 
     def _look(self, now: float) -> None:
-        self._looked = now
+        self._looked, self._looked_at = now, len(self._connections)
         line, before = self._line, self._shares.behind
         held = self._held(now)
         losers = self._shares.judge(held, now)
