@@ -16,6 +16,9 @@ OnInterim = Callable[[int, RawHeaders], None]
 """Gets status and fields of a 1xx answer."""
 HIGH_WATER = 65536
 """Bytes of an answer that wait for a slow client before reading stops."""
+LOOKS = 4
+"""Turns of the event loop for what a backend has sent before more of a body is written to it. Loops
+resume us before they read, and tickets of TLS may stand before an answer."""
 
 
 @runtime_checkable
@@ -189,9 +192,10 @@ async def _send_body(stream: BackendStream, body: AsyncIterable[bytes], length: 
         sent += len(data)
         if length is not None and sent > length:
             raise RequestBodyMismatch
-        if stream.hung_up():  # or has answered: a write that meets a reset could lose that
-            for _ in range(2):  # event loops resume us before they read
-                await asyncio.sleep(0)
+        for _ in range(LOOKS):
+            if not stream.hung_up():
+                break
+            await asyncio.sleep(0)  # or it has answered: a write that meets a reset loses that
         stream.write(data)
         await stream.drain()
     if length is not None and sent != length:

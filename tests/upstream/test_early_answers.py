@@ -27,8 +27,13 @@ RESET_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 @contextmanager
-def resetting_after(data: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, Event]]:
-    """Reads a head, sends `data` and resets the connection; then the event is set."""
+def resetting_after(
+    data: bytes, tls: ssl.SSLContext | None = None, begun: Event | None = None
+) -> Iterator[tuple[str, Event]]:
+    """Reads a head, sends `data` and resets the connection; then the event is set.
+
+    It waits for `begun` first.
+    """
     done = Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -38,6 +43,7 @@ def resetting_after(data: bytes, tls: ssl.SSLContext | None = None) -> Iterator[
             if tls is not None:
                 peer = tls.wrap_socket(peer, server_side=True)
             peer.recv(300)
+            assert begun is None or begun.wait(10)
             peer.sendall(data)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
             peer.close()
@@ -49,9 +55,11 @@ def resetting_after(data: bytes, tls: ssl.SSLContext | None = None) -> Iterator[
         thread.join()
 
 
-async def until(done: Event) -> AsyncIterator[bytes]:
+async def until(done: Event, begun: Event | None = None) -> AsyncIterator[bytes]:
     """A body whose next pieces come at the moment of the reset: the event loop cannot read."""
     yield PIECE
+    if begun is not None:
+        begun.set()
     assert done.wait(10)
     for _ in range(100):
         yield PIECE
@@ -122,7 +130,8 @@ async def test_an_early_answer_over_tls_is_read_before_the_next_write(tmp_path):
     config = Config(backend_tls=BackendTLS(ca=str(tmp_path / "ca.pem")))
     refusal = answer(b"no", status=REFUSAL)
     tls = server_side(authority, "127.0.0.1")
+    begun = Event()  # a reset while a piece is being encrypted is beyond us
     async with UpstreamClient(config) as client:
-        with resetting_after(refusal, tls) as (url, done):
-            got = await asked(client, url, LENGTH, method=b"POST", body=until(done))
+        with resetting_after(refusal, tls, begun) as (url, done):
+            got = await asked(client, url, LENGTH, method=b"POST", body=until(done, begun))
     assert (got.status, got.body) == (401, b"no")
