@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import click
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -46,7 +47,8 @@ def test_what_cannot_be_honoured_is_refused(flags: list[str], why: str) -> None:
 
 
 def parsed(*flags: str, **environ: str) -> ChpOptions:
-    with chp.make_context("chp", list(flags)) as context:
+    group = click.Context(main, **main.context_settings)
+    with main.commands["chp"].make_context("chp", list(flags), parent=group) as context:
         return options_of(context.params, environ)
 
 
