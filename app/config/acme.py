@@ -39,8 +39,7 @@ class AcmeConfig(Section, frozen=True, kw_only=True):
 
 def check_acme(acme: AcmeConfig, source: str) -> None:
     """Raises ConfigError for values that no CA could be asked with."""
-    url = urlsplit(acme.directory)
-    if url.scheme != "https" or not url.hostname or not acme.directory.isprintable():
+    if not _is_https(acme.directory):
         found = show(masked_url(acme.directory))
         raise fault(source, "https.acme.directory", f"expected an https URL, found {found}")
     if acme.email is not None and not re.fullmatch(r"[!-~]+@[!-~]+", acme.email):
@@ -48,3 +47,12 @@ def check_acme(acme: AcmeConfig, source: str) -> None:
         raise fault(source, "https.acme.email", expected)
     if acme.eab is not None and not re.fullmatch(r"[A-Za-z0-9_-]+=*", acme.eab.key):
         raise fault(source, "https.acme.eab.key", "expected the CA's text, which is base64url")
+
+
+def _is_https(text: str) -> bool:
+    """Whether it is a URL with a host that can be asked over TLS."""
+    try:
+        url = urlsplit(text)
+        return url.scheme == "https" and bool(url.hostname) and url.port != 0 and text.isprintable()
+    except ValueError:  # brackets around nothing, a port that is no number
+        return False

@@ -31,6 +31,9 @@ def test_nothing_is_agreed_to_by_itself() -> None:
     [
         ({"directory": "http://127.0.0.1/dir"}, "directory", "expected an https URL"),
         ({"directory": "https:///dir"}, "directory", "expected an https URL"),
+        ({"directory": "https://[/dir"}, "directory", "expected an https URL"),
+        ({"directory": "https://[]/dir"}, "directory", "expected an https URL"),
+        ({"directory": "https://a.test:x/dir"}, "directory", "expected an https URL"),
         ({"email": "nobody"}, "email", "expected an address of mail"),
         ({"keyType": "dsa"}, "keyType", "nvalid"),
         ({"wait": 9}, "wait", "9"),
