@@ -6,7 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...http2.engine import MAX_WINDOW, EngineEnded, ErrorCode, connection_window
+from ...http2.engine import EngineEnded, ErrorCode, connection_window
+from ...http2.receive_window import ReceiveWindow
 from ..client_connection import LINGER_SECONDS
 from ..edge import NO_DEADLINE
 from .http2_ends import LINGER, SERVE, Http2Ends
@@ -44,7 +45,7 @@ class Http2Connection(Http2Ends):
         self._last_look = 0.0
         self.updates_due = 0
         """Frames of a client that takes what we have sent: WINDOW_UPDATE, PRIORITY_UPDATE."""
-        self._window = connection_window(edge.limits.http2)  # as the engine counts it
+        self._window = ReceiveWindow(connection_window(edge.limits.http2))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -129,21 +130,13 @@ class Http2Connection(Http2Ends):
             self.engine.acknowledge_received_data(size, number)
 
     def refill(self) -> None:
-        """Widen the connection's window by what it has lost.
-
-        When a stream is reset in the middle of a DATA frame, the engine forgets what had come of
-        the frame, and the client never gets it back. All streams would stop in the end.
-        """
+        """A stream was reset whose body was still coming."""
+        unread = sum(stream.unread for stream in self.streams.values())
         with suppress(EngineEnded):
-            room, full = self.engine.local_window_size, connection_window(self.edge.limits.http2)
-            if room + sum(stream.unread for stream in self.streams.values()) >= full // 2:
-                return
-            self._window += full - room
-            if self._window > MAX_WINDOW:
+            if self._window.refill(self.engine, unread):
+                self.flush_soon()
+            else:
                 self.go_away()
-                return
-            self.engine.set_local_window_size(self._window)
-            self.flush_soon()
 
     def reset_stream(self, stream: Http2Stream, code: ErrorCode) -> None:
         """End one stream at once; what has not left yet is lost."""

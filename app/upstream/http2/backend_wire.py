@@ -13,6 +13,7 @@ from ...http2.engine import (
     make_client_engine,
     room_for,
 )
+from ...http2.receive_window import ReceiveWindow
 from ..framing import MAX_HEAD
 from .backend_request import BackendRequest
 
@@ -26,7 +27,7 @@ class BackendWire(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         """`most`: requests at once, for which the window has room."""
         self._loop = loop
-        self._full_window = self._window = room_for(most)
+        self._window = ReceiveWindow(room_for(most))
         self._transport: asyncio.Transport | None = None
         self._flush_due = self._write_paused = False
         self.engine = make_client_engine(most, head=MAX_HEAD)
@@ -39,12 +40,19 @@ class BackendWire(asyncio.Protocol):
     def _fail(self, error: EngineError) -> None:
         raise NotImplementedError
 
+    def retire(self) -> None:
+        """Begin no further request; those under way go on."""
+        raise NotImplementedError
+
     def reset(self, number: int) -> None:
         """End a stream before its time."""
         self.streams.pop(number, None)
         with suppress(EngineError):
             self.engine.reset_stream(number, ErrorCode.CANCEL)
-        self._refill()
+        unread = sum(place.unread for place in self.streams.values())
+        with suppress(EngineEnded):
+            if not self._window.refill(self.engine, unread):
+                self.retire()
         self.flush_soon()
 
     def give_back(self, size: int, number: int) -> None:
@@ -52,18 +60,6 @@ class BackendWire(asyncio.Protocol):
         with suppress(EngineEnded):
             self.engine.acknowledge_received_data(size, number)
         self.flush_soon()
-
-    def _refill(self) -> None:
-        """Widen the window by what it has lost.
-
-        The engine forgets what had come of a DATA frame when its stream is reset, and the
-        backend never gets it back.
-        """
-        with suppress(EngineEnded):
-            room = self.engine.local_window_size + sum(r.unread for r in self.streams.values())
-            if room < self._full_window // 2:
-                self._window += self._full_window - room
-                self.engine.set_local_window_size(self._window)
 
     def flush_soon(self) -> None:
         """Send what the engine has, with all else that comes up in this turn of the loop."""
