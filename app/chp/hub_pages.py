@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..fields.headers import RawHeaders
 from ..proxy.request import Request
-from ..upstream.client import AnyAnswer, UpstreamClient
+from ..upstream.client import UpstreamClient, body_of
 from .target_paths import backend_of, join, target_of
 
 logger = logging.getLogger("hipache.chp")
@@ -84,24 +84,16 @@ class HubPages:
             async with asyncio.timeout(PAGE_WITHIN):
                 answer = await client.open(backend_of(url), b"GET", asked, fields, None)
                 try:
-                    body = await _whole(answer)
+                    body = await body_of(answer, MAX_PAGE)
                 finally:
                     await answer.aclose()
+            if body is None:
+                raise ValueError(f"longer than {MAX_PAGE} bytes")
         except (UpstreamError, TimeoutError, ValueError) as exc:
             logger.error("error page not gotten target=%s cause=%s", url, exc or "timeout")
             return [], phrase(status).encode()
         kept = {b"content-type", b"content-encoding"}
         return [field for field in answer.headers if field[0] in kept], body
-
-
-async def _whole(answer: AnyAnswer) -> bytes:
-    body = answer.whole or b""
-    if answer.whole is None:
-        async for chunk in answer:
-            body += chunk
-            if len(body) > MAX_PAGE:
-                raise ValueError(f"longer than {MAX_PAGE} bytes")
-    return body
 
 
 def status_of(error: ProxyError) -> int:

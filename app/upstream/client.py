@@ -186,6 +186,18 @@ class ForeignAnswer:
 
 AnyAnswer: TypeAlias = Answer | ForeignAnswer
 
+
+async def body_of(answer: AnyAnswer, most: int) -> bytes | None:
+    """The whole body of an answer, None if it has more than `most` bytes. Raises UpstreamError."""
+    body = answer.whole or b""
+    if answer.whole is None:
+        async for chunk in answer:
+            body += chunk
+            if len(body) > most:
+                break
+    return body if len(body) <= most else None
+
+
 # The first that fits; the order of httpx's tree.
 _OURS: tuple[tuple[type[Exception], type[errors.UpstreamError]], ...] = (
     (httpx.ConnectTimeout, errors.UpstreamConnectTimeout),

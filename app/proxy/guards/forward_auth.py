@@ -10,7 +10,7 @@ from ...fields.names import as_read
 from ...frontends.protection import ForwardAuth, Protection
 from ...health import REPLACEMENTS
 from ...routing import normalise_host
-from ...upstream.client import AnyAnswer, UpstreamClient
+from ...upstream.client import AnyAnswer, UpstreamClient, body_of
 from ..request import Request
 
 MAX_REFUSAL = 65536
@@ -90,13 +90,8 @@ def _copy(names: tuple[bytes, ...], request: Request, answered: RawHeaders) -> N
 
 
 async def _refusal(answer: AnyAnswer) -> PassedOn:
-    body = answer.whole or b""
-    if answer.whole is None:
-        async for chunk in answer:
-            body += chunk
-            if len(body) > MAX_REFUSAL:
-                break
-    if len(body) > MAX_REFUSAL:
+    body = await body_of(answer, MAX_REFUSAL)
+    if body is None:
         raise AccessUnknown("forwardAuth: the body of its answer is too large")
     fields = response_headers(answer.headers, answer.status)
     fields = [item for item in fields if item[0] != b"content-length"]
