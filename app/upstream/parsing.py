@@ -5,6 +5,7 @@ from __future__ import annotations
 import httptools
 
 from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamReset, UpstreamStale
+from ..fields.names import LF
 from . import framing
 from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START
 from .mending import head_end, mended
@@ -13,7 +14,7 @@ from .parsed_answer import CHUNKS, COMPLETE, COUNTED, ENDLESS, HEAD, START, Pars
 ORDINARY = frozenset(range(200, 600)) - {204, 304}
 """Final statuses whose answer has a body."""
 
-ZERO, ONE, LF = b"01\n"
+ZERO, ONE = b"01"
 ORDINARY_START = b"2"  # the first digit of a final status, or greater; nothing is less
 
 
