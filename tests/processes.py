@@ -103,6 +103,15 @@ async def program(
         process._transport.close()  # type: ignore[attr-defined]
 
 
+async def status(folder: Path, *options: str) -> tuple[int, str]:
+    """`hipache status` in this folder: exit status, and what it printed."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    ask = (sys.executable, "-m", "app.cli", "status", *options)
+    async with program(*ask, cwd=folder, environ=environ, stdout=True) as asking:
+        assert asking.process.stdout is not None
+        return await asking.ended(), (await asking.process.stdout.read()).decode()
+
+
 def runs(process: psutil.Process) -> bool:
     """Whether it goes on: one that has ended and waits for its parent to notice does not."""
     try:

@@ -19,17 +19,8 @@ from app.errors import ConfigError
 from app.workers.sockets import ServiceSockets
 from app.workers.status import StatusSocket, as_table, ask
 from app.workers.systemd import Notifier
-from tests.processes import ROOT, command, program, serve, write_config
+from tests.processes import ROOT, command, program, serve, status, write_config
 from tests.redis_servers import RedisServer
-
-
-async def status(folder: Path, *options: str) -> tuple[int, str]:
-    """`hipache status` in this folder: exit status, and what it printed."""
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    ask = (sys.executable, "-m", "app.cli", "status", *options)
-    async with program(*ask, cwd=folder, environ=environ, stdout=True) as asking:
-        assert asking.process.stdout is not None
-        return await asking.ended(), (await asking.process.stdout.read()).decode()
 
 
 async def test_status_shows_every_worker(tmp_path: Path, valkey: RedisServer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import struct
 import tracemalloc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,9 +18,8 @@ from hyperframe.frame import (
 )
 
 from app.http2.engine import CONNECTION_WINDOW, STREAM_WINDOW
-from app.server.edge import ClientLimits
-from tests.server.http2.frames import GET, MAX_FRAME, POST, Http2Client, data, head, speaking
-from tests.server.serving import Served, answer, read_body, serving
+from tests.server.http2.frames import GET, MAX_FRAME, POST, Http2Client, data, head
+from tests.server.serving import Served, answer, read_body
 
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR, REFUSED_STREAM, CALM = 1, 3, 7, 11
 MB = 2**20
@@ -60,17 +58,8 @@ def site() -> Site:
 
 
 @pytest.fixture
-async def served(site: Site) -> AsyncIterator[Served]:
-    async with serving(site, ClientLimits(), ws="none") as served:
-        served.edge.prior_knowledge = True
-        yield served
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Http2Client]:
-    async with speaking(served.port) as client:
-        await client.ponged()
-        yield client
+def app(site: Site) -> Site:
+    return site
 
 
 async def asks(client: Http2Client, stream: int) -> None:

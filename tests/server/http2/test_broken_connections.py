@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hyperframe.frame import DataFrame, PingFrame
 
 from tests.redis_servers import until
 from tests.server.http2.frames import GET, POST, data, speaking
-from tests.server.serving import Served, answer, serving
+from tests.server.serving import Served, answer
 
 CALM, PROTOCOL_ERROR = 11, 1
 LARGE = 1 << 22
@@ -46,13 +45,6 @@ def path(where: bytes, fields: list[tuple[bytes, bytes]] = GET) -> list[tuple[by
 @pytest.fixture
 def app() -> Busy:
     return Busy()
-
-
-@pytest.fixture
-async def served(app: Busy) -> AsyncIterator[Served]:
-    async with serving(app, ws="none") as served:
-        served.edge.prior_knowledge = True
-        yield served
 
 
 async def test_nothing_begins_behind_the_frame_that_was_too_many(served: Served, app: Busy) -> None:

@@ -40,11 +40,8 @@ async def app() -> Held:
 
 
 @pytest.fixture
-async def served(app: Held) -> AsyncIterator[Served]:
-    limits = ClientLimits(drain_grace=60)
-    async with serving(app, limits, ws="none") as served:
-        served.edge.prior_knowledge = True
-        yield served
+def limits() -> ClientLimits:
+    return ClientLimits(drain_grace=60)
 
 
 @pytest.fixture

@@ -53,20 +53,6 @@ def app() -> Waiting:
 
 
 @pytest.fixture
-async def served(app: Waiting) -> AsyncIterator[Served]:
-    async with serving(app, ClientLimits(), ws="none") as served:
-        served.edge.prior_knowledge = True
-        yield served
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Http2Client]:
-    async with speaking(served.port) as client:
-        await client.ponged()
-        yield client
-
-
-@pytest.fixture
 async def bounded(served: Served) -> AsyncIterator[None]:
     """The attack holds little memory, and somebody else is served during it and after it."""
     before = psutil.Process().memory_info().rss

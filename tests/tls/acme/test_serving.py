@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.backends import ScriptedBackend
-from tests.processes import ROOT, command, program
+from tests.processes import ROOT, command, program, status
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
 from tests.tls.acme.pebble import needs_pebble, pebble
@@ -221,16 +221,11 @@ async def test_a_process_that_hangs_is_replaced_and_status_shows_it(
 
 async def _issuer(folder: Path) -> int:
     """The pid that `hipache status` shows, once that process works."""
-    ask = (sys.executable, "-m", "app.cli", "status")
+    line = r"certificates' process pid=(\d+) serving age=\d+s memory=\d\d"
     while True:
-        environ = os.environ | {"PYTHONPATH": str(ROOT)}
-        async with program(*ask, cwd=folder, environ=environ, stdout=True) as asking:
-            assert asking.process.stdout is not None
-            text = (await asking.process.stdout.read()).decode()
-            assert await asking.ended() == 0
-        if found := re.search(
-            r"certificates' process pid=(\d+) serving age=\d+s memory=\d\d", text
-        ):
+        code, text = await status(folder)
+        assert code == 0
+        if found := re.search(line, text):
             return int(found[1])
 
 
