@@ -113,11 +113,12 @@ class MessageProtocol(HeldMessages, FairReader, WebSocketsSansIOProtocol):
         if data is not None:
             self.conn.send_binary(data)
         else:
-            self.conn.send_text(message["text"].encode())
+            data = message["text"].encode()
+            self.conn.send_text(data)
         if not self.flushing:
             self.flushing = True
             self.loop.call_soon(self._flush)
-        if len(data or message["text"]) > MAX_UNREAD:
+        if len(data) > MAX_UNREAD:
             self._flush()  # now, so that it is known whether the client takes it
             await self.writable.wait()
 
