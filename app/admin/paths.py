@@ -16,11 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..config.admin import is_local
-from ..metrics import exposition
+from ..metrics import by_backend, exposition
 from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
 from ..metrics.families import Family
 from ..metrics.folder import YieldBudget
-from ..metrics.shown import shown
+from ..metrics.shown import shown, shown_backends
 from ..tls.listener import expiries
 from . import state
 from .admin_client import store_names
@@ -114,7 +114,8 @@ class Admin:
         parts: list[Iterable[str]] = [
             exposition.frontends(out, chosen),
             exposition.proxy(out, total),
-            out.gauge(*await self._backends_by_state(chosen)),
+            by_backend.backends(out, await shown_backends(total, self._sources.folder)),
+            *await self._states(out, chosen),
             out.gauge(*await asyncio.to_thread(self._certificates, self._stored.soonest())),
             out.gauge(*self._failing()),
         ]
@@ -123,18 +124,20 @@ class Admin:
         parts.append([out.end()])
         return StreamingResponse(_chunks(parts), media_type=OPENMETRICS if openmetrics else TEXT)
 
-    async def _backends_by_state(
-        self, chosen: Iterable[str]
-    ) -> tuple[Family, list[tuple[str, float]]]:
-        """Count the backends of frontends that are shown and whose route is in memory."""
+    async def _states(self, out: Exposition, chosen: Iterable[str]) -> list[Iterable[str]]:
+        """Backends of frontends that are shown and whose route is in memory, by their states."""
         counts, budget = Counter({"live": 0, "dead": 0}), YieldBudget()
+        known: list[tuple[str, str, bool]] = []
         for key in chosen:
             route = self._sources.routes.in_memory(key)
             if route is not None:
-                counts.update(state.backend_states(route, self._sources.config))
+                states = state.backend_states(route, self._sources.config)
+                counts.update(states.values())
+                known += [(key, url, name not in state.DOWN) for url, name in states.items()]
             await budget.yield_if_spent()
         family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
-        return family, [(f'state="{name}"', count) for name, count in sorted(counts.items())]
+        by_state = [(f'state="{name}"', float(count)) for name, count in sorted(counts.items())]
+        return [out.gauge(family, by_state), by_backend.up(out, known)]
 
     def _certificates(
         self, stored: Iterable[tuple[str, datetime]]

@@ -1,29 +1,43 @@
-"""Which frontends are shown by name: the busiest, with counters that never go back.
+"""Which frontends and backends are shown by name: the busiest, with counters that never go back.
 
 A frontend that is shown keeps its place until another has twice its requests. Requests from
 before a frontend was shown count with the others, and so do all requests of a frontend that is
-no longer shown: the sum over all labels is always the number of requests.
+no longer shown: the sum over all labels is always the number of requests. For backends it is
+the same.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import add, sub
 
 import msgspec
 
-from .families import BACKEND, BYTES_IN, FRONTEND, OTHER
+from .families import BACKEND, BYTES_IN, FRONTEND, HEAD, OTHER, UNANSWERED
 from .folder import Folder, Sum, YieldBudget
 
 LIMIT = 500
+"""Frontends; and as many backends."""
 
 
-class ShownFrontends(msgspec.Struct):
-    """The frontends that are shown by name."""
+class ShownNames(msgspec.Struct):
+    """What is shown by name."""
 
     bases: dict[str, bytes] = {}
     """Key -> the cells it had when it was first shown; empty for none."""
+
+
+async def per_backend(total: Sum) -> dict[str, array[float]]:
+    """The cells of every backend; its key is its frontend's and its URL, with NUL between."""
+    budget = YieldBudget()
+    found: dict[str, array[float]] = {}
+    for name, cells in total.blocks.items():
+        kind, _, key = name.partition("\0")
+        if kind == BACKEND:
+            found[OTHER if key == f"{OTHER}\0" else key] = cells
+        await budget.yield_if_spent()
+    return found
 
 
 async def per_frontend(total: Sum) -> dict[str, array[float]]:
@@ -50,20 +64,31 @@ def requests(cells: array[float]) -> float:
     return sum(cells[:BYTES_IN])
 
 
+def attempts(cells: array[float]) -> float:
+    """All that were made at a backend, by its cells."""
+    return cells[UNANSWERED] + sum(cells[HEAD + 1 :])
+
+
 def choose(
-    every: Mapping[str, array[float]], chosen: ShownFrontends, limit: int = LIMIT
+    every: Mapping[str, array[float]],
+    chosen: ShownNames,
+    limit: int = LIMIT,
+    busy: Callable[[array[float]], float] = requests,
 ) -> dict[str, array[float]]:
-    """The cells to show, by frontend; changes `chosen` where a frontend comes or goes."""
+    """The cells to show, by key; changes `chosen` where one comes or goes.
+
+    `busy` says how much one has done, by its cells.
+    """
     bases = chosen.bases
     waiting = [key for key in every if key != OTHER and key not in bases]
-    waiting.sort(key=lambda key: requests(every[key]), reverse=True)
+    waiting.sort(key=lambda key: busy(every[key]), reverse=True)
     for key in waiting[: max(0, limit - len(bases))]:
         bases[key] = b""
     waiting = [key for key in waiting if key not in bases]
     if waiting:
-        quietest = sorted((key for key in bases if key in every), key=lambda k: requests(every[k]))
+        quietest = sorted((key for key in bases if key in every), key=lambda k: busy(every[k]))
         for key, quiet in zip(waiting, quietest, strict=False):
-            if requests(every[key]) <= 2 * requests(every[quiet]):
+            if busy(every[key]) <= 2 * busy(every[quiet]):
                 break
             del bases[quiet]
             bases[key] = every[key].tobytes()
@@ -95,18 +120,33 @@ def _arranged(
 
 
 async def shown(total: Sum, folder: Folder | None, limit: int = LIMIT) -> dict[str, array[float]]:
-    """As `choose`, with the choice that all workers share."""
-    every = await per_frontend(total)
+    """The cells of the frontends to show, with the choice that all workers share."""
+    return _shared(await per_frontend(total), folder, "places", limit, requests)
+
+
+async def shown_backends(
+    total: Sum, folder: Folder | None, limit: int = LIMIT
+) -> dict[str, array[float]]:
+    """The same for backends; their keys are those of `per_backend`."""
+    return _shared(await per_backend(total), folder, "backend-places", limit, attempts)
+
+
+def _shared(
+    every: Mapping[str, array[float]],
+    folder: Folder | None,
+    file: str,
+    limit: int,
+    busy: Callable[[array[float]], float],
+) -> dict[str, array[float]]:
     if folder is None:
-        return choose(every, ShownFrontends(), limit)
+        return choose(every, ShownNames(), limit, busy)
     with folder.locked() as mine:
         try:
-            data = (folder.path / "places").read_bytes()
-            chosen = msgspec.msgpack.decode(data, type=ShownFrontends)
+            chosen = msgspec.msgpack.decode((folder.path / file).read_bytes(), type=ShownNames)
         except FileNotFoundError:
-            chosen = ShownFrontends()
+            chosen = ShownNames()
         before = set(chosen.bases)
-        found = choose(every, chosen, limit)
+        found = choose(every, chosen, limit, busy)
         if mine and before != set(chosen.bases):
-            folder.write("places", chosen)
+            folder.write(file, chosen)
         return found

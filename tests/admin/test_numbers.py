@@ -101,6 +101,13 @@ async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisS
         refused = "connection refused"
         assert now.of("hipache_retries_total", reason=refused) >= 1
         assert now.of("hipache_backend_marks_total", reason=refused) == 1
+        assert {
+            now.of(f"hipache_backend_{name}", frontend="a.test", backend=url)
+            for name, url in (("up", dead), ("errors_total", backend.url))
+        } == {0}
+        assert now.of("hipache_backend_up", backend=backend.url) == 1
+        assert now.of("hipache_backend_requests_total", backend=backend.url) == 4
+        assert now.of("hipache_backend_errors_total", frontend="a.test", backend=dead) >= 1
         assert now.of("planb_router_backend_markdead_total") == 1
         assert now.of("planb_reverseproxy_backends_responses_total", status_code="502") == 1
         [failure] = await admin.json("/api/failures")

@@ -47,8 +47,10 @@ def test_every_alert_tells_what_happened() -> None:
         assert len(rule["annotations"]["summary"]) > 10
 
 
-def test_prometheus_reads_the_alerts() -> None:
+def test_prometheus_reads_the_alerts_and_alerts_as_expected() -> None:
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("promtool is not there: Debian's package prometheus has it")
     path = ROOT / "packaging/prometheus/alerts.yml"
     subprocess.run([promtool, "check", "rules", path], check=True)
+    expected = Path(__file__).parent / "alerts_test.yml"
+    subprocess.run([promtool, "test", "rules", expected], check=True)

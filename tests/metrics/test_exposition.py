@@ -11,13 +11,14 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text
 
+from app.metrics.by_backend import MAX_UP, backends, up
 from app.metrics.counters import Counters
 from app.metrics.exposition import Exposition, frontends, planb, proxy
 from app.metrics.families import COUNTERS, GAUGES, HISTOGRAMS, OTHER, PER_WORKER, PREFIX
 from app.metrics.folder import Sum
 from app.metrics.page import Page
-from app.metrics.shown import shown
-from tests.metrics.test_counters import request
+from app.metrics.shown import shown, shown_backends
+from tests.metrics.test_counters import URL, request
 
 BOUNDS = (0.1, 1.0)
 HOSTILE = ['a"b', "a\\b", "a\nb", 'x"} 1\n# EOF\n', "\\", "ünïcode", "*", "", "\x00\x1f"]
@@ -44,7 +45,12 @@ def families(request):
     out = Exposition(BOUNDS, openmetrics=request.param == "openmetrics")
     total = counted()
     chosen = asyncio.run(shown(total, None))
-    pieces = [*frontends(out, chosen), *proxy(out, total), *planb(out, total, chosen), out.end()]
+    named = asyncio.run(shown_backends(total, None))
+    pieces = [
+        *frontends(out, chosen), *backends(out, named),
+        *up(out, [(key, URL, key != "*") for key in HOSTILE]),
+        *proxy(out, total), *planb(out, total, chosen), out.end(),
+    ]  # fmt: skip
     parse = openmetrics if request.param == "openmetrics" else text
     return {family.name: family for family in parse("".join(pieces).encode().decode())}
 
@@ -74,6 +80,28 @@ def test_the_arithmetic_is_right(families):
         if s.labels["frontend"] == "*"
     }
     assert buckets == {"0.1": 0, "1.0": 1, "+Inf": 2, "count": 2, "sum": 5.5}
+
+
+@pytest.mark.parametrize("name", ["requests", "errors", "latency_seconds"])
+def test_a_backend_has_its_own_numbers(families, name):
+    values = {
+        s.labels["backend"]: s.value
+        for s in families[f"hipache_backend_{name}"].samples
+        if s.labels["frontend"] == "*" and s.name.rpartition("_")[2] in ("total", "count")
+    }
+    assert values == {URL: 0 if name == "errors" else 1}
+
+
+def test_one_backend_is_not_up(families):
+    values = {s.labels["frontend"]: s.value for s in families["hipache_backend_up"].samples}
+    assert values == {key: float(key != "*") for key in HOSTILE}
+
+
+def test_of_many_backends_those_that_are_down_are_named():
+    many = [(str(number), URL, number != MAX_UP) for number in range(MAX_UP + 1)]
+    lines = "".join(up(Exposition(BOUNDS), many)).splitlines()
+    assert len(lines) == 2 + MAX_UP
+    assert lines[2] == f'hipache_backend_up{{frontend="{MAX_UP}",backend="{URL}"}} 0'
 
 
 def test_planb_reads_its_own_names(families):

@@ -11,7 +11,7 @@ from app.metrics.counters import Counters
 from app.metrics.families import OTHER
 from app.metrics.folder import Folder
 from app.metrics.page import Page
-from app.metrics.shown import ShownFrontends, choose, requests
+from app.metrics.shown import ShownNames, choose, requests
 
 
 @pytest.fixture
@@ -109,18 +109,18 @@ def total(shown: dict[str, array[float]]) -> float:
 
 
 def test_all_are_shown_while_there_is_room():
-    shown = choose({"a": cells(1), "b": cells(2)}, ShownFrontends(), limit=2)
+    shown = choose({"a": cells(1), "b": cells(2)}, ShownNames(), limit=2)
     assert {key: requests(values) for key, values in shown.items() if values} == {"a": 1, "b": 2}
 
 
 def test_the_busiest_are_shown_and_the_rest_is_other():
     every = {key: cells(n) for n, key in enumerate("abcdef", start=1)} | {OTHER: cells(7)}
-    shown = choose(every, ShownFrontends(), limit=2)
+    shown = choose(every, ShownNames(), limit=2)
     assert {key: requests(values) for key, values in shown.items()} == {"e": 5, "f": 6, OTHER: 17}
 
 
 def test_no_counter_goes_back_and_the_sum_stays_right():
-    chosen = ShownFrontends()
+    chosen = ShownNames()
     every = {"quiet": cells(10), "busy": cells(1)}
     before = choose(every, chosen, limit=1)
     assert requests(before["quiet"]) == 10
@@ -135,7 +135,7 @@ def test_no_counter_goes_back_and_the_sum_stays_right():
 
 
 def test_a_frontend_keeps_its_place_against_one_that_is_hardly_busier():
-    chosen = ShownFrontends()
+    chosen = ShownNames()
     choose({"a": cells(10)}, chosen, limit=1)
     shown = choose({"a": cells(10), "b": cells(20)}, chosen, limit=1)
     assert set(shown) == {"a", OTHER}
