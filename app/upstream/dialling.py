@@ -8,7 +8,8 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TypeVar
 
@@ -69,6 +70,25 @@ async def connect(
         if code in OUR_SHORTAGES:
             raise UpstreamExhausted(f"the proxy cannot open another connection: {why}") from exc
         raise UpstreamUnreachable(f"cannot connect to the backend: {why}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """Connects to one origin, in the same way each time."""
+
+    origin: Origin
+    tls: Callable[[], ssl.SSLContext]
+    limit: float
+    """Seconds for one connection."""
+    destinations: Destinations
+
+    async def connect(self, factory: Callable[[], P]) -> P:
+        """Raises UpstreamUnreachable and its subclasses."""
+        return await connect(self.origin, factory, self.tls, self.limit, self.destinations)
+
+    def moved_from(self, interval: float) -> Set[str]:
+        """Addresses that the origin's name had and has no longer; asked each `interval` seconds."""
+        return self.destinations.moved_from(self.origin[1], interval)
 
 
 async def _dial(

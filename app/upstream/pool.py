@@ -13,7 +13,7 @@ from .backend_connection import BackendConnection
 from .backend_stream import BackendStream, PooledConnection
 from .contention import Contention
 from .destinations import Destinations
-from .dialling import Origin, P, connect
+from .dialling import Dialler, Origin
 from .free_streams import FreeStreams, is_fit
 from .limits import PoolLimits
 from .waiting import Waiter, WaitingLine
@@ -37,13 +37,13 @@ class Pool:
         *,
         destinations: Destinations | None = None,
     ) -> None:
-        self._destinations, self.origin = destinations or Destinations(), origin
+        self.origin = origin
         self.limits = limits
         self.tcp_timeout = limits.tcp
         self.response_timeout = limits.response
         self.max_age = limits.age if limits.keep_alive else 0.0
         self.idle_timeout = limits.idle
-        self._tls = tls
+        self._dialler = Dialler(origin, tls, limits.connect, destinations or Destinations())
         self._on_unused = on_unused
         self.on_waited: Callable[[float], None] = lambda seconds: None
         self._loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ class Pool:
     def sweep(self, now: float) -> None:
         """Enforce what is due: unused connections, silent backends, the time in the queue; leave
         the addresses that the backend's name has no longer."""
-        if left := self._destinations.moved_from(self.origin[1], self.limits.resolve):
+        if left := self._dialler.moved_from(self.limits.resolve):
             for connection in tuple(self._open):
                 connection.retire_from(left)
         for connection in tuple(self._open):
@@ -240,11 +240,7 @@ class Pool:
             self._serve_waiters()
 
     async def _make_connection(self) -> PooledConnection:
-        return await self._dial(self._new_connection)
-
-    async def _dial(self, factory: Callable[[], P]) -> P:
-        limit = self.limits.connect
-        return await connect(self.origin, factory, self._tls, limit, self._destinations)
+        return await self._dialler.connect(self._new_connection)
 
     def _new_connection(self) -> BackendConnection:
         return BackendConnection(self, self._loop)

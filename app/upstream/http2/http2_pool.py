@@ -16,7 +16,7 @@ class Http2Pool(Pool):
         super().__init__(*args, **options)
         limits = self.limits
         self._multiplexer = Multiplexer(
-            self, self._dial, most=limits.max_sockets, limit=limits.connect
+            self, self._dialler.connect, most=limits.max_sockets, limit=limits.connect
         )
 
     def close(self) -> None:
