@@ -135,7 +135,8 @@ async def _started(config: Config, store: Routes | None) -> AsyncIterator[Routes
 
 
 def _access_log(server: ServerConfig) -> AbstractAsyncContextManager[AccessLog]:
-    return access_log(server.access_log, server.access_log_format.value)
+    target = None if server.access_log is None else server.access_log.value
+    return access_log(target, server.access_log_format.value)
 
 
 def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:

@@ -51,7 +51,7 @@ def test_the_configurations_are_good(file: str) -> None:
 
 def test_the_image_writes_nothing() -> None:
     server = parse((IMAGE / "config.json").read_text("utf-8")).server
-    assert (server.snapshot, server.status_socket, server.access_log) == (None, None, "stdout")
+    assert (server.snapshot, server.status_socket, str(server.access_log)) == (None, None, "stdout")
 
 
 def test_the_health_check_fails_where_nobody_serves() -> None:

@@ -6,7 +6,6 @@ import re
 from ipaddress import ip_address
 
 from ..fields.names import HOP_BY_HOP
-from ..logs import syslog
 from ..masking import show
 from .binds import HttpsBind
 from .messages import fault
@@ -33,17 +32,6 @@ def check_tls(bind: HttpsBind, source: str, path: str, *, acme: bool) -> None:
         raise fault(source, path, "expected a key and a cert for TLS, or a folder as https.certs")
     if bind.client_auth != "none" and not bind.ca:
         raise fault(source, path, "expected a ca that signs the certificates of clients")
-
-
-def check_logs(target: str | None, source: str) -> None:
-    """Raises ConfigError for a place that no access log can be written to."""
-    if target is not None and not (target and target.isprintable()):
-        expected = "expected a path, stdout, syslog or null"
-        raise fault(source, "server.accessLog", f"{expected}, found {show(target)}")
-    try:
-        syslog.parse_address(target or "")
-    except ValueError as exc:
-        raise fault(source, "server.accessLog", f"{exc}, found {show(target)}") from None
 
 
 def check_id_field(name: str | None, source: str) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ..errors import ConfigError
-from ..logs.syslog import is_no_file
 from .binds import HttpsBind
 from .legacy import modern
+from .parsed import AccessLogTarget
 from .places import Places
 from .structs import Config, parse
 
@@ -63,7 +63,6 @@ def _is_absent(path: Path) -> bool:
 def _placed(config: Config, places: Places) -> Config:
     """With absolute paths. Those in `driver` are for the store's driver to understand."""
     beside, server = places.beside, config.server
-    log = server.access_log
     return replace(
         config,
         places=places,
@@ -73,7 +72,7 @@ def _placed(config: Config, places: Places) -> Config:
             snapshot=_made(places.kept, server.snapshot),
             static_dir=_made(beside, server.static_dir),
             templates_dir=_made(beside, server.templates_dir),
-            access_log=log if log is None or is_no_file(log) else beside(log),
+            access_log=_placed_log(server.access_log, beside),
         ),
         backend_tls=replace(
             config.backend_tls,
@@ -91,6 +90,14 @@ def _placed(config: Config, places: Places) -> Config:
             ),
         ),
     )
+
+
+def _placed_log(
+    log: AccessLogTarget | None, beside: Callable[[str], str]
+) -> AccessLogTarget | None:
+    if log is None or log.value.file is None:
+        return log
+    return AccessLogTarget(beside(log.value.file))
 
 
 def _placed_bind(bind: HttpsBind, beside: Callable[[str], str]) -> HttpsBind:

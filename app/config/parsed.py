@@ -11,7 +11,9 @@ from ..fields.names import CLAIMS, FieldNames
 from ..fields.networks import Networks, Peers
 from ..frontends.options import HashKey, Policy, parse_hash_key, parse_policy, parse_sticky
 from ..logs.access_log import Format, compile_format
+from ..logs.log_target import LogTarget, parse_target
 from .deny_list import DenyList, parse_deny_list
+from .store_address import StoreAddress
 
 T = TypeVar("T")
 
@@ -98,6 +100,14 @@ class AccessLogFormat(Parsed[Format]):
         return compile_format(text(written))
 
 
+class AccessLogTarget(Parsed[LogTarget]):
+    """`server.accessLog`."""
+
+    def parse(self, written: Any) -> LogTarget:
+        """A file, a syslog or standard output."""
+        return parse_target(written if isinstance(written, str) else "")
+
+
 class DenyBackends(Parsed[DenyList]):
     """`server.denyBackends`."""
 
@@ -138,6 +148,8 @@ def decode(kind: type, value: Any) -> object:
     """A value of a type that JSON does not have. Raises ValueError."""
     if issubclass(kind, Parsed):
         return kind(value)
+    if kind is StoreAddress:
+        return StoreAddress(text(value))
     if kind is not Networks:
         raise NotImplementedError(kind)
     try:

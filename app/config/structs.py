@@ -21,7 +21,7 @@ from .acme import check_acme
 from .admin import AdminConfig, check_admin
 from .backend_tls import BackendTLS
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
-from .checks import check_address, check_health_check, check_id_field, check_logs, check_tls
+from .checks import check_address, check_health_check, check_id_field, check_tls
 from .http2_limits import Http2Limits
 from .legacy import OLD_NAMES, translate, without_effect
 from .memory import MemoryConfig
@@ -29,6 +29,7 @@ from .messages import Origins
 from .normalise import overlay, write_out
 from .parsed import (
     AccessLogFormat,
+    AccessLogTarget,
     BalancePolicy,
     DenyBackends,
     DropFields,
@@ -39,6 +40,7 @@ from .parsed import (
     encode,
 )
 from .places import Places
+from .store_address import StoreAddress
 from .types import Count, Seconds, Section
 
 
@@ -118,7 +120,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     web_socket_compression: bool = False  # per leg of the relay; a tunnel's ends agree themselves
 
     # logs
-    access_log: str | None = "/var/log/hipache/access.log"  # path, stdout, syslog[:where] or None
+    access_log: AccessLogTarget | None = AccessLogTarget("/var/log/hipache/access.log")
     access_log_format: AccessLogFormat = AccessLogFormat("hipache")  # or combined, json, a template
     log_format: str = "text"  # of the proxy's own log: text or json
     flight_recorder: bool = True  # keep what `hipache why` and `hipache failures` tell
@@ -163,7 +165,7 @@ class _File(Section, frozen=True, kw_only=True):
     memory: MemoryConfig = MemoryConfig()
     admin: AdminConfig = AdminConfig()
     health_check: HealthCheck | None = None
-    driver: tuple[str, ...] = ("redis:",)  # where routes live: one URL, or (read, write)
+    driver: tuple[StoreAddress, ...] = (StoreAddress("redis:"),)  # one, or (read, write)
     user: str | int | None = "www-data"  # to become after binding, if root; None stays root
     group: str | int | None = None  # None means the user's own
 
@@ -178,9 +180,9 @@ class Config(_File, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # one line each: old names, keys without effect
 
     def __post_init__(self) -> None:
-        """A driver in code may be one URL, as in the file."""
-        if isinstance(self.driver, str):
-            msgspec.structs.force_setattr(self, "driver", (self.driver,))
+        """A driver in code may be texts, or one, as in the file."""
+        urls = (self.driver,) if isinstance(self.driver, str) else self.driver
+        msgspec.structs.force_setattr(self, "driver", tuple(map(StoreAddress, urls)))
 
 
 # Keys of other proxies. To suggest a near name for them would mislead.
@@ -216,7 +218,6 @@ def parse(
 
 def _check(config: _File, source: str, origins: Origins) -> None:
     """Check what types and ranges cannot express. Raises ConfigError."""
-    check_logs(config.server.access_log, source)
     check_id_field(config.server.request_id_header, source)
     if config.server.log_format not in ("text", "json"):
         found = show(config.server.log_format)

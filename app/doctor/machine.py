@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..config.structs import Config
 from ..errors import ConfigError
-from ..logs import syslog
 from ..stores import driver_of
 from ..system.open_files import KEPT, UNLIMITED, highest
 from ..workers import privileges
@@ -112,7 +111,7 @@ def _of_program(who: str, uid: int, gid: int) -> Iterator[Finding]:
 def _of_syslog(config: Config) -> Iterator[Finding]:
     """Check that a daemon listens on the local socket; a remote one gives no answer."""
     log = config.server.access_log
-    where = syslog.parse_address(log) if log is not None else None
+    where = log.value.syslog if log is not None else None
     if not isinstance(where, str):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
@@ -128,10 +127,10 @@ def _of_syslog(config: Config) -> Iterator[Finding]:
 
 
 def _of_log(config: Config, who: str, ids: tuple[int, int] | None) -> Iterator[Finding]:
-    target = config.server.access_log
-    if target is None or syslog.is_no_file(target):
+    log = config.server.access_log
+    if log is None or log.value.file is None:
         return
-    path, key = Path(target).absolute(), f"server.accessLog = {target}"
+    path, key = Path(log.value.file).absolute(), f"server.accessLog = {log}"
     if why := why_unwritable(path, ids):
         yield Finding(
             ERROR, "not-writable", key, f"{who} may not write to it: {why}",

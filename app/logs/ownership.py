@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from pathlib import Path
 
+from .log_target import LogTarget
 from .sinks import FileSink, open_sink
 
 
-def why_closed(target: str) -> str:
+def why_closed(target: LogTarget) -> str:
     """Why this process cannot open the log; empty if it can. Makes the log's folder and file.
 
     A pipe whose reader has not come yet is no reason.
@@ -19,18 +19,18 @@ def why_closed(target: str) -> str:
     sink.reopen()
     sink.close()
     with suppress(OSError):
-        if Path(target).is_fifo():
+        if isinstance(sink, FileSink) and sink.path.is_fifo():
             return ""
     return sink.fault
 
 
-def hand_over(target: str | None, uid: int, gid: int) -> None:
+def hand_over(target: LogTarget, uid: int, gid: int) -> None:
     """Give a log's file to the user who will write it; for root, before it becomes that user.
 
     A folder that is made here is given away too, so that the user can begin a new
     file after a rotation. Raises OSError.
     """
-    sink = open_sink(target) if target else None
+    sink = open_sink(target)
     if not isinstance(sink, FileSink):
         return
     if not sink.path.parent.exists():

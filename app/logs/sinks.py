@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import syslog
+from .log_target import LogTarget
 
 
 class Sink(Protocol):
@@ -157,16 +158,11 @@ class SyslogSink:
             self._socket = None
 
 
-def open_sink(target: str) -> Sink:
-    """The sink that `server.accessLog` names: `stdout`, `syslog…`, else the path of a file.
-
-    Opens nothing yet. Raises ValueError for a syslog address that is none, and nothing else.
-    """
-    if target == "stdout":
-        return DescriptorSink(1)
-    if (address := syslog.parse_address(target)) is not None:
-        return SyslogSink(address)
-    return FileSink(Path(target))
+def open_sink(target: LogTarget) -> Sink:
+    """The sink for what `server.accessLog` names. Opens nothing yet."""
+    if target.file is not None:
+        return FileSink(Path(target.file))
+    return DescriptorSink(1) if target.syslog is None else SyslogSink(target.syslog)
 
 
 def _connect(address: syslog.SyslogAddress) -> socket.socket:

@@ -33,11 +33,6 @@ def parse_address(target: str) -> SyslogAddress | None:
     return url.hostname, url.port or PORT
 
 
-def is_no_file(target: str) -> bool:
-    """Whether `server.accessLog` names something else than a file."""
-    return target == "stdout" or target.partition(":")[0] == "syslog"
-
-
 def prefix(now: datetime, pid: int, hostname: str = "") -> str:
     """The beginning of each line. A local daemon adds the host's name itself (`hostname` empty).
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from .access_log import Format
+from .log_target import LogTarget
 from .record import AccessRecord
 from .sinks import Sink, open_sink
 
@@ -135,8 +136,8 @@ class LineWriter:
 class AccessLog:
     """The access log of one worker."""
 
-    def __init__(self, target: str | None, line_format: Format) -> None:
-        """`target` is `server.accessLog`, None for no log; `line_format` writes one line."""
+    def __init__(self, target: LogTarget | None, line_format: Format) -> None:
+        """`target` is None for no log; `line_format` writes one line."""
         self.enabled = target is not None
         """Without a log nothing needs to fill in the whole record."""
         self._format = line_format
@@ -166,7 +167,7 @@ class AccessLog:
 
 
 @asynccontextmanager
-async def access_log(target: str | None, line_format: Format) -> AsyncIterator[AccessLog]:
+async def access_log(target: LogTarget | None, line_format: Format) -> AsyncIterator[AccessLog]:
     """The access log while the application runs; SIGUSR1 reopens its file."""
     log = AccessLog(target, line_format)
     log.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..config.places import Places
+from ..config.store_address import StoreAddress
 from ..config.structs import ServerConfig
 from ..errors import HipacheError
 from ..masking import masked_url
@@ -39,7 +40,7 @@ class StoreDriver(ABC):
     """The URLs without secrets, for logs."""
 
     @abstractmethod
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[StoreAddress]) -> None:
         """`urls` is `driver` of the configuration; the first one has one of our schemes.
 
         Raises ValueError, in one line without secrets, where they cannot be used.
@@ -51,12 +52,12 @@ class StoreDriver(ABC):
         return self.names[0]
 
     @classmethod
-    def placed(cls, url: str, places: Places) -> str:
+    def placed(cls, url: StoreAddress, places: Places) -> str:
         """`url` with absolute paths, which then mean the same in every folder."""
         return url
 
     @classmethod
-    def mask(cls, url: str) -> str:
+    def mask(cls, url: StoreAddress) -> str:
         """`url` as `hipache check` shows it: without secrets."""
         return masked_url(url)
 
@@ -118,8 +119,8 @@ class StoreDriver(ABC):
         raise NotOffered(f"{self.name}: this kind of store answers no commands")
 
 
-def only_url(urls: Sequence[str]) -> str:
+def only_url(urls: Sequence[StoreAddress]) -> str:
     """What follows the scheme, for a driver that takes one URL. Raises ValueError."""
     if len(urls) != 1:
         raise ValueError("expected one URL, or [read, write] of a Redis")
-    return urls[0].partition(":")[2]
+    return urls[0].rest

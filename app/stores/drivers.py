@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from ..config.messages import fault
 from ..config.places import Places
+from ..config.store_address import StoreAddress
 from ..config.structs import Config
 from ..masking import masked_url, show
 from .driver import StoreDriver
@@ -35,43 +36,44 @@ def driver_of(config: Config) -> StoreDriver:
     Raises ConfigError, which names the key, where the URLs cannot be used.
     """
     try:
-        return driver_for(config.driver, config.places)
+        return _opened_by(config.driver, config.places)
     except ValueError as exc:
         if config.driver_from is not None:
             raise fault(config.driver_from, "", str(exc)) from None
         raise fault(config.source, "driver", str(exc)) from None
 
 
-def driver_for(urls: Sequence[str], places: Places = Places()) -> StoreDriver:  # noqa: B008 - immutable
-    """The driver of these URLs, whose relative paths begin at `places`.
+def driver_for(urls: Sequence[str]) -> StoreDriver:
+    """The driver of these URLs. Raises ValueError, in words without secrets."""
+    return _opened_by([StoreAddress(url) for url in urls], Places())
 
-    Raises ValueError, in words without secrets.
-    """
+
+def _opened_by(urls: Sequence[StoreAddress], places: Places) -> StoreDriver:
     if not urls:
         raise ValueError("expected one URL, or [read, write] of a Redis")
     for url in urls:
         if not url.isprintable():
             raise ValueError(f"expected a URL without line breaks, found {show(masked_url(url))}")
     kind = _kind(urls[0])
-    return kind([kind.placed(url, places) for url in urls])
+    return kind([StoreAddress(kind.placed(url, places)) for url in urls])
 
 
 def shown(config: Config) -> list[str]:
     """The URLs as `hipache check` shows them, without secrets. Raises ConfigError."""
     kind = type(driver_of(config))
-    return [kind.mask(kind.placed(url, config.places)) for url in config.driver]
+    placed = (kind.placed(url, config.places) for url in config.driver)
+    return [kind.mask(StoreAddress(url)) for url in placed]
 
 
-def _kind(url: str) -> type[StoreDriver]:
-    scheme, colon, _ = url.partition(":")
-    scheme = scheme.lower()
-    if colon and scheme in BY_SCHEME:
+def _kind(url: StoreAddress) -> type[StoreDriver]:
+    scheme = url.scheme
+    if scheme in BY_SCHEME:
         return BY_SCHEME[scheme]
     others = entry_points(group=GROUP)
-    if colon and scheme in others.names:
+    if scheme in others.names:
         return _loaded(others[scheme])
     known = ", ".join(f"{name}:" for name in (*BY_SCHEME, *sorted(others.names)))
-    hint = f"; {OLD_HINT}" if scheme in OLD else ""
+    hint = f"; {OLD_HINT}" if (scheme or url.lower()) in OLD else ""
     raise ValueError(f"expected one of {known}, found {show(masked_url(url))}{hint}")
 
 

@@ -206,7 +206,8 @@ def become_user(config: Config) -> bool:
         return False
     uid, gid = ids
     with suppress(OSError):  # whether they can write it is asked when we are they
-        hand_over(config.server.access_log, uid, gid)
+        if (log := config.server.access_log) is not None:
+            hand_over(log.value, uid, gid)
     for path in (config.server.status_socket, config.server.snapshot):
         if path is not None:
             privileges.make_folder(Path(path).parent, uid, gid)
@@ -220,9 +221,9 @@ def become_user(config: Config) -> bool:
 
 def open_log(config: Config) -> None:
     """Raises ConfigError if the access log cannot be opened, against what `check_log` expects."""
-    target = config.server.access_log
-    if target is not None and (why := why_closed(target)):
-        raise ConfigError(f"{config.source}: server.accessLog: {target}: {why}")
+    log = config.server.access_log
+    if log is not None and (why := why_closed(log.value)):
+        raise ConfigError(f"{config.source}: server.accessLog: {log}: {why}")
 
 
 def warn_of_library(user: str) -> None:

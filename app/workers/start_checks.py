@@ -17,7 +17,6 @@ from typing import NamedTuple
 from ..config.structs import Config
 from ..errors import ConfigError
 from ..hooks.hook_loading import load_hooks
-from ..logs.syslog import is_no_file
 from ..stores import driver_of, open_store
 from . import privileges
 from .listening import tls_listeners
@@ -66,11 +65,11 @@ def check_log(config: Config) -> None:
 
     Only at the start: whatever takes it away later costs lines, and never the service.
     """
-    target = config.server.access_log
-    if target is None or is_no_file(target):
+    log = config.server.access_log
+    if log is None or log.value.file is None:
         return
-    if why := why_unwritable(Path(target).absolute(), workers_ids(config)):
-        raise ConfigError(f"{config.source}: server.accessLog: {target}: {why}")
+    if why := why_unwritable(Path(log.value.file).absolute(), workers_ids(config)):
+        raise ConfigError(f"{config.source}: server.accessLog: {log}: {why}")
 
 
 def check_hooks(config: Config) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from app.config.legacy import modern
+from app.config.parsed import AccessLogTarget
 from app.config.structs import parse
 from app.errors import ConfigError
 
@@ -30,7 +31,7 @@ def addresses(binds):
 
 def test_the_founding_documents_file():
     config = parse(SEED)
-    assert config.server.access_log == "/var/log/hipache_access.log"
+    assert config.server.access_log == AccessLogTarget("/var/log/hipache_access.log")
     assert config.server.workers == 5
     assert addresses(config.http.binds) == [("0.0.0.0", 80), ("::", 80)]
     assert addresses(config.https.binds) == [("0.0.0.0", 443), ("::", 443)]

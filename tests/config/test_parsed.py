@@ -9,21 +9,24 @@ from app.config.parsed import HashBy, StickyCookie
 from app.config.structs import Config, parse, render
 from app.errors import ConfigError
 from app.frontends.options import HashKey, Policy
+from app.logs.log_target import LogTarget
 from app.logs.record import AccessRecord
 
 WRITTEN = {
     "server": {
         "denyBackends": ["10.0.0.0/8", "*.internal", "unix:/run/private"],
+        "accessLog": "syslog://log.test:99",
         "accessLogFormat": "{status} {host}",
     },
     "balance": {"policy": "hash", "hash": "header:X-User", "sticky": "on"},
     "admin": {"bind": "unix:/run/admin.sock"},
 }
+FILE = json.dumps(WRITTEN | {"driver": "Redis://u@h/2"})
 
 
 @pytest.fixture
 def config() -> Config:
-    return parse(json.dumps(WRITTEN))
+    return parse(FILE)
 
 
 def test_sections_hold_what_the_values_mean(config: Config) -> None:
@@ -34,6 +37,10 @@ def test_sections_hold_what_the_values_mean(config: Config) -> None:
     assert StickyCookie("on").value == "hipache"
     assert bind is not None
     assert bind.value == ("/run/admin.sock", 0)
+    assert config.server.access_log is not None
+    assert config.server.access_log.value == LogTarget(syslog=("log.test", 99))
+    (address,) = config.driver
+    assert (address.scheme, address.rest) == ("redis", "//u@h/2")
     record = AccessRecord(0.0, status=204, host="a.example")
     assert config.server.access_log_format.value(record) == "204 a.example"
     assert deny.refuses("10.1.1.1")
@@ -50,7 +57,7 @@ def test_they_are_told_as_they_were_written(config: Config) -> None:
 
 
 def test_equal_files_are_equal_and_go_to_another_process(config: Config) -> None:
-    assert config == pickle.loads(pickle.dumps(config)) == parse(json.dumps(WRITTEN))
+    assert config == pickle.loads(pickle.dumps(config)) == parse(FILE)
     assert HashBy("client") != HashBy("cookie:a")
     assert HashBy("cookie:on") != StickyCookie("on")
     assert len({HashBy("client"), HashBy("client")}) == 1
@@ -66,6 +73,8 @@ def test_equal_files_are_equal_and_go_to_another_process(config: Config) -> None
         ("server", "denyBackends", "10.0.0.0/8", "expected a list"),
         ("server", "denyBackends", [5], "expected a string"),
         ("server", "denyBackends", ["a b"], "'a b' is no network, no name and no unix:/path"),
+        ("server", "accessLog", 5, "expected a path, stdout, syslog or null, found 5"),
+        ("server", "accessLog", "a\nb", "expected a path, stdout, syslog or null, found "),
         ("admin", "bind", "8001", 'expected address:port or unix:/path, found "8001"'),
         ("admin", "bind", 8001, "expected a string, found 8001"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.config.file import load
+from app.config.parsed import AccessLogTarget
 from app.config.structs import Config
 from app.errors import ConfigError
 from app.stores import driver_of
@@ -39,7 +40,7 @@ def test_a_relative_path_begins_at_the_file(folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     config = read(folder / "elsewhere", "../config.json")
     assert config.server == read(folder).server
-    assert config.server.access_log == f"{folder}/log/access.log"
+    assert config.server.access_log == AccessLogTarget(f"{folder}/log/access.log")
     assert config.server.status_socket == f"{folder}/status.sock"
     assert config.server.snapshot == f"{folder}/routes.json"
     assert config.server.templates_dir == f"{folder}/pages"
@@ -60,13 +61,13 @@ def test_systemd_says_where_sockets_and_state_are(folder: Path) -> None:
     config = read(folder, RUNTIME_DIRECTORY="/run/a", STATE_DIRECTORY="/var/lib/a:/var/lib/b")
     assert config.server.status_socket == "/run/a/status.sock"
     assert config.server.snapshot == "/var/lib/a/routes.json"
-    assert config.server.access_log == f"{folder}/log/access.log"
+    assert config.server.access_log == AccessLogTarget(f"{folder}/log/access.log")
 
 
 @pytest.mark.parametrize("log", ["stdout", "syslog", "syslog:/dev/log", "syslog://log.test:514"])
 def test_a_log_that_is_no_file_is_no_path(log: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"server": {"accessLog": log}}))
-    assert read(tmp_path).server.access_log == log
+    assert read(tmp_path).server.access_log == AccessLogTarget(log)
 
 
 @pytest.mark.parametrize(

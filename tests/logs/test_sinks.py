@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.logs import syslog
+from app.logs.log_target import LogTarget, parse_target
 from app.logs.ownership import hand_over
 from app.logs.sinks import DescriptorSink, FileSink, SyslogSink, open_sink
 
@@ -229,7 +230,7 @@ def test_the_date_of_a_syslog_line_is_padded_with_a_space():
     [("stdout", DescriptorSink), ("syslog", SyslogSink), ("stdout.log", FileSink)],
 )
 def test_what_a_target_opens(target, kind):
-    assert type(open_sink(target)) is kind
+    assert type(open_sink(parse_target(target))) is kind
 
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -237,7 +238,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files aw
 
 @as_root
 def test_root_gives_the_file_and_a_folder_it_made_away(path):
-    hand_over(str(path), 65534, 65534)
+    hand_over(LogTarget(file=str(path)), 65534, 65534)
     assert {path.stat().st_uid, path.parent.stat().st_uid, path.stat().st_gid} == {65534}
 
 
@@ -248,14 +249,14 @@ def test_root_gives_away_nothing_that_a_name_only_points_to(path, tmp_path):
     secret.touch()
     path.symlink_to(secret)
     with pytest.raises(OSError):
-        hand_over(str(path), 65534, 65534)
+        hand_over(LogTarget(file=str(path)), 65534, 65534)
     path.unlink()
     path.hardlink_to(secret)
-    hand_over(str(path), 65534, 65534)
+    hand_over(LogTarget(file=str(path)), 65534, 65534)
     assert secret.stat().st_uid == 0
     assert path.parent.stat().st_uid == 0
 
 
-@pytest.mark.parametrize("target", [None, "stdout", "syslog"])
+@pytest.mark.parametrize("target", ["stdout", "syslog"])
 def test_what_is_no_file_is_not_given_away(target):
-    hand_over(target, 65534, 65534)
+    hand_over(parse_target(target), 65534, 65534)

@@ -15,6 +15,7 @@ import pytest
 
 from app.logs import writer as log_files
 from app.logs.access_log import compile_format
+from app.logs.log_target import LogTarget
 from app.logs.record import AccessRecord
 from app.logs.sinks import DescriptorSink, FileSink
 from app.logs.writer import AccessLog, LineWriter, access_log
@@ -181,7 +182,7 @@ def test_four_workers_write_one_file_while_it_is_rotated(tmp_path):
 
 async def test_the_access_log_writes_records_in_the_configured_format(tmp_path):
     path = tmp_path / "log"
-    log = AccessLog(str(path), compile_format("{status} {host}"))
+    log = AccessLog(LogTarget(file=str(path)), compile_format("{status} {host}"))
     log.start()
     log.write(AccessRecord(0.0, host="a.org", status=200))
     await log.aclose()
@@ -201,7 +202,7 @@ async def test_without_an_access_log_nothing_is_written(tmp_path, monkeypatch):
 
 async def test_a_signal_begins_the_file_anew(tmp_path):
     path = tmp_path / "log"
-    async with access_log(str(path), compile_format("hipache")):
+    async with access_log(LogTarget(file=str(path)), compile_format("hipache")):
         await asyncio.to_thread(exists, path)
         path.rename(tmp_path / "log.1")
         os.kill(os.getpid(), signal.SIGUSR1)

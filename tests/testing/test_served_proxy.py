@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.config.parsed import AccessLogTarget
 from app.config.structs import Config, ServerConfig, parse
 from app.testing import ServedProxy, config_for_tests
 
@@ -50,8 +51,9 @@ def test_names_are_not_resolved(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_configuration_in_code_writes_no_access_log() -> None:
     assert Config().server.access_log is None
-    assert Config(server=ServerConfig(access_log="stdout")).server.access_log == "stdout"
-    assert parse("{}").server.access_log == "/var/log/hipache/access.log"
+    chosen = Config(server=ServerConfig(access_log=AccessLogTarget("stdout")))
+    assert str(chosen.server.access_log) == "stdout"
+    assert str(parse("{}").server.access_log) == "/var/log/hipache/access.log"
 
 
 def test_a_driver_in_code_may_be_one_url(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ...config.places import Places
+from ...config.store_address import StoreAddress
 from ...config.structs import ServerConfig
 from ...errors import ConfigError, HipacheError
 from ..driver import StoreDriver, only_url
@@ -28,19 +29,19 @@ class EmbeddedDriver(StoreDriver):
     schemes = ("embedded",)
     private = True
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[StoreAddress]) -> None:
         self._directory = unquote(only_url(urls).removeprefix("//")) or DEFAULT_DIRECTORY
         self.names = (f"embedded:{self._directory}",)
 
     @classmethod
-    def placed(cls, url: str, places: Places) -> str:
+    def placed(cls, url: StoreAddress, places: Places) -> str:
         """The server's data is state."""
         path = unquote(only_url([url]).removeprefix("//")) or DEFAULT_DIRECTORY
         absolute = places.kept(path)
         return url if absolute == path else f"embedded:{absolute.replace('%', '%25')}"
 
     @classmethod
-    def mask(cls, url: str) -> str:
+    def mask(cls, url: StoreAddress) -> str:
         """A path holds no secret."""
         return url
 

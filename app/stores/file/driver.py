@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 from ...config.places import Places
+from ...config.store_address import StoreAddress
 from ...config.structs import ServerConfig
 from ...errors import HipacheError
 from ...masking import show
@@ -21,21 +22,21 @@ class FileDriver(StoreDriver):
 
     schemes = ("file",)
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[StoreAddress]) -> None:
         self._path = unquote(only_url(urls).removeprefix("//"))
         if not self._path:
             raise ValueError(f"expected file:PATH, found {show(urls[0])}")
         self.names = (f"file:{self._path}",)
 
     @classmethod
-    def placed(cls, url: str, places: Places) -> str:
+    def placed(cls, url: StoreAddress, places: Places) -> str:
         """The table is beside the configuration file."""
         path = unquote(only_url([url]).removeprefix("//"))
         absolute = places.beside(path)
         return url if absolute == path or not path else f"file:{absolute.replace('%', '%25')}"
 
     @classmethod
-    def mask(cls, url: str) -> str:
+    def mask(cls, url: StoreAddress) -> str:
         """A path holds no secret."""
         return url
 

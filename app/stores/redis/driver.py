@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_plus
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from ...config.places import Places
+from ...config.store_address import StoreAddress
 from ...config.structs import ServerConfig
 from ...errors import HipacheError, StoreUnavailable
 from ..driver import StoreDriver
@@ -33,14 +34,14 @@ class RedisDriver(StoreDriver):
 
     schemes = SCHEMES
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[StoreAddress]) -> None:
         if len(urls) > 2:
             raise ValueError("expected one URL, or [read, write] of a Redis")
         self.urls = [parse_url(url) for url in urls]
         self.names = tuple(url.name for url in self.urls)
 
     @classmethod
-    def placed(cls, url: str, places: Places) -> str:
+    def placed(cls, url: StoreAddress, places: Places) -> str:
         """Certificates are beside the configuration file."""
 
         def absolute(found: re.Match[str]) -> str:

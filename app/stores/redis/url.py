@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ...config.store_address import StoreAddress
 from ...masking import masked_url, show
 
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
@@ -41,7 +42,7 @@ class RedisURL:
     def name(self) -> str:
         """The URL without secrets, for logs.
 
-        >>> parse_url("redis://:secret@db.internal/2#a:").name
+        >>> parse_url(StoreAddress("redis://:secret@db.internal/2#a:")).name
         'redis://db.internal:6379/2#a:'
         """
         user = f"{self.username}@" if self.username else ""
@@ -52,20 +53,18 @@ class RedisURL:
         return f"{self.scheme}://{user}{where}{service}{database}{prefix}"
 
 
-def parse_url(text: str) -> RedisURL:
+def parse_url(address: StoreAddress) -> RedisURL:
     """A URL of Redis taken apart. Raises ValueError, whose text shows no password."""
-    scheme, colon, _ = text.partition(":")
-    scheme = scheme.lower()
     try:
-        if not colon or scheme not in SCHEMES:
+        if address.scheme not in SCHEMES:
             raise ValueError(f"expected one of {', '.join(f'{name}:' for name in SCHEMES)}")
-        return _parse(scheme, text)
+        return _parse(address.scheme, address)
     except ValueError as exc:
-        raise ValueError(f"{exc}, found {show(masked_url(text))}") from None
+        raise ValueError(f"{exc}, found {show(masked_url(address))}") from None
 
 
-def _parse(scheme: str, text: str) -> RedisURL:
-    url = urlsplit(text)
+def _parse(scheme: str, address: StoreAddress) -> RedisURL:
+    url = urlsplit(address)
     credentials, _, hosts = url.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     query = dict(parse_qsl(url.query))  # as redis-py names them

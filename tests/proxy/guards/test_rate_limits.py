@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.config.store_address import StoreAddress
 from app.frontends.rates import Rate
 from app.stores.redis.connections import Connections
 from app.stores.redis.shared_rates import RATE, RedisRates
@@ -25,7 +26,7 @@ HOURLY = Rate(1200.0, 3)
 async def rates_of(
     server: RedisServer, *, within: float = 10.0, prefix: str = ""
 ) -> AsyncIterator[RedisRates]:
-    connections = Connections(parse_url(server.url), timeout=10.0, bounded=True)
+    connections = Connections(parse_url(StoreAddress(server.url)), timeout=10.0, bounded=True)
     rates = RedisRates(connections, prefix, within=within)
     yield rates
     await rates.aclose()

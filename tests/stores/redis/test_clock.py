@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from app.config.store_address import StoreAddress
 from app.routing import Backend, Frontend, Mark, parse_frontend
 from app.stores import CachedStore
 from app.stores.redis.marks import decide, encode_mark
@@ -27,7 +28,7 @@ async def store_of(
 ) -> AsyncIterator[RedisStore]:
     """The store as a machine sees it whose clock is `wrong_by` seconds ahead."""
     store = RedisStore(
-        [parse_url(server.url)], timeout=5.0, longest_mark=longest_mark,
+        [parse_url(StoreAddress(server.url))], timeout=5.0, longest_mark=longest_mark,
         clock=lambda: time.time() + wrong_by,
     )  # fmt: skip
     try:

@@ -4,6 +4,7 @@ import doctest
 
 import pytest
 
+from app.config.store_address import StoreAddress
 from app.stores.redis import url as url_module
 from app.stores.redis.url import RedisURL, parse_url
 
@@ -35,7 +36,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     ],
 )  # fmt: skip
 def test_a_url_is_taken_apart(url: str, meaning: RedisURL) -> None:
-    assert parse_url(url) == meaning
+    assert parse_url(StoreAddress(url)) == meaning
 
 
 @pytest.mark.parametrize(
@@ -53,13 +54,13 @@ def test_a_url_is_taken_apart(url: str, meaning: RedisURL) -> None:
 )
 def test_a_url_that_can_not_be_used_is_refused(url: str, complaint: str) -> None:
     with pytest.raises(ValueError) as refused:
-        parse_url(url)
+        parse_url(StoreAddress(url))
     assert complaint in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["redis://u:s3cret@h/x", "redis://:s3cret@h?x=s3cret"])
 def test_no_message_shows_a_password(url: str) -> None:
     with pytest.raises(ValueError) as refused:
-        parse_url(url)
+        parse_url(StoreAddress(url))
     assert "s3cret" not in str(refused.value)
-    assert "s3cret" not in repr(parse_url("redis://u:s3cret@h"))
+    assert "s3cret" not in repr(parse_url(StoreAddress("redis://u:s3cret@h")))
