@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
@@ -99,10 +100,10 @@ def create_app(
             calls = await enter(hook_calls(config, make_forwarded(config).true_client))
             watch = partial(checking, config, routes, name=_name(), counters=counters)
             checkers = await enter(watch(listening=own, on_dead=calls.dead))
-            gateway = await _gateway(
-                stack, config, routes, client, checkers, log, counters, edge, shared, calls,
-                clock, random, extension,
-            )  # fmt: skip
+            gateway = await _gateway(stack, config, edge, _Parts(
+                routes=routes, client=client, checkers=checkers, calls=calls, log=log,
+                counters=counters, shared=shared, extension=extension, clock=clock, random=random,
+            ))  # fmt: skip
             edge.on_refusal = recording(gateway.refused)
             http = HttpProxy(gateway, client)
             web_sockets = WebSocketProxy(gateway, client.upgrade, config.server)
@@ -171,41 +172,45 @@ def _memory_watch(
     )  # fmt: skip
 
 
-async def _gateway(  # noqa: PLR0917 - the parts, in the order in which they are made
-    stack: AsyncExitStack,
-    config: Config,
-    routes: Routes,
-    client: UpstreamClient,
-    checkers: Checkers,
-    log: AccessLog,
-    counters: Counters | None,
-    edge: Edge,
-    shared: Path | None,
-    calls: HookCalls,
-    clock: Callable[[], float],
-    random: Callable[[], float],
-    extension: Extension,
-) -> Gateway:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a worker has before its gateway, and the gateway is made of."""
+
+    routes: Routes
+    client: UpstreamClient
+    checkers: Checkers
+    calls: HookCalls
+    log: AccessLog
+    counters: Counters | None
+    shared: Path | None
+    extension: Extension
+    clock: Callable[[], float]
+    random: Callable[[], float]
+
+
+async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Parts) -> Gateway:
     """The gateway; its guards and its observers end with `stack`."""
+    routes, counters = parts.routes, parts.counters
+    calls, extension = parts.calls, parts.extension
     paths = await stack.enter_async_context(acme_in_worker(config, routes, edge))
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
     stack.enter_context(rare_collections())
-    gate = Gate(forwarded.true_client, client, RateLimits(time.monotonic, routes.rates))
+    gate = Gate(forwarded.true_client, parts.client, RateLimits(time.monotonic, routes.rates))
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())
     spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
     recorder = stack.enter_context(
         flight_recorder(
-            config, shared, identity, counters=counters, true_client=forwarded.true_client
+            config, parts.shared, identity, counters=counters, true_client=forwarded.true_client
         )
     )
     hooked = hooked_by(calls)
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
-        checkers=checkers, log=log, counters=counters, clock=clock, random=random,
-        paths={**paths, **extension.paths}, on_error=extension.on_error,
+        checkers=parts.checkers, log=parts.log, counters=counters, clock=parts.clock,
+        random=parts.random, paths={**paths, **extension.paths}, on_error=extension.on_error,
         observers=(*extension.observers, *hooked.observers, *spans, *recorder),
         kind=hooked.kind, on_dead=calls.dead,
     )  # fmt: skip
