@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import suppress
 
@@ -14,32 +15,36 @@ RECORD_HEAD = 5
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
 
 
-def name_at_once(sock: socket.socket) -> tuple[bool, str | None]:
-    """Whether the ClientHello is there already, and the name in it, in lower case.
+_NAME_IN_PASSING = re.compile(rb"\0\0\0.\0.\0\0(.)([a-zA-Z0-9._-]+)", re.S)
+"""The extension with one name of at most 253 octets: kind, length, list's length, kind, length."""
 
-    There is no name to wait for either where the client has gone or speaks something else; the
-    handshake that follows has its own word on that.
-    """
+
+def come_already(sock: socket.socket, size: int = USUAL) -> bytes | None:
+    """What has come on `sock` and nobody has read; None if nothing has. A client that has gone, or
+    has failed, leaves an empty text."""
     try:
-        data = sock.recv(USUAL, socket.MSG_PEEK)
+        return sock.recv(size, socket.MSG_PEEK)
     except (BlockingIOError, InterruptedError):
-        return False, None
+        return None
     except OSError:
-        return True, None
-    return record_size(data) <= len(data), server_name(data)
+        return b""
+
+
+def likely_name(data: bytes) -> bytes:
+    """The name in a ClientHello as the client writes it, found by its looks in half a microsecond.
+
+    It may be something else, or missing, so it is good for nothing but to see that nobody need
+    look closer: OpenSSL reads the name itself.
+    """
+    found = _NAME_IN_PASSING.search(data)
+    return found[2][: found[1][0]] if found is not None else b""
 
 
 async def asked_name(sock: socket.socket) -> str | None:
     """The name in the ClientHello that comes next on `sock`. Waits as long as the client does."""
     wanted = 0
     while True:
-        try:
-            data = sock.recv(LARGEST_RECORD, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            data = None
-        except OSError:
-            return None
-        if data is not None:
+        if (data := come_already(sock, LARGEST_RECORD)) is not None:
             if len(data) < wanted:  # woken for fewer bytes: the client has ended
                 return None
             missing = record_size(data)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tls.client_hello import asked_name, record_size, server_name
+from app.tls.client_hello import asked_name, likely_name, record_size, server_name
 
 
 def hello(name: str | None) -> bytes:
@@ -31,6 +31,7 @@ def test_the_name_that_a_client_asks_for(name: str | None) -> None:
     data = hello(name)
     assert record_size(data) == len(data)
     assert server_name(data) == (name and name.lower())
+    assert likely_name(data).decode() == (name or "")
 
 
 @given(st.binary(max_size=300), st.integers(0, len(HELLO)))
@@ -39,6 +40,7 @@ def test_no_bytes_do_harm(noise: bytes, at: int) -> None:
         record_size(data)
         found = server_name(data)
         assert found is None or found.isascii()
+        assert likely_name(data).isascii()
 
 
 @pytest.fixture

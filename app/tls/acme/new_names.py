@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from ...errors import ProxyError, StoreUnavailable
 from ...stores.issuance import IssuanceStore, Wish
 from ...stores.routes import Routes
-from ..client_hello import asked_name, name_at_once
+from ..client_hello import asked_name, come_already, likely_name, record_size, server_name
 from .eligible import why_not, why_not_for
 
 logger = logging.getLogger("hipache.acme")
@@ -40,25 +40,30 @@ class NewNames:
         self._wait = wait
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._in_vain: dict[str, float] = {}
-        self._known: set[tuple[HasCertificate, str]] = set()
+        self._known: set[tuple[HasCertificate, bytes]] = set()
 
     def before_handshake(self, has: HasCertificate, sock: socket.socket) -> Awaitable[None] | None:
         """What the handshake on `sock` has to wait for; None for a known name, which is there."""
-        whole, name = name_at_once(sock)
-        if not whole:
+        if (data := come_already(sock)) is None:
             return self._once_named(has, sock)
-        if name is None or (has, name) in self._known:
+        likely = likely_name(data)
+        if (has, likely) in self._known:
+            return None
+        if record_size(data) > len(data):
+            return self._once_named(has, sock)
+        if (name := server_name(data)) is None:
             return None
         if has(name):
-            self._note_known(has, name)
+            if likely.lower() == name.encode():
+                self._note_known(has, likely)
             return None
         return self._settled(name, has)
 
-    def _note_known(self, has: HasCertificate, name: str) -> None:
+    def _note_known(self, has: HasCertificate, likely: bytes) -> None:
         """For a moment: to look its certificate up once more costs time in every handshake."""
         if not self._known:
             asyncio.get_running_loop().call_later(KNOWN_FOR, self._known.clear)
-        self._known.add((has, name))
+        self._known.add((has, likely))
 
     async def _once_named(self, has: HasCertificate, sock: socket.socket) -> None:
         name = await asked_name(sock)
