@@ -52,15 +52,6 @@ def _end(signum: int, frame: object) -> None:
     raise SystemExit(128 + signum)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def pinned(core: int, argv: Sequence[str | Path]) -> list[str]:
     """`argv` on one core; the children inherit that. taskset becomes the program, same id."""
     return ["taskset", "-c", str(core), *(os.fspath(part) for part in argv)]

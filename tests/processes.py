@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 60.0
+"""Seconds: only what hangs takes so long, on a busy machine too."""
 
 
 class Service:
@@ -34,7 +36,7 @@ class Service:
         """The next line of the log that matches, from where the last one was found."""
         assert self.process.stderr is not None
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while line := (await self.process.stderr.readline()).decode():
                     self.log.append(line)
                     if match := re.search(pattern, line):
@@ -55,7 +57,7 @@ class Service:
     async def ended(self) -> int:
         """Its exit status, with all of its log read."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             self.log += (await self.process.stderr.read()).decode().splitlines(keepends=True)
             return await self.process.wait()
 

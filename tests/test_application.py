@@ -24,8 +24,8 @@ from app.application import Application
 from app.config.structs import Config, parse
 from app.main import create_app
 from tests.backends import ScriptedBackend, answer, answering
+from tests.ports import free_port
 from tests.processes import ROOT, Service, program, write_config
-from tests.redis_servers import free_port
 
 HTTP = {
     "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from app.config.structs import parse
+from tests.ports import free_port
 from tests.processes import ROOT, program
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 IMAGE = ROOT / "packaging/image"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.processes import program, write_config
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}

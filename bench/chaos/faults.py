@@ -16,7 +16,7 @@ import psutil
 from redis.exceptions import RedisError
 
 from bench.chaos.site import HOSTILE, Proxy, Site, gone
-from bench.processes import free_ports
+from tests.ports import free_port
 
 LATE = 1.5
 """Seconds after a kill within which a client may come to know of it on a busy machine."""
@@ -154,7 +154,7 @@ async def clock_stepped(site: Site, rng: random.Random) -> None:
 
 
 async def backend_refuses(site: Site, rng: random.Random) -> None:
-    await _hostile(site, rng, [f"http://127.0.0.1:{port}" for port in free_ports(3)])
+    await _hostile(site, rng, [f"http://127.0.0.1:{free_port()}" for _ in range(3)])
 
 
 async def backend_hangs(site: Site, rng: random.Random) -> None:

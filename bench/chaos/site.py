@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -24,6 +23,7 @@ from app.errors import ConfigError
 from app.workers.status import ask
 from bench.processes import CHECKOUT
 from bench.questions.silent_resolver import IN_A_WORLD_OF_ITS_OWN, dns_answer
+from tests.ports import free_port
 from tests.redis_servers import RedisServer
 
 MARK = "HIPACHE_CHAOS_FOLDER"
@@ -33,8 +33,6 @@ WELL = ("well.test", "also.test")
 HOSTILE = "hostile.test"
 NAME_SERVER = "127.0.0.10"
 STARTS_WITHIN = 60.0
-PORTS = 15_000, 32_000
-"""Below those that the system gives to connections (ip(7), ip_local_port_range)."""
 GRACE = 5
 """Seconds that a worker has to drain."""
 METRIC = re.compile(r"^(\w+)(?:\{.*\})? ([0-9.e+-]+)$", re.MULTILINE)
@@ -126,13 +124,6 @@ class Proxy:
             await asyncio.to_thread(gone, pid, 30)
 
 
-def lasting_port() -> int:
-    """A free port that no client's connection takes while a killed proxy is not back yet."""
-    while True:
-        with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(*PORTS))) as s:
-            return int(s.getsockname()[1])
-
-
 def gone(pid: int, seconds: float) -> None:
     """Wait until a process that need not be our child has ended, so long at most."""
     end = time.monotonic() + seconds
@@ -183,7 +174,7 @@ class Site:
         await self.write_routes()
         await self._start_names()
         for number in range(2):
-            self.proxies.append(self._proxy(number, lasting_port()))
+            self.proxies.append(self._proxy(number, free_port()))
         await asyncio.gather(*(proxy.start() for proxy in self.proxies))
 
     def url(self, name: str) -> str:

@@ -18,7 +18,8 @@ import redis
 
 from bench.compare import needs
 from bench.compare.sites import CONFIGS, ECHO_HOST, HOSTS, Site
-from bench.processes import CHECKOUT, NOTHING, Environment, free_ports, serving
+from bench.processes import CHECKOUT, NOTHING, Environment, serving
+from tests.ports import free_port
 
 UNSET = dict.fromkeys(("REDIS_URL", "PORT", "WEB_CONCURRENCY", "SETTINGS_FLAVOR"))
 """What else in the environment would win over the configuration."""
@@ -56,7 +57,7 @@ class Nginx(Proxy):
     programs = frozenset({"nginx"})
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
-        (self.http2_port,) = free_ports(1)
+        self.http2_port = free_port()
         config = site.write("nginx.conf", HTTP2=self.http2_port)
         return [serve(["nginx", "-c", str(config)], site, stack)]
 
@@ -141,7 +142,7 @@ class Hipache(Proxy):
     """URLs of every host's backends in place of the run's one HTTP backend."""
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
-        (port,) = free_ports(1)
+        port = free_port()
         argv = ["redis-server", "--port", str(port), "--save", "", "--dir", str(site.folder)]
         log = site.folder / f"{self.name}-redis.log"
         store = stack.enter_context(serving(argv, port, core=site.load_core, log=log))

@@ -18,7 +18,8 @@ from bench.compare.proxies import Proxy
 from bench.compare.results import Sample
 from bench.compare.scenarios import EchoScenario, Http2Scenario, HttpScenario, Scenario
 from bench.compare.sites import HOSTS, LARGE_BYTES, SMALL_BODY, Site, fill_in
-from bench.processes import CHECKOUT, STARTUP_SECONDS, BenchError, free_ports, serving, tail
+from bench.processes import CHECKOUT, STARTUP_SECONDS, BenchError, serving, tail
+from tests.ports import free_port
 
 WARM_UP_SECONDS = 2.0
 """Load before a proxy's first measurement in a scenario, for its compiler, caches and pools."""
@@ -127,7 +128,7 @@ def rig(
     core, load_core = procfs.cores()
     with tempfile.TemporaryDirectory(prefix="hipache-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        backend, inner, echo = free_ports(3)
+        backend, inner, echo = free_port(), free_port(), free_port()
         if http_backend:
             _start_backend(stack, folder, backend, inner, load_core)
         argv = [sys.executable, "-m", "bench.echo", str(echo)]
@@ -138,7 +139,7 @@ def rig(
         for proxy in proxies:
             home = folder / proxy.name
             home.mkdir()
-            (port,) = free_ports(1)
+            port = free_port()
             site = Site(port, backend, echo, home, core, load_core, runner)
             processes = proxy.start(site, stack)
             running.append(Running(proxy.name, site, processes, proxy.only, proxy.http2_port))

@@ -21,8 +21,9 @@ from time import monotonic
 import psutil
 import trustme
 
-from bench.processes import CHECKOUT, free_ports
+from bench.processes import CHECKOUT
 from bench.questions.tls import running, shake
+from tests.ports import free_port
 
 KB = 1024
 
@@ -40,7 +41,7 @@ def folder_of(count: int, folder: Path, authority: trustme.CA) -> list[str]:
 @contextmanager
 def serving(certs: Path, workdir: Path) -> Iterator[tuple[psutil.Process, int, float]]:
     """The supervisor, its https port, and when it was started."""
-    plain, port = free_ports(2)
+    plain, port = free_port(), free_port()
     https = {"bind": "127.0.0.1", "port": port, "certs": str(certs)}
     server = {"workers": 1, "accessLog": None, "snapshot": None}
     values = {"server": server, "https": https, "http": {"port": plain}, "user": None}

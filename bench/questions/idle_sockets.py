@@ -29,6 +29,7 @@ import uvloop
 from bench.compare.ws_load import KEY
 from bench.echo import accept_key
 from bench.processes import CHECKOUT
+from tests.ports import free_port
 
 FRAME = b"\x82\x7e" + (1020).to_bytes(2, "big") + bytes(1020)
 BROADCAST = 16 * len(FRAME)
@@ -89,12 +90,6 @@ class Client(asyncio.Protocol):
         self.received += len(data)
         if self.received >= BROADCAST and not self.full.done():
             self.full.set_result(None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -29,7 +29,8 @@ from pathlib import Path
 from bench import procfs
 from bench.compare.needs import install
 from bench.compare.sites import SMALL_BODY, fill_in
-from bench.processes import CHECKOUT, free_ports, serving
+from bench.processes import CHECKOUT, serving
+from tests.ports import free_port
 
 FORMAT = '{client} [{time}] "{request}" {status} {bytes_out} {total_time} {worker} end'
 LINE = re.compile(
@@ -182,7 +183,7 @@ def main() -> None:
     install({"nginx"})
     with tempfile.TemporaryDirectory(prefix="hipache-bench-") as name:
         folder = Path(name)
-        backend, inner, admin = free_ports(3)
+        backend, inner, admin = free_port(), free_port(), free_port()
         (folder / "large").write_bytes(b"")
         config = fill_in("backend.conf", folder, BACKEND=backend, INNER=inner, SMALL=SMALL_BODY)
         command = ["nginx", "-c", config]

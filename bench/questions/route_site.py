@@ -19,7 +19,8 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from app.stores.embedded.store import find_server
-from bench.processes import STARTUP_SECONDS, BenchError, free_ports, stop, tail
+from bench.processes import STARTUP_SECONDS, BenchError, stop, tail
+from tests.ports import free_port
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -83,7 +84,7 @@ async def site(
     """A running site; `fill` writes routes before the proxy starts, `settings` are top-level."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        redis_port, port = free_ports(2)
+        redis_port, port = free_port(), free_port()
         command = [find_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]
         store = subprocess.Popen([*command, "--dir", name], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
         server = await asyncio.start_server(answer, "127.0.0.1", 0)

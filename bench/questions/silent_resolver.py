@@ -28,7 +28,8 @@ from pathlib import Path
 
 import uvloop
 
-from bench.processes import free_ports, in_process, serving
+from bench.processes import in_process, serving
+from tests.ports import free_port
 
 NAME_SERVER = "127.0.0.9"
 BAD, CLIENTS, TURNS = 100, 8, 6
@@ -112,7 +113,7 @@ async def turn(port: int, requests: int, *, bad: int) -> list[tuple[int, float]]
 
 @contextmanager
 def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
-    [port] = free_ports(1)
+    port = free_port()
     routes = {
         "address.test": {"backends": [f"http://127.0.0.1:{backend_port}"]},
         "name.test": {"backends": [f"http://www.good.test:{backend_port}"]},
@@ -151,7 +152,7 @@ def main() -> None:
     if os.geteuid() or shutil.which("unshare") is None:
         raise SystemExit("silent_resolver: needs root, and unshare")
     folder = Path(tempfile.mkdtemp())
-    [port] = free_ports(1)
+    port = free_port()
     with in_process(name_server), in_process(backend, port), _proxy(folder, port) as proxy:
         found = uvloop.run(measure(proxy, requests))
     shutil.rmtree(folder)

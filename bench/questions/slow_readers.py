@@ -28,7 +28,8 @@ from pathlib import Path
 
 import uvloop
 
-from bench.processes import free_ports, in_process, serving
+from bench.processes import in_process, serving
+from tests.ports import free_port
 
 READERS, VISITORS = 200, 8
 PAUSE = 0.02
@@ -142,7 +143,7 @@ async def _visitor(port: int, number: int, end: float, visits: Visits) -> None:
 
 @contextmanager
 def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
-    [port] = free_ports(1)
+    port = free_port()
     routes = {"site.test": {"backends": [f"http://127.0.0.1:{backend_port}"]}}
     config = {
         "server": {"workers": 1, "accessLog": None, "snapshot": None},
@@ -159,7 +160,7 @@ def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
 
 def measure(folder: Path, addresses: int, kind: str, seconds: float) -> bool:
     """Print the figures of one siege; whether the goals were reached."""
-    [port] = free_ports(1)
+    port = free_port()
     with in_process(backend, port), _proxy(folder, port) as proxy:
         uvloop.run(visit(proxy, seconds / 5))  # warms up
         quiet = uvloop.run(visit(proxy, seconds / 2))

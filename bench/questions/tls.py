@@ -28,8 +28,9 @@ from pathlib import Path
 import psutil
 import trustme
 
-from bench.processes import CHECKOUT, ending_in_order, free_ports
+from bench.processes import CHECKOUT, ending_in_order
 from bench.procfs import cores
+from tests.ports import free_port
 
 MIB = 1 << 20
 PER_HANDSHAKE, PER_MIB = 1.5, 2.0
@@ -178,7 +179,7 @@ def both(key: trustme.KeyType, python: str) -> Iterator[Pair]:
         folder = Path(name)
         (folder / "a.crt").write_bytes(b"".join(b.bytes() for b in certificate.cert_chain_pems))
         (folder / "a.key").write_bytes(certificate.private_key_pem.bytes())
-        plain, ours, theirs, behind = free_ports(4)
+        plain, ours, theirs, behind = free_port(), free_port(), free_port(), free_port()
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=theirs, backend=behind))
         (folder / "routes.toml").write_text(
             f'["a.test"]\nid = "b"\nbackends = ["http://127.0.0.1:{behind}"]\n'

@@ -16,8 +16,9 @@ from app.config.structs import parse
 from app.errors import ConfigError
 from tests.admin.serving import REQUESTS, observed
 from tests.backends import answer, answering
+from tests.ports import free_port
 from tests.processes import command, write_config
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer
 
 
 async def test_who_may_ask(tmp_path: Path, valkey: RedisServer) -> None:

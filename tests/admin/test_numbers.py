@@ -18,8 +18,9 @@ from websockets.asyncio.client import connect
 from tests.admin.serving import REQUESTS, load, observed, until_answered
 from tests.admin_client import AdminClient
 from tests.backends import Conversation, answer, answering, refusing, scripted
+from tests.ports import free_port
 from tests.processes import command, write_config
-from tests.redis_servers import RedisServer, free_port, until
+from tests.redis_servers import RedisServer, until
 from tests.websocket.peers import echo_backend
 
 

@@ -19,8 +19,9 @@ from app.errors import ConfigError
 from app.frontends.passwords import make_hash
 from tests.admin.serving import observed
 from tests.backends import answer, answering
+from tests.ports import free_port
 from tests.processes import Service
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer
 
 TOKEN = "t0psecret"
 DEAD = "http://127.0.0.1:1"

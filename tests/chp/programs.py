@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.redis_servers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ORIGINAL = os.environ.get("CONFIGURABLE_HTTP_PROXY")

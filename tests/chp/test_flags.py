@@ -20,7 +20,7 @@ from app.cli import main
 from app.commands.chp import options_of
 from app.errors import ConfigError
 from tests.chp.programs import TOKEN, HubProxy, echo, start
-from tests.redis_servers import free_port
+from tests.ports import free_port
 
 REFUSED = [
     (["--ssl-protocol", "TLSv1_2"], "TLS 1.2 and 1.3"),

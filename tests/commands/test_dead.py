@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from app.balancing.sticky import secret_of, token_of
 from app.cli import main
 from app.config.structs import parse
-from tests.redis_servers import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_servers import RedisServer
 
 HOST, A, B = "www.example.com", "http://10.0.0.1:80", "http://10.0.0.2:80"
 

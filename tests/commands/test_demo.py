@@ -18,8 +18,8 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
+from tests.ports import free_port
 from tests.processes import runs
-from tests.redis_servers import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,8 +19,9 @@ from app.stores.file.presence import FilePresence, wait_for_all
 from app.stores.table import Entry
 from app.system.shared_folder import memory_folder
 from tests.backends import answer, answering
+from tests.ports import free_port
 from tests.processes import ROOT, command, serve
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer
 from tests.whole_proxy import clients_of
 
 Run = Callable[..., Result]

@@ -9,8 +9,9 @@ import pytest
 
 from tests.backends import Conversation, answer, answering, scripted
 from tests.commands.test_top import hipache
+from tests.ports import free_port
 from tests.processes import Service, serve
-from tests.redis_servers import RedisServer, free_port, until
+from tests.redis_servers import RedisServer, until
 
 
 async def done(folder: Path, *words: str) -> list[str]:

@@ -14,8 +14,9 @@ from app.commands.throughput import quantile, rates
 from tests.admin.serving import REQUESTS
 from tests.admin_client import AdminClient
 from tests.backends import answer, answering, refusing, silent
+from tests.ports import free_port
 from tests.processes import ROOT, Service, command, write_config
-from tests.redis_servers import RedisServer, free_port
+from tests.redis_servers import RedisServer
 
 
 async def hipache(folder: Path, *words: str) -> tuple[str, int]:

@@ -21,8 +21,9 @@ from tests.conformance.case import run
 from tests.conformance.forwarding import FORWARDING
 from tests.conformance.framing import FRAMING
 from tests.conformance.hurting import HURTS, backends, host_of, run_hurt
-from tests.conformance.proxies import Sites, commands, free_port, started
+from tests.conformance.proxies import Sites, commands, started
 from tests.conformance.requests import REQUESTS
+from tests.ports import free_port
 
 README = Path(__file__).parent / "README.md"
 Verdicts = dict[str, str]

@@ -18,7 +18,8 @@ from app.cli import main
 from app.doctor.findings import Commands
 from app.doctor.redis_server import of_clock, of_ping, of_server
 from app.frontends.backends import MAX_BACKENDS
-from tests.redis_servers import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_servers import RedisServer
 from tests.tls.authority import DEFAULT, EXACT, chain, private
 
 A, B = "http://10.0.0.1:80", "http://10.0.0.2:80"

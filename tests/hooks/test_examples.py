@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.backends import answer, answering
 from tests.hooks.modules import EXAMPLES, Write, loaded
-from tests.redis_servers import RedisServer, free_port, until
+from tests.ports import free_port
+from tests.redis_servers import RedisServer, until
 from tests.serving import Proxy, proxying
 
 

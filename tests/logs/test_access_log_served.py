@@ -10,6 +10,7 @@ import pytest
 
 from app.main import create_app
 from tests.backends import answer, answering, silent
+from tests.ports import free_port
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying, serving
 
@@ -53,12 +54,12 @@ async def test_a_served_request_is_told_in_full(valkey: RedisServer, tmp_path: P
 
 
 async def test_what_never_reached_a_backend_is_told_too(
-    valkey: RedisServer, tmp_path: Path, unused_tcp_port: int
+    valkey: RedisServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "log"
     async with proxying(valkey, accessLog=str(path), accessLogFormat="json") as proxy:
         await proxy.get(host=b"nobody.test")
-        await proxy.route("a.test", f"http://127.0.0.1:{unused_tcp_port}")
+        await proxy.route("a.test", f"http://127.0.0.1:{free_port()}")
         await proxy.get()
         await proxy.talk(b"GET / HTTP/1.1\r\nHost: *\r\n\r\n")
     lines = {line["host"]: line for line in read(path)}

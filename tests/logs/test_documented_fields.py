@@ -11,6 +11,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
+from tests.ports import free_port
 from tests.processes import ROOT
 from tests.redis_servers import RedisServer
 from tests.tls.authority import trusting
@@ -26,9 +27,9 @@ def documented() -> list[str]:
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell) if name != "request"]
 
 
-async def ask(here: Secured, valkey: RedisServer, unused_port: int) -> None:
+async def ask(here: Secured, valkey: RedisServer) -> None:
     """A request that is tried again, one that fails, and a WebSocket, all over TLS."""
-    nobody = f"http://127.0.0.1:{unused_port}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     async with serve(echo, "127.0.0.1", 0) as echoes, valkey.client as client:
         port = next(iter(echoes.sockets)).getsockname()[1]
         await client.rpush("frontend:again.test", "the-site", nobody, here.backend.url)
@@ -47,12 +48,12 @@ async def ask(here: Secured, valkey: RedisServer, unused_port: int) -> None:
 
 
 async def test_every_documented_field_is_set_by_a_served_request(
-    tmp_path: Path, valkey: RedisServer, unused_tcp_port: int
+    tmp_path: Path, valkey: RedisServer
 ) -> None:
     log = tmp_path / "log"
     server = {"accessLog": str(log), "accessLogFormat": "json"}
     async with secured(tmp_path, valkey, server=server) as here:
-        await ask(here, valkey, unused_tcp_port)
+        await ask(here, valkey)
         here.service.signal(signal.SIGTERM)
         await here.service.ended()
     lines = [json.loads(line) for line in log.read_text("ascii").splitlines()]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.backends import Conversation, answer, answering, resetting, scripted, silent
-from tests.proxy.test_http_failures import closed_port
+from tests.ports import free_port
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
 
@@ -27,7 +27,8 @@ async def proxy(valkey: RedisServer) -> AsyncIterator[Proxy]:
 
 async def test_a_refused_post_goes_to_another_backend_whole(proxy: Proxy) -> None:
     async with answering(answer(b"ok")) as alive:
-        await proxy.route("a.test", closed_port(), closed_port(), alive)
+        dead = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+        await proxy.route("a.test", *dead, alive)
         for _ in range(5):
             assert (await proxy.talk(POST)).endswith(b"ok")
     assert [request.body for request in alive.requests] == [b"body"] * 5

@@ -19,6 +19,7 @@ from app.fields.networks import Networks, Peers
 from app.main import create_app
 from app.proxy.debug_fields import DebugFields, DebugTickets
 from tests.backends import ScriptedBackend, answer, answering
+from tests.ports import free_port
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, config_of, proxying
 
@@ -55,11 +56,9 @@ async def test_the_fields_are_hipaches(valkey: RedisServer, backend: ScriptedBac
     assert backend.requests[0].get(b"x-debug") is None
 
 
-async def test_our_own_pages_tell_the_whole_reason(
-    valkey: RedisServer, unused_tcp_port: int
-) -> None:
+async def test_our_own_pages_tell_the_whole_reason(valkey: RedisServer) -> None:
     async with proxying(valkey) as proxy:
-        told = await fields(proxy, f"http://127.0.0.1:{unused_tcp_port}")
+        told = await fields(proxy, f"http://127.0.0.1:{free_port()}")
     assert told.pop("x-debug-version-hipache")
     assert told == {"x-debug-error": "cannot connect to the backend: Connection refused"}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.backends import answer, answering, resetting, silent, truncating
+from tests.ports import free_port
 from tests.redis_servers import RedisServer
 from tests.serving import Proxy, proxying
 
@@ -21,12 +21,6 @@ pytestmark = pytest.mark.usefixtures("either_way")
 async def proxy(valkey: RedisServer) -> AsyncIterator[Proxy]:
     async with proxying(valkey, retryOnError=0) as proxy:
         yield proxy
-
-
-def closed_port() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +71,7 @@ async def test_a_value_of_the_wrong_type_gets_502_and_a_log_line_for_it_and_the_
 
 
 async def test_a_refused_connection_gets_502(proxy: Proxy) -> None:
-    await proxy.route("a.test", closed_port())
+    await proxy.route("a.test", f"http://127.0.0.1:{free_port()}")
     assert (await proxy.get()).startswith(b"HTTP/1.1 502 ")
 
 

@@ -13,7 +13,8 @@ import pytest
 from app.errors import StoreUnavailable
 from app.stores import driver_for
 from app.stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
-from tests.redis_servers import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_servers import RedisServer
 
 NAME, PAIR = "a.test", ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "a key")
 MARK = "https://127.0.0.1/directory"

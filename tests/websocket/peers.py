@@ -226,12 +226,3 @@ async def echo_backend(**options: object) -> AsyncIterator[Backend]:
 def port_of(server: Server) -> int:
     port: int = next(iter(server.sockets)).getsockname()[1]
     return port
-
-
-async def closed_port() -> int:
-    """A loopback port that nobody listens on."""
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port

@@ -52,7 +52,7 @@ async def test_a_client_that_resets_inside_a_refusal_takes_the_backend_with_it(m
         wire = await proxy.ask()
         await wire.read_head()
         wire.reset()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await there.wires[0].done.wait()
         record = await proxy.records.get()
     assert record.backend == there.url

@@ -9,7 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Opcode
 
-from tests.websocket.peers import Wire, after_handshake, backend, closed_port, echo_backend, silence
+from tests.ports import free_port
+from tests.websocket.peers import Wire, after_handshake, backend, echo_backend, silence
 from tests.websocket.serving import FixedRoutes, proxying
 
 
@@ -158,7 +159,7 @@ async def test_who_ended_a_session_is_told(mode: str) -> None:
 
 
 async def test_a_refused_handshake_is_a_record_with_its_status(mode: str) -> None:
-    dead = f"http://127.0.0.1:{await closed_port()}"
+    dead = f"http://127.0.0.1:{free_port()}"
     async with proxying(dead, mode=mode, retryOnError=0) as proxy:
         wire = await proxy.ask()
         await wire.rest()

@@ -24,7 +24,8 @@ from tests.conformance.compare import Verdicts, counts, write
 from tests.conformance.http2.answers import ANSWERS
 from tests.conformance.http2.case import Place, run
 from tests.conformance.http2.table import CASES, GROUPS
-from tests.conformance.proxies import free_port, started, write_routes
+from tests.conformance.proxies import started, write_routes
+from tests.ports import free_port
 from tests.tls.authority import EXACT
 from tests.tls.authority import write as write_certificate
 

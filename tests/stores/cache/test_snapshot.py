@@ -15,7 +15,8 @@ from app.stores.base import Found
 from app.stores.cache.archive import Archive
 from app.stores.cache.route_cache import RouteCache
 from app.stores.cache.snapshot import Snapshot, rows_of
-from tests.redis_servers import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_servers import RedisServer
 
 T = TypeVar("T")
 

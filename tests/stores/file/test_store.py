@@ -120,7 +120,7 @@ async def test_an_edit_takes_effect_within_a_second(store, path, how):
 async def test_a_broken_edit_is_refused_and_the_last_good_table_keeps_serving(store, path, caplog):
     before = await store.find("www.example.com")
     path.write_text(TWO + '["*.*"]\n')
-    await until(lambda: caplog.records, seconds=1)
+    await until(lambda: caplog.records)
     assert f"{path} line 9: '*.*' is no host" in caplog.text
     assert store.known("www.example.com") is before
     path.write_text(TWO + '["new.example"]\n')
@@ -130,13 +130,13 @@ async def test_a_broken_edit_is_refused_and_the_last_good_table_keeps_serving(st
 @pytest.mark.parametrize("text", ["", "\n"])
 async def test_an_emptied_file_is_taken_for_an_accident(store, path, text, caplog):
     path.write_text(text)
-    await until(lambda: caplog.records, seconds=1)
+    await until(lambda: caplog.records)
     assert (await store.find("www.example.com")).frontend.identifier == "mywebsite"
 
 
 async def test_a_removed_file_keeps_serving_and_is_read_when_it_is_back(store, path, caplog):
     os.remove(path)
-    await until(lambda: caplog.records, seconds=2)
+    await until(lambda: caplog.records)
     assert (await store.find("www.example.com")).frontend.identifier == "mywebsite"
     path.write_text('["back.example"]\n')
     await until(lambda: "back.example" in store.store._frontends)

@@ -16,7 +16,8 @@ from app.frontends.options import Options
 from app.routing import Mark, Route
 from app.stores import CachedStore, open_store
 from app.stores.cache.reads import MAX_TOLD
-from tests.redis_servers import RedisServer, free_port, until
+from tests.ports import free_port
+from tests.redis_servers import RedisServer, until
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends import ScriptedBackend, answer, answering
-from tests.redis_servers import free_port
+from tests.ports import free_port
 from tests.tls.acme.ca import AcmeCA, acme_ca
 
 

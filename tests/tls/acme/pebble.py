@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.redis_servers import free_port
+from tests.ports import free_port
 
 PEBBLE, DNS = shutil.which("pebble"), shutil.which("pebble-challtestsrv")
 needs_pebble = pytest.mark.skipif(

@@ -17,7 +17,7 @@ from app.stores.issuance import IssuanceStore, Wish
 from app.stores.routes import Routes
 from app.tls.acme import new_names
 from app.tls.acme.new_names import NewNames
-from tests.redis_servers import free_port
+from tests.ports import free_port
 from tests.tls.test_client_hello import hello
 
 PAIR = ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "a key")
