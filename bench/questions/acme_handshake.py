@@ -26,10 +26,11 @@ import psutil
 import redis
 import trustme
 
-from bench.processes import CHECKOUT, NOTHING, free_ports, serving
+from bench.processes import CHECKOUT, NOTHING, serving
 from bench.procfs import cores
 from bench.questions.instructions import RUNNER
 from bench.questions.tls import AT_ONCE, cpu, shake
+from tests.ports import free_port
 
 AT_MOST = 1.01
 """Times what a handshake costs without acme."""
@@ -64,7 +65,7 @@ def service(
 ) -> Iterator[Service]:
     """With one worker; `kind` is on or off."""
     folder.mkdir()
-    plain, port = free_ports(2)
+    plain, port = free_port(), free_port()
     (folder / "default.crt").write_bytes(default.cert_chain_pems[0].bytes())
     (folder / "default.key").write_bytes(default.private_key_pem.bytes())
     https: dict[str, object] = {
@@ -153,7 +154,7 @@ def main() -> None:
         (*RUNNER[:-1], f"{RUNNER[-1]}.%p", "--trace-children=yes") if options.instructions else ()
     )
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        (port,) = free_ports(1)
+        port = free_port()
         store = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         log = Path(name) / "redis.log"
         stack.enter_context(serving(store, port, core=cores()[1], log=log))
