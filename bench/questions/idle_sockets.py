@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import psutil
 import uvloop
@@ -50,7 +50,7 @@ class Backend(asyncio.Protocol):
     every: ClassVar[set[Backend]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.head = b""
         self.every.add(self)
 
@@ -79,8 +79,8 @@ class Client(asyncio.Protocol):
         self.received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        transport.write(REQUEST % (self.target, KEY))
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(REQUEST % (self.target, KEY))
 
     def data_received(self, data: bytes) -> None:
         if not self.open.done():

@@ -186,7 +186,7 @@ def main() -> None:
         backend, inner, admin = free_port(), free_port(), free_port()
         (folder / "large").write_bytes(b"")
         config = fill_in("backend.conf", folder, BACKEND=backend, INNER=inner, SMALL=SMALL_BODY)
-        command = ["nginx", "-c", config]
+        command = ["nginx", "-c", str(config)]
         core = procfs.cores()[1]
         with (
             serving(command, backend, core=core, log=folder / "backend.log"),

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import uvloop
 
+from app.config.store_address import StoreAddress
 from app.config.structs import Config, ServerConfig
-from app.routing import Mark
+from app.routing import Mark, Marks
 from app.stores import open_store
-from app.stores.base import Marks
 from app.stores.embedded.store import find_server
 
 HOST, WORKERS = "www.example.com", 4
@@ -38,7 +38,7 @@ def worker(url: str, number: int, pipe: Connection) -> None:
 
 
 async def _work(url: str, number: int, pipe: Connection) -> None:
-    store = open_store(Config(driver=(url,), server=ServerConfig(snapshot=None)))
+    store = open_store(Config(driver=(StoreAddress(url),), server=ServerConfig(snapshot=None)))
     await store.start()
     await store.find(HOST)
     loop, changed, set_marks = asyncio.get_running_loop(), asyncio.Event(), store._memory.set_marks

@@ -136,7 +136,7 @@ async def scrape(folder: Path) -> None:
                     record.head_time, record.total_time = 0.001 * n, 0.002 * n
                     record.frontend, record.backend = route.frontend.key, backend.url
                     counters.ended(record, b"GET", b"www.example.com")
-    sources = Sources(config, routes, routes.served, workers[0], pages, lambda: None)
+    sources = Sources(config, routes, workers[0], pages, lambda: None)
     transport = httpx.ASGITransport(admin_application(sources))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         times, waits, size = [], [], 0

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,7 +173,8 @@ async def started(
 async def siege(args: argparse.Namespace) -> int:
     core, other = procfs.cores()
     with tempfile.TemporaryDirectory(prefix="hipache-siege-") as name:
-        folder, ports = Path(name), []
+        folder = Path(name)
+        ports: list[int] = []
         async with _backends(other, folder, ports):
             good, slow = ports
             (folder / "routes.toml").write_text(ROUTES.format(good=good, slow=slow))
@@ -183,9 +184,10 @@ async def siege(args: argparse.Namespace) -> int:
                 "snapshot": None,
                 "maxSockets": 2 * args.slow,
             }
-            values = {"server": server, "http": {"port": 0}, "user": None, "memory": {"limit": 0}}
-            values["admin"] = {"bind": None}
-            values["driver"] = f"file:{folder}/routes.toml"
+            values = {
+                "server": server, "http": {"port": 0}, "admin": {"bind": None}, "user": None,
+                "memory": {"limit": 0}, "driver": f"file:{folder}/routes.toml",
+            }  # fmt: skip
             (folder / "config.json").write_text(json.dumps(values))
             log = folder / "proxy.log"
             async with started(core, "app.cli", "serve", cwd=folder, log=log) as proxy:
@@ -201,9 +203,10 @@ async def siege(args: argparse.Namespace) -> int:
 
 @asynccontextmanager
 async def _backends(core: int, folder: Path, ports: list[int]) -> AsyncIterator[None]:
-    where = {"cwd": folder, "log": folder / "backend.log"}
-    backend = core, "bench.soak.backend"
-    async with started(*backend, **where) as good, started(*backend, **where) as slow:
+    def backend() -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+        return started(core, "bench.soak.backend", cwd=folder, log=folder / "backend.log")
+
+    async with backend() as good, backend() as slow:
         for each in (good, slow):
             assert each.stdout is not None
             ports.append(int(await each.stdout.readline()))

@@ -128,8 +128,8 @@ def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
     for name, text in (files | {"resolv.conf": RESOLV_CONF}).items():
         (folder / name).write_text(text)
     command = [
-        "unshare", "--mount", "sh", "-c", IN_A_WORLD_OF_ITS_OWN, folder / "resolv.conf",
-        sys.executable, "-m", "app", "serve", "--config", folder / "config.json",
+        "unshare", "--mount", "sh", "-c", IN_A_WORLD_OF_ITS_OWN, str(folder / "resolv.conf"),
+        sys.executable, "-m", "app", "serve", "--config", str(folder / "config.json"),
     ]  # fmt: skip
     environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
     with serving(command, port, core=0, log=folder / "hipache.log", env=environment):

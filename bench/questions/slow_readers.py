@@ -152,7 +152,7 @@ def _proxy(folder: Path, backend_port: int) -> Iterator[int]:
     }  # fmt: skip
     for name, values in (("routes.json", routes), ("config.json", config)):
         (folder / name).write_text(json.dumps(values))
-    command = [sys.executable, "-m", "app", "serve", "--config", folder / "config.json"]
+    command = [sys.executable, "-m", "app", "serve", "--config", str(folder / "config.json")]
     environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
     with serving(command, port, core=0, log=folder / "hipache.log", env=environment):
         yield port

@@ -18,7 +18,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20, help="leaking requests a second")
     parser.add_argument("--seconds", type=float, default=60, help="of chaos")
     options = parser.parse_args()
-    runs = {
+    runs: dict[str, Callable[[], Coroutine[Any, Any, bool]]] = {
         "start": lambda: start(5),
         "stop": stop,
         "leak": lambda: leak(options.leaks, options.rate),

@@ -148,9 +148,9 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
         values["admin"] = {"bind": f"unix:{folder}/{ADMIN}"}
         driver = {"driver": f"file:{folder}/routes.toml"}
         (folder / "config.json").write_text(json.dumps(values | driver))
-        argv = sys.executable, "-m", "bench.soak.watched", "serve"
+        watched = sys.executable, "-m", "bench.soak.watched", "serve"
         log = folder / "proxy.log"
-        proxy = await stack.enter_async_context(started(*argv, cwd=folder, output=log))
+        proxy = await stack.enter_async_context(started(*watched, cwd=folder, output=log))
 
         async def ready() -> bool:
             return "worker ready" in log.read_text() and (folder / SOCKET).exists()

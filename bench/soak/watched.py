@@ -17,8 +17,10 @@ from typing import Any
 from starlette.applications import Starlette
 
 from app import cli
+from app.application import Endpoint
 from app.main import create_app
 from app.proxy.gateway import Gateway
+from app.proxy.http_proxy import HttpProxy
 from app.server.running import edge_of, running_server
 from app.workers import serve
 
@@ -32,7 +34,8 @@ def look(gateway: Gateway) -> dict[str, Any]:
     things = gc.get_objects()
     tasks = asyncio.all_tasks()
     server = running_server()
-    edge = server and edge_of(server)
+    assert server is not None
+    edge = edge_of(server)
     assert edge is not None
     assert edge.fast_path is not None, "requests do not go the default way"
     return {
@@ -50,7 +53,10 @@ def watched(*args: Any, **kwargs: Any) -> Starlette:
     lifespan = app.router.lifespan_context
 
     async def tell(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(json.dumps(look(app.router.default.http._gateway)).encode())
+        endpoint = app.router.default
+        assert isinstance(endpoint, Endpoint)
+        assert isinstance(endpoint.http, HttpProxy)
+        writer.write(json.dumps(look(endpoint.http._gateway)).encode())
         writer.close()
 
     @asynccontextmanager
