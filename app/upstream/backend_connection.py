@@ -26,8 +26,8 @@ class BackendConnection(asyncio.Protocol):
 
     __slots__ = (
         "_chunked", "_clock", "_drained", "_owner", "_parser", "_receiver", "_retires",
-        "_sending", "_transport", "_uploader", "connect_time", "deadline", "new_future", "paused",
-        "served",
+        "_sending", "_sent", "_transport", "_uploader", "connect_time", "deadline", "new_future",
+        "paused", "served",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
@@ -57,13 +57,16 @@ class BackendConnection(asyncio.Protocol):
         self._chunked, self._sending = chunked, None
         self._parser.expect(to_head=method == b"HEAD")
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
-        if len(request) > WATCHED_FROM and not upload:
+        self._sent = len(request)
+        if self._sent > WATCHED_FROM and not upload:
             self._watch()
         self._transport.write(request)  # type: ignore[union-attr]
 
     def write(self, data: bytes) -> None:
-        if self._transport is None or self._is_refused():
-            return
+        parser = self._parser
+        if self._transport is None or (parser.refused and not parser.keep):
+            return  # the backend takes no more, and closes; after a 2xx it may
+        self._sent += len(data)
         if not self._chunked:
             self._transport.write(data)
         elif data:  # an empty chunk would end the body
@@ -200,11 +203,6 @@ class BackendConnection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    def _is_refused(self) -> bool:
-        """Whether the backend answered that it takes no more, and closes; after a 2xx it may."""
-        answer = self._parser
-        return answer.state > HEAD and answer.status >= 300 and not answer.keep
-
     def _end(self, receiver: Receiver) -> None:
         self._receiver = None
         receiver.on_end(self._parser.trailers)
@@ -215,8 +213,10 @@ class BackendConnection(asyncio.Protocol):
         if self._uploader is not None:
             self.deadline = NEVER
             return
-        transport = self._transport
-        if self._parser.keep and transport is not None and not transport.is_closing():
+        transport, parser = self._transport, self._parser
+        if self._sent > WATCHED_FROM and parser.refused:
+            parser.keep = False  # servers close where that is more than they care to read
+        if parser.keep and transport is not None and not transport.is_closing():
             self.resume()
             now = self._clock()
             if now < self._retires:

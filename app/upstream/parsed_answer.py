@@ -41,6 +41,11 @@ class ParsedAnswer:
         """Fields after a chunked body."""
         return self._fields
 
+    @property
+    def refused(self) -> bool:
+        """Whether the backend did not do what was asked; perhaps it has not read the body."""
+        return self.state > HEAD and self.status >= 300
+
     def pass_interims(self, tell: Callable[[int, RawHeaders], None]) -> None:
         """Tell of the 1xx answers that came since the last time."""
         interims, self.interims = self.interims, ()

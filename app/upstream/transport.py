@@ -72,7 +72,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def _stream_for(self, request: UpstreamRequest) -> BackendStream:
         """A stream to the request's backend, its body held while it waits in the queue for one."""
         pool, waiter = self.pools.pool_for(request.backend.origin), request.waiter
-        checked = _needs_check(request.raw_method)
+        checked = request.body is not None or _needs_check(request.raw_method)
         if waiter is None:
             if (stream := pool.take(checked=checked)) is not None:
                 return stream
@@ -159,7 +159,8 @@ def _begin(
 
 
 def _needs_check(method: bytes) -> bool:
-    """Whether the kernel is asked about the connection: this request cannot be sent again."""
+    """Whether the kernel is asked about the connection: this request cannot be sent again, as
+    one with a body cannot if that is not held."""
     return method not in IDEMPOTENT
 
 

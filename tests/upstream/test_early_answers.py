@@ -16,7 +16,7 @@ import trustme
 from app.config.structs import BackendTLS, Config
 from app.errors import UpstreamReset
 from app.upstream.client import UpstreamClient
-from tests.backends import Conversation, answer, scripted
+from tests.backends import Conversation, answer, answering, scripted
 from tests.upstream.asking import asked, opened, read
 from tests.upstream.test_dialling import server_side
 
@@ -135,3 +135,30 @@ async def test_an_early_answer_over_tls_is_read_before_the_next_write(tmp_path):
         with resetting_after(refusal, tls, begun) as (url, done):
             got = await asked(client, url, LENGTH, method=b"POST", body=until(done, begun))
     assert (got.status, got.body) == (401, b"no")
+
+
+@pytest.mark.parametrize(
+    ("status", "pieces", "connections"),
+    [
+        pytest.param(REFUSAL, 2, 2, id="refused"),
+        pytest.param(REFUSAL, 1, 1, id="refused, but small"),
+        pytest.param(b"200 OK", 2, 1, id="taken"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_no_request_follows_a_large_upload_that_was_refused(
+    client, status, pieces, connections, streamed
+):
+    """gunicorn says keep-alive, and closes when more than 64 KiB of the body are left unread."""
+    size = pieces * 40_000
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(pieces):
+            yield PIECE[:40_000]
+
+    async with answering(answer(b"no", status=status)) as backend:
+        for _ in range(2):
+            sent = body() if streamed else bytes(size)
+            length = b"Content-Length: %d" % size
+            await asked(client, backend.url, length, method=b"POST", body=sent)
+    assert backend.accepted == connections

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -209,3 +211,24 @@ async def test_a_kept_connection_that_closes_was_stale(client):
             await opened(client, backend.url)
         assert caught.value.request_sent
         assert (await asked(client, backend.url)).connect_time is not None
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"POST"])
+async def test_a_body_leaves_on_no_connection_that_was_closed_meanwhile(client, method):
+    """Not all of it may be held to be sent again."""
+    kept: list[asyncio.StreamWriter] = []
+
+    async def script(conversation: Conversation) -> None:
+        kept.append(conversation.writer)
+        while await conversation.receive():
+            await conversation.send(answer(b"a"))
+
+    async with scripted(script) as backend:
+        await asked(client, backend.url)
+        number = kept[0].get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(number)) as same:
+            same.shutdown(socket.SHUT_RDWR)  # the event loop has not seen it
+        assert (
+            await asked(client, backend.url, LENGTH % 1, method=method, body=b"x")
+        ).status == 200
+    assert backend.accepted == 2
