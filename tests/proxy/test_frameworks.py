@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from shutil import which
 
 import pytest
 
-from tests.processes import program
+from tests.proxy.real_servers import (
+    GUNICORN,
+    GUNICORN_LISTENS,
+    PUMA,
+    PUMA_LISTENS,
+    RealServer,
+    started,
+)
 from tests.redis_servers import RedisServer
 from tests.tls.serving import Secured, secured
 
@@ -56,14 +61,22 @@ run ->(env) {
   [200, {"Content-Type" => "text/plain"}, [all.join(" ")]]
 }
 """
-GUNICORN = (sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "told:app")
-UVICORN = (sys.executable, "-m", "uvicorn", "--port", "0", "--lifespan", "off", "told:app")
-PUMA = ("puma", "--bind", "tcp://127.0.0.1:0", "--environment", "none", "told.ru")
-SERVERS = {
-    "gunicorn": ("told.py", WSGI, GUNICORN, r"Listening at: http://127.0.0.1:(\d+)"),
-    "uvicorn": ("told.py", ASGI, UVICORN, r"on http://127.0.0.1:(\d+)"),
-    "Django": ("told.py", DJANGO, GUNICORN, r"Listening at: http://127.0.0.1:(\d+)"),
-    "Rack": ("told.ru", RACK, PUMA, r"Listening on http://127.0.0.1:(\d+)"),
+FRAMEWORKS = {
+    "gunicorn": RealServer(
+        file="told.py", source=WSGI, words=(*GUNICORN, "told:app"), listening=GUNICORN_LISTENS
+    ),
+    "uvicorn": RealServer(
+        file="told.py",
+        source=ASGI,
+        words=(sys.executable, "-m", "uvicorn", "--port", "0", "--lifespan", "off", "told:app"),
+        listening=r"on http://127.0.0.1:(\d+)",
+    ),
+    "Django": RealServer(
+        file="told.py", source=DJANGO, words=(*GUNICORN, "told:app"), listening=GUNICORN_LISTENS
+    ),
+    "Rack": RealServer(
+        file="told.ru", source=RACK, words=(*PUMA, "told.ru"), listening=PUMA_LISTENS
+    ),
 }
 FORGED = b"".join(
     line + b"\r\n"
@@ -76,31 +89,24 @@ FORGED = b"".join(
 
 
 @asynccontextmanager
-async def behind_tls(server: str, folder: Path, valkey: RedisServer) -> AsyncIterator[Secured]:
-    name, source, words, listening = SERVERS[server]
-    if which(words[0]) is None:
-        pytest.skip(f"{words[0]} is not installed; Debian has a package of that name")
-    (folder / name).write_bytes(source)
-    environ = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-    async with (
-        secured(folder, valkey) as proxy,
-        program("sh", "-c", 'exec "$@" 1>&2', "-", *words, cwd=folder, environ=environ) as backend,
-    ):
-        port = (await backend.saw(listening))[1]
+async def behind_tls(
+    server: RealServer, folder: Path, valkey: RedisServer
+) -> AsyncIterator[Secured]:
+    async with secured(folder, valkey) as proxy, started(server, folder) as backend:
         async with valkey.client as client:
             await client.delete("frontend:a.test")
-            await client.rpush("frontend:a.test", "id", f"http://127.0.0.1:{port}")
+            await client.rpush("frontend:a.test", "id", f"http://127.0.0.1:{backend.port}")
         while (reply := await proxy.get()).endswith(b"hi"):
             pass  # the route of before is still remembered
-        assert b"200 OK" in reply
+        assert b"200 OK" in reply, reply
         yield proxy
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", FRAMEWORKS)
 async def test_it_knows_of_https_and_of_its_client(
     server: str, tmp_path: Path, valkey: RedisServer
 ) -> None:
-    async with behind_tls(server, tmp_path, valkey) as proxy:
+    async with behind_tls(FRAMEWORKS[server], tmp_path, valkey) as proxy:
         request = b"GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n%b\r\n"
         for fields in (b"", FORGED):
             reply = await proxy.talk(request % fields)
