@@ -21,9 +21,10 @@ from ..routing import Backend, Route
 from ..server.exchange import Exchange
 from ..system.garbage import forget_frames
 from ..upstream.client import AnyAnswer, UpstreamClient
+from ..upstream.waiting import Waiter
 from .attempt import Attempt
 from .client_watch import ClientWatch
-from .decision import OwnAnswer, Redirect, settled
+from .decision import settled
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .https_policy import add_hsts
@@ -32,6 +33,10 @@ from .own_responses import OwnResponse, of_decision
 from .request import Request
 from .request_body import ClientLeft, RequestBody
 from .trailer_passing import EXTENSION, trailers_may_follow, trailers_up
+
+FORWARDED = (Route, Unsent, Sent)
+"""States of a request that is on its way to a backend. A tuple: to make a union costs as much as
+a call."""
 
 
 class HttpProxy:
@@ -113,11 +118,11 @@ class HttpProxy:
             else:
                 body.on_complete = watch.start
         try:
-            if isinstance(state, Failed):
-                raise state.error
-            if not isinstance(state, Unsent | Sent):
+            if not isinstance(state, FORWARDED):
+                if isinstance(state, Failed):
+                    raise state.error
                 decision = await settled(state)
-                if isinstance(decision, Redirect | OwnAnswer):
+                if not isinstance(decision, Route):
                     await _send(self._gateway.responses.of(request, decision), send)
                     return
                 state = decision
@@ -153,16 +158,18 @@ class HttpProxy:
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from the first backend that gives one."""
         method, client, held = request.method, self._client, self._gateway.held
-        begun = None if isinstance(state, Route) else state.attempt
+        route, first = (state, None) if isinstance(state, Route) else (state.attempt.route, state)
+        begun = None if first is None else first.attempt
         on_interim = partial(pass_interim, request.exchange) if request.exchange else None
-        first: Route | Unsent | Sent | None = state
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
             nonlocal first
-            begun_as, first = first, None  # what was begun holds for the first attempt only
-            if isinstance(begun_as, Sent):
-                return client.answered(backend, begun_as.answer)
-            waiter = begun_as.waiter if isinstance(begun_as, Unsent) else None
+            waiter: Waiter | None = None
+            if first is not None:  # what was begun holds for the first attempt only
+                begun_as, first = first, None
+                if isinstance(begun_as, Sent):
+                    return client.answered(backend, begun_as.answer)
+                waiter = begun_as.waiter
             if body is not None and backend.scheme == "h2c":
                 held.may_be_refused(body)
             return client.open(
@@ -171,7 +178,7 @@ class HttpProxy:
             )  # fmt: skip
 
         return self._gateway.attempts.first_answer(
-            request, state if isinstance(state, Route) else state.attempt.route, open_answer,
+            request, route, open_answer,
             body_intact=lambda: body is None or body.replayable, begun=begun,
         )  # fmt: skip
 

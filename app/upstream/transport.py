@@ -48,7 +48,11 @@ class Transport(httpx.AsyncBaseTransport):
         length = request_length(request.raw_headers) if body is not None else 0
         if isinstance(body, bytes):
             check_length(body, length)
-        stream = await self._stream_for(request)
+        pool = self.pools.pool_for(request.backend.origin)
+        checked = body is not None or _needs_check(request.raw_method)
+        stream = pool.take(checked=checked) if request.waiter is None else None
+        if stream is None:
+            stream = await self._awaited_stream(request, pool, checked)
         answer = Answer(stream, request.asker)
         answer.tell_interim = request.on_interim
         try:
@@ -62,20 +66,22 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             await answer.wait_for_head()
         except UpstreamError as error:
-            _suspect_others(error, self.pools.find(request.backend.origin))
+            _suspect_others(error, pool)
             raise
         except Exception as failure:
             request.failure = failure
             raise
         return UpstreamResponse(answer)
 
-    async def _stream_for(self, request: UpstreamRequest) -> BackendStream:
-        """A stream to the request's backend, its body held while it waits in the queue for one."""
-        pool, waiter = self.pools.pool_for(request.backend.origin), request.waiter
-        checked = request.body is not None or _needs_check(request.raw_method)
+    async def _awaited_stream(
+        self, request: UpstreamRequest, pool: Pool, checked: bool
+    ) -> BackendStream:
+        """A stream that is made, or waited for in the queue; the request's body is held meanwhile.
+
+        `checked` is as for `Pool.take`.
+        """
+        waiter = request.waiter
         if waiter is None:
-            if (stream := pool.take(checked=checked)) is not None:
-                return stream
             check_head(request.target, request.raw_headers)  # before a connection is made for it
             waiter = pool.queue(request.asker)
             if waiter is not None and isinstance(request.body, StreamedBody):
