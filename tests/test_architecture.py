@@ -19,7 +19,7 @@ MODULES = {
 """By their names inside the package; the package itself is `__init__`."""
 
 ROOMS = (
-    "errors", "masking", "fields", "frontends", "routing", "health", "logs", "config",
+    "errors", "masking", "fields", "frontends", "routing", "health", "grpc", "logs", "config",
     "balancing", "system", "metrics", "http2", "upstream", "stores", "tls", "server",
     "proxy", "hooks", "recorder", "websocket", "checks", "admin", "application", "main", "__init__",
     "testing", "workers", "chp", "doctor", "commands", "cli", "__main__",
@@ -33,7 +33,7 @@ PURE = (
     "logs.record", "logs.access_log", "logs.access_fields", "logs.log_target", "logs.syslog",
     "checks.verdicts", "doctor.findings", "commands.throughput", "proxy.debug_fields",
     "proxy.https_policy", "proxy.media_types", "proxy.guards.shedding", "upstream.shares",
-    "http2.field_rules", "websocket.frames", "recorder.telling",
+    "http2.field_rules", "grpc", "websocket.frames", "recorder.telling",
 )  # fmt: skip
 """They touch no outside world: no clock, no chance, no file and no socket but as arguments."""
 NOT_PURE = ("config.file",)

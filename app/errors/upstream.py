@@ -17,6 +17,8 @@ class UpstreamError(ProxyError):
     message = "the backend failed"
     request_sent = True
     answer_begun = False
+    reset_code: int | None = None
+    """The error code of RST_STREAM (RFC 9113 §7), where that was the end."""
 
     def __init__(
         self,

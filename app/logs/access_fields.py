@@ -48,6 +48,7 @@ WRITTEN = {
     "referer": _BYTES,
     "user_agent": _BYTES,
     "worker": NUMBER,
+    "grpc_status": _MAYBE,
     "messages_in": _MAYBE,
     "messages_out": _MAYBE,
     "close_code": _MAYBE,

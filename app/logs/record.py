@@ -53,6 +53,9 @@ class AccessRecord:
     error: str = ""
     """Why the request failed or its answer was cut."""
 
+    grpc_status: int | None = None
+    """How a call of gRPC ended; None if this was none, or if nothing tells."""
+
     messages_in: int | None = None
     """A WebSocket's messages from the client; None if this was none."""
     messages_out: int | None = None

@@ -93,6 +93,8 @@ class Counters:
             cells[HEAD + 1 + bisect_left(self._bounds, record.head_time)] += 1
         if record.connect_time is not None:
             self.observe("connect", record.connect_time)
+        if record.grpc_status is not None:
+            self.count("grpc_calls", str(int(record.grpc_status)))
         if record.messages_in is not None:
             self.count("web_socket_messages", "client", by=record.messages_in)
             self.count("web_socket_messages", "backend", by=record.messages_out or 0)

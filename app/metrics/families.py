@@ -43,6 +43,7 @@ COUNTERS = {
     "cache_hits": Family("route_cache_hits", "Requests whose route was in memory."),
     "cache_misses": Family("route_cache_misses", "Requests for which the store was asked."),
     "cache_pushes": Family("route_cache_pushes", "Changes that the store reported."),
+    "grpc_calls": Family("grpc_calls", "Calls of gRPC that have ended, by status.", ("status",)),
     "web_socket_messages": Family(
         "websocket_messages", "Messages of sessions that have ended, by sender.", ("sender",)
     ),

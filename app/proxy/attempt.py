@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from ..errors import UpstreamError
+from ..grpc.statuses import GrpcStatus
 from ..health import cause_of, outcome_of
 from ..routing import Backend, Route
 from .request import FailedAttempt, Request
@@ -16,7 +17,10 @@ T = TypeVar("T")
 class Attempt(Generic[T]):
     """An attempt that has begun; in the end with what the backend answered."""
 
-    __slots__ = ("answer", "backend", "error", "request", "route", "seconds_to_head", "started")
+    __slots__ = (
+        "answer", "backend", "error", "grpc_status", "request", "route", "seconds_to_head",
+        "started",
+    )  # fmt: skip
 
     answer: T
     """Set once there is one."""
@@ -24,12 +28,14 @@ class Attempt(Generic[T]):
     """Why it failed, before its answer or within it."""
     seconds_to_head: float | None
     """None until the head of an answer has come."""
+    grpc_status: GrpcStatus | None
+    """How a call of gRPC has ended, as far as that is known."""
 
     def __init__(self, request: Request, route: Route, backend: Backend) -> None:
         self.request = request
         self.route = route
         self.backend = backend
-        self.error = self.seconds_to_head = None
+        self.error = self.seconds_to_head = self.grpc_status = None
         self.started = perf_counter()
 
     def fail(self, error: UpstreamError, *, answer_started: bool = False) -> None:

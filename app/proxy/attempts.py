@@ -12,6 +12,7 @@ from ..fields.headers import RawHeaders
 from ..health import REPLACEMENTS, may_retry
 from ..routing import Backend, Route
 from .attempt import Attempt
+from .call_reports import CallReports
 from .health_reports import HealthReports
 from .observers import Observers, observer_failed
 from .request import Request
@@ -41,6 +42,7 @@ class Attempts:
         answers with the request's id."""
         self._balancer = balancer
         self._reports = reports
+        self._calls = CallReports(reports)
         self._retries = retries
         self._retry_timeouts = retry_timeouts
         self._observers = observers
@@ -121,7 +123,8 @@ class Attempts:
     def answered(self, attempt: Attempt[T], status: int, headers: RawHeaders) -> None:
         """Judge the backend by its head, and add what keeps the client at it and tells the id."""
         request, route, backend = attempt.request, attempt.route, attempt.backend
-        self._reports.answered(attempt, status, headers)
+        if attempt.grpc_status is None or not self._calls.judge(attempt):
+            self._reports.answered(attempt, status, headers)
         secure = request.peer.scheme == "https"
         cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
         if cookie is not None:
@@ -147,6 +150,10 @@ class Attempts:
         """The answer ended before its end; `finished` must follow."""
         attempt.fail(error, answer_started=True)
         self._reports.failed(attempt, error, answer_started=True)
+
+    def call_ended(self, attempt: Attempt[T]) -> None:
+        """A call of gRPC has got its status, which the answer's head did not tell."""
+        self._calls.ended(attempt)
 
     def finished(self, attempt: Attempt[T]) -> None:
         """It is over, in whichever way."""

@@ -66,6 +66,7 @@ class HealthReports:
         self._routes = routes
         self._balancer = balancer
         self._config = config
+        self.dead_on_500 = config.dead_backend_on500
         self._name = name
         self._clock = clock
         self._checkers = checkers
@@ -84,17 +85,18 @@ class HealthReports:
             if route.marks:
                 self._alive(route, attempt.backend)
             return
-        if self._counters is not None:
-            self._counters.attempt_failed(
-                route.frontend.key, attempt.backend.url, "status 5xx", answered=True
-            )
+        self.count_answer(attempt, "status 5xx")
+        announced = any(name == b"retry-after" for name, _ in headers)
         judgement = verdict(
-            Outcome.ANSWERED,
-            status,
-            retry_after=any(name == b"retry-after" for name, _ in headers),
-            dead_on_500=self._config.dead_backend_on500,
+            Outcome.ANSWERED, status, retry_after=announced, dead_on_500=self.dead_on_500
         )
-        self._act(judgement, attempt, f"status {status}", "status 5xx")
+        self.act(judgement, attempt, f"status {status}", "status 5xx")
+
+    def count_answer(self, attempt: Attempt[Any], reason: str) -> None:
+        """An answer that was a failure."""
+        if self._counters is not None:
+            key, url = attempt.route.frontend.key, attempt.backend.url
+            self._counters.attempt_failed(key, url, reason, answered=True)
 
     def failed(
         self, attempt: Attempt[Any], error: BaseException, *, answer_started: bool = False
@@ -108,17 +110,23 @@ class HealthReports:
             else:
                 self._counters.attempt_failed(key, url, outcome, answered=answer_started)
         judgement = verdict(outcome)
-        if answer_started and judgement is Verdict.EVIDENCE and key in self._windows:
-            sample = self._sample(attempt, 0.0, failed=False)  # what its head counted as
-            self._evidence.take_back(key, url, sample.client, sample.target)
-        self._act(judgement, attempt, cause_of(error, outcome), outcome)
+        if answer_started and judgement is Verdict.EVIDENCE:
+            self.take_back(attempt)
+        self.act(judgement, attempt, cause_of(error, outcome), outcome)
+
+    def take_back(self, attempt: Attempt[Any]) -> None:
+        """The head of its answer counted as good, too early."""
+        key = attempt.route.frontend.key
+        if key in self._windows:
+            sample = self._sample(attempt, 0.0, failed=False)
+            self._evidence.take_back(key, attempt.backend.url, sample.client, sample.target)
 
     def retried(self, error: UpstreamError) -> None:
         """After an attempt that ended with `error` comes another."""
         if self._counters is not None:
             self._counters.count("retries", outcome_of(error))
 
-    def _act(self, judgement: Verdict, attempt: Attempt[Any], cause: str, reason: str) -> None:
+    def act(self, judgement: Verdict, attempt: Attempt[Any], cause: str, reason: str) -> None:
         """`cause` is for people; `reason` is one of a few words, which the counters use."""
         frontend = attempt.route.frontend
         if not can_lose_one(frontend):

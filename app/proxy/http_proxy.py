@@ -23,6 +23,7 @@ from ..system.garbage import forget_frames
 from ..upstream.client import AnyAnswer, UpstreamClient
 from ..upstream.waiting import Waiter
 from .attempt import Attempt
+from .calls import end_of_cut, is_call, note_end
 from .client_watch import ClientWatch
 from .decision import settled
 from .gateway import Gateway
@@ -185,6 +186,7 @@ class HttpProxy:
     async def _relay(self, request: Request, attempt: Attempt[AnyAnswer], send: Send) -> None:
         """Pass the answer down at the client's pace."""
         record, answer = request.record, attempt.answer
+        call = is_call(attempt)
         headers = self.head_down(request, attempt, answer)
         trailing = trailers_may_follow(request, answer, headers)
         await send({
@@ -194,6 +196,7 @@ class HttpProxy:
             "reason": answer.reason,  # our own server sends it; ASGI has no place for it
             "trailers": trailing,
         })  # fmt: skip
+        trailers: RawHeaders | None = None
         if answer.whole is not None:
             record.bytes_out = len(answer.whole)
             await send({"type": "http.response.body", "body": answer.whole})
@@ -204,10 +207,15 @@ class HttpProxy:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except UpstreamError as error:
                 self._gateway.attempts.cut_short(attempt, error)
-                raise
+                trailers = end_of_cut(request, error) if call and trailing else None
+                if trailers is None:
+                    raise
             await send({"type": "http.response.body"})
+        if call and trailers is None and note_end(attempt):
+            self._gateway.attempts.call_ended(attempt)
         if trailing:
-            await send({"type": EXTENSION, "headers": passing_trailers(answer.trailers)})
+            trailers = passing_trailers(answer.trailers) if trailers is None else trailers
+            await send({"type": EXTENSION, "headers": trailers})
 
     def head_down(self, request: Request, attempt: Attempt[Any], answer: AnyAnswer) -> RawHeaders:
         """The fields of the answer's head for the client; judges the backend by it, too."""

@@ -7,8 +7,10 @@ from typing import TypeAlias
 
 from ..errors import HookFailed, PassedOn, ProxyError
 from ..fields.headers import RawHeaders, field
+from ..grpc.own_answers import status_of_error, status_of_http, trailers_only
+from ..grpc.statuses import grpc_type
 from .decision import OwnAnswer, Redirect
-from .error_pages import ErrorPages
+from .error_pages import ErrorPages, public_message
 from .observers import Observers, observer_failed
 from .request import Request
 
@@ -41,11 +43,17 @@ class OwnResponses:
         return self.of(request, error)
 
     def of(self, request: Request, what: ProxyError | Redirect | OwnAnswer) -> OwnResponse:
-        """The response to `request`, also written into its record."""
+        """The response to `request`, also written into its record.
+
+        A call of gRPC gets a status of its own, with 200; the record has the HTTP status.
+        """
         record = request.record
         status = record.status = what.status
         if isinstance(what, ProxyError):
             record.error = str(what)
+        if not isinstance(what, OwnAnswer) and (kind := grpc_type(request.headers)) is not None:
+            status, headers, body = 200, _of_call(request, kind, what), b""
+        elif isinstance(what, ProxyError):
             headers, body = self._page(request, what)
         else:
             headers, body = of_decision(what)
@@ -58,7 +66,7 @@ class OwnResponses:
                 return self.of(request, failure)
             except Exception:
                 observer_failed(tell)
-        if status >= 500 and not (isinstance(what, ProxyError) and what.planned):
+        if record.status >= 500 and not (isinstance(what, ProxyError) and what.planned):
             for tell_failed in self._observers.failed:
                 try:
                     tell_failed(request)
@@ -81,6 +89,19 @@ class OwnResponses:
         if error.status == 503 and exchange is not None and not exchange.body_complete:
             headers.append((b"connection", b"close"))  # too busy to wait for the rest of a body
         return headers, body
+
+
+def _of_call(request: Request, kind: bytes, what: ProxyError | Redirect) -> RawHeaders:
+    """Fields that answer a call of gRPC, whose clients follow no redirect and show no page."""
+    record = request.record
+    if isinstance(what, ProxyError):
+        code = status_of_error(what)
+        message = public_message(what, request.host.decode("latin-1"))
+    else:
+        code = status_of_http(what.status)
+        message = f"this is at {what.location.decode('latin-1')}"
+    record.grpc_status = code
+    return trailers_only(kind, code, f"{message} (request id: {record.request_id})")
 
 
 def of_decision(what: Redirect | OwnAnswer) -> tuple[RawHeaders, bytes]:

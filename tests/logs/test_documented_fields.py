@@ -39,7 +39,8 @@ async def ask(here: Secured, valkey: RedisServer) -> None:
         for host in (b"again.test", b"dead.test"):
             await here.talk(
                 b"POST /x HTTP/1.1\r\nHost: %b\r\nContent-Length: 3\r\nUser-Agent: me\r\n"
-                b"Referer: http://b.test/\r\nConnection: close\r\n\r\nabc" % host
+                b"Referer: http://b.test/\r\nContent-Type: application/grpc\r\n"
+                b"Connection: close\r\n\r\nabc" % host
             )
         where: dict[str, Any] = {"host": "127.0.0.1", "port": here.port, "proxy": None}
         async with connect("wss://ws.test/", ssl=trusting(), **where) as chat:

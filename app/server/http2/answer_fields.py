@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from time import time
 
 from ...fields.headers import RawHeaders
+from ...grpc.own_answers import status_of_http, trailers_only
+from ...grpc.statuses import grpc_type
 from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
 from ..dates import date_of
+from ..refusal import plain_body
 
 _READ = CONNECTION_SPECIFIC | {b"content-length", b"date"}
 
@@ -48,3 +51,18 @@ def interim_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> RawHe
     fields = [_status[status], *(field for field in named if field[0] not in CONNECTION_SPECIFIC)]
     check_values(fields)
     return fields
+
+
+def refusal(request: RawHeaders, status: int, text: str) -> tuple[int, RawHeaders, bytes]:
+    """Status, fields and body of the server's own answer: plain text, or gRPC's."""
+    if (kind := grpc_type(request)) is not None:
+        return 200, trailers_only(kind, status_of_http(status), text), b""
+    body = plain_body(status, text)
+    fields = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    if status == 405:
+        fields.append((b"allow", b"GET, HEAD"))
+    return status, fields, body

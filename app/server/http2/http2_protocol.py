@@ -146,7 +146,7 @@ class Http2Protocol(Http2Connection):
         logger.debug("refused client=%s status=%d %s", self.peer.address, refusal.status, refusal)
         self.edge.on_refusal(self.peer, beginning(event.headers), refusal)
         method = dict(event.headers).get(b":method", b"")
-        request = RequestHead(method, b"/", VERSION, [], keep_alive=True)
+        request = RequestHead(method, b"/", VERSION, list(event.headers), keep_alive=True)
         self._open(number, request, ended=event.end_stream).refuse(refusal.status, refusal.reason)
 
     def _refuse_stream(self, number: int) -> None:

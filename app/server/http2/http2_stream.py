@@ -12,10 +12,10 @@ from ...http2.engine import Engine, ErrorCode, StreamGone
 from ...http2.field_rules import trailer_section
 from ...system import kernel
 from ..answer_length import MeasuredAnswer
-from ..refusal import plain_body
-from .answer_fields import final_fields, interim_fields
+from .answer_fields import final_fields, interim_fields, refusal
 
 if TYPE_CHECKING:
+    from ...fields.headers import RawHeaders
     from ..exchange import Exchange
     from ..request_head import RequestHead
 
@@ -60,9 +60,9 @@ class Http2Stream(MeasuredAnswer):
     """Checks the answer and gives it to the engine; the client's windows set the pace."""
 
     __slots__ = (
-        "_connection", "_end_told", "body_came", "complete", "exchange", "expects_continue",
-        "full", "head_size", "id", "received", "reset", "sent_at", "started", "took_at",
-        "unread", "unsent",
+        "_connection", "_end_told", "_head", "body_came", "complete", "exchange",
+        "expects_continue", "full", "head_size", "id", "received", "reset", "sent_at", "started",
+        "took_at", "unread", "unsent",
     )  # fmt: skip
 
     exchange: Exchange
@@ -71,7 +71,8 @@ class Http2Stream(MeasuredAnswer):
         self._connection = connection
         self._request = request
         self._left = 0
-        self._end_told = False  # END_STREAM is with the engine
+        self._end_told = False  # END_STREAM is with the engine, or with the held head
+        self._head: RawHeaders | None = None  # held for one turn of the loop: it may be all
         self.id = number
         self.head_size = 0
         """Bytes of its request's head, as the limit counts them."""
@@ -126,7 +127,7 @@ class Http2Stream(MeasuredAnswer):
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
     ) -> None:
         """A whole answer at once. HTTP/2 has no phrases: `reason` is not sent."""
-        self._begin(status, headers, whole=body)
+        self._begin(status, headers)
         self.send_body(body, False)
 
     def send_head(
@@ -134,26 +135,38 @@ class Http2Stream(MeasuredAnswer):
     ) -> None:
         """Begin the answer; it leaves with the first part of its body, or a turn later."""
         self._begin(status, headers)
-        self._connection.flush_soon()
+        asyncio.get_running_loop().call_soon(self._send_head_alone)
 
-    def _begin(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], whole: bytes | None = None
-    ) -> None:
-        fields, self._left = final_fields(status, headers)
+    def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._head, self._left = final_fields(status, headers)
         if self._request.method == b"HEAD" or status in (204, 304):
             self._left = 0
-        self._end_told = self._left == 0 or (whole == b"" and self._left < 0)
-        try:  # noqa: SIM105 - costs nothing here
-            self._connection.engine.send_response(self.id, fields, end_stream=self._end_told)
-        except StreamGone:
-            pass  # `closed` will tell
+        self._end_told = self._left == 0
         self.expects_continue = False
         self.started = True
+
+    def _give_head(self, *, end: bool) -> None:
+        """Give a held head to the engine; `end`: nothing follows, so gRPC takes it for trailers."""
+        fields, self._head = self._head, None
+        if fields is not None:
+            self._end_told |= end
+            try:  # noqa: SIM105 - costs nothing here
+                self._connection.engine.send_response(self.id, fields, end_stream=self._end_told)
+            except StreamGone:
+                pass  # `closed` will tell
+
+    def _send_head_alone(self) -> None:
+        """No body came at once."""
+        if self._head is not None:
+            self._give_head(end=False)
+            self._connection.flush()
 
     def send_body(self, data: bytes, more: bool) -> None:
         """Go on; without `more` the answer is complete."""
         if self._left >= 0:
             data = self._measured(data, more)
+        if self._head is not None:
+            self._give_head(end=not (data or more))
         connection = self._connection
         if not self._end_told and (data or not more):
             self._end_told = not more
@@ -174,6 +187,7 @@ class Http2Stream(MeasuredAnswer):
         if not fields or self._left >= 0 or not takes_trailers(self._request.headers):
             self.send_body(b"", False)
             return
+        self._give_head(end=False)
         self._end_told = True
         with suppress(StreamGone):
             self._connection.engine.send_trailers(self.id, fields)
@@ -181,15 +195,8 @@ class Http2Stream(MeasuredAnswer):
         self._connection.response_done(self)
 
     def refuse(self, status: int, text: str) -> None:
-        """A whole answer of the server's own, in plain text."""
-        body = plain_body(status, text)
-        fields = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ]
-        if status == 405:
-            fields.append((b"allow", b"GET, HEAD"))
+        """A whole answer of the server's own."""
+        status, fields, body = refusal(self._request.headers, status, text)
         self.answer(status, fields, None, body)
 
     def send_continue(self) -> None:
@@ -217,6 +224,7 @@ class Http2Stream(MeasuredAnswer):
 
     def cut(self) -> None:
         """Reset the stream, which no client takes for the answer's end (RFC 9113 §8.1)."""
+        self._give_head(end=False)
         self._connection.flush()  # what has come of the answer is the client's
         self._connection.reset_stream(self, ErrorCode.INTERNAL_ERROR)
 

@@ -198,7 +198,9 @@ class MultiplexedConnection(BackendWire):
     def _on_stream_closed(self, place: BackendRequest, event: StreamClosed) -> None:
         del self.streams[event.stream_id]
         self._served = self._served or place.ended
-        place.on_closed(self._end(place, event.error_code))
+        error = self._end(place, event.error_code)
+        error.reset_code = event.error_code
+        place.on_closed(error)
 
     def _end(self, place: BackendRequest, code: int) -> UpstreamError:
         """Why a stream ended, should its answer not be whole."""

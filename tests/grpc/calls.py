@@ -1,0 +1,102 @@
+"""A gRPC service and clients of grpcio's own, whose messages are plain bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+LARGE = 64 << 20
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", LARGE),
+    ("grpc.max_send_message_length", LARGE),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+class Service:
+    """Each method does what its name says."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def unary(self, message: bytes, context: Any) -> bytes:
+        for key, value in context.invocation_metadata():
+            if key == "fail":
+                await context.abort(grpc.StatusCode[value], "as you like: 100 % ü")
+            elif key == "echo-bin":
+                await context.send_initial_metadata((("echo-bin", value),))
+                context.set_trailing_metadata((("behind-bin", value),))
+        return message
+
+    async def raising(self, message: bytes, context: Any) -> bytes:
+        raise ValueError("a defect")
+
+    async def gathering(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        return b"".join([message async for message in messages])
+
+    async def counting(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
+        for number in range(int(message)):
+            yield b"%d" % number
+
+    async def echoing(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            yield message
+
+    async def waiting(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"begun"
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        unary, gathering = grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler
+        return grpc.method_handlers_generic_handler(
+            "t.Service",
+            {
+                "Unary": unary(self.unary),
+                "Raising": unary(self.raising),
+                "Gathering": gathering(self.gathering),
+                "Counting": grpc.unary_stream_rpc_method_handler(self.counting),
+                "Waiting": grpc.unary_stream_rpc_method_handler(self.waiting),
+                "Echoing": grpc.stream_stream_rpc_method_handler(self.echoing),
+            },
+        )
+
+
+@asynccontextmanager
+async def service() -> AsyncIterator[tuple[Service, str]]:
+    """A running Service, and its URL for a list of backends."""
+    served = Service()
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers([served.handler()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield served, f"h2c://127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def calling(
+    port: int, host: str = "a.test", *, ca: bytes | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the proxy at `port`; over TLS with the authority `ca`."""
+    target, options = f"127.0.0.1:{port}", [*OPTIONS, ("grpc.default_authority", host)]
+    if ca is None:
+        channel = grpc.aio.insecure_channel(target, options)
+    else:
+        credentials = grpc.ssl_channel_credentials(ca)
+        options.append(("grpc.ssl_target_name_override", host))
+        channel = grpc.aio.secure_channel(target, credentials, options)
+    async with channel:
+        yield channel
