@@ -74,7 +74,7 @@ clean:
 
 .venv/run.installed: EXTRAS := acme,embedded,http2
 .venv/test.installed: EXTRAS := embedded,http2,test
-.venv/bench.installed: EXTRAS := bench
+.venv/bench.installed: EXTRAS := bench,http2
 .venv/dist.installed: EXTRAS := dist
 .venv/fuzz.installed: EXTRAS := test,fuzz
 .venv/%.installed: pyproject.toml | $(BIN)/pip
