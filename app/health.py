@@ -24,6 +24,7 @@ from .errors import (
     UpstreamError,
     UpstreamExhausted,
     UpstreamPreempted,
+    UpstreamRefused,
     UpstreamReset,
     UpstreamStale,
     UpstreamTimeout,
@@ -69,6 +70,7 @@ class Outcome(StrEnum):
     STALLED = "timeout inside the body"
     FORBIDDEN = "never connected to"
     STALE = "kept connection was closed"
+    NOT_TAKEN = "request refused"
     BUSY = "all connections busy"
     SLOW_CLIENT = "slow client made way"
     PREEMPTED = "made way for others"
@@ -100,6 +102,7 @@ _VERDICTS = {
     Outcome.STALLED: Verdict.NOTHING,
     # Not its fault.
     Outcome.STALE: Verdict.NOTHING,
+    Outcome.NOT_TAKEN: Verdict.NOTHING,
     Outcome.BUSY: Verdict.NOTHING,
     Outcome.SLOW_CLIENT: Verdict.NOTHING,
     Outcome.PREEMPTED: Verdict.NOTHING,
@@ -122,6 +125,7 @@ _OUTCOMES: tuple[tuple[type[UpstreamError], Outcome], ...] = (
     (SlowClient, Outcome.SLOW_CLIENT),
     (UpstreamPreempted, Outcome.PREEMPTED),
     (UpstreamStale, Outcome.STALE),
+    (UpstreamRefused, Outcome.NOT_TAKEN),
     (UpstreamReset, Outcome.RESET),
     (UpstreamTimeout, Outcome.ANSWER_TIMEOUT),
     (UpstreamBadAnswer, Outcome.BAD_ANSWER),

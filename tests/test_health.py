@@ -37,6 +37,7 @@ UPSTREAM_ERRORS = [
         (errors.UpstreamBadAnswer(), Outcome.BAD_ANSWER, Verdict.EVIDENCE),
         (errors.UpstreamCut(), Outcome.CUT, Verdict.EVIDENCE),
         (errors.UpstreamStale(), Outcome.STALE, Verdict.NOTHING),
+        (errors.UpstreamRefused(), Outcome.NOT_TAKEN, Verdict.NOTHING),
         (errors.UpstreamBusy(), Outcome.BUSY, Verdict.NOTHING),
         (errors.SlowClient(), Outcome.SLOW_CLIENT, Verdict.NOTHING),
         (errors.UpstreamPreempted(), Outcome.PREEMPTED, Verdict.NOTHING),

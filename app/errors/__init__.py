@@ -32,6 +32,7 @@
             │   └── SlowClient               408, because its client did nothing
             ├── UpstreamStale            502, a kept connection was closed before an answer
             ├── UpstreamReset            502, closed after the request, before the head
+            ├── UpstreamRefused          502, the backend refused the stream unseen
             ├── UpstreamTimeout          504, no head, or no progress, in time
             ├── UpstreamBadAnswer        502, what came is not HTTP we may pass on
             └── UpstreamCut              502, the answer's body ended early
@@ -70,6 +71,7 @@ from .upstream import (
     UpstreamError,
     UpstreamExhausted,
     UpstreamPreempted,
+    UpstreamRefused,
     UpstreamReset,
     UpstreamStale,
     UpstreamTimeout,
@@ -109,6 +111,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamExhausted",
     "UpstreamPreempted",
+    "UpstreamRefused",
     "UpstreamReset",
     "UpstreamStale",
     "UpstreamTLSFailure",

@@ -120,6 +120,13 @@ class UpstreamReset(UpstreamError):
     message = "the backend closed the connection without an answer"
 
 
+class UpstreamRefused(UpstreamError):
+    """The backend refused the stream unseen (REFUSED_STREAM): safe to send again."""
+
+    message = "the backend refused the request"
+    request_sent = False
+
+
 class UpstreamTimeout(UpstreamError):
     """The head took longer than `responseTimeout`, or nothing moved for `tcpTimeout`."""
 

@@ -123,3 +123,23 @@ async def test_a_backend_that_refuses_is_replaced(proxy: Proxy) -> None:
             got = await client.answer(number)
             assert (got.status, got.body) == (200, b"first, last")
         assert {request.get(b":path") for request in bad.requests} == {b"/", b"/early"}
+
+
+async def test_requests_that_a_backend_refuses_take_it_not_away(valkey: RedisServer) -> None:
+    trusting = {"trustedProxies": ["127.0.0.0/8"]}
+    async with (
+        proxying(valkey, http2=True, **trusting) as proxy,
+        speaking_http2() as full,
+        speaking_http2() as good,
+        speaking(proxy.port) as client,
+    ):
+        full.on_end = lambda asked: asked.reset_by(7)
+        await proxy.route("a.test", full.url, good.url)
+        for number in range(60):
+            whose = (b"x-forwarded-for", b"192.0.2.%d" % (number % 5))
+            path = b"/%d" % (number % 7)
+            client.send(client.headers(2 * number + 1, [*head(b"GET", path), whose], "END_STREAM"))
+            assert (await client.answer(2 * number + 1)).status == 200
+        assert len(full.requests) > 10
+        async with valkey.client as redis:
+            assert not await redis.exists("dead-info:a.test")

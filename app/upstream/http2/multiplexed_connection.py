@@ -11,6 +11,7 @@ from ...errors import (
     UpstreamBadAnswer,
     UpstreamCut,
     UpstreamError,
+    UpstreamRefused,
     UpstreamReset,
     UpstreamStale,
     UpstreamUnreachable,
@@ -207,7 +208,7 @@ class MultiplexedConnection(BackendWire):
         if code == ErrorCode.REFUSED_STREAM:  # the backend has not looked at it (RFC 9113 §8.7)
             if self._leaving:
                 return UpstreamStale(request_sent=False)
-            return UpstreamReset("the backend refused the request", request_sent=False)
+            return UpstreamRefused()
         if code == ErrorCode.PROTOCOL_ERROR and not place.begun:
             return UpstreamBadAnswer("the backend's answer is not valid HTTP/2")
         name = ErrorCode(code).name if code in ErrorCode.__members__.values() else code

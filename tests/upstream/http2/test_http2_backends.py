@@ -12,6 +12,7 @@ from app.errors import (
     BackendForbidden,
     UpstreamConnectTimeout,
     UpstreamCut,
+    UpstreamRefused,
     UpstreamReset,
     UpstreamStale,
     UpstreamTimeout,
@@ -200,7 +201,7 @@ async def test_goaway_finishes_what_it_covers_and_frees_the_rest(client, backend
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "sent"), [(7, UpstreamReset, False), (2, UpstreamReset, True)]
+    ("code", "error", "sent"), [(7, UpstreamRefused, False), (2, UpstreamReset, True)]
 )
 async def test_a_stream_that_the_backend_resets(client, backend, code, error, sent):
     backend.on_end = lambda asked: asked.reset_by(code)
