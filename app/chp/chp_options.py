@@ -76,6 +76,8 @@ class ChpOptions:
     timeout: float = 0.0
     proxy_timeout: float = 0.0
     keep_alive_timeout: float | None = None
+    storage: str | None = None
+    """URL of the store that keeps the routes; None: this process does."""
     pid_file: str | None = None
     log_level: str = "info"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from ..errors import FrontendNotFound
+from ..errors import FrontendNotFound, StoreUnavailable
 from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks, Route
 from ..stores.routes import Routes
 from .hub_numbers import HubNumbers
@@ -15,11 +15,14 @@ from .target_paths import UndecodablePath, decoded, plain_path
 class HubRoutes(Routes):
     """Each route has one target. That it does not answer is for the hub to know, not for us."""
 
-    ready = True
-
     def __init__(self, table: HubTable, numbers: HubNumbers) -> None:
         self._table = table
         self._hub_numbers = numbers
+
+    @property
+    def ready(self) -> bool:  # type: ignore[override] # it has a value of its own elsewhere
+        """The table has been read."""
+        return self._table.complete
 
     def known(self, host: str, target: bytes = b"/") -> Route | None:
         """None where nothing matches: then `find` says why."""
@@ -33,8 +36,10 @@ class HubRoutes(Routes):
         return None if found is None else found.route
 
     async def find(self, host: str, target: bytes = b"/") -> Route:
-        """Raises FrontendNotFound and UndecodablePath."""
+        """Raises FrontendNotFound, UndecodablePath and StoreUnavailable."""
         found = self._table.match(host, decoded(plain_path(target)))
+        if found is None and not self._table.complete:
+            raise StoreUnavailable("the routes have not been read yet")
         if found is None:
             raise FrontendNotFound("no route for this path")
         return found.route

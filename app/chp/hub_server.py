@@ -1,4 +1,4 @@
-"""One process that proxies for a hub, and beside it the API, the metrics and the redirects."""
+"""One process that proxies for a hub, with the API that the hub writes its routes to."""
 
 from __future__ import annotations
 
@@ -7,43 +7,47 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..admin.admin_listener import AdminListener
 from ..application import Extension
+from ..config.structs import Config
 from ..errors import ConfigError, ProxyError
-from ..fields.headers import field
 from ..logs import proxy_log
 from ..main import create_app
 from ..proxy.decision import OwnAnswer
 from ..proxy.request import Request
 from ..server.accepting import accept_on
-from ..server.listeners import ListenAddress, ListeningSocket, bind, close_all
+from ..server.listeners import ListeningSocket, close_all
 from ..server.running import uvicorn_config
+from ..stores import driver_for
+from ..stores.driver import NotOffered
+from ..stores.hub_records import HubRecords
 from ..system.open_files import raise_limit
 from ..tls.listener import TLSListener
 from ..upstream.client import UpstreamClient
 from ..websocket.proxy import WebSocketProxy
+from .beside import bind_hub, listeners_beside
 from .chp_options import ChpOptions
-from .hub_numbers import CONTENT_TYPE, HubNumbers
+from .hub_numbers import HubNumbers
 from .hub_observer import HEALTH, HubObserver
 from .hub_pages import HubPages
 from .hub_routes import HubRoutes
 from .hub_table import HubTable
 from .rest_api import RestApi
+from .route_keeping import keeper_of
 
 logger = logging.getLogger("hipache.chp")
 
 GRACE = 1
 """Seconds for what runs when the process is told to end: a hub waits for a second, then insists."""
+STORE_WITHIN = 5.0
+"""Seconds for each answer of a store that keeps the routes."""
 LOOK_EVERY = 1.0
 """Seconds between two looks which WebSockets are in use."""
 
@@ -51,8 +55,12 @@ LOOK_EVERY = 1.0
 class HubExtension(Extension):
     """What a hub's proxy adds to ours."""
 
-    def __init__(self, options: ChpOptions) -> None:
+    def __init__(self, options: ChpOptions, records: HubRecords | None) -> None:
+        """`records` keep the routes; None: this process does."""
         self.table = HubTable(by_host=options.host_routing)
+        self.keeper = keeper_of(
+            self.table, time.time, records, default_target=options.default_target
+        )
         self.numbers = HubNumbers()
         self._observer = HubObserver(self.table, options.rewriting, self.numbers, time.time)
         self._pages = HubPages(
@@ -69,13 +77,15 @@ class HubExtension(Extension):
     async def running(self, client: UpstreamClient, sockets: WebSocketProxy) -> AsyncIterator[None]:
         """Watches the WebSockets while it is open."""
         self._client, self._sockets = client, sockets
-        watch = asyncio.create_task(self._watch(), name="chp activity")
-        try:
-            yield
-        finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+        async with self.keeper.running():
+            watch = asyncio.create_task(self._watch(), name="chp activity")
+            try:
+                yield
+            finally:
+                watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watch
+                self.look()
 
     def look(self) -> None:
         """Note the routes whose WebSockets have moved since the last look."""
@@ -154,13 +164,34 @@ def run(options: ChpOptions) -> int:
     if options.log_level in {"warn", "error"}:
         logging.getLogger("hipache").setLevel(options.log_level.upper())
     raise_limit()
-    extension = HubExtension(options)
-    if options.default_target is not None:
-        extension.table.add("/", {"target": options.default_target}, time.time())
+    with _records(options.storage) as records:
+        return _serve(options, config, HubExtension(options, records))
+
+
+@contextmanager
+def _records(url: str | None) -> Iterator[HubRecords | None]:
+    """The store that this URL names. Raises ConfigError."""
+    if url is None:
+        yield None
+        return
+    try:
+        driver = driver_for([url])
+        records = driver.hub_records(timeout=STORE_WITHIN)
+    except (ValueError, NotOffered) as exc:
+        raise ConfigError(f"--storage-backend: {exc}") from exc
+    with driver.hold():
+        yield records
+
+
+def _serve(options: ChpOptions, config: Config, extension: HubExtension) -> int:
     secured = options.tls.bind("ssl")
     tls = TLSListener(secured) if secured is not None else None
     listeners = [ListeningSocket(sock, tls) for sock in bind_hub(options.public, "chp")]
-    beside = [*_api(options, extension), *_metrics(options, extension), *_redirects(options)]
+    api = RestApi(
+        extension.table, extension.keeper, extension.numbers, token=options.token,
+        look=extension.look,
+    )  # fmt: skip
+    beside = listeners_beside(options, api, extension.numbers)
     if not options.token:
         logger.warning("the API asks for no token: CONFIGPROXY_AUTH_TOKEN is not set")
     app = create_app(
@@ -170,80 +201,3 @@ def run(options: ChpOptions) -> int:
     server = HubServer(settings, listeners, beside, options.pid_file)
     server.run()
     return 0 if server.started else 1
-
-
-def bind_hub(wanted: Sequence[ListenAddress], what: str) -> list[socket.socket]:
-    """Sockets that listen there, each told in the log. Raises ConfigError.
-
-    Of several addresses one is enough: a machine may lack a family.
-    """
-    bound: list[socket.socket] = []
-    for address in wanted:
-        if bound and not address.port:
-            address = ListenAddress(address.host, bound[0].getsockname()[1])
-        try:
-            bound.append(bind(address, mode=0o777 & ~_umask()))
-        except ConfigError as exc:
-            if not bound:
-                raise
-            logger.debug("not listening address=%s cause=%s", address, exc)
-    for sock in bound:
-        name = sock.getsockname()
-        shown = f"unix:{name}" if isinstance(name, str) else str(ListenAddress(*name[:2]))
-        logger.info(f"{what} listening address=%s", shown)
-    return bound
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _beside(
-    app: ASGIApp, wanted: Sequence[ListenAddress], what: str, tls: ssl.SSLContext | None = None
-) -> list[AdminListener]:
-    return [AdminListener(app, None, sock, tls=tls) for sock in bind_hub(wanted, what)]
-
-
-def _api(options: ChpOptions, extension: HubExtension) -> list[AdminListener]:
-    secured = options.api_tls.bind("api-ssl")
-    tls = TLSListener(secured).current() if secured is not None else None
-    api = RestApi(
-        extension.table, extension.numbers, token=options.token, look=extension.look,
-        clock=time.time,
-    )  # fmt: skip
-    return _beside(api, options.api, "chp api", tls)
-
-
-def _metrics(options: ChpOptions, extension: HubExtension) -> list[AdminListener]:
-    return _beside(partial(_tell, extension.numbers), options.metrics, "chp metrics")
-
-
-def _redirects(options: ChpOptions) -> list[AdminListener]:
-    return _beside(partial(_redirect, options.redirect_to), options.redirects, "chp redirect")
-
-
-async def _tell(numbers: HubNumbers, scope: Scope, _: Receive, send: Send) -> None:
-    """The page of metrics."""
-    found = scope["raw_path"] == b"/metrics"
-    await _answer(
-        send, 200 if found else 404, (b"content-type", CONTENT_TYPE),
-        numbers.page() if found else b"Not Found",
-    )  # fmt: skip
-
-
-async def _redirect(port: int, scope: Scope, _: Receive, send: Send) -> None:
-    """To https on `port`."""
-    host = (field(scope["headers"], b"host") or b"").partition(b":")[0]
-    if port != 443:
-        host += b":%d" % port
-    query = scope["query_string"]
-    target = scope["raw_path"] + (b"?" + query if query else b"")
-    await _answer(send, 301, (b"location", b"https://" + host + target), b"")
-
-
-async def _answer(send: Send, status: int, header: tuple[bytes, bytes], body: bytes) -> None:
-    headers = [header, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

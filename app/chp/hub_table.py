@@ -38,12 +38,12 @@ class HubTable:
         self._routes: dict[str, HubRoute] = {}
         self._matching: dict[str, HubRoute] = {}
         self._depth = 0
+        self.complete = True
+        """All routes that there are are in it; False until a store has been read."""
 
     def add(self, path: str, data: Mapping[str, Any], now: float) -> HubRoute:
         """Set the route of `path`; `data` has its target. `now`: Unix seconds."""
-        path = clean_path(path)
-        if self.by_host and path != "/":
-            data = {**data, "host": path.split("/")[1]}
+        path, data = self.named(path, data)
         route = HubRoute(data, Route(frontend_of(path, data["target"])), now)
         self._routes[path] = route
         self._matching[self._matched(path)] = route
@@ -78,6 +78,13 @@ class HubTable:
             if route is not None or not name:
                 return route
             name = name.rpartition("/")[0]
+
+    def named(self, path: str, data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """A route's name, and what is kept of it."""
+        path = clean_path(path)
+        if self.by_host and path != "/":
+            data = {**data, "host": path.split("/")[1]}
+        return path, data
 
     def touch(self, path: str, now: float) -> None:
         """Note that the route of `path`, if it is still there, is in use. `now`: Unix seconds."""

@@ -12,10 +12,12 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
+from ..errors import StoreUnavailable
 from ..fields.headers import RawHeaders, field
 from ..masking import masked_url
 from .hub_numbers import HubNumbers
 from .hub_table import HubTable, seconds_of
+from .route_keeping import RouteKeeper
 from .target_paths import UndecodablePath, decoded, plain_path
 
 logger = logging.getLogger("hipache.chp")
@@ -40,18 +42,18 @@ class RestApi:
     def __init__(
         self,
         table: HubTable,
+        keeper: RouteKeeper,
         numbers: HubNumbers,
         *,
         token: str | None,
         look: Callable[[], None],
-        clock: Callable[[], float],
     ) -> None:
-        """`look` notes which routes are in use now; `clock` gives Unix seconds."""
+        """`look` notes which routes are in use now."""
         self._table = table
+        self._keeper = keeper
         self._numbers = numbers
         self._token = token.encode() if token else None
         self._look = look
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -62,6 +64,9 @@ class RestApi:
                 headers.append((b"content-type", b"application/json"))
         except ApiError as error:
             status, body = error.status, str(error).encode()
+        except StoreUnavailable as error:
+            logger.warning("API request failed method=%s cause=%s", scope["method"], error)
+            status, body = error.status, error.message.encode()
         self._numbers.status("requests_api", status)
         if status != 204:
             headers.append((b"content-length", b"%d" % len(body)))
@@ -84,10 +89,11 @@ class RestApi:
         except UndecodablePath as error:
             raise ApiError(400, str(error)) from None
         if method == "POST":
-            return self._add(path, await _body(receive))
+            return await self._add(path, await _body(receive))
         if method == "DELETE":
-            return self._remove(path)
+            return await self._remove(path)
         self._look()
+        await self._keeper.gather()
         if path != "/":
             return self._one(path)
         return self._all(parse_qs(scope["query_string"].decode("latin-1")))
@@ -98,7 +104,7 @@ class RestApi:
         found = _TOKEN.search(said)
         return found is not None and hmac.compare_digest(found[1], self._token)
 
-    def _add(self, path: str, body: bytes) -> tuple[int, bytes]:
+    async def _add(self, path: str, body: bytes) -> tuple[int, bytes]:
         try:
             data = json.loads(body)
         except ValueError as error:
@@ -106,15 +112,16 @@ class RestApi:
         target = data.get("target") if isinstance(data, dict) else None
         if not isinstance(target, str):
             raise ApiError(400, "Must specify 'target' as string")
-        route = self._table.add(path, data, self._clock())
+        await self._keeper.add(path, data)
         logger.info("route added path=%s target=%s", path, masked_url(target))
-        for bad in route.route.frontend.bad_entries:
+        route = self._table.get(path)
+        for bad in route.route.frontend.bad_entries if route is not None else ():
             logger.warning("route unusable path=%s cause=%s", path, bad.reason)
         self._numbers.count("api_route_add")
         return 201, b""
 
-    def _remove(self, path: str) -> tuple[int, bytes]:
-        removed = self._table.remove(path)
+    async def _remove(self, path: str) -> tuple[int, bytes]:
+        removed = await self._keeper.remove(path)
         if removed:
             logger.info("route removed path=%s", path)
         self._numbers.count("api_route_delete")

@@ -22,8 +22,6 @@ REFUSED = {
     "ssl_protocol": "TLS 1.2 and 1.3 are offered, and clients take the newest they know",
     "ssl_dhparam": "OpenSSL has groups of its own; no file is needed",
     "ssl_allow_rc4": "RC4 is broken, and no TLS may use it any more (RFC 7465)",
-    "storage_backend": "routes are kept in this process, as without the flag; "
-    "a store cannot be named yet",
 }
 """Flags that cannot be honoured, and why."""
 
@@ -90,7 +88,10 @@ def tls_flags(prefix: str, whose: str) -> Callable[[Callable[..., None]], Callab
 @click.option("--timeout", type=Millis, help="Milliseconds in which nothing moves.")
 @click.option("--proxy-timeout", type=Millis, help="The same, for a target.")
 @click.option("--keep-alive-timeout", type=Millis, help="Milliseconds between two requests.")
-@click.option("--storage-backend", metavar="URL", hidden=True)
+@click.option(
+    "--storage-backend", metavar="URL", envvar="CONFIGPROXY_STORAGE_BACKEND",
+    help="Store that keeps the routes, for several proxies: redis://..., embedded:DIR, file:DIR.",
+)  # fmt: skip
 @click.version_option(version(), "-V", "--version", message="%(version)s")
 def chp(**flags: Any) -> None:
     """Proxy for a JupyterHub, in the place of configurable-http-proxy.
@@ -125,6 +126,7 @@ def options_of(flags: Flags, environ: os._Environ[str] | dict[str, str]) -> ChpO
         rewriting=_rewriting(flags),
         timeout=(flags["timeout"] or 0) / 1000,
         proxy_timeout=(flags["proxy_timeout"] or 0) / 1000,
+        storage=flags["storage_backend"] or None,
         keep_alive_timeout=(flags["keep_alive_timeout"] or 0) / 1000 or None,
         **{name: flags[name] for name in (
             "insecure", "default_target", "error_target", "error_path", "host_routing",

@@ -20,6 +20,7 @@ from ..masking import masked_url
 from .base import Store
 from .certificate_store import CertificateStore
 from .file.issuance import FileIssuance
+from .hub_records import HubRecords
 from .inspection import Inspection, Remedy
 from .issuance import IssuanceStore
 from .tables import RouteTable
@@ -86,6 +87,13 @@ class StoreDriver(ABC):
         answer. Raises ConfigError.
         """
         return FileIssuance(folder)
+
+    def hub_records(self, *, timeout: float) -> HubRecords:
+        """What the proxies of a JupyterHub share. Connects to nothing yet.
+
+        `timeout`: seconds for each answer. Raises ConfigError, NotOffered.
+        """
+        raise NotOffered(f"{self.name}: this kind of store keeps no routes of a JupyterHub")
 
     def hold(self) -> AbstractContextManager[object]:
         """Keeps a server of our own running while it is open; for the supervisor.

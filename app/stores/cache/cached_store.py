@@ -11,10 +11,10 @@ import logging
 
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
 from ...routing import Backend, Frontend, Mark, Marks, Route
+from ...system.background import Background
 from ..base import CheckRecords, Found, SharedRates, Store
 from ..by_path import by_path
 from .archive import Archive
-from .background import Background
 from .cache_numbers import CountedCache
 from .local_marks import LocalMarks
 from .outage import Outage

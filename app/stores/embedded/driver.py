@@ -15,6 +15,7 @@ from ..driver import StoreDriver, only_url
 from ..inspection import Inspection, Remedy
 from ..redis.certificate_store import RedisCertificates
 from ..redis.driver import command_of, table_of
+from ..redis.hub_records import RedisHubRecords
 from ..redis.inspection import inspect
 from ..redis.issuance import RedisIssuance
 from ..redis.table import RedisTable
@@ -67,6 +68,10 @@ class EmbeddedDriver(StoreDriver):
     def issuance(self, folder: str, *, timeout: float) -> RedisIssuance:
         """In the server, which somebody else keeps running."""
         return RedisIssuance([EmbeddedServer(self._directory).url], timeout=timeout)
+
+    def hub_records(self, *, timeout: float) -> RedisHubRecords:
+        """In the server, which somebody else keeps running."""
+        return RedisHubRecords([EmbeddedServer(self._directory).url], timeout=timeout)
 
     def hold(self) -> EmbeddedServer:
         """A share in the server."""

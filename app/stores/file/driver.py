@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import unquote
 
 from ...config.places import Places
 from ...config.store_address import StoreAddress
 from ...config.structs import ServerConfig
-from ...errors import HipacheError
+from ...errors import ConfigError, HipacheError
 from ...masking import show
 from ..driver import StoreDriver, only_url
 from ..inspection import Remedy
 from ..table import TableError
+from .hub_records import FileHubRecords
 from .store import FileStore
 from .table import FileTable
 
@@ -47,6 +49,12 @@ class FileDriver(StoreDriver):
     def table(self) -> FileTable:
         """Reads nothing yet."""
         return FileTable(self._path)
+
+    def hub_records(self, *, timeout: float) -> FileHubRecords:
+        """In a folder: a hub writes often, and a file of all routes would be written each time."""
+        if Path(self._path).exists() and not Path(self._path).is_dir():
+            raise ConfigError(f"{self.name}: expected a folder for a hub's routes, found a file")
+        return FileHubRecords(self._path)
 
     def remedy(self, error: HipacheError) -> Remedy:
         """A table with a mistake is to be edited."""

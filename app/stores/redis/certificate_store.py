@@ -9,6 +9,7 @@ from redis.exceptions import RedisError, ResponseError
 from ...errors import StoreUnavailable
 from ..certificate_store import NO_PAIR, CertificateListener, Pair
 from .connections import Connections
+from .named_changes import NamedChanges, at_once
 from .replies import text
 from .tracking import Tracker
 from .url import RedisURL
@@ -48,10 +49,10 @@ class RedisCertificates:
 
     async def watch(self, listener: CertificateListener) -> None:
         """On a connection of its own."""
-        changes = _Changes(listener, self._prefix)
+        changes = NamedChanges(listener, self._prefix)
         await Tracker(
             self._connections, [self._prefix], on_keys=changes.keys, listener=changes,
-            prepare=_ready, landmark=self._prefix, on_landmark=lambda value: None,
+            prepare=at_once, landmark=self._prefix, on_landmark=lambda value: None,
         ).run()  # fmt: skip
 
     async def aclose(self) -> None:
@@ -64,29 +65,3 @@ def _pair(answer: list[bytes | None] | ResponseError) -> Pair | StoreUnavailable
         return StoreUnavailable(str(answer))
     certificate, key = (text(value) if value else "" for value in answer)
     return (certificate, key) if certificate and key else NO_PAIR
-
-
-async def _ready() -> None:
-    """Nothing has to be done before connecting."""
-
-
-class _Changes:
-    """Passes on what the tracking connection reports."""
-
-    def __init__(self, listener: CertificateListener, prefix: str) -> None:
-        self._listener, self._prefix = listener, prefix
-        self.tracking, self.lost = listener.tracking, listener.lost
-
-    def keys(self, keys: list[bytes] | None) -> None:
-        """Keys of a push; None: the server was flushed."""
-        names = None if keys is None else [text(key).removeprefix(self._prefix) for key in keys]
-        self._listener.changed(names)
-
-    def unreachable(self, reason: str) -> None:
-        self._listener.lost(reason)
-
-    def refused(self, reason: str) -> None:
-        self._listener.lost(reason)
-
-    def heard(self) -> None:
-        """Nothing depends on it."""

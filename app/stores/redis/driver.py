@@ -18,6 +18,7 @@ from ..driver import StoreDriver
 from ..inspection import Inspection, Remedy
 from .certificate_store import RedisCertificates
 from .connections import Connections
+from .hub_records import RedisHubRecords
 from .inspection import inspect
 from .issuance import RedisIssuance
 from .replies import text
@@ -70,6 +71,10 @@ class RedisDriver(StoreDriver):
     def issuance(self, folder: str, *, timeout: float) -> RedisIssuance:
         """In the server that takes the writes."""
         return RedisIssuance(self.urls, timeout=timeout)
+
+    def hub_records(self, *, timeout: float) -> RedisHubRecords:
+        """In the server that takes the writes."""
+        return RedisHubRecords(self.urls, timeout=timeout)
 
     async def inspect(self, *, timeout: float) -> Inspection:
         """Reads every key under our prefixes."""

@@ -43,6 +43,7 @@ from .issuance_replies import (
 )
 from .issuance_scripts import BEGIN, FAIL, FINISH, WISH
 from .leases import KEEP, RELEASE
+from .named_changes import at_once
 from .presence import escape
 from .replies import mapping, text
 from .tracking import Tracker
@@ -226,7 +227,7 @@ class RedisIssuance:
         changes = IssuanceChanges(listener, self._tls, self._wanted)
         await Tracker(
             self._connections, [self._tls, self._wanted], on_keys=changes.keys, listener=changes,
-            prepare=_at_once, landmark=self._lease, on_landmark=lambda value: None,
+            prepare=at_once, landmark=self._lease, on_landmark=lambda value: None,
         ).run()  # fmt: skip
 
     @contextmanager
@@ -239,7 +240,3 @@ class RedisIssuance:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connections.aclose()
-
-
-async def _at_once() -> None:
-    """Nothing has to be done before connecting."""
