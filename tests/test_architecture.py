@@ -31,9 +31,10 @@ MAX_LOOSE = 9
 PURE = (
     "errors", "masking", "routing", "health", "frontends", "config", "balancing", "fields",
     "logs.record", "logs.access_log", "logs.access_fields", "logs.log_target", "logs.syslog",
-    "checks.verdicts", "doctor.findings", "commands.throughput", "proxy.debug_fields",
-    "proxy.https_policy", "proxy.media_types", "proxy.guards.shedding", "upstream.shares",
-    "http2.field_rules", "grpc", "websocket.frames", "recorder.telling",
+    "checks.verdicts", "doctor.findings", "commands.throughput", "metrics.quantiles",
+    "stores.steered", "proxy.debug_fields", "proxy.https_policy", "proxy.media_types",
+    "proxy.guards.shedding", "upstream.shares", "http2.field_rules", "grpc", "websocket.frames",
+    "recorder.telling",
 )  # fmt: skip
 """They touch no outside world: no clock, no chance, no file and no socket but as arguments."""
 NOT_PURE = ("config.file",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
@@ -11,7 +12,13 @@ from datetime import datetime
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,6 +31,9 @@ from ..metrics.shown import shown, shown_backends
 from ..tls.listener import expiries
 from . import state
 from .admin_client import store_names
+from .dashboard.dashboard import FILES, PAGES, Dashboard
+from .dashboard.rendering import link
+from .dashboard.visits import Visits
 from .openapi import DESCRIPTION
 from .route_api import ROUTES, RouteApi
 from .state import Sources
@@ -31,6 +41,9 @@ from .stored_certificates import StoredCertificates
 
 OPEN = ("/healthz", "/readyz")
 """Paths that need no token: a platform's probes have none, and the answer is only yes or no."""
+API = ("/api/", "/metrics")
+"""Paths that a login to the dashboard does not open."""
+BEFORE_LOGIN = ("/login", *(f"/static/{name}" for name in FILES))
 
 
 def admin_application(sources: Sources) -> ASGIApp:
@@ -47,13 +60,15 @@ def admin_application(sources: Sources) -> ASGIApp:
         "/api/backends": admin.backends,
         "/api/failures": admin.failures,
     }
-    api = RouteApi(sources.config)
+    api, token = RouteApi(sources.config), sources.config.admin.token
+    visits = None if token is None else Visits(token)
     app = Starlette(routes=[
         *(Route(path, answer) for path, answer in paths.items()),
+        *Dashboard(sources, admin.stored, visits).routes(),
         Route(ROUTES, api.all),
         Route(f"{ROUTES}/{{key:path}}", api.one, methods=["GET", "PUT", "PATCH", "DELETE"]),
     ])  # fmt: skip
-    return Guarded(app, sources.config.admin.token)
+    return Guarded(app, token, visits)
 
 
 class Guarded:
@@ -64,15 +79,16 @@ class Guarded:
     must name this machine.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, visits: Visits | None) -> None:
         self._app = app
         self._token = token
+        self._visits = visits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["path"] in OPEN else self._refusal(Headers(scope=scope))
+        refusal = None if scope["path"] in OPEN else self._refusal(scope, Headers(scope=scope))
         await (self._app if refusal is None else refusal)(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if self._token is None:
             host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
             if is_local(host.strip("[]") or "localhost"):
@@ -81,18 +97,29 @@ class Guarded:
         claimed = headers.get("authorization", "").removeprefix("Bearer ")
         if hmac.compare_digest(claimed.encode("latin-1"), self._token.encode()):
             return None
+        return self._to_login(scope, headers)
+
+    def _to_login(self, scope: Scope, headers: Headers) -> Response | None:
+        """Browsers log in to the dashboard, and to nothing else."""
+        path, of_api = scope["path"], scope["path"].startswith(API)
+        if self._visits is not None and not of_api:
+            if path in BEFORE_LOGIN or self._visits.cookie_in(headers, time.time()):
+                return None
+            if scope["method"] in ("GET", "HEAD") and path in PAGES:
+                asked = scope["query_string"].decode("latin-1")
+                return RedirectResponse(link("/login", to=f"{path}?{asked}".rstrip("?")), 303)
         return PlainTextResponse(
             "admin.token is required\n", 401, {"www-authenticate": 'Bearer realm="hipache"'}
         )
 
 
 class Admin:
-    """Answers requests, with one method per path."""
+    """Answers requests of programs, with one method per path."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._bounds = sources.config.admin.buckets
-        self._stored = StoredCertificates(sources.config)
+        self.stored = StoredCertificates(sources.config)
 
     async def healthz(self, request: Request) -> Response:
         """Say that this worker runs."""
@@ -116,7 +143,7 @@ class Admin:
             exposition.proxy(out, total),
             by_backend.backends(out, await shown_backends(total, self._sources.folder)),
             *await self._states(out, chosen),
-            out.gauge(*await asyncio.to_thread(self._certificates, self._stored.soonest())),
+            out.gauge(*await asyncio.to_thread(self._certificates, self.stored.soonest())),
             out.gauge(*self._failing()),
         ]
         if self._sources.config.admin.planb_names:
@@ -161,7 +188,7 @@ class Admin:
             ("file",),
         )
         return family, [
-            (f'file="{exposition.escaped(name)}"', at) for name, at in self._stored.failing()
+            (f'file="{exposition.escaped(name)}"', at) for name, at in self.stored.failing()
         ]
 
     async def index(self, request: Request) -> Response:

@@ -70,7 +70,7 @@ class RouteApi:
         query = _query(request, "prefix", "after", "limit")
         start, after = query.get("prefix", ""), query.get("after", "")
         limit = _limit(query.get("limit", str(PAGE)))
-        async with self._table() as table:
+        async with opened_table(self._config) as table:
             known = await table.keys()
             some = (key for key in known if key > after and key.startswith(start))
             chosen = heapq.nsmallest(limit + 1, some)
@@ -86,7 +86,7 @@ class RouteApi:
     async def _show(self, request: Request) -> Response:
         key = _key(request)
         _query(request)
-        async with self._table() as table:
+        async with opened_table(self._config) as table:
             entry = existing(await table.read([key]), key)
         if entry is None:
             raise RouteRefusal(404, "path", f"no frontend {key}")
@@ -103,7 +103,7 @@ class RouteApi:
             raise RouteRefusal(400, "query wait", "expected wait=1")
         change = await _change_of(request)
         edit = RouteEdit(key, change, _condition(request), configured(self._config).objection)
-        async with self._table() as table:
+        async with opened_table(self._config) as table:
             table.by = f"admin token from {request.client.host if request.client else 'unix:'}"
             if wait == "1":
                 await seen_by_all(table, lambda: table.change([key], edit), WAIT)
@@ -123,14 +123,19 @@ class RouteApi:
             entry = replace(entry, options=without_secrets(entry.options))
         return in_file_form(entry)
 
-    @asynccontextmanager
-    async def _table(self) -> AsyncIterator[RouteTable]:
-        # In a thread: it may have to wait for a server of our own.
-        table = await asyncio.to_thread(driver_of(self._config).table)
-        try:
-            yield table
-        finally:
-            await table.aclose()
+
+@asynccontextmanager
+async def opened_table(config: Config) -> AsyncIterator[RouteTable]:
+    """The table of the configured store, for one piece of work.
+
+    Raises ConfigError, StoreUnavailable, NotOffered.
+    """
+    # In a thread: it may have to wait for a server of our own.
+    table = await asyncio.to_thread(driver_of(config).table)
+    try:
+        yield table
+    finally:
+        await table.aclose()
 
 
 async def _answered(work: Awaitable[Response]) -> Response:
@@ -188,11 +193,12 @@ async def _change_of(request: Request) -> Callable[[str, Entry | None], Entry | 
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
         raise RouteRefusal(415, "header Content-Type", f"expected {' or '.join(kinds)}")
-    body = parse_body(await _body(request))
+    body = parse_body(await body_of(request))
     return replacing(body) if request.method == "PUT" else merging(body)
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request) -> bytes:
+    """The body of a request. Raises RouteRefusal where it is too long or ends early."""
     found = bytearray()
     try:
         async for piece in request.stream():

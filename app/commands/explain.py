@@ -5,42 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection
-from dataclasses import asdict, replace
-from functools import partial
-from urllib.parse import quote, urlsplit
+from dataclasses import asdict
 
 import click
 
 from ..admin.admin_client import AdminClient, AdminUnavailable
-from ..balancing.balancer import Balancer, RequestFacts
-from ..balancing.explain import Explanation, decided, not_forwarded, refused
-from ..balancing.explain import explain as explained
+from ..admin.explaining import explanation_of, request_for
 from ..balancing.explain_text import as_text
-from ..balancing.sticky import secret_of
-from ..config.defaults import default_options
 from ..config.structs import Config
-from ..errors import BadHost, ProxyError, StoreUnavailable, Unauthorized
-from ..fields.forwarded import ForwardedFields
-from ..fields.headers import field, only
-from ..frontends.passwords import credentials
-from ..frontends.protection import Protection
-from ..logs.record import AccessRecord
-from ..proxy.assembly import make_added_fields, make_decisions, make_forwarded
-from ..proxy.decision import OwnAnswer, Redirect, settled
-from ..proxy.guards.gate import check_address, check_maintenance, check_readable
-from ..proxy.guards.overload import Overload
-from ..proxy.request import Request
-from ..routing import Route, lookup_keys, normalise_host
-from ..server.peer import Peer
 from ..stores import CachedStore
-from ..upstream.destinations import configured
 from .cli_options import config_option, json_option
-from .failing import CommandFailed
 from .open_store import run
-
-KEPT_IN_TARGET = "/%:@!$&'()*+,;=~-._"
-"""Characters of a path that stay as they are (RFC 3986 §3.3); `%` begins an escape."""
 
 
 @click.command()
@@ -62,82 +37,17 @@ def explain(
     """
 
     async def work(routes: CachedStore, config: Config) -> None:
-        request = _request(url, client or "", fields)
-        found = await _explained(request, routes, config, for_client=bool(client or fields))
+        request = request_for(url, client or "", fields)
+        found = await explanation_of(
+            request, routes, config, lambda key: asyncio.to_thread(_in_flight, config, key),
+            for_client=bool(client or fields), marks_are_shared=routes.store.shares_marks,
+        )  # fmt: skip
         if as_json:
             click.echo(json.dumps(asdict(found), indent=2))
         else:
             click.echo("\n".join(as_text(found, now=time.time())))
 
     run(path, work)
-
-
-async def _explained(
-    request: Request, routes: CachedStore, config: Config, *, for_client: bool
-) -> Explanation:
-    """What the proxy would do: its own decision, then the backends that may be chosen."""
-    balancer = _balancer(config)
-    answer = await _answer(request, routes, config, balancer)
-    route, host = request.route, _host(request)
-    if route is None:
-        return not_forwarded(host or request.host.decode(), lookup_keys(host), answer)
-    objection = configured(config).objection
-    denied = [backend.url for backend in route.frontend.backends if objection(backend)]
-    in_flight = await asyncio.to_thread(_in_flight, config, route.frontend.key)
-    found = explained(
-        host, lookup_keys(host), route.frontend, route.marks, default_options(config),
-        now=time.time(), in_flight=in_flight, denied=denied,
-    )  # fmt: skip
-    remarks = [f"never connected to: {url}" for url in denied]
-    if not routes.store.shares_marks:
-        remarks.insert(0, "marks live in each worker and are not known here")
-    found = replace(found, remarks=(*found.remarks, *remarks))
-    if answer:
-        return refused(found, answer)
-    return _for_client(found, request, balancer, denied) if for_client else found
-
-
-async def _answer(request: Request, routes: CachedStore, config: Config, balancer: Balancer) -> str:
-    """How the proxy answers by itself; empty if the request goes to a backend."""
-    forwarded = make_forwarded(config)
-    make_added_fields(config, forwarded).add(request)
-    decisions = make_decisions(
-        config, routes, balancer,
-        examine=partial(_examine, forwarded), overload=Overload(0.0, time.monotonic),
-    )  # fmt: skip
-    try:
-        decision = decisions.probe(request.host) or await settled(decisions.decide(request))
-    except StoreUnavailable:
-        raise  # this command cannot know what the workers remember
-    except ProxyError as error:
-        return f"{error.status} {error}"
-    if isinstance(decision, Redirect):
-        return f"{decision.status} to {decision.location.decode('latin-1')}"
-    if isinstance(decision, OwnAnswer):
-        return f"{decision.status} {decision.body.decode()}, from the proxy itself"
-    return ""
-
-
-def _examine(
-    forwarded: ForwardedFields, request: Request, route: Route, protection: Protection
-) -> None:
-    """Apply the access rules that depend on nothing but the request.
-
-    Rates and requests in flight are known to the workers only, and an authorization service
-    would count the question as a request. Without --client and without an `Authorization` field
-    nothing is known of the client: the explanation lists what it has to pass.
-    """
-    check_readable(protection)
-    if request.client:
-        address = forwarded.true_client(request.headers, request.client)
-        check_maintenance(protection, address)
-        check_address(protection, address)
-    if protection.users and field(request.headers, b"authorization") is not None:
-        authorization = only(request.headers, b"authorization")
-        user, password = credentials(authorization) or ("", b"")
-        kept = protection.users.get(user)
-        if kept is None or not kept.matches(password):
-            raise Unauthorized(route.frontend.key)
 
 
 def _in_flight(config: Config, key: str) -> dict[str, int] | None:
@@ -148,59 +58,3 @@ def _in_flight(config: Config, key: str) -> dict[str, int] | None:
     except AdminUnavailable:
         return None
     return {each["backend"]: each["in_flight"] for each in answer if each["backend"]}
-
-
-def _request(url: str, client: str, fields: tuple[str, ...]) -> Request:
-    """The request that a client would send for this URL, which may lack a scheme."""
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna")
-    except ValueError as exc:
-        raise CommandFailed(f"{url}: {exc}") from None
-    if not host or not parts.netloc.isprintable() or " " in parts.netloc:
-        raise CommandFailed(f"{url!r} names no host")
-    headers = [(b"host", host)]
-    for text in fields:
-        name, colon, value = text.partition(":")
-        if not colon:
-            raise CommandFailed(f"{text!r} is not a field: expected 'Name: value'")
-        headers.append((name.strip().lower().encode(), value.strip().encode()))
-    target = quote(parts.path or "/", safe=KEPT_IN_TARGET) + (
-        f"?{parts.query}" if parts.query else ""
-    )
-    scheme = "https" if parts.scheme in ("https", "wss") else "http"
-    peer = Peer((client, 0) if client else None, None, client, scheme)
-    request = Request(b"GET", target.encode("latin-1", "replace"), headers, peer, "1.1", None)
-    request.web_socket = parts.scheme in ("ws", "wss")
-    request.facts = RequestFacts(client, headers)
-    request.record = AccessRecord(0.0)
-    return request
-
-
-def _host(request: Request) -> str:
-    """The host that is looked up, empty if there is none."""
-    try:
-        return normalise_host(request.host)
-    except BadHost:
-        return ""
-
-
-def _balancer(config: Config) -> Balancer:
-    """A balancer without randomness."""
-    secret = secret_of(config.balance.secret, config.driver)
-    return Balancer(default_options(config), random=lambda: 0.0, clock=time.time, secret=secret)
-
-
-def _for_client(
-    found: Explanation, request: Request, balancer: Balancer, denied: Collection[str]
-) -> Explanation:
-    """The backend of this client, if neither chance nor load decides it."""
-    route, facts = request.route, request.facts
-    if route is None or len(found.choice) < 2:
-        return found
-    backend = balancer.pick(route, facts, denied)
-    if found.sticky and balancer.cookie(route, backend, facts, secure=False) is None:
-        return decided(found, backend.url, f"the cookie {found.sticky} leads here")
-    if found.policy.startswith("hash"):
-        return decided(found, backend.url, f"{found.policy} leads here")
-    return found

@@ -15,7 +15,7 @@ from ..config.structs import Config
 from ..recorder.recorder import service_of
 from ..recorder.rings import stories
 from ..recorder.stories import Kind, Story
-from ..recorder.telling import row
+from ..recorder.telling import is_of, row
 from .cli_options import Duration, config_option, json_option
 from .failing import CommandFailed, one_line
 from .recorded import recorded_by
@@ -45,7 +45,11 @@ def failures(
         if not recorded_by(config):
             raise CommandFailed(f"no service of {service_of(config)} runs here")
         for batch in _batches(config, follow=follow):
-            wanted = [story for story in batch if story.at >= began and _is_of(story, host)]
+            wanted = [
+                story
+                for story in batch
+                if story.at >= began and (host is None or is_of(story, host))
+            ]
             for story in wanted[-last:]:
                 click.echo(json.dumps(as_object(story)) if as_json else "  ".join(row(story)))
 
@@ -59,7 +63,3 @@ def _batches(config: Config, *, follow: bool) -> Iterator[list[Story]]:
         seen = {story.id for story in known}
         known = stories(recorded_by(config), (Kind.FAILED, Kind.REFUSED))
         yield [story for story in known if story.id not in seen]
-
-
-def _is_of(story: Story, host: str | None) -> bool:
-    return host is None or host in {story.frontend, story.host.partition(":")[0].lower()}

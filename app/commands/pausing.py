@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from ..frontends.maintenance import MAX_PAUSE
+from ..stores.steered import with_option, without_option
 from .cli_options import Duration, config_option
 from .on_table import wait_option
-from .steering import change_options, without
+from .steering import change
 
 
 @click.command()
@@ -20,7 +21,7 @@ from .steering import change_options, without
 @config_option
 def pause(host: str, longest: int, *, wait: float | None, path: str | None) -> None:
     """Let requests for HOST wait until `hipache resume HOST`, for all proxies at once."""
-    change_options(host, path, lambda entry: {**entry.options, "pause": str(longest)}, wait)
+    change(host, path, lambda entry: with_option(entry, "pause", str(longest)), wait)
 
 
 @click.command()
@@ -29,4 +30,4 @@ def pause(host: str, longest: int, *, wait: float | None, path: str | None) -> N
 @config_option
 def resume(host: str, wait: float | None, path: str | None) -> None:
     """Let the requests that wait for HOST go on, and all that follow."""
-    change_options(host, path, lambda entry: without(entry.options, "pause"), wait)
+    change(host, path, lambda entry: without_option(entry, "pause"), wait)

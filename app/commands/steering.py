@@ -6,8 +6,7 @@ Each change is validated, made as a whole, and undone by its opposite.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 
 import click
 
@@ -15,17 +14,16 @@ from ..admin.admin_client import AdminClient
 from ..balancing.explain_text import ago
 from ..config.structs import Config
 from ..frontends.backends import trimmed
-from ..frontends.maintenance import MAX_MESSAGE, is_off
 from ..masking import printable
+from ..stores import steered
 from ..stores.meant import check_options
+from ..stores.steered import drained, opened, shut, undrained, with_option
 from ..stores.table import Entry, Table, TableError, without_secrets
 from ..stores.tables import RouteTable
 from .cli_options import Duration, config_option
 from .command_group import CommandGroup
 from .failing import CommandFailed, one_line
 from .on_table import key_of, read_config, run_on_table, wait_option
-
-Fields = Mapping[str, str]
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at what is in flight; the workers tell it once a second."""
@@ -62,7 +60,7 @@ def list_(host: str, path: str | None) -> None:
 @config_option
 def set_(host: str, name: str, value: str, wait: float | None, path: str | None) -> None:
     """Set the option NAME of the frontend HOST to VALUE."""
-    change_options(host, path, lambda entry: {**entry.options, name: value}, wait)
+    change(host, path, lambda entry: with_option(entry, name, value), wait)
 
 
 @option.command()
@@ -72,13 +70,7 @@ def set_(host: str, name: str, value: str, wait: float | None, path: str | None)
 @config_option
 def unset(host: str, name: str, wait: float | None, path: str | None) -> None:
     """Remove the option NAME of the frontend HOST."""
-
-    def edit(entry: Entry) -> Fields:
-        if name not in entry.options:
-            raise TableError(f"no option {name!r} is set")
-        return without(entry.options, name)
-
-    change_options(host, path, edit, wait)
+    change(host, path, lambda entry: steered.unset(entry, name), wait)
 
 
 @click.command()
@@ -95,9 +87,8 @@ def drain(host: str, url: str, longest: int | None, path: str | None) -> None:
     config = read_config(path)
     if longest is not None and config.admin.bind is None:
         raise click.UsageError("--wait asks the admin listener, and admin.bind is null")
-    change_options(
-        host, path, lambda entry: {**entry.options, f"drain:{_backend(entry, url)}": "on"},
-        None if longest is None else 10.0,
+    change(
+        host, path, lambda entry: drained(entry, url), None if longest is None else 10.0
     )  # fmt: skip
     if longest is not None:
         _wait_until_idle(config, key_of(host), url, longest)
@@ -110,9 +101,7 @@ def drain(host: str, url: str, longest: int | None, path: str | None) -> None:
 @config_option
 def undrain(host: str, url: str, wait: float | None, path: str | None) -> None:
     """Let the backend URL of HOST serve again."""
-    change_options(
-        host, path, lambda entry: without(entry.options, f"drain:{_backend(entry, url)}"), wait
-    )
+    change(host, path, lambda entry: undrained(entry, url), wait)
 
 
 @click.group(cls=CommandGroup)
@@ -137,18 +126,7 @@ def on(
     path: str | None,
 ) -> None:
     """Answer requests for HOST with 503 and a page that says so."""
-    if is_off(message) or len(message) > MAX_MESSAGE:
-        raise click.BadParameter(f"expected some words, at most {MAX_MESSAGE} characters")
-
-    def edit(entry: Entry) -> Fields:
-        options = {**_open(entry), "maintenance": message}
-        if retry_after is not None:
-            options["maintenanceRetry"] = str(retry_after)
-        if allow:
-            options["maintenanceAllow"] = " ".join(allow)
-        return options
-
-    change_options(host, path, edit, wait)
+    change(host, path, lambda entry: shut(entry, message, retry_after, allow), wait)
 
 
 @maintenance.command()
@@ -157,24 +135,15 @@ def on(
 @config_option
 def off(host: str, wait: float | None, path: str | None) -> None:
     """Open the site HOST again."""
-    change_options(host, path, _open, wait)
+    change(host, path, opened, wait)
 
 
-def _open(entry: Entry) -> Fields:
-    """Its options without those of maintenance."""
-    return {
-        name: value for name, value in entry.options.items() if not name.startswith("maintenance")
-    }
-
-
-def change_options(
-    host: str, path: str | None, edit: Callable[[Entry], Fields], wait: float | None
-) -> None:
-    """Replace the options of one frontend. What is wrong with a new one is told, not written."""
+def change(host: str, path: str | None, step: Callable[[Entry], Entry], wait: float | None) -> None:
+    """Change the options of one frontend. What is wrong with a new one is told, not written."""
 
     def whole(before: Table) -> Table:
         entry = _existing(before, key)
-        after = replace(entry, options=edit(entry))
+        after = step(entry)
         check_options(key, after, entry)
         return {key: after}
 
@@ -207,16 +176,3 @@ def _existing(table: Table, key: str) -> Entry:
     if (entry := table.get(key)) is None:
         raise TableError(f"no frontend {key}; `hipache route set` creates one")
     return entry
-
-
-def _backend(entry: Entry, url: str) -> str:
-    """The URL as it stands in the list."""
-    for known in entry.backends:
-        if trimmed(known) == trimmed(url):
-            return trimmed(known)
-    raise TableError(f"{url!r} is none of its backends: {', '.join(entry.backends) or 'none'}")
-
-
-def without(options: Fields, name: str) -> Fields:
-    """The options but this one."""
-    return {known: value for known, value in options.items() if known != name}

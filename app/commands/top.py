@@ -15,9 +15,10 @@ from rich.text import Text
 
 from ..admin.admin_client import AdminClient
 from ..config.file import here, load
+from ..metrics.quantiles import latencies
 from .cli_options import config_option
 from .failing import one_line
-from .throughput import AdminReport, Throughput, latencies, rates
+from .throughput import AdminReport, Throughput, rates
 
 MIB = 1 << 20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
@@ -11,7 +10,7 @@ import click
 from ..masking import printable
 from ..stores.journal import RouteChange, undone
 from ..stores.table import Entry, Table, existing, in_file_form, without_secrets
-from ..stores.table_difference import difference
+from ..stores.table_difference import difference, in_words
 from ..stores.tables import RouteTable
 from .cli_options import config_option, json_option
 from .on_table import key_of, run_on_table, wait_option
@@ -34,7 +33,7 @@ def log(host: str | None, most: int, path: str | None, *, as_json: bool) -> None
             click.echo(json.dumps([_as_json(change) for change in changes], indent=2))
             return
         for change in changes:
-            for line in _told(change):
+            for line in in_words(change):
                 click.echo(printable(f"{_time(change.at)}  {change.by}  {line}"))
         if not changes:
             click.echo("no change in the journal")
@@ -72,14 +71,6 @@ def undo(host: str, wait: float | None, path: str | None) -> None:
 
 SEARCHED = 1_000
 """Changes of a host and its prefixes among which the last one of its own is looked for."""
-
-
-def _told(change: RouteChange) -> Iterator[str]:
-    if not change.whole:
-        yield f"~ {change.key}  too long to be kept"
-        return
-    before, after = (_alone(change.key, entry) for entry in (change.before, change.after))
-    yield from difference(before, after)
 
 
 def _alone(key: str, entry: Entry | None) -> dict[str, Entry]:

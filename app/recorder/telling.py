@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from ..frontends.site import host_of
 from ..health import Outcome, Verdict
 from ..masking import printable
 from .stories import Kind, Story, Try
@@ -52,6 +53,12 @@ def row(story: Story) -> list[str]:
             last.backend if last is not None else "-", why,
         )
     ]  # fmt: skip
+
+
+def is_of(story: Story, host: str) -> bool:
+    """Whether a request asked for this host, or matched this frontend or a prefix of it."""
+    asked = story.host.partition(":")[0].lower()
+    return host in {story.frontend, host_of(story.frontend), asked}
 
 
 def url_of(story: Story) -> str:

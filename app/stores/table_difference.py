@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from .journal import RouteChange
 from .table import Entry, by_domain, existing, without_secrets
 
 
@@ -18,6 +19,17 @@ def difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Itera
             yield f"{sign} {key}  {' '.join(entry.rows if entry else ())}".rstrip()
         else:
             yield f"~ {key}  {_changed(old, new)}"
+
+
+def in_words(change: RouteChange) -> Iterator[str]:
+    """What one change in the journal did."""
+    if not change.whole:
+        yield f"~ {change.key}  too long to be kept"
+        return
+    before, after = (
+        {} if entry is None else {change.key: entry} for entry in (change.before, change.after)
+    )
+    yield from difference(before, after)
 
 
 def _changed(old: Entry, new: Entry) -> str:

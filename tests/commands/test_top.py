@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.commands import throughput
-from app.commands.throughput import quantile, rates
+from app.commands.throughput import rates
+from app.metrics.quantiles import quantile
 from tests.admin.serving import REQUESTS
 from tests.admin_client import AdminClient
 from tests.backends import answer, answering, refusing, silent

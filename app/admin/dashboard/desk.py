@@ -1,0 +1,164 @@
+"""What the pages look things up in: counts, routes, the store, the recorder. One a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ...errors import HipacheError
+from ...metrics.families import GAUGE
+from ...recorder.rings import stories
+from ...recorder.stories import Kind, Story
+from ...stores.table import Entry, by_domain
+from ...stores.tables import RouteTable
+from ...tls.listener import expiries
+from .. import state
+from ..admin_client import store_names
+from ..route_api import opened_table
+from ..state import Sources
+from ..stored_certificates import StoredCertificates
+from .pace import FRESH, Lookback, Pacer
+
+KEYS_FOR = 10.0
+"""Seconds for which the list of all frontends is good: reading it goes over the whole store."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateEnd:
+    """One certificate, and when it ends."""
+
+    name: str
+    end: datetime | None
+    problem: str = ""
+
+    def days(self, now: float) -> float | None:
+        """Until it ends."""
+        return None if self.end is None else (self.end.timestamp() - now) / 86_400
+
+
+class Desk:
+    """Looks things up for the pages."""
+
+    def __init__(self, sources: Sources, stored: StoredCertificates) -> None:
+        self.sources = sources
+        self.config = sources.config
+        self.pacer = Pacer(sources)
+        self._stored = stored
+        self._keys: list[str] = []
+        self._keys_until = 0.0
+        self._failures: list[Story] = []
+        self._failures_until = 0.0
+
+    @property
+    def may_write(self) -> bool:
+        """Whether forms change anything."""
+        return self.config.admin.write
+
+    def store(self) -> str:
+        """Its name, without secrets."""
+        return ", ".join(store_names(self.config))
+
+    def store_trouble(self) -> str:
+        """What is wrong with the store; empty if it answers."""
+        if not self.sources.routes.ready:
+            return "no store has been reached yet"
+        away = self.sources.routes.away
+        return "the store does not answer; known routes are served" if away else ""
+
+    async def keys(self) -> list[str]:
+        """All frontends of the store, those of one domain together.
+
+        Raises StoreUnavailable, TableError, NotOffered.
+        """
+        if time.monotonic() >= self._keys_until:
+            async with self.table() as table:
+                self._keys = sorted(await table.keys(), key=by_domain)
+            self._keys_until = time.monotonic() + KEYS_FOR
+        return self._keys
+
+    def forget_keys(self) -> None:
+        """A change may have made or removed one."""
+        self._keys_until = 0.0
+
+    async def entries(self, keys: list[str]) -> Mapping[str, Entry]:
+        """These frontends as the store has them; none if it does not say."""
+        if not keys:
+            return {}
+        try:
+            async with self.table() as table:
+                return await table.read(keys)
+        except HipacheError:
+            return {}
+
+    @asynccontextmanager
+    async def table(self) -> AsyncIterator[RouteTable]:
+        """The store's table, open."""
+        async with opened_table(self.config) as table:
+            yield table
+
+    async def states(self, key: str) -> dict[str, state.Json]:
+        """The backends of a frontend by URL, with their states and marks."""
+        route = self.sources.routes.in_memory(key)
+        if route is None:
+            await state.learn(self.sources, [key])
+            route = self.sources.routes.in_memory(key)
+        return {} if route is None else state.states_of(route, self.config)
+
+    def down(self, window: Lookback) -> Iterator[tuple[str, str, state.Json]]:
+        """Backends that are not in order, of the frontends that had requests."""
+        for key in window.names():
+            route = self.sources.routes.in_memory(key)
+            if route is not None and (route.marks or route.frontend.bad_entries):
+                for url, each in state.states_of(route, self.config).items():
+                    if each["state"] in state.DOWN:
+                        yield key, url, each
+
+    async def failures(self, *, refused: bool = False) -> list[Story]:
+        """The requests that failed, the newest first; with `refused` also what we refused."""
+        now = time.monotonic()
+        if now >= self._failures_until:
+            self._failures = (await self._stories((Kind.FAILED, Kind.REFUSED)))[::-1]
+            self._failures_until = now + FRESH
+        return [each for each in self._failures if refused or each.kind == Kind.FAILED]
+
+    async def story(self, request_id: str) -> list[Story]:
+        """What is known of one request."""
+        return [each for each in await self._stories(tuple(Kind)) if each.id == request_id]
+
+    async def _stories(self, kinds: tuple[Kind, ...]) -> list[Story]:
+        folder = self.sources.folder
+        if folder is None:
+            return []
+        return await asyncio.to_thread(stories, [folder.path], kinds)
+
+    async def certificates(self) -> list[CertificateEnd]:
+        """Those of the configuration's files and of the store, the first to end first."""
+        binds = self.config.https.binds
+        found = await asyncio.to_thread(lambda: [*expiries(binds), *self._stored.soonest()])
+        ends = [
+            CertificateEnd(name, end) if isinstance(end, datetime)
+            else CertificateEnd(name, None, str(end))
+            for name, end in found
+        ]  # fmt: skip
+        last = datetime.max.replace(tzinfo=UTC)
+        return sorted(ends, key=lambda each: (not each.problem, each.end or last))
+
+    def orders(self) -> list[tuple[str, float]]:
+        """Names whose last order of a certificate failed, and when the next may be made."""
+        return list(self._stored.failing())
+
+
+def in_flight(window: Lookback, url: str) -> int:
+    """Requests at a backend that have not ended, over all workers."""
+    cells = window.after.blocks.get(f"{GAUGE}\0backend_in_flight\0{url}")
+    return int(cells[0]) if cells else 0
+
+
+def gauge(window: Lookback, name: str) -> int:
+    """A state of the whole proxy, by its name in `metrics.families`."""
+    cells = window.after.blocks.get(f"{GAUGE}\0{name}")
+    return int(cells[0]) if cells else 0

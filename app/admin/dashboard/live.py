@@ -1,0 +1,51 @@
+"""Server-sent events: an open page is told its changing part whenever that has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from .desk import Desk
+from .rendering import render
+from .views import View
+
+EVERY = 2.0
+"""Seconds between two looks."""
+RETRY = 3000
+"""Milliseconds after which a browser that was cut off asks again."""
+MAX_OPEN = 50
+"""Pages that one worker keeps up to date. The others show what was when they were loaded."""
+
+
+class LivePages:
+    """The open pages of one worker."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._open = 0
+
+    @property
+    def full(self) -> bool:
+        """No more pages can be kept up to date."""
+        return self._open >= MAX_OPEN
+
+    async def follow(self, view: View, extra: dict[str, object]) -> AsyncIterator[bytes]:
+        """Events for one page, without end. `extra` is what the template needs besides."""
+        self._open += 1
+        try:
+            yield f"retry: {RETRY}\n\n".encode()
+            last = ""
+            while True:
+                window = await self._desk.pacer.window()
+                context = await view.context(self._desk, window)
+                text = render(view.template, {**context, **extra, "fragment": True})
+                yield b": nothing new\n\n" if text == last else _event(text)
+                last = text
+                await asyncio.sleep(EVERY)
+        finally:
+            self._open -= 1
+
+
+def _event(text: str) -> bytes:
+    lines = "".join(f"data: {line}\n" for line in text.replace("\r", "").split("\n"))
+    return f"{lines}\n".encode()

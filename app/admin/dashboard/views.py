@@ -1,0 +1,243 @@
+"""What each page shows, by the names that its template uses."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from heapq import nlargest
+from typing import Any
+
+from ...errors import HipacheError
+from ...frontends.maintenance import is_off
+from ...recorder.telling import is_of, told
+from ...stores.journal import RouteChange
+from ...stores.table import Entry, existing, without_secrets
+from ...stores.table_difference import in_words
+from .. import state
+from .desk import Desk, gauge, in_flight
+from .pace import Lookback, Pace
+
+Context = dict[str, Any]
+
+SOON = 14.0
+"""Days before its end from which a certificate needs attention."""
+FAILING = 0.05
+"""The share of failed requests from which a site needs attention."""
+ROWS = 50
+TOP = 10
+
+
+class View(ABC):
+    """One page. What is chosen when it is made stays while the page is open."""
+
+    template: str
+    lives = True
+    """Whether an open page is told what has changed."""
+
+    @abstractmethod
+    async def context(self, desk: Desk, window: Lookback) -> Context:
+        """What the template is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRow:
+    """One frontend in a list."""
+
+    key: str
+    pace: Pace
+    backends: int | None = None
+    down: int = 0
+    in_flight: int = 0
+    closed: str = ""
+    """`maintenance` or `paused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRow:
+    """One backend in a list."""
+
+    key: str
+    url: str
+    pace: Pace
+    state: state.Json = field(default_factory=dict)
+    in_flight: int = 0
+
+
+class Overview(View):
+    """What goes on, and what needs somebody's attention."""
+
+    template = "overview.html"
+
+    async def context(self, desk: Desk, window: Lookback) -> Context:
+        sites = [SiteRow(key, window.frontend(key)) for key in window.busiest(TOP)]
+        failing = [
+            SiteRow(key, pace)
+            for key in window.failing(TOP)
+            if (pace := window.frontend(key)).share_failed >= FAILING
+        ]
+        now = time.time()
+        certificates = [
+            each for each in await desk.certificates()
+            if each.problem or (each.days(now) or 0.0) < SOON
+        ]  # fmt: skip
+        down = [BackendRow(key, url, Pace(), each) for key, url, each in desk.down(window)]
+        return {
+            "whole": window.whole(), "sites": sites, "failing": failing, "down": down[:ROWS],
+            "slowest": [
+                BackendRow(key, url, window.backend(key, url), in_flight=in_flight(window, url))
+                for key, url in window.slowest(TOP)
+            ],
+            "workers": list(state.workers(window.after)),
+            "failures": (await desk.failures())[:TOP], "certificates": certificates[:TOP],
+            "in_flight": gauge(window, "in_flight"), "connections": gauge(window, "connections"),
+            "web_sockets": gauge(window, "web_sockets"), "queued": gauge(window, "queued"),
+            "store": desk.store(), "trouble": desk.store_trouble(), "now": now,
+        }  # fmt: skip
+
+
+SORTS = {
+    "name": "name", "rate": "requests/s", "errors": "errors/s", "p99": "p99", "total": "requests",
+}  # fmt: skip
+
+
+class Frontends(View):
+    """A page of all frontends."""
+
+    template = "frontends.html"
+
+    def __init__(self, wanted: str, sort: str, page: int) -> None:
+        self.wanted = wanted.strip().lower()
+        self.sort = sort if sort in SORTS else "name"
+        self.page = max(1, page)
+        self._rows: list[str] | None = None
+        self._count = 0
+
+    async def context(self, desk: Desk, window: Lookback) -> Context:
+        if self._rows is None:
+            self._rows = await self._chosen(desk, window)
+        await state.learn(desk.sources, self._rows)
+        unknown = [key for key in self._rows if desk.sources.routes.in_memory(key) is None]
+        entries = await desk.entries(unknown)
+        return {
+            "rows": [_site(desk, window, key, existing(entries, key)) for key in self._rows],
+            "count": self._count, "page": self.page, "pages": max(1, -(-self._count // ROWS)),
+            "sort": self.sort, "sorts": SORTS, "wanted": self.wanted,
+        }  # fmt: skip
+
+    async def _chosen(self, desk: Desk, window: Lookback) -> list[str]:
+        """Raises StoreUnavailable, TableError, NotOffered."""
+        keys = [key for key in await desk.keys() if self.wanted in key]
+        self._count = len(keys)
+        first = (self.page - 1) * ROWS
+        if self.sort == "name":
+            return keys[first : first + ROWS]
+        known = set(window.names())
+        paces = {key: window.frontend(key) for key in keys if key in known}
+        nothing = Pace()
+
+        def weight(key: str) -> float:
+            pace = paces.get(key, nothing)
+            by = {
+                "rate": pace.per_second, "errors": pace.errors_per_second,
+                "p99": pace.p99 or 0.0, "total": float(pace.total),
+            }  # fmt: skip
+            return by[self.sort]
+
+        return nlargest(first + ROWS, keys, key=weight)[first:]
+
+
+def _site(desk: Desk, window: Lookback, key: str, entry: Entry | None) -> SiteRow:
+    route = desk.sources.routes.in_memory(key)
+    states = {} if route is None else state.backend_states(route, desk.config)
+    urls = list(states) or list(entry.backends if entry else ())
+    options = route.frontend.options if route is not None else entry.options if entry else {}
+    return SiteRow(
+        key, window.frontend(key), len(urls),
+        sum(each in state.DOWN for each in states.values()),
+        sum(in_flight(window, url) for url in urls),
+        closed(options),
+    )  # fmt: skip
+
+
+def closed(options: Mapping[str, str]) -> str:
+    """Why a site lets nobody in; empty if it does."""
+    shut = options.get("maintenance")
+    if shut is not None and not is_off(shut):
+        return "maintenance"
+    return "paused" if options.get("pause", "0") != "0" else ""
+
+
+class OneFrontend(View):
+    """One frontend: its backends, what it says of itself, what became of it."""
+
+    template = "frontend.html"
+
+    def __init__(self, key: str, problem: str = "", done: str = "") -> None:
+        self.key, self.problem, self.done = key, problem, done
+
+    async def context(self, desk: Desk, window: Lookback) -> Context:
+        key = self.key
+        entry = existing(await desk.entries([key]), key)
+        states = await desk.states(key)
+        urls = list(states) or list(entry.backends if entry else ())
+        return {
+            "key": key, "entry": entry, "pace": window.frontend(key),
+            "closed": closed(entry.options if entry else {}),
+            "options": {} if entry is None else without_secrets(entry.options),
+            "backends": [
+                BackendRow(
+                    key, url, window.backend(key, url), states.get(url, {"state": state.UNKNOWN}),
+                    in_flight(window, url),
+                )
+                for url in urls
+            ],
+            "failures": [each for each in await desk.failures() if is_of(each, key)][:TOP],
+            "changes": await _changes(desk, key),
+            "problem": self.problem, "done": self.done, "now": time.time(),
+        }  # fmt: skip
+
+
+async def _changes(desk: Desk, key: str) -> list[tuple[RouteChange, list[str]]]:
+    try:
+        async with desk.table() as table:
+            return [(each, list(in_words(each))) for each in await table.journal(key, TOP)]
+    except HipacheError:
+        return []
+
+
+class Failures(View):
+    """The requests that failed, each with its story."""
+
+    template = "failures.html"
+    lives = False  # a story that somebody reads stays where it is
+
+    def __init__(self, host: str, page: int, *, refused: bool) -> None:
+        self.host, self.page, self.refused = host.strip().lower(), max(1, page), refused
+
+    async def context(self, desk: Desk, window: Lookback) -> Context:
+        found = [
+            each for each in await desk.failures(refused=self.refused)
+            if not self.host or is_of(each, self.host)
+        ]  # fmt: skip
+        first = (self.page - 1) * ROWS
+        return {
+            "rows": [(each, list(told(each))) for each in found[first : first + ROWS]],
+            "count": len(found), "page": self.page, "pages": max(1, -(-len(found) // ROWS)),
+            "host": self.host, "refused": self.refused,
+            "recorded": desk.config.server.flight_recorder and desk.sources.folder is not None,
+        }  # fmt: skip
+
+
+class Certificates(View):
+    """When certificates end, and which could not be ordered."""
+
+    template = "certificates.html"
+    lives = False
+
+    async def context(self, desk: Desk, window: Lookback) -> Context:
+        return {
+            "certificates": await desk.certificates(), "orders": desk.orders(),
+            "now": time.time(), "soon": SOON, "tls": bool(desk.config.https.binds),
+        }  # fmt: skip

@@ -1,0 +1,134 @@
+"""The dashboard over HTTP, without a browser: what a page has, who may see it, what forms do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+from markupsafe import escape
+
+from tests.admin.dashboard.serving import HOSTILE, TOKEN, dashboard, form_token, logged_in
+from tests.processes import Service
+from tests.redis_servers import RedisServer
+
+PATHS = ("/", "/frontends", "/failures", "/certificates", "/explain", "/failure?id=none")
+
+
+async def test_it_shows_what_goes_on_and_changes_nothing_without_a_token(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with (
+        dashboard(tmp_path, valkey) as (_, base, backend, dead),
+        httpx.AsyncClient(base_url=base, trust_env=False) as client,
+    ):
+        for path in PATHS:
+            page = await client.get(path)
+            assert page.status_code == 200, path
+            assert page.headers["content-security-policy"].startswith("default-src 'self';")
+            assert "<form method" not in page.text.replace('method="get"', ""), path
+        overview = (await client.get("/")).text
+        assert "Needs attention" in overview
+        assert f'<bdi class="url">{dead}</bdi> of <a href="/frontend?key=a.test">' in overview
+        every = (await client.get("/frontends?sort=total")).text
+        assert every.index(">a.test<") < every.index(">broken.test<") < every.index("&lt;b&gt;")
+        assert "1 of 2 down" in every
+        assert HOSTILE not in every
+        assert str(escape(HOSTILE)) in every
+        one = (await client.get(f"/frontend?key={quote(HOSTILE)}")).text
+        assert HOSTILE not in one
+        assert backend.url in one
+        failures = (await client.get("/failures?host=broken.test")).text
+        assert "token=…" in failures
+        assert "secret" not in failures
+        story = re.search(r"/failure\?id=(\w+)", failures)
+        assert story is not None
+        assert "connection refused" in (await client.get(f"/failure?id={story[1]}")).text
+        told = (await client.get("/explain?url=http://a.test/")).text
+        assert f"{dead} dead" in re.sub(r"\s+", " ", told)
+        refused = await client.post("/frontend?key=a.test", data={"step": "shut"})
+        assert (refused.status_code, "admin.write is false" in refused.text) == (422, True)
+        async with client.stream("GET", "/live?page=/frontend&key=a.test") as events:
+            async for line in events.aiter_lines():
+                if line.startswith("data: <h1>"):
+                    assert "a.test" in line
+                    break
+        assert (await client.get("/live?page=/metrics")).status_code == 404
+
+
+async def test_only_who_has_the_token_sees_it(tmp_path: Path, valkey: RedisServer) -> None:
+    async with (
+        dashboard(tmp_path, valkey, token=TOKEN, write=True) as (service, base, backend, dead),
+        httpx.AsyncClient(base_url=base, trust_env=False) as stranger,
+        logged_in(base) as friend,
+    ):
+        for path in PATHS:
+            sent = await stranger.get(path)
+            assert sent.status_code == 303, path
+            assert sent.headers["location"] == f"/login?to={quote(path, safe='')}"
+        for path in ("/live?page=/", "/api/workers", "/metrics"):
+            assert (await stranger.get(path)).status_code == 401
+        for path in ("/api/workers", "/metrics"):  # a cookie is for the dashboard only
+            assert (await friend.get(path)).status_code == 401
+        wrong = await stranger.post("/login", data={"token": "guessed"})
+        assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+        for target in ("//evil.example", "https://evil.example", "/\\evil.example"):
+            there = await stranger.post(f"/login?to={quote(target)}", data={"token": TOKEN})
+            assert there.headers["location"] == "/"
+            assert "HttpOnly" in there.headers["set-cookie"]
+            assert "SameSite=strict" in there.headers["set-cookie"]
+        stranger.cookies.clear()
+        await forms_change_a_site(service, friend, backend.url, dead)
+        await friend.post("/logout")
+        assert (await friend.get("/")).url.path == "/login"
+
+
+async def forms_change_a_site(
+    service: Service, client: httpx.AsyncClient, url: str, dead: str
+) -> None:
+    async def page() -> str:
+        return (await client.get("/frontend?key=a.test")).text
+
+    async def take(step: str, **fields: str) -> httpx.Response:
+        fields = {"form": form_token(await page()), "step": step, **fields}
+        return await client.post("/frontend?key=a.test", data=fields)
+
+    assert b" 200 " in await service.ask("a.test")
+    told = {
+        "drain": {"url": dead}, "undrain": {"url": dead}, "weight": {"url": url, "weight": "3"},
+        "set": {"name": "policy", "value": "least_conn"}, "unset": {"name": "policy"},
+        "add": {"url": "http://127.0.0.1:7"}, "remove": {"url": "http://127.0.0.1:7"},
+        "pause": {"seconds": "1"}, "resume": {}, "revive": {"url": dead},
+        "shut": {"message": "Back <soon>", "retry": "60", "allow": "192.0.2.0/24"},
+    }  # fmt: skip
+    for step, fields in told.items():
+        done = await take(step, **fields)
+        assert 'class="message good"' in done.text, (step, done.text)
+    await answers(service, b" 503 ")
+    undone = await take("undo")
+    assert "as it was before its last change" in undone.text
+    shut = re.search(r"dashboard from 127\.0\.0\.1.*?</tr>", undone.text, re.S)
+    assert shut is not None
+    wrong = {
+        "weight": {"url": url, "weight": "heavy"}, "add": {"url": "no url"}, "set": {"name": "x"},
+        "drain": {"url": "http://nowhere"}, "shut": {"retry": "soon"}, "explode": {},
+    }  # fmt: skip
+    for step, fields in wrong.items():
+        refused = await take(step, **fields)
+        assert (refused.status_code, 'class="message bad"' in refused.text) == (422, True), step
+    forged = await client.post("/frontend?key=a.test", data={"form": "x", "step": "shut"})
+    assert forged.status_code == 422
+    origin = {"origin": "http://evil.example"}
+    data = {"form": form_token(await page()), "step": "shut"}
+    foreign = await client.post("/frontend?key=a.test", data=data, headers=origin)
+    assert "not from here" in foreign.text
+    await answers(service, b" 200 ")
+
+
+async def answers(service: Service, status: bytes) -> None:
+    """Until the worker has heard of the change."""
+    async with asyncio.timeout(10):
+        while status not in await service.ask("a.test"):
+            pass
