@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,11 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(PYTHON is None, reason=HOW),
 ]
-ADMIN = "a-token-of-the-test"
-IDLE = 6
+ADMIN, CULLER = "a-token-of-the-test", "a-token-of-the-culler"
+IDLE = 10
 """Seconds without use after which the culler ends a server."""
 
 CONFIG = """
-import sys
 c.JupyterHub.spawner_class = "simple"
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
@@ -54,9 +53,7 @@ c.Spawner.args = ["--allow-root", "--ServerApp.open_browser=False"]
 c.Spawner.environment = {{"JUPYTERHUB_ACTIVITY_INTERVAL": "3600"}}
 c.JupyterHub.services = [
     {{"name": "test", "api_token": "{admin}"}},
-    {{"name": "culler", "command": [
-        sys.executable, "-m", "jupyterhub_idle_culler", "--timeout={idle}", "--cull-every=1",
-    ]}},
+    {{"name": "culler", "api_token": "{culler}"}},
 ]
 c.JupyterHub.load_roles = [
     {{"name": "test", "scopes": ["admin:users", "admin:servers", "access:servers", "proxy"],
@@ -143,7 +140,7 @@ def hub(tmp_path: Path) -> Iterator[RealHub]:
     (tmp_path / "config.py").write_text(
         CONFIG.format(
             port=proxy.port, api_port=proxy.api_port, hub_port=hub_port, token=TOKEN,
-            admin=ADMIN, idle=IDLE,
+            admin=ADMIN, culler=CULLER,
         )
     )  # fmt: skip
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
@@ -160,8 +157,24 @@ def hub(tmp_path: Path) -> Iterator[RealHub]:
         yield running
 
 
+@contextmanager
+def culler(hub: RealHub) -> Iterator[None]:
+    """Ends the servers that nobody uses, while it is open."""
+    assert PYTHON is not None
+    command = [PYTHON, "-m", "jupyterhub_idle_culler", f"--timeout={IDLE}", "--cull-every=1"]
+    command += [f"--url=http://127.0.0.1:{hub.proxy.port}/hub/api"]
+    with (hub.folder / "culler.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=os.environ | {"JUPYTERHUB_API_TOKEN": CULLER}, stdout=log, stderr=log
+        )
+    try:
+        yield
+    finally:
+        _end(process)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()  # it ends the servers and the culler, too
+    process.terminate()  # a hub ends its servers, too
     process.wait(30)
 
 
@@ -190,7 +203,8 @@ def test_two_users_work_while_the_proxy_is_replaced(hub: RealHub) -> None:
         assert hub.run("zoe", kernels["zoe"], "print(1)") == "1"
         return "" not in hub.servers("max")
 
-    until(max_is_gone, hub)
+    with culler(hub):
+        until(max_is_gone, hub)
     assert hub.servers("zoe")[""]["ready"]
     assert hub.ask("GET", "/user/zoe/api/status")[0] == 200
     until(lambda: "/user/max" not in hub.proxy.api("GET", "/api/routes").json, hub)
