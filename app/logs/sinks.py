@@ -45,13 +45,14 @@ class FileSink:
         self.path = path
         self.fault = ""
         self._fd = -1
+        self._opened: os.stat_result | None = None
         self._parent_made = False
 
     def write(self, lines: list[str]) -> int:
         try:
             if not self._is_current():
                 self._open()
-            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+            if self._opened is not None and stat.S_ISREG(self._opened.st_mode):
                 lost, self.fault = self._append(_joined(lines))
             else:
                 lost, self.fault = _stream(self._fd, _joined(lines))
@@ -60,14 +61,13 @@ class FileSink:
         return lost
 
     def _is_current(self) -> bool:
-        if self._fd < 0:
+        if self._fd < 0 or self._opened is None:
             return False
         try:
-            there = self.path.stat()
+            there = os.stat(self.path)
         except FileNotFoundError:
             return False
-        here = os.fstat(self._fd)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        return os.path.samestat(there, self._opened)
 
     def _open(self) -> None:
         self.close()
@@ -78,6 +78,7 @@ class FileSink:
         # O_NONBLOCK: to open a pipe that nobody reads must fail, not wait.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
         self._fd = os.open(self.path, flags, 0o644)
+        self._opened = os.fstat(self._fd)
 
     def _append(self, data: bytes) -> tuple[int, str]:
         """Write all of `data`, or as many whole lines as there is room for."""

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import signal
 import threading
-from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from queue import Empty, SimpleQueue
 from time import monotonic
 
 from .access_log import Format
@@ -39,13 +39,16 @@ class LineWriter:
         self._sink = sink
         self._name = name
         self._flush_seconds = flush_seconds
-        self._lines: deque[str] = deque()
+        self._lines: list[str] = []  # not handed over yet
+        self._taking = threading.Lock()
         # One thread writes each of these, so no count needs a lock.
-        self._queued = self._dropped = 0  # bytes and lines, the caller's
+        self._gathered = self._queued = self._dropped = 0  # bytes, bytes and lines: the caller's
         self._taken = self._failed = 0  # the thread's
-        self._wake = threading.Event()
-        self._due = threading.Event()
-        self._reopen = self._closing = False
+        # The thread gets all lines of a flush at once, and is woken as seldom: each time it takes
+        # the interpreter's lock from the event loop.
+        self._batches: SimpleQueue[list[str] | None] = SimpleQueue()  # None: open the file anew
+        self._sleeps = False
+        self._closing = False
         self._reported_at = -REPORT_SECONDS
         self._reported_lost = 0
         # A daemon: a disk that never answers must not keep the process from ending.
@@ -67,17 +70,19 @@ class LineWriter:
             self._dropped += 1
             return
         self._lines.append(line)
-        self._queued += len(line)
-        if not self._wake.is_set():
-            self._wake.set()
-        if pending > FLUSH_BYTES:
-            self._due.set()
+        size = len(line)
+        self._queued += size
+        self._gathered += size
+        if self._gathered > FLUSH_BYTES:
+            self._hand_over()
+        elif self._sleeps:
+            self._sleeps = False
+            self._batches.put([])
 
     def reopen(self) -> None:
         """Write the waiting lines, then reopen the file, soon and in the background."""
-        self._reopen = True
-        self._due.set()
-        self._wake.set()
+        self._hand_over()
+        self._batches.put(None)
 
     async def aclose(self, timeout: float = 5.0) -> None:
         """Write the waiting lines, for at most `timeout` seconds, and close."""
@@ -86,11 +91,13 @@ class LineWriter:
     def close(self, timeout: float = 5.0) -> None:
         """As `aclose`, but blocking."""
         self._closing = True
-        self._due.set()
-        self._wake.set()
+        self._hand_over()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        self._dropped += len(self._lines)  # a disk that hangs leaves some
+        self._dropped += len(self._take())
+        with suppress(Empty):
+            while True:  # a disk that hangs leaves some
+                self._dropped += len(self._batches.get_nowait() or ())
 
     def _run(self) -> None:
         self._sink.reopen()
@@ -98,28 +105,39 @@ class LineWriter:
             logger.warning(f"{self._name} cannot be opened cause=%s", self._sink.fault)
         closing = False
         while not closing:
-            self._wake.wait()
-            self._due.wait(self._flush_seconds)
-            # Read and clear before taking the lines: later ones wake us again.
-            closing = self._closing
-            self._wake.clear()
-            self._due.clear()
-            self._drain()
-            if self._reopen:
-                self._reopen = False
+            batch = self._next_batch()
+            closing = self._closing and self._batches.empty()
+            if batch:
+                self._failed += self._sink.write(batch)
+                self._taken += sum(map(len, batch))
+            elif batch is None:
                 self._sink.reopen()
             self._report(final=closing)
         self._sink.close()
 
-    def _drain(self) -> None:
-        while self._lines:
-            batch: list[str] = []
-            size = 0
-            while self._lines and size < FLUSH_BYTES:
-                batch.append(self._lines.popleft())
-                size += len(batch[-1])
-            self._failed += self._sink.write(batch)
-            self._taken += size
+    def _next_batch(self) -> list[str] | None:
+        """What was handed over, or what has been gathered for `flush_seconds`."""
+        with suppress(Empty):
+            return self._batches.get(timeout=0 if self._closing else self._flush_seconds)
+        batch = self._take()
+        if batch or self._closing:
+            return batch
+        self._sleeps = True
+        if self._lines:  # one that came meanwhile may have seen us awake
+            self._sleeps = False
+            return []
+        return self._batches.get()
+
+    def _hand_over(self) -> None:
+        self._gathered = 0
+        self._batches.put(self._take())
+
+    def _take(self) -> list[str]:
+        """All lines that were gathered; more may be added meanwhile."""
+        with self._taking:
+            batch = self._lines[:]
+            del self._lines[: len(batch)]
+            return batch
 
     def _report(self, *, final: bool) -> None:
         lost = self.lost - self._reported_lost
