@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from ...errors import UpstreamError
+from ...errors import UpstreamBadAnswer, UpstreamError
 from ...fields.headers import RawHeaders
+from ..framing import MAX_INTERIM
 from .request_section import status_and_fields
 
 
 class AnswerParts:
     """Collects what one read has brought, so that a small answer is passed on whole."""
 
-    __slots__ = ("_body", "_error", "_head", "_trailers", "begun", "ended", "unread")
+    __slots__ = (
+        "_body", "_error", "_head", "_interims", "_trailers", "begun", "ended", "unread",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.unread = 0
@@ -22,8 +25,16 @@ class AnswerParts:
         self._body: list[bytes] = []
         self._trailers: RawHeaders = []
         self._error: UpstreamError | None = None
+        self._interims = 0
         self.begun = self.ended = False
         """Whether the answer's head was passed on, and whether its end has come."""
+
+    def interim(self, fields: RawHeaders) -> tuple[int, RawHeaders]:
+        """Status and fields of a 1xx answer. Raises UpstreamBadAnswer, where there is no end."""
+        self._interims += 1
+        if self._interims > MAX_INTERIM:
+            raise UpstreamBadAnswer("the backend sends 1xx answers without end")
+        return status_and_fields(fields)
 
     def on_head(self, fields: RawHeaders) -> None:
         """The final head. Raises UpstreamBadAnswer."""

@@ -13,7 +13,7 @@ from ...http2.engine import EngineEnded, StreamGone
 from ...http2.field_rules import trailer_section
 from ..backend_stream import NEVER, BackendStream, Owner, Receiver
 from .answer_parts import AnswerParts
-from .request_section import request_section, status_and_fields
+from .request_section import request_section
 from .shared_connection import SharedConnection
 
 HELD = 65536
@@ -169,9 +169,9 @@ class BackendRequest(AnswerParts):
     # -- what the connection tells
 
     def on_interim(self, fields: RawHeaders) -> None:
-        """A 1xx answer."""
+        """A 1xx answer. Raises UpstreamBadAnswer."""
         if self._receiver is not None:
-            self._receiver.on_interim(*status_and_fields(fields))
+            self._receiver.on_interim(*self.interim(fields))
 
     def on_closed(self, error: UpstreamError) -> None:
         """The stream is over; with `error`, if its answer has not come whole."""

@@ -51,7 +51,7 @@ class MultiplexedConnection(BackendWire):
         self._owner = owner
         self._most = most
         self._on_closed = on_closed
-        self._leaving = self._served = self._used = False
+        self._leaving = self._served = self._used = self._broken = False
         self._places: set[BackendRequest] = set()
         self._retires = loop.time() + owner.max_age
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -141,6 +141,8 @@ class MultiplexedConnection(BackendWire):
         self._on_closed(self)
 
     def _loss(self, place: BackendRequest) -> UpstreamError:
+        if self._broken:
+            return UpstreamBadAnswer("the backend broke HTTP/2")
         if place.begun:
             return UpstreamCut()
         return UpstreamStale() if self._served else UpstreamReset()
@@ -226,8 +228,11 @@ class MultiplexedConnection(BackendWire):
     def _on_goaway(self, _: GoAwayReceived) -> None:
         self.retire()
 
-    def _on_connection_closed(self, _: ConnectionClosed) -> None:
+    def _on_connection_closed(self, event: ConnectionClosed) -> None:
+        self._broken = event.error_code != ErrorCode.NO_ERROR
         if self._transport is not None:
+            with suppress(EngineError):  # our GOAWAY
+                self._transport.write(self.engine.data_to_send())
             self._transport.close()
 
 
