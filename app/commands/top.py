@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..admin.admin_client import AdminClient
+from ..balancing.explain_text import ago
 from ..config.file import here, load
 from ..metrics.quantiles import latencies
 from .cli_options import config_option
@@ -105,7 +106,7 @@ def _workers(
         per_second = (each["requests"] - then.get(each["pid"], 0)) / seconds
         table.add_row(
             str(each["worker"]), str(each["pid"]), each["state"],
-            f"{now - each['started']:.0f} s", f"{each['memory'] / MIB:.0f} MB",
+            ago(now - each["started"]), f"{each['memory'] / MIB:.0f} MB",
             f"{per_second:.1f}", str(each["in_flight"]), str(each["connections"]),
             str(each["web_sockets"]), f"{each['loop_lag'] * 1000:.0f} ms",
         )  # fmt: skip

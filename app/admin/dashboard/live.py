@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from .desk import Desk
+from .pace import Lookback
 from .rendering import render
-from .views import View
+from .views import Context, View
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -23,6 +24,7 @@ class LivePages:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._open = 0
+        self._shared: dict[str, tuple[Lookback, Context]] = {}
 
     @property
     def full(self) -> bool:
@@ -37,13 +39,23 @@ class LivePages:
             last = ""
             while True:
                 window = await self._desk.pacer.window()
-                context = await view.context(self._desk, window)
+                context = await self._context(view, window)
                 text = render(view.template, {**context, **extra, "fragment": True})
                 yield b": nothing new\n\n" if text == last else _event(text)
                 last = text
                 await asyncio.sleep(EVERY)
         finally:
             self._open -= 1
+
+    async def _context(self, view: View, window: Lookback) -> Context:
+        """Found once for all who look at the same page."""
+        if not view.shared:
+            return await view.context(self._desk, window)
+        known = self._shared.get(view.template)
+        if known is None or known[0] is not window:
+            known = window, await view.context(self._desk, window)
+            self._shared[view.template] = known
+        return known[1]
 
 
 def _event(text: str) -> bytes:

@@ -162,10 +162,11 @@ class Pacer:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._sums: list[tuple[float, Sum]] = []
+        self._last: Lookback | None = None
         self._lock = asyncio.Lock()
 
     async def window(self) -> Lookback:
-        """What has happened over the last seconds."""
+        """What has happened over the last seconds: the same object until a new sum is taken."""
         async with self._lock:
             now = monotonic()
             if self._sums and now - self._sums[-1][0] > OLD:
@@ -173,10 +174,13 @@ class Pacer:
             if not self._sums:
                 await self._take()
                 await asyncio.sleep(FIRST)
-            if len(self._sums) < 2 or monotonic() - self._sums[-1][0] > FRESH:
+            stale = len(self._sums) < 2 or monotonic() - self._sums[-1][0] > FRESH
+            if stale or self._last is None:
                 await self._take()
-        (then, before), (now, after) = self._sums[0], self._sums[-1]
-        return Lookback(before, after, now - then, tuple(self._sources.config.admin.buckets))
+                (then, before), (now, after) = self._sums[0], self._sums[-1]
+                bounds = tuple(self._sources.config.admin.buckets)
+                self._last = Lookback(before, after, now - then, bounds)
+            return self._last
 
     async def _take(self) -> None:
         """Three sums are kept: the first is one to two steps old, and leads to the last."""

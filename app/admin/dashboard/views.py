@@ -35,6 +35,8 @@ class View(ABC):
     template: str
     lives = True
     """Whether an open page is told what has changed."""
+    shared = False
+    """Whether it shows the same to all who look."""
 
     @abstractmethod
     async def context(self, desk: Desk, window: Lookback) -> Context:
@@ -69,6 +71,7 @@ class Overview(View):
     """What goes on, and what needs somebody's attention."""
 
     template = "overview.html"
+    shared = True
 
     async def context(self, desk: Desk, window: Lookback) -> Context:
         sites = [SiteRow(key, window.frontend(key)) for key in window.busiest(TOP)]
