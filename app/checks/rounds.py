@@ -12,6 +12,7 @@ from itertools import count
 from ..config.structs import HealthCheck
 from ..errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
 from ..fields.headers import RawHeaders
+from ..frontends.backends import SOCKETS
 from ..frontends.site import host_of
 from ..health import can_lose_one
 from ..routing import Backend, Frontend
@@ -173,7 +174,7 @@ def _host(frontend: Frontend, backend: Backend) -> bytes:
     """The site's name, or the backend's where the key is a wildcard."""
     if not frontend.key.startswith("*"):
         return host_of(frontend.key).encode()
-    if backend.scheme == "unix":
+    if backend.scheme in SOCKETS:
         return b"localhost"
     host = f"[{backend.host}]" if ":" in backend.host else backend.host
     return f"{host}:{backend.port}".encode()

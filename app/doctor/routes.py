@@ -9,6 +9,7 @@ from functools import cache
 from ..errors import BadHost
 from ..frontends.backends import (
     MAX_BACKENDS,
+    SOCKETS,
     TOO_MANY,
     WEB_PORTS,
     in_full,
@@ -164,7 +165,7 @@ def _odd(key: str, frontend: Frontend, rewrite: Callable[[], str]) -> Iterator[F
 
 def _plainly(backend: Backend) -> str:
     """Its URL with nothing in it that is ignored."""
-    if not oddity(backend) or backend.scheme == "unix":
+    if not oddity(backend) or backend.scheme in SOCKETS:
         return trimmed(backend.url)
     host = f"[{backend.host}]" if ":" in backend.host else in_full(backend.host) or backend.host
     port = "" if backend.port == WEB_PORTS[backend.scheme] else f":{backend.port}"

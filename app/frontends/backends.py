@@ -13,6 +13,10 @@ from ..masking import masked_url
 
 WEB_PORTS = {"http": 80, "https": 443, "h2c": 80}
 """Ports of URLs that name none."""
+SOCKETS = frozenset({"unix", "h2c+unix"})
+"""Schemes of URLs that name the path of a socket."""
+HTTP2 = frozenset({"h2c", "h2c+unix"})
+"""Schemes that mean HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3)."""
 
 MAX_BACKENDS = 2048
 """Of one list. Each edit is parsed and planned as a whole, in some ten milliseconds for so many:
@@ -48,11 +52,11 @@ class Backend:
     index: int
     """Position among the backends, from 0: Hipache's backend id."""
     scheme: str
-    """`http`, `https`, `h2c` (HTTP/2 without TLS, by prior knowledge) or `unix`."""
+    """`http`, `https`, `h2c` (HTTP/2 without TLS, by prior knowledge), `unix` or `h2c+unix`."""
     host: str
-    """Name or address without brackets; for `unix` the path of the socket."""
+    """Name or address without brackets; for `unix` and `h2c+unix` the path of the socket."""
     port: int
-    """0 for `unix`."""
+    """0 for a socket."""
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -85,8 +89,8 @@ def parse_backend(text: str, index: int) -> Backend:
 
     `host:port` without a scheme means http, as planb reads it; Hipache took the
     host for the scheme (hipache.md 1.10, point 16). A path or query in the URL
-    is ignored, as in Hipache; so is white space around it. `unix:/path/to/socket`
-    names a socket.
+    is ignored, as in Hipache; so is white space around it. `unix:/path/to/socket` and
+    `h2c+unix:/path/to/socket` name a socket.
 
     Raises InvalidBackendURL, whose text says what is wrong.
     """
@@ -95,11 +99,12 @@ def parse_backend(text: str, index: int) -> Backend:
         scheme, host = intern(scheme), intern(host)  # lists name the same machines
         return Backend(text, index, scheme, host, int(digits or WEB_PORTS[scheme]))
     url, shown = trimmed(text), masked_url(text)  # a password may be in it
-    if url.startswith("unix:"):
-        path = url.removeprefix("unix:").removeprefix("//")
+    kind, _, path = url.partition(":")
+    if kind in SOCKETS:
+        path = path.removeprefix("//")
         if not path.startswith("/") or "\0" in path:
             raise InvalidBackendURL(f"{text!r}: a unix socket needs an absolute path")
-        return Backend(text, index, "unix", path, 0)
+        return Backend(text, index, intern(kind), path, 0)
     if any(c <= " " or c == "\x7f" for c in url):
         raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
     if re.match(r"(?:https?|h2c):?/(?!/)|(?:https?|h2c)//", url):
@@ -142,7 +147,7 @@ def oddity(backend: Backend) -> str:
     url = trimmed(backend.url)
     if url != backend.url:
         return "white space around it is ignored"
-    if backend.scheme == "unix":
+    if backend.scheme in SOCKETS:
         return ""
     parts = _split(url)
     if parts.path not in ("", "/") or parts.query or parts.fragment:

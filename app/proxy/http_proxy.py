@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import ProxyError, UpstreamError
 from ..fields.headers import RawHeaders, has_body, response_headers
 from ..fields.trailers import passing_trailers
+from ..frontends.backends import HTTP2
 from ..routing import Backend, Route
 from ..server.exchange import Exchange
 from ..system.garbage import forget_frames
@@ -171,7 +172,7 @@ class HttpProxy:
                 if isinstance(begun_as, Sent):
                     return client.answered(backend, begun_as.answer)
                 waiter = begun_as.waiter
-            if body is not None and backend.scheme == "h2c":
+            if body is not None and backend.scheme in HTTP2:
                 held.may_be_refused(body)
             return client.open(
                 backend, method, request.backend_target, request.fields, body,

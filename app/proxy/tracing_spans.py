@@ -25,6 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
+from ..frontends.backends import HTTP2, SOCKETS
 from ..health import Outcome, outcome_of
 from ..routing import Backend
 from .attempt import Attempt
@@ -197,12 +198,13 @@ def _of_backend(backend: Backend, target: bytes) -> Attributes:
     scheme, host, port = backend.origin
     found: Attributes = {"network.protocol.version": "1.1", "server.address": host}
     authority = "localhost"
-    if scheme == "unix":
+    if scheme in HTTP2:
+        found["network.protocol.version"] = "2"
+    if scheme in SOCKETS:
         scheme, found["network.transport"] = "http", "unix"
     else:
         found["server.port"] = port
-        if scheme == "h2c":
-            scheme, found["network.protocol.version"] = "http", "2"
+        scheme = "http" if scheme == "h2c" else scheme
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     found["url.full"] = f"{scheme}://{authority}{redacted(target.decode('latin-1'))}"
     return found

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import httpx
 
 from ..config.structs import Config
+from ..frontends.backends import SOCKETS
 from ..upstream.destinations import Destinations
 from ..upstream.httpx_messages import UpstreamRequest
 from ..upstream.limits import pool_limits
@@ -68,7 +69,7 @@ def _active_respx() -> httpx.MockTransport | None:
 def _check_loopback(request: UpstreamRequest) -> None:
     """Names are not resolved: a test asks no name server. Raises httpx.ConnectError."""
     backend = request.backend
-    if backend.scheme == "unix" or backend.host == "localhost":
+    if backend.scheme in SOCKETS or backend.host == "localhost":
         return
     try:
         if ip_address(backend.host.strip("[]")).is_loopback:

@@ -13,6 +13,7 @@ from ..config.binds import Bind, HttpsBind
 from ..config.deny_list import DenyList
 from ..config.structs import Config
 from ..errors import BackendForbidden, BackendIsUs, UpstreamUnresolved
+from ..frontends.backends import SOCKETS
 from ..routing import Backend
 from ..system.name_lookups import SocketAddress
 from ..system.resolver import Resolver, is_silence, loop_resolver
@@ -63,7 +64,7 @@ class Destinations:
 
         For those who write routes and those who look at them: it says nothing in the log.
         """
-        if backend.scheme == "unix":
+        if backend.scheme in SOCKETS:
             real = os.path.realpath(backend.host)
             if self._deny.refuses_socket(real):
                 return BackendForbidden()

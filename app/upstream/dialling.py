@@ -19,6 +19,7 @@ from ..errors import (
     UpstreamTLSFailure,
     UpstreamUnreachable,
 )
+from ..frontends.backends import SOCKETS
 from ..system.name_lookups import SocketAddress
 from .destinations import Destinations
 
@@ -44,13 +45,13 @@ async def connect(
 ) -> P:
     """Connect to `(scheme, host, port)` within `limit` seconds, which may be infinite.
 
-    For `unix` the path of a socket stands in place of a host. Raises UpstreamUnreachable and
+    The path of a socket stands in place of a host. Raises UpstreamUnreachable and
     its subclasses.
     """
     scheme, host, port = origin
     due = None if limit == math.inf else asyncio.get_running_loop().time() + limit
     try:
-        if scheme == "unix":
+        if scheme in SOCKETS:
             destinations.check_socket(host)
             addresses = []
         else:
@@ -103,7 +104,7 @@ async def _dial(
     """
     loop = asyncio.get_running_loop()
     scheme, host, _ = origin
-    if scheme == "unix":
+    if scheme in SOCKETS:
         _, protocol = await loop.create_unix_connection(factory, host)
         return protocol
     sock = await first_to_connect(addresses)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from ..fields.headers import RawHeaders
-from ..frontends.backends import WEB_PORTS
+from ..frontends.backends import SOCKETS, WEB_PORTS
 from ..routing import Backend
 from .answer import Answer, OnInterim
 from .asker import Asker
@@ -79,7 +79,7 @@ class UpstreamRequest(httpx.Request):
     def url(self) -> httpx.URL:  # type: ignore[override]
         scheme, host, port = self.backend.origin
         path = self.target if self.target.startswith(b"/") else b"/"
-        if scheme == "unix":
+        if scheme in SOCKETS:
             return httpx.URL(scheme="http", host="localhost", raw_path=path)
         scheme = "http" if scheme == "h2c" else scheme
         return httpx.URL(scheme=scheme, host=host, port=port, raw_path=path)

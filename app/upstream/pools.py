@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator
 
 from ..errors import BackendForbidden
+from ..frontends.backends import HTTP2
 from ..system.http2_extra import has_http2
 from .asker import ClientOf, nobody
 from .destinations import Destinations
@@ -17,7 +18,7 @@ from .sweeper import Sweeper
 
 def _pool_class(origin: Origin) -> type[Pool]:
     """Raises BackendForbidden for HTTP/2 without its engine: the backend is not to blame."""
-    if origin[0] != "h2c":
+    if origin[0] not in HTTP2:
         return Pool
     if not has_http2():
         raise BackendForbidden(

@@ -9,6 +9,7 @@ from typing import cast
 
 from ..errors import BackendForbidden, UpstreamUnreachable
 from ..fields.headers import RawHeaders
+from ..frontends.backends import HTTP2
 from ..routing import Backend
 from .answer import Answer
 from .backend_connection import BackendConnection
@@ -80,7 +81,7 @@ class Upgrades:
 
         Raises UpstreamError.
         """
-        if backend.scheme == "h2c":
+        if backend.scheme in HTTP2:
             raise BackendForbidden("WebSockets to a backend with h2c are not supported")
         connection = await connect(
             backend.origin, self._new_connection, self._tls, self._connect_timeout,

@@ -26,6 +26,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
         ("H2C://example.com", ("h2c", "example.com", 80)),
         ("unix:/run/app.sock", ("unix", "/run/app.sock", 0)),
         ("unix:///run/app.sock", ("unix", "/run/app.sock", 0)),
+        ("h2c+unix:/run/app.sock", ("h2c+unix", "/run/app.sock", 0)),
     ],
 )
 def test_a_backend_url_is_read(text: str, origin: tuple[str, str, int]) -> None:
@@ -36,7 +37,7 @@ def test_a_backend_url_is_read(text: str, origin: tuple[str, str, int]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "http://", "ftp://a", "http://a:b", "http://a:99999", "http://a:0", "http://a b",
-     "http://u:p@a", "unix:relative", "http://[::1", "\x00"],
+     "http://u:p@a", "unix:relative", "h2c+unix:relative", "http://[::1", "\x00"],
 )  # fmt: skip
 def test_a_url_that_is_none_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidBackendURL) as refused:

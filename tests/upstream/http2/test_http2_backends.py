@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ from app.upstream.client import UpstreamClient
 from tests.backends import answer, answering, silent
 from tests.upstream.asking import asked, opened, read
 from tests.upstream.conftest import client, pytest_asyncio_loop_factories, server
-from tests.upstream.http2.backend import Asked, Http2Backend, speaking_http2
+from tests.upstream.http2.backend import Asked, Http2Backend, Link, speaking_http2
 
 __all__ = ["client", "pytest_asyncio_loop_factories", "server"]
 
@@ -261,3 +262,18 @@ async def test_a_web_socket_is_not_asked_for(client: UpstreamClient, backend: Ht
     with pytest.raises(BackendForbidden, match="WebSockets"):
         await client.upgrade(parse_backend(backend.url, 0), b"/", [])
     assert not backend.links
+
+
+async def test_a_backend_on_a_socket(client: UpstreamClient, tmp_path: Path) -> None:
+    backend = Http2Backend(100)
+    path = tmp_path / "backend"
+    listening = await asyncio.get_running_loop().create_unix_server(lambda: Link(backend), path)
+    try:
+        got = await asked(client, f"h2c+unix:{path}", target=b"/a")
+        assert (got.status, got.headers) == (200, [(b"x-path", b"/a")])
+        with pytest.raises(BackendForbidden, match="WebSockets"):
+            await client.upgrade(parse_backend(f"h2c+unix:{path}", 0), b"/", [])
+    finally:
+        listening.close()
+        for link in backend.links:
+            link.transport.abort()
