@@ -32,6 +32,21 @@ ROUTE_SCHEMAS: dict[str, Schema] = {
             },
         },
     },
+    "Changes": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["at", "by", "frontend"],
+            "properties": {
+                "at": {"type": "number", "description": "Unix time"},
+                "by": {"type": "string", "description": "who changed it"},
+                "frontend": {"type": "string"},
+                "before": {"oneOf": [_ROUTE, {"type": "null"}]},
+                "after": {"oneOf": [_ROUTE, {"type": "null"}]},
+            },
+            "description": "without `before` and `after` where they were too long to be kept",
+        },
+    },
     "Problem": {
         "type": "object",
         "required": ["error", "where"],
@@ -149,6 +164,19 @@ ROUTE_PATHS: dict[str, Schema] = {
             ],
             "responses": {
                 "200": {"description": "Frontends by key.", "content": _json("Routes")},
+                **_problems("400", "501", "503"),
+            },
+        },
+    },
+    "/api/journal": {
+        "get": {
+            "summary": "The last changes of frontends through Hipache, the newest first.",
+            "parameters": [
+                _parameter("query", "frontend", "only of this one, and of its prefixes"),
+                _parameter("query", "limit", "at most so many (100), up to 1,000", "integer"),
+            ],
+            "responses": {
+                "200": {"description": "Changes.", "content": _json("Changes")},
                 **_problems("400", "501", "503"),
             },
         },

@@ -35,7 +35,7 @@ from .dashboard.dashboard import FILES, PAGES, Dashboard
 from .dashboard.rendering import link
 from .dashboard.visits import Visits
 from .openapi import DESCRIPTION
-from .route_api import ROUTES, RouteApi
+from .route_api import JOURNAL, ROUTES, RouteApi
 from .state import Sources
 from .stored_certificates import StoredCertificates
 
@@ -66,6 +66,7 @@ def admin_application(sources: Sources) -> ASGIApp:
         *(Route(path, answer) for path, answer in paths.items()),
         *Dashboard(sources, admin.stored, visits).routes(),
         Route(ROUTES, api.all),
+        Route(JOURNAL, api.journal),
         Route(f"{ROUTES}/{{key:path}}", api.one, methods=["GET", "PUT", "PATCH", "DELETE"]),
     ])  # fmt: skip
     return Guarded(app, token, visits)

@@ -17,6 +17,7 @@ from ..config.structs import Config
 from ..errors import ConfigError, StoreUnavailable
 from ..stores import driver_of
 from ..stores.driver import NotOffered
+from ..stores.journal import shown_as_json
 from ..stores.table import (
     Entry,
     TableError,
@@ -38,7 +39,7 @@ from .route_edits import (
     replacing,
 )
 
-ROUTES = "/api/routes"
+ROUTES, JOURNAL = "/api/routes", "/api/journal"
 MAX_BODY = 1_048_576
 """Bytes of one frontend: the longest list with its options fits."""
 PAGE, MAX_PAGE = 100, 1_000
@@ -65,6 +66,19 @@ class RouteApi:
         if request.method in ("GET", "HEAD"):
             return await _answered(self._show(request))
         return await _answered(self._change(request))
+
+    async def journal(self, request: Request) -> Response:
+        """The last changes, of one frontend and its prefixes or of all, the newest first."""
+        return await _answered(self._journal(request))
+
+    async def _journal(self, request: Request) -> Response:
+        query = _query(request, "frontend", "limit")
+        limit, key = _limit(query.get("limit", str(PAGE))), query.get("frontend")
+        if key is not None:
+            key = _checked(key, "query frontend")
+        async with opened_table(self._config) as table:
+            changes = await table.journal(key, limit)
+        return JSONResponse([shown_as_json(change) for change in changes])
 
     async def _page(self, request: Request) -> Response:
         query = _query(request, "prefix", "after", "limit")
@@ -162,10 +176,14 @@ def _key(request: Request) -> str:
     """The host of the path without its percent-encoding, and the prefix as it came."""
     raw = request.scope["raw_path"].decode("ascii").removeprefix(f"{ROUTES}/")
     host, slash, prefix = raw.partition("/")
+    return _checked(unquote(host) + slash + prefix, "path")
+
+
+def _checked(key: str, where: str) -> str:
     try:
-        return check_key(unquote(host) + slash + prefix)
+        return check_key(key)
     except TableError as exc:
-        raise RouteRefusal(400, "path", str(exc)) from None
+        raise RouteRefusal(400, where, str(exc)) from None
 
 
 def _query(request: Request, *names: str) -> dict[str, str]:

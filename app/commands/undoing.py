@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from ..masking import printable
-from ..stores.journal import RouteChange, undone
-from ..stores.table import Entry, Table, existing, in_file_form, without_secrets
+from ..stores.journal import shown_as_json, undone
+from ..stores.table import Entry, Table, existing
 from ..stores.table_difference import difference, in_words
 from ..stores.tables import RouteTable
 from .cli_options import config_option, json_option
@@ -30,7 +30,7 @@ def log(host: str | None, most: int, path: str | None, *, as_json: bool) -> None
     async def work(table: RouteTable) -> None:
         changes = await table.journal(key, most)
         if as_json:
-            click.echo(json.dumps([_as_json(change) for change in changes], indent=2))
+            click.echo(json.dumps([shown_as_json(change) for change in changes], indent=2))
             return
         for change in changes:
             for line in in_words(change):
@@ -75,20 +75,6 @@ SEARCHED = 1_000
 
 def _alone(key: str, entry: Entry | None) -> dict[str, Entry]:
     return {} if entry is None else {key: entry}
-
-
-def _as_json(change: RouteChange) -> dict[str, object]:
-    told: dict[str, object] = {"at": change.at, "by": change.by, "frontend": change.key}
-    if change.whole:
-        told |= {"before": _form(change.before), "after": _form(change.after)}
-    return told
-
-
-def _form(entry: Entry | None) -> dict[str, object] | None:
-    if entry is None:
-        return None
-    form = in_file_form(entry)
-    return form | ({"options": without_secrets(entry.options)} if entry.options else {})
 
 
 def _time(at: float) -> str:

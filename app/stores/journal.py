@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..frontends.site import host_of
-from .table import Entry, TableError, entry_of, existing, in_file_form, same_tables
+from .table import (
+    Entry,
+    TableError,
+    entry_of,
+    existing,
+    in_file_form,
+    same_tables,
+    without_secrets,
+)
 
 MAX_CHANGES = 10_000
 """Changes that are kept, about; older ones are forgotten."""
@@ -64,6 +72,21 @@ def parse_change(text: str) -> RouteChange | None:
         return RouteChange(at, by, key, _entry(key, found["before"]), _entry(key, found["after"]))
     except (ValueError, TypeError, KeyError, TableError):
         return None
+
+
+def shown_as_json(change: RouteChange) -> dict[str, object]:
+    """A change as people and programs may see it, without hashes of passwords."""
+    told: dict[str, object] = {"at": change.at, "by": change.by, "frontend": change.key}
+    if change.whole:
+        told |= {"before": _shown(change.before), "after": _shown(change.after)}
+    return told
+
+
+def _shown(entry: Entry | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    form = in_file_form(entry)
+    return form | ({"options": without_secrets(entry.options)} if entry.options else {})
 
 
 def newest(lines: Iterable[str], host: str | None) -> Iterator[RouteChange]:

@@ -71,6 +71,11 @@ async def test_a_frontend_is_made_changed_and_removed(tmp_path: Path, driver: st
         part = await http.patch("/api/routes/a.test?wait=1", json=patch)
         seen = {"id": "a.test", "backends": [old.url], "options": {"policy": "hash"}}
         assert (part.status_code, part.json()) == (200, seen)
+        [last] = (await http.get("/api/journal?frontend=a.test&limit=1")).json()
+        assert (last["by"], last["after"]) == ("admin token from 127.0.0.1", seen)
+        assert last["before"]["backends"] == [new.url]
+        assert (await http.get("/api/journal?limit=0")).status_code == 400
+        assert (await http.get("/api/journal?frontend=a b")).status_code == 400
         shown = await http.get("/api/routes/a.test")
         assert (shown.json(), shown.headers["etag"]) == (seen, part.headers["etag"])
         known = {"if-none-match": f"W/{shown.headers['etag']}"}
