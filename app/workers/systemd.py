@@ -43,7 +43,7 @@ class Notifier:
 
     def alive(self, now: float) -> None:
         """Call often; tells as often as systemd wants to hear it (WatchdogSec=)."""
-        if self._interval and now - self._alive_at >= self._interval:
+        if self._main and self._interval and now - self._alive_at >= self._interval:
             self._alive_at = now
             self._send("WATCHDOG=1")
 

@@ -159,6 +159,20 @@ def test_the_watchdog_hears_twice_in_its_time(tmp_path: Path, systemd: socket.so
     systemd.close()
 
 
+def test_a_successor_is_alive_as_soon_as_it_takes_over(
+    tmp_path: Path, systemd: socket.socket
+) -> None:
+    """What it said before was not heard, and its predecessor's last word may be old."""
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000"}
+    notifier = Notifier(environ, main=False)
+    notifier.alive(100.0)
+    notifier.take_over()
+    notifier.alive(100.1)
+    systemd.setblocking(False)
+    assert systemd.recv(99) == b"WATCHDOG=1"
+    systemd.close()
+
+
 def test_without_systemd_nothing_is_told() -> None:
     Notifier({}).ready()
 
