@@ -37,8 +37,8 @@ ANSWER_WITHIN, LIST_ANSWER_WITHIN = 1.0, 5.0
 """Seconds for one answer of the store: to a question of ours, and to the list of all."""
 OLD = -inf
 """When a pair was read that may not be believed any more."""
-MOST_NAMES = 10_000
-"""Names to remember, including those without a certificate."""
+MOST_WITHOUT = 10_000
+"""Names without a certificate to remember: clients may ask for any."""
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class StoreCertificates:
         """`store` opens it, in the thread that will use it."""
         self._open = store
         self._known: dict[str, tuple[Pair, float]] = {}  # name -> PEMs and when they were read
+        self._without: dict[str, None] = {}  # those of them that have none, in order
         self._tracked = False
         self._changes = 0  # pushes so far
         self._pause_until = 0.0
@@ -111,7 +112,7 @@ class StoreCertificates:
         await store.aclose()
 
     async def _fetch(self, name: str) -> Pair:
-        """The pair of `name`. Its wildcard, which is asked for next, is read along."""
+        """The pair of `name`. Its wildcard is read along: without a pair it is asked for next."""
         assert self._store is not None
         names = (name,) if name.startswith("*") else (name, wildcard(name))
         changes = self._changes
@@ -119,10 +120,22 @@ class StoreCertificates:
         pairs = [_readable(each, answer) for each, answer in zip(names, answers, strict=True)]
         if changes == self._changes:  # else this may be what was there before
             for each, pair in zip(names, pairs, strict=True):
-                if len(self._known) >= MOST_NAMES:
-                    self._known.pop(next(iter(self._known)), None)
-                self._known[each] = pair, monotonic()
+                self._remember(each, pair)
+                if pair != NO_PAIR:
+                    break
         return pairs[0]
+
+    def _remember(self, name: str, pair: Pair) -> None:
+        before, _ = self._known.get(name, (NO_PAIR, OLD))
+        # What is read once more and is the same must not be there twice: the contexts hold it.
+        self._known[name] = before if before == pair else pair, monotonic()
+        if pair != NO_PAIR:
+            self._without.pop(name, None)
+            return
+        self._without[name] = None
+        if len(self._without) > MOST_WITHOUT:
+            oldest = next(iter(self._without))
+            del self._without[oldest], self._known[oldest]
 
     # From the store (stores.certificates.CertificateListener).
 

@@ -76,6 +76,7 @@ def service(
     server = {"workers": 1, "accessLog": None, "snapshot": None}
     values = {"server": server, "https": https, "http": {"bind": "127.0.0.1", "port": plain}}
     more = {"user": None, "admin": {"bind": None}, "driver": f"redis://127.0.0.1:{store}"}
+    values["memory"] = {"limit": 0}
     (folder / "config.json").write_text(json.dumps(values | more))
     code = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from app.cli import main; main()"
     argv = [*runner, sys.executable, "-c", code, "serve"]

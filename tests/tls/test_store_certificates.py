@@ -14,6 +14,7 @@ import trustme
 
 from app.stores import driver_for
 from app.stores.certificate_store import NO_PAIR
+from app.tls import store_certificates
 from app.tls.store_certificates import LONGEST_WAIT, OLD, StoreCertificates
 from tests.redis_servers import RedisServer, until
 from tests.tls.authority import EXACT, OTHER, WILD, chain, private
@@ -75,6 +76,27 @@ async def test_the_wildcard_comes_with_the_answer_for_the_name(store: RedisServe
         pair, took = timed(found, "*.other.test")
         assert pair == PAIR
         assert took < LONGEST_WAIT
+
+
+async def test_names_without_a_certificate_push_out_none_that_has_one(
+    store: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_certificates, "MOST_WITHOUT", 4)
+    with certificates(store) as found:
+        for number in range(20):
+            assert found.pair(f"{number}.test") == NO_PAIR
+        assert len(found._known) == 1 + 4
+        store.pause()
+        assert found.pair("*.wild.test") == PAIR
+
+
+async def test_what_is_read_again_and_has_not_changed_is_there_once(store: RedisServer) -> None:
+    with certificates(store) as found:
+        before = found.pair("*.wild.test")
+        found.changed(None)
+        while found._known["*.wild.test"][1] == OLD:
+            found.pair("*.wild.test")
+        assert found.pair("*.wild.test") is before
 
 
 async def test_what_changed_and_cannot_be_read_in_time_is_served_as_it_was(

@@ -24,7 +24,8 @@ NO_ADVICE_FOR = 6 * 3600.0
 class _Known:
     standing: int
     """The hash of what stands there."""
-    mark: str
+    ours: bool
+    """Of the CA that may be asked for advice."""
     ends: float
     due: float
     ask_at: float = 0.0
@@ -73,7 +74,7 @@ class RenewalSchedule:
             return
         begins, ends = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
         due = max(renewal_time(name, begins, ends), self._rest.get(name, 0.0))
-        self._known[name] = _Known(hash(standing), standing.mark, ends, due)
+        self._known[name] = _Known(hash(standing), standing.mark == self._directory, ends, due)
 
     def due(self, now: float) -> list[str]:
         """Those whose time has come, the one that ends first first."""
@@ -105,7 +106,7 @@ class RenewalSchedule:
             (
                 name
                 for name, known in self._known.items()
-                if known.mark == self._directory and known.ask_at <= now < known.ends
+                if known.ours and known.ask_at <= now < known.ends
             ),
             None,
         )
