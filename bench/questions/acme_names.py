@@ -22,10 +22,11 @@ import psutil
 import redis
 import trustme
 
-from bench.processes import free_ports, serving
+from bench.processes import serving
 from bench.procfs import cores
 from bench.questions.acme_handshake import NAME, NOWHERE, Service, knowing, service, trusting
 from bench.questions.tls import shake
+from tests.ports import free_port
 
 AT_MOST = 22.0
 """KB of one worker for each certificate in use: OpenSSL takes 20 of them."""
@@ -106,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     authority, reached = trustme.CA(), True
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        (port,) = free_ports(1)
+        port = free_port()
         store = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         log = Path(folder) / "redis.log"
         stack.enter_context(serving(store, port, core=cores()[1], log=log))

@@ -49,7 +49,7 @@ def shown_name(connection: ssl.SSLObject | ssl.SSLSocket) -> str:
     """The name in the certificate that the server showed."""
     certificate = connection.getpeercert()
     assert certificate
-    return str(certificate["subjectAltName"][0][1])  # type: ignore[index]
+    return str(certificate["subjectAltName"][0][1])
 
 
 def listener(folder: Path, **settings: Any) -> TLSListener:

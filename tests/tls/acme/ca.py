@@ -298,8 +298,8 @@ class _Handler(BaseHTTPRequestHandler):
                 ca.issue(order, request)
                 return 200, self._order(number), {}
             case "certificate":
-                kind = {"Content-Type": "application/pem-certificate-chain"}
-                return 200, order.certificate, kind
+                pem = {"Content-Type": "application/pem-certificate-chain"}
+                return 200, order.certificate, pem
         return 404, {}, {}
 
     def _order(self, number: int) -> dict[str, Any]:

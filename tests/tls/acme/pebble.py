@@ -45,19 +45,22 @@ class Pebble:
             "ocspResponderURL": "", "externalAccountBindingRequired": False,
         }  # fmt: skip
         (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._ca: subprocess.Popen[bytes] | None = None
+        self._names: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> Pebble:
+        """With its names, which stay when it is killed and started again."""
         assert PEBBLE
         assert DNS
         name_server = f"127.0.0.1:{self._dns}"
-        self._run(
-            DNS, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dns01", name_server,
-            "-http01", "", "-https01", "", "-tlsalpn01", "",
-            "-management", f"127.0.0.1:{self._management}",
-        )  # fmt: skip
+        if self._names is None:
+            self._names = self._run(
+                DNS, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dns01", name_server,
+                "-http01", "", "-https01", "", "-tlsalpn01", "",
+                "-management", f"127.0.0.1:{self._management}",
+            )  # fmt: skip
         config = str(self.folder / "pebble.json")
-        self._run(PEBBLE, "-strict", "-config", config, "-dnsserver", name_server)
+        self._ca = self._run(PEBBLE, "-strict", "-config", config, "-dnsserver", name_server)
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -65,21 +68,48 @@ class Pebble:
                     writer.close()
                     return self
                 except OSError:
+                    assert self._ca.poll() is None, self.log
                     await asyncio.sleep(0.01)  # it tells nobody when it listens
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
         environ = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "20"}
         with open(self.folder / "pebble.log", "ab") as log:
             none, environ = subprocess.DEVNULL, environ | self.options
-            self._processes.append(
-                subprocess.Popen(command, env=environ, stdin=none, stdout=log, stderr=log)
-            )
+            return subprocess.Popen(command, env=environ, stdin=none, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "pebble.log").read_text()
+
+    @property
+    def ordered(self) -> int:
+        """Orders, in all its lives."""
+        return self.log.count("Added order")
+
+    @property
+    def issued(self) -> int:
+        """Certificates, in all its lives."""
+        return self.log.count("Issued certificate")
+
+    def names(self, number: signal.Signals) -> None:
+        """A signal to the process that knows names: without it a validation waits."""
+        assert self._names is not None
+        self._names.send_signal(number)
 
     def kill(self) -> None:
-        for process in self._processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        self._processes.clear()
+        """It is away, and forgets accounts and orders. Names stay."""
+        _kill(self._ca)
+        self._ca = None
+
+    def close(self) -> None:
+        self.kill()
+        _kill(self._names)
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None:
+        process.kill()
+        process.wait()
 
 
 @asynccontextmanager
@@ -88,4 +118,4 @@ async def pebble(folder: Path, http_port: int, **options: str) -> AsyncIterator[
     try:
         yield await server.start()
     finally:
-        server.kill()
+        server.close()

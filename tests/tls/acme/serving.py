@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from cryptography import x509
 
 from tests.processes import Service, command, write_config
@@ -39,6 +42,12 @@ class Proxy:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.transport.abort()
         return x509.load_der_x509_certificate(shown)
+
+
+def kill_all(one: Proxy) -> None:
+    family = psutil.Process(one.service.pid)
+    for each in (*family.children(recursive=True), family):
+        os.kill(each.pid, signal.SIGKILL)
 
 
 def names_in(certificate: x509.Certificate) -> list[str]:

@@ -5,35 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import cycle
 from pathlib import Path
-from time import monotonic
 
 import pytest
-import trustme
 from cryptography import x509
 
 from tests.backends import ScriptedBackend
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
-from tests.tls.acme.serving import ANYBODY, Proxy, names_in, proxy
+from tests.tls.acme.load import ENDING, ask, asking_for_ever, put, told
+from tests.tls.acme.serving import Proxy, names_in, proxy
 from tests.tls.acme.test_serving import acme_of, option, route
-from tests.tls.authority import chain, private
-
-OLD = trustme.CA()
-ENDING = timedelta(days=80)
-"""The age of a certificate of 90 days that is near its end."""
-
-
-async def put(valkey: RedisServer, name: str, age: timedelta, mark: str | None) -> None:
-    begins = datetime.now(UTC) - age
-    cert = OLD.issue_cert(name, not_before=begins, not_after=begins + timedelta(days=90))
-    fields = {"certificate": chain(cert), "key": private(cert)}
-    async with valkey.client as client:
-        await client.hset(f"tls:{name}", mapping=fields | ({"acme": mark} if mark else {}))
 
 
 async def renewed(one: Proxy, name: str, ca: AcmeCA) -> x509.Certificate:
@@ -150,43 +134,3 @@ async def renewed_under_load(
             assert await each.service.ended() == 0
             assert "level=error" not in "".join(each.service.log)
         print(f"before: {told(before)}; during: {told(times)}")
-
-
-def told(times: list[float]) -> str:
-    """Of handshakes with one request each."""
-    times = sorted(times)
-    median, most = times[len(times) // 2], times[len(times) * 99 // 100]
-    return f"{len(times)}, median {median * 1000:.1f} ms, p99 {most * 1000:.1f} ms"
-
-
-async def ask(to: Proxy, name: str, shown: set[str]) -> float:
-    """One handshake and one request; any failure is an error."""
-    began = monotonic()
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", to.https, ssl=ANYBODY, server_hostname=name
-    )
-    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    if b"A CA for tests" in certificate:
-        shown.add(name)
-    writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-    assert (await reader.read()).endswith(b"hi")
-    writer.transport.abort()
-    return monotonic() - began
-
-
-@asynccontextmanager
-async def asking_for_ever(
-    proxies: list[Proxy], names: list[str], shown: set[str]
-) -> AsyncIterator[list[float]]:
-    times, over = list[float](), False
-
-    async def ask_on(to: Proxy) -> None:
-        for name in cycle(names):
-            if over:
-                return
-            times.append(await ask(to, name, shown))
-
-    tasks = [asyncio.create_task(ask_on(each)) for each in proxies for _ in range(2)]
-    yield times
-    over = True
-    await asyncio.gather(*tasks)
