@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..metrics.quantiles import quantile
+
 AdminReport = dict[str, Any]
 
 
@@ -55,3 +57,22 @@ def _errors(report: AdminReport) -> int:
     by_class: dict[str, int] = report.get("requests", {})
     failed = sum(count for name, count in by_class.items() if name.startswith("5xx"))
     return failed + int(report.get("unanswered", 0)) + int(report.get("bad", 0))
+
+
+def as_objects(found: Sequence[Throughput]) -> list[AdminReport]:
+    """For JSON: what is known of each, with rates and latencies (seconds; null where none is)."""
+    return [
+        {
+            **{name: value for name, value in each.now.items() if not isinstance(value, dict)},
+            "per_second": round(each.per_second, 3),
+            "errors_per_second": round(each.errors_per_second, 3),
+            "p50": _finite(quantile(0.5, each.buckets, each.bounds)),
+            "p99": _finite(quantile(0.99, each.buckets, each.bounds)),
+        }
+        for each in found
+    ]
+
+
+def _finite(seconds: float | None) -> float | None:
+    """A time beyond the last bucket is not known, and JSON has no infinity."""
+    return None if seconds is None or seconds == float("inf") else round(seconds, 6)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 import click
 from rich.console import Console, Group
@@ -17,9 +19,9 @@ from ..admin.admin_client import AdminClient
 from ..balancing.explain_text import ago
 from ..config.file import here, load
 from ..metrics.quantiles import latencies
-from .cli_options import config_option
+from .cli_options import config_option, json_option
 from .failing import one_line
-from .throughput import AdminReport, Throughput, rates
+from .throughput import AdminReport, Throughput, as_objects, rates
 
 MIB = 1 << 20
 
@@ -31,14 +33,20 @@ MIB = 1 << 20
     help="Seconds over which rates are taken.",
 )  # fmt: skip
 @config_option
-def top(path: str | None, interval: float, *, once: bool) -> None:
+@json_option
+def top(path: str | None, interval: float, *, once: bool, as_json: bool) -> None:
     """Show what the proxy does now: rates, times, errors and marks. Ctrl-C ends it.
 
-    It asks the admin listener of the configuration (admin.bind).
+    It asks the admin listener of the configuration (admin.bind). With --json it prints an object
+    for each interval, a line each, with all frontends and backends.
     """
     with suppress(KeyboardInterrupt), one_line():
         config = load(path, os.environ, here())
         with AdminClient(config) as admin:
+            if as_json:
+                for found in islice(_objects(admin, interval), 1 if once else None):
+                    click.echo(json.dumps(found))
+                return
             screens = _screens(admin, interval)
             if once:
                 Console().print(next(screens))
@@ -50,11 +58,33 @@ def top(path: str | None, interval: float, *, once: bool) -> None:
 
 def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
     """One screen for each interval, without end."""
+    for before, after, seconds in _reports(admin, interval):
+        yield screen(before, after, seconds, time.time())
+
+
+def _objects(admin: AdminClient, interval: float) -> Iterator[AdminReport]:
+    """The same for programs."""
+    for before, after, seconds in _reports(admin, interval):
+        yield {
+            "seconds": round(seconds, 3), "workers": after["workers"],
+            "frontends": as_objects(
+                rates(before["frontends"], after["frontends"], "frontend", "duration", seconds)
+            ),
+            "backends": as_objects(
+                rates(before["backends"], after["backends"], "backend", "time_to_head", seconds)
+            ),
+        }  # fmt: skip
+
+
+def _reports(
+    admin: AdminClient, interval: float
+) -> Iterator[tuple[AdminReport, AdminReport, float]]:
+    """Two reports and the seconds between them, for each interval, without end."""
     before, then = _report(admin), time.monotonic()
     while True:
         time.sleep(max(0.0, then + interval - time.monotonic()))
         after, now = _report(admin), time.monotonic()
-        yield screen(before, after, now - then, time.time())
+        yield before, after, now - then
         before, then = after, now
 
 

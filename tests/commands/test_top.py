@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import json
 import sys
 from pathlib import Path
 
@@ -58,6 +59,11 @@ async def test_top_shows_one_screen(tmp_path: Path, valkey: RedisServer) -> None
             await service.ask("a.test")
         said, status = await asking
         assert status == 0
+        told, _ = await hipache(tmp_path, "top", "--once", "--json", "--interval", "0.2")
+        found = json.loads(told)
+        [each] = [f for f in found["frontends"] if f["frontend"] == "a.test"]
+        assert (each["per_second"], each["p99"]) == (0.0, None)
+        assert {b["backend"]: b["state"] for b in found["backends"]}[dead] == "dead"
         summary, head, worker, *_ = said.splitlines()
         assert summary.startswith("hipache")
         assert float(summary.split()[1]) > 0
