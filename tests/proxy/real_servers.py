@@ -19,6 +19,8 @@ GUNICORN_LISTENS = r"Listening at: http://127.0.0.1:(\d+)"
 PUMA = ("puma", "--bind", "tcp://127.0.0.1:0", "--environment", "none")
 PUMA_LISTENS = r"Listening on http://127.0.0.1:(\d+)"
 
+PACKAGES = {"node": "nodejs", "puma": "puma", "java": "default-jdk-headless"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RealServer:
@@ -34,7 +36,7 @@ class RealServer:
 async def started(server: RealServer, folder: Path) -> AsyncIterator[Service]:
     """The running server, which knows its port; skips the test where it is not installed."""
     if which(server.words[0]) is None:
-        pytest.skip(f"{server.words[0]} is not installed; Debian has a package of that name")
+        pytest.skip(f"{server.words[0]} is not installed; Debian: {PACKAGES[server.words[0]]}")
     (folder / server.file).write_bytes(server.source)
     environ = {"HOME": str(folder), "PATH": os.environ["PATH"]}
     shell = ("sh", "-c", 'exec "$@" 1>&2', "-")

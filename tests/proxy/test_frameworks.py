@@ -61,6 +61,39 @@ run ->(env) {
   [200, {"Content-Type" => "text/plain"}, [all.join(" ")]]
 }
 """
+SERVLET = b"""
+import java.io.IOException;
+import java.util.EnumSet;
+import javax.servlet.DispatcherType;
+import javax.servlet.http.*;
+import org.eclipse.jetty.server.*;
+import org.eclipse.jetty.servlet.*;
+import org.springframework.web.filter.ForwardedHeaderFilter;
+public class Told extends HttpServlet {
+  protected void doGet(HttpServletRequest request, HttpServletResponse answer) throws IOException {
+    String[] told = {
+      request.isSecure() ? request.getScheme() : "not secure", request.getRemoteAddr(),
+      request.getContextPath(), request.getRequestURI(), request.getHeader("Proxy")
+    };
+    for (int i = 0; i < told.length; i++)
+      if (told[i] == null || told[i].isEmpty()) told[i] = "-";
+    answer.getWriter().print(String.join(" ", told));
+  }
+  public static void main(String[] arguments) throws Exception {
+    Server server = new Server();
+    ServerConnector connector = new ServerConnector(server);
+    connector.setHost("127.0.0.1");
+    server.addConnector(connector);
+    ServletContextHandler all = new ServletContextHandler();
+    all.addFilter(ForwardedHeaderFilter.class, "/*", EnumSet.of(DispatcherType.REQUEST));
+    all.addServlet(new ServletHolder(new Told()), "/*");
+    server.setHandler(all);
+    server.start();
+    System.err.println("port " + connector.getLocalPort());
+  }
+}
+"""
+JETTY = "server servlet http io util util-ajax security"
 FRAMEWORKS = {
     "gunicorn": RealServer(
         file="told.py", source=WSGI, words=(*GUNICORN, "told:app"), listening=GUNICORN_LISTENS
@@ -78,12 +111,26 @@ FRAMEWORKS = {
         file="told.ru", source=RACK, words=(*PUMA, "told.ru"), listening=PUMA_LISTENS
     ),
 }
+JARS = Path("/usr/share/java")
+SPRING_JARS = [
+    *(JARS / f"jetty9-{each}.jar" for each in JETTY.split()),
+    *(JARS / f"spring3-{each}.jar" for each in ("web", "core", "beans", "context")),
+    JARS / "servlet-api.jar",
+    JARS / "commons-logging.jar",
+]
+SPRING = RealServer(
+    file="Told.java",
+    source=SERVLET,
+    words=("java", "-cp", ":".join(map(str, SPRING_JARS)), "Told.java"),
+    listening=r"^port (\d+)",
+)
 FORGED = b"".join(
     line + b"\r\n"
     for line in (
         b"X-Forwarded-Ssl: off", b"X_Forwarded_Proto: http", b"X-Forwarded-For: 192.0.2.7",
         b"SCRIPT_NAME: /evil", b"Script-Name: /evil", b"PATH_INFO: /admin", b"Proxy: http://evil",
-        b"X-Forwarded-Protocol: ftp",
+        b"X-Forwarded-Protocol: ftp", b"X-Forwarded-Prefix: /evil", b"X-Forwarded-Host: evil",
+        b"X-Forwarded-Port: 80", b"Forwarded: for=192.0.2.7;proto=http;host=evil",
     )
 )  # fmt: skip
 
@@ -102,12 +149,25 @@ async def behind_tls(
         yield proxy
 
 
-@pytest.mark.parametrize("server", FRAMEWORKS)
-async def test_it_knows_of_https_and_of_its_client(
-    server: str, tmp_path: Path, valkey: RedisServer
+async def knows_of_https_and_of_its_client(
+    server: RealServer, folder: Path, valkey: RedisServer
 ) -> None:
-    async with behind_tls(FRAMEWORKS[server], tmp_path, valkey) as proxy:
+    async with behind_tls(server, folder, valkey) as proxy:
         request = b"GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n%b\r\n"
         for fields in (b"", FORGED):
             reply = await proxy.talk(request % fields)
             assert b"https 127.0.0.1 - /x -" in reply.split(b"\r\n"), reply
+
+
+@pytest.mark.parametrize("server", FRAMEWORKS)
+async def test_it_knows_of_https_and_of_its_client(
+    server: str, tmp_path: Path, valkey: RedisServer
+) -> None:
+    await knows_of_https_and_of_its_client(FRAMEWORKS[server], tmp_path, valkey)
+
+
+@pytest.mark.long
+async def test_spring_knows_of_https_and_of_its_client(tmp_path: Path, valkey: RedisServer) -> None:
+    if lacking := [jar.name for jar in SPRING_JARS if not jar.exists()]:
+        pytest.skip(f"Debian's libspring-web-java and libjetty9-java are needed: no {lacking}")
+    await knows_of_https_and_of_its_client(SPRING, tmp_path, valkey)
