@@ -20,6 +20,7 @@ PATHS = (
     "/explain?url=http://a.test/",
 )  # fmt: skip
 
+expect.set_options(timeout=20_000)  # milliseconds: a busy machine is slow, and nothing else
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not there: Debian's package chromium has it"
 )
@@ -86,7 +87,7 @@ async def test_a_person_finds_what_is_wrong_and_takes_it_out(
         await expect(live).to_be_visible()
         row = page.get_by_role("row").filter(has_text=backend.url).first
         await service.ask("a.test")  # what is typed stays while the figures change
-        await expect(row.locator("[data-label='Answers/s']")).not_to_have_text("0", timeout=8000)
+        await expect(row.locator("[data-label='Answers/s']")).not_to_have_text("0")
         await expect(page.get_by_label("What visitors are told")).to_have_value("half a sente")
         await expect(done).to_be_visible()
 
