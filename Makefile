@@ -14,13 +14,14 @@
 # make autobahn   Autobahn's WebSocket cases, directly and through the proxy
 #             (an hour; some of them: make autobahn CASES=1.*,7.*; MESSAGES=100
 #             sends 100 messages in a case of compression, where Autobahn has 1,000)
+# make docs   the site of docs/, in build/site: open build/site/index.html
 # make dist   wheel and sdist in dist/, checked, and installed in an empty environment
 # make deb    a Debian package of it in dist/
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
 
-.PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance dist deb clean
+.PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance docs dist deb clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
@@ -36,6 +37,7 @@ lint: .venv/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) docs
 
 bench: .venv/bench.installed
 	$(BIN)/python -m bench.compare $(if $(ROUNDS),--rounds $(ROUNDS)) \
@@ -58,13 +60,17 @@ chaos: .venv/test.installed
 autobahn: .venv/test.installed
 	$(BIN)/python -m tests.websocket.autobahn '$(CASES)' $(MESSAGES)
 
+# Strict: a link or an anchor that leads nowhere and a page outside the navigation are errors.
+docs: .venv/test.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
 dist: .venv/dist.installed
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
 	rm -rf build/empty && $(BIN)/python -m venv build/empty
 	build/empty/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	cd build/empty && bin/hipache --version && bin/hipache check >/dev/null
+	cd build/empty && bin/hipache --version && bin/hipache init && bin/hipache check >/dev/null
 
 deb: dist
 	packaging/debian/build dist/*.whl dist

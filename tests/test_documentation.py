@@ -90,8 +90,8 @@ def test_the_pictures_of_the_house_have_every_part_of_it() -> None:
     app = ROOT / "app"
     folders = {path.parent.relative_to(app).as_posix() for path in app.rglob("*.py")} - {"."}
     modules = {path.stem for path in app.glob("*.py")} - {"__init__"}
-    readme = (ROOT / "README.md").read_text("utf-8")
-    picture = readme.partition("    app/\n")[2].partition("    templates/")[0]
+    page = (ROOT / "docs/design.md").read_text("utf-8")
+    picture = page.partition("    app/\n")[2].partition("    templates/")[0]
     drawn, above = set(), ""
     for indent, names in re.findall(r"^( +)(\S+(?: \S+)*)", picture, re.M):
         parts = [(above if len(indent) > 6 else "") + name.rstrip("/") for name in names.split()]

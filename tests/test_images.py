@@ -123,7 +123,7 @@ def test_the_debian_package(tmp_path: Path) -> None:
         "etc/logrotate.d/hipache",
     ):  # fmt: skip
         assert (root / name).stat().st_size > 0
-    assert (root / "usr/bin/hipache").readlink() == Path("/opt/hipache/bin/hipache")
+    assert (root / "usr/bin/hipache").stat().st_mode & 0o111 == 0o111
     script = (root / "opt/hipache/bin/hipache").read_text()
     assert script.startswith("#!/opt/hipache/bin/python")
     run = [root / "opt/hipache/bin/python", "-m", "hipache", "--version"]
