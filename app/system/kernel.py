@@ -1,4 +1,8 @@
-"""What the kernel knows of a connection before the event loop hears of it."""
+"""What the kernel knows of a connection before the event loop hears of it.
+
+Whoever asks may hold a connection whose socket is closed already: an event loop closes it in one
+turn and tells so in the next. Such a one is at its end, and that is no error of the one who asks.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,23 @@ import struct
 import termios
 from collections.abc import Iterator
 
+CLOSED = -1
+
 
 def readable(transport: asyncio.Transport) -> bool:
     """Whether something can be read: bytes, or the end. One system call."""
+    if (fileno := _fileno(transport)) == CLOSED:
+        return True
     poll = select.poll()
-    poll.register(_fileno(transport), select.POLLIN | select.POLLRDHUP)
+    poll.register(fileno, select.POLLIN | select.POLLRDHUP)
     return bool(poll.poll(0))
 
 
 def unacknowledged(transport: asyncio.Transport) -> int:
     """Bytes written that the peer's kernel has not taken, those in our own buffer included."""
-    queued = fcntl.ioctl(_fileno(transport), termios.TIOCOUTQ, bytes(4))
+    if (fileno := _fileno(transport)) == CLOSED:
+        return 0  # they are lost: it takes no more
+    queued = fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(4))
     return transport.get_write_buffer_size() + int(struct.unpack("i", queued)[0])
 
 
