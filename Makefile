@@ -62,7 +62,7 @@ autobahn: .venv/test.installed
 
 # Strict: a link or an anchor that leads nowhere and a page outside the navigation are errors.
 docs: .venv/test.installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 dist: .venv/dist.installed
 	rm -rf dist
