@@ -1,7 +1,7 @@
 """What the kernel knows of a connection before the event loop hears of it.
 
-Whoever asks may hold a connection whose socket is closed already: an event loop closes it in one
-turn and tells so in the next. Such a one is at its end, and that is no error of the one who asks.
+The connection that is asked about may have lost its socket already: an event loop closes it in one
+turn and tells so in the next. Such a connection is at its end, and the caller made no mistake.
 """
 
 from __future__ import annotations
