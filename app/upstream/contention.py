@@ -84,7 +84,8 @@ class Contention:
         """Who may lose a connection to the next that waits."""
         self._looked = -NEVER
         self._looked_at = 0  # so many connections
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timed = NEVER  # for when: a handle of uvloop's that is due at once cannot tell
 
     def join(self, waiter: Waiter) -> None:
         """`waiter` begins to wait."""
@@ -141,10 +142,10 @@ class Contention:
     def _look_at(self, when: float) -> None:
         """Look at `when`, if not earlier."""
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timed <= when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._run, when)
+        self._timed, self._timer = when, self._loop.call_at(when, self._run, when)
 
     def _run(self, due: float) -> None:
         self._timer = None
