@@ -38,8 +38,14 @@ async def _issue(config: Config, control: socket.socket) -> None:
     acme, driver = config.https.acme, driver_of(config)
     loop, working = asyncio.get_running_loop(), asyncio.current_task()
     assert working is not None
-    loop.add_reader(control, working.cancel)  # nobody writes there: it is the end
-    loop.add_signal_handler(signal.SIGTERM, working.cancel)
+
+    def end() -> None:
+        loop.remove_reader(control)
+        if not working.cancelling():  # a second end must not stop what gives the lease back
+            working.cancel()
+
+    loop.add_reader(control, end)  # nobody writes there: it is the end
+    loop.add_signal_handler(signal.SIGTERM, end)
     store = driver.issuance(acme.folder, timeout=STORE_TIMEOUT)
     table = driver.table()
     telling = loop.create_task(_tell_alive(ControlChannel(control)), name="alive")
