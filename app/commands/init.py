@@ -47,7 +47,7 @@ TEMPLATE = """\
         "deadBackendTTL": 30
     },
 
-    // Metrics for Prometheus, at /metrics.
+    // Metrics for Prometheus, at /metrics of 127.0.0.1:8001 unless you say otherwise.
     // "admin": {"bind": "127.0.0.1:9187"},
 
     // The user that a proxy started as root becomes. Null: it stays what it is.
