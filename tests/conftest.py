@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import asyncio
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -8,6 +9,9 @@ import pytest
 
 from tests import serving
 from tests.redis_servers import RedisServer
+
+# A shell has what it starts in the background ignore SIGINT, and our children would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes is the machine's business; pytest-timeout finds what hangs.
 hypothesis.settings.register_profile("hipache", deadline=None)
