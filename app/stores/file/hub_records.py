@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 from watchfiles import awatch
 
-from ...errors import StoreUnavailable
 from ...system.file_stamp import Stamp, stamp_of
 from ..hub_records import HubRecordListener
+from ..unavailable import translated
 from .small_files import decoded, text_of, write
 
 LOOK_EVERY_MS = 500
@@ -40,6 +41,7 @@ class FileHubRecords:
     def __init__(self, folder: str) -> None:
         """Makes what is missing when something is read or written."""
         self.name = f"folder {folder}"
+        self._translated = partial(translated, self.name)
         self._routes, self._uses = Path(folder) / "routes", Path(folder) / "used"
         self._known: dict[str, tuple[Stamp, HubRecord]] = {}
         self._names: dict[str, str] = {}
@@ -146,13 +148,6 @@ class FileHubRecords:
                 listener.changed(None)
             if now is None:
                 return
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise StoreUnavailable(f"{self.name}: {exc}") from exc
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -17,8 +17,8 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -39,6 +39,7 @@ from ..issuance import (
     Standing,
     Wish,
 )
+from ..unavailable import translated
 from .small_files import age_of, decoded, text_of, write
 
 CERTS, WANTED, STATE, CHALLENGES = "certs", "wanted", "state", "challenges"
@@ -54,6 +55,7 @@ class FileIssuance:
     def __init__(self, folder: str) -> None:
         """Makes what is missing when something is written."""
         self.name = f"folder {folder}"
+        self._translated = partial(translated, self.name)
         self._folder, self.certs = Path(folder), os.path.join(folder, CERTS)
         self._lock: IO[str] | None = None
 
@@ -239,12 +241,5 @@ class FileIssuance:
                     listener.wished()
                 if names := [path.stem for path in paths if path.suffix == ".pem"]:
                     listener.changed(names)
-        except OSError as exc:
-            raise StoreUnavailable(f"{self.name}: {exc}") from exc
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
         except OSError as exc:
             raise StoreUnavailable(f"{self.name}: {exc}") from exc

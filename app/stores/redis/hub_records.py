@@ -7,15 +7,15 @@ chp:used           sorted set: when each was last in use, in milliseconds
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from ...errors import StoreUnavailable
 from ..hub_records import HubRecordListener
+from ..unavailable import translated
 from .connections import Connections
 from .named_changes import NamedChanges, at_once
 from .replies import text
@@ -36,6 +36,7 @@ class RedisHubRecords:
         """`timeout`: seconds for each answer."""
         first, last = urls[0], urls[-1]
         self.name = last.name
+        self._translated = partial(translated, self.name, RedisError)
         primary = replace(last, database=first.database, prefix=first.prefix)
         self._connections = Connections(primary, timeout=timeout)
         start = f"{first.prefix}chp:"
@@ -108,13 +109,6 @@ class RedisHubRecords:
                 if isinstance(answer, ResponseError):
                     raise answer
         return answers
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as exc:
-            raise StoreUnavailable(f"{self.name}: {exc or 'no answer'}") from exc
 
     async def aclose(self) -> None:
         """Close every connection."""

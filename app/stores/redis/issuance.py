@@ -11,9 +11,9 @@ acme:state:<name>        string, expires: what went wrong, until when to wait
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha1, sha256
 from typing import Any
 from uuid import uuid4
@@ -21,7 +21,6 @@ from uuid import uuid4
 import msgspec
 from redis.exceptions import RedisError
 
-from ...errors import StoreUnavailable
 from ..certificate_store import Pair
 from ..issuance import (
     MOST_WISHES,
@@ -32,6 +31,7 @@ from ..issuance import (
     Standing,
     Wish,
 )
+from ..unavailable import translated
 from .connections import Connections
 from .issuance_replies import (
     IssuanceChanges,
@@ -64,6 +64,7 @@ class RedisIssuance:
         """`timeout`: seconds for each answer."""
         first, last = urls[0], urls[-1]
         self.name = last.name
+        self._translated = partial(translated, self.name, RedisError)
         primary = replace(last, database=first.database, prefix=first.prefix)
         # A result written twice could be another one the second time: nothing is sent again.
         self._connections = Connections(primary, timeout=timeout, retries=0)
@@ -229,13 +230,6 @@ class RedisIssuance:
             self._connections, [self._tls, self._wanted], on_keys=changes.keys, listener=changes,
             prepare=at_once, landmark=self._lease, on_landmark=lambda value: None,
         ).run()  # fmt: skip
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as exc:
-            raise StoreUnavailable(f"{self.name}: {exc or 'no answer'}") from exc
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError, WatchError
 
-from ...errors import StoreUnavailable
 from ...frontends.site import host_of, prefix_of
 from ...system.operator import operator
 from ..journal import RouteChange, changes_of
 from ..table import Entry, Table, TableError
+from ..unavailable import translated
 from .connections import Connections
 from .journal_stream import RedisJournal
 from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, JOURNAL, OPTIONS, PATHS
@@ -49,6 +49,7 @@ class RedisTable:
         """`timeout`: seconds for each answer. `release` is called at the end."""
         first, last = urls[0], urls[-1]
         self._name = last.name
+        self._translated = partial(translated, self._name, RedisError)
         self._prefix = first.prefix
         primary = replace(last, database=first.database, prefix=first.prefix)
         # A list written twice is not the list that was meant: nothing is sent again by itself.
@@ -155,13 +156,6 @@ class RedisTable:
         """Wait for all workers: how many there are, and which did not have the change in time."""
         with self._translated():
             return await wait_for_all(self._client, self._prefix, seconds)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as exc:
-            raise StoreUnavailable(f"{self._name}: {exc}") from exc
 
     async def aclose(self) -> None:
         """Close the connections."""
