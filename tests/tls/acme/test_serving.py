@@ -13,11 +13,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.backends import ScriptedBackend
-from tests.processes import ROOT, command, program, runs, status
+from tests.processes import ROOT, command, program, status
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
 from tests.tls.acme.serving import kill_all, names_in, proxy, write_acme_config
@@ -40,20 +39,6 @@ async def route(valkey: RedisServer, backend: ScriptedBackend, *names: str) -> N
 async def option(valkey: RedisServer, name: str, value: str) -> None:
     async with valkey.client as client:
         await client.hset(f"options:{name}", "acme", value)
-
-
-async def test_the_lease_is_given_back_whatever_ends_the_proxy(
-    tmp_path: Path, valkey: RedisServer, served_ca: AcmeCA
-) -> None:
-    """A killed supervisor's orderer sees the end of its channel again at every turn."""
-    async with proxy(tmp_path / "one", valkey.url, acme_of(served_ca)) as one:
-        await one.service.saw("certificates are ordered by this process")
-        async with valkey.client as client:
-            holder = str(await client.get("acme:lease"))
-            orderer = psutil.Process(int(holder.split(":")[1]))
-            one.service.signal(signal.SIGKILL)
-            await until(lambda: not runs(orderer))
-            assert await client.get("acme:lease") is None
 
 
 async def test_the_first_client_of_a_new_name_waits_for_its_certificate_and_gets_it(
