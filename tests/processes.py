@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,15 @@ class Service:
             self.log += (await self.process.stderr.read()).decode().splitlines(keepends=True)
             return await self.process.wait()
 
+    async def whole_log(self) -> str:
+        """What was read of its log, and what more there is of one that was killed."""
+        assert self.process.stderr is not None
+        with suppress(TimeoutError):  # somebody may still hold the pipe
+            async with asyncio.timeout(1):
+                while line := await self.process.stderr.readline():
+                    self.log.append(line.decode())
+        return "".join(self.log)
+
     def workers(self) -> list[int]:
         """Pids of its children."""
         return [child.pid for child in psutil.Process(self.pid).children()]
@@ -87,20 +96,27 @@ async def command(*args: str, cwd: Path, **environ: str) -> AsyncIterator[Servic
 async def program(
     *args: str, cwd: Path, environ: Mapping[str, str], stdout: bool = False
 ) -> AsyncIterator[Service]:
-    """Run anything; whatever is left of it at the end is killed. `stdout` pipes that, too."""
+    """Run anything; whatever is left of it at the end is killed. `stdout` pipes that, too.
+
+    A test that fails is shown what the program logged.
+    """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *args, cwd=cwd, env=environ, stderr=pipe, stdout=pipe if stdout else None
     )
-    family = psutil.Process(process.pid)
+    family, service = psutil.Process(process.pid), Service(process)
+    failed = True
     try:
-        yield Service(process)
+        yield service
+        failed = False
     finally:
         left = family.children(recursive=True) if family.is_running() else []
         for member in [family, *left]:
             if member.is_running():
                 member.kill()
         await process.wait()
+        if failed:
+            print(await service.whole_log())
         # A grandchild that is about to die may still hold a pipe, which must not outlive the loop.
         process._transport.close()  # type: ignore[attr-defined]
 
