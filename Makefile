@@ -37,6 +37,7 @@ lint: .venv/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.prose
 	@$(MAKE) docs
 
 bench: .venv/bench.installed

@@ -11,6 +11,8 @@ import pytest
 from app import errors
 from app.errors import NoLiveBackend, ProxyError
 from app.proxy.error_pages import ErrorPages
+from tests import prose
+from tests.prose import PAGES
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,24 +55,14 @@ def test_the_readmes_defaults_are_those_of_the_full_table() -> None:
             assert full[key.strip("`")] == default.strip("`")
 
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
-
-
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
 
 
-CODE = sorted([*ROOT.glob("templates/errors/*.html"), *ROOT.glob("app/**/*.py")])
-BETWEEN_WORDS = r"""[\s"'#>f]+"""  # a sentence may go on in the next line of a comment or a string
-
-
-@pytest.mark.parametrize("page", [*PAGES, *CODE], ids=str)
-def test_the_words_are_plain(page: Path) -> None:
-    """Pages, docstrings, comments and messages do without these words."""
-    words = rf"\b(?:whoever|whom|can{BETWEEN_WORDS}not)\b"
-    assert not re.findall(words, page.read_text("utf-8"), re.I)
+def test_the_prose_is_plain() -> None:
+    assert [*prose.faults()] == []
 
 
 def test_every_measurement_can_be_found() -> None:
