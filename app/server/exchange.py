@@ -159,7 +159,7 @@ class Exchange:
         if parts or self.body_complete:
             self.unread = -1 if self.body_complete else 0
             self.stream.expects_continue = False
-            if not self.body_complete:
+            if parts:
                 self.stream.resume()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

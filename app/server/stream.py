@@ -71,4 +71,4 @@ class Stream(Protocol):
         """Enough of the request's body is waiting: hold the client back."""
 
     def resume(self) -> None:
-        """Let the client go on."""
+        """All that has come of the request's body was taken: let the client go on."""

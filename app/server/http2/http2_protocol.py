@@ -186,7 +186,6 @@ class Http2Protocol(Http2Connection):
         self._early.discard(stream)
         if not stream.exchange.disconnected:
             stream.exchange.end_body(trailers)
-        stream.resume()
 
     # Ends.
 
@@ -199,11 +198,12 @@ class Http2Protocol(Http2Connection):
             return
         self._heads -= stream.head_size
         self._receiving.discard(stream)
-        if stream.reset and not stream.body_came:
-            self.refill()
         self._blocked.discard(stream)
         self._early.discard(stream)
-        if stream.closed(event.error_code):
+        theirs = stream.closed(event.error_code)
+        if stream.reset and not stream.body_came:
+            self.refill()
+        if theirs:
             self._count(Idle.RESET)
 
     def _on_settings(self, _: SettingsReceived) -> None:

@@ -118,7 +118,8 @@ async def test_refused_streams_end_the_connection(client: Http2Client) -> None:
 # Uploads.
 
 
-async def test_uploads_are_bounded_together(client: Http2Client, site: Site) -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["begun", "whole"])
+async def test_uploads_are_bounded_together(client: Http2Client, site: Site, whole: bool) -> None:
     """All streams send what their own windows allow, and the connection's stops them."""
     await client.until(lambda: client.opened(0) > 0)
     room = 65535 + client.opened(0)
@@ -127,7 +128,7 @@ async def test_uploads_are_bounded_together(client: Http2Client, site: Site) -> 
     for stream in range(1, 2 * streams, 2):
         client.send(client.headers(stream, head(b"POST", b"/wait")))
         used = stream // 2 * STREAM_WINDOW
-        await client.upload(stream, bytes(STREAM_WINDOW), end=False, used=used)
+        await client.upload(stream, bytes(STREAM_WINDOW), end=whole, used=used)
     await client.ponged()
     assert site.waiting == streams
     assert 65535 + client.opened(0) == room
