@@ -10,6 +10,7 @@ import click
 
 from .commands import demo as demonstration
 from .commands.cert import cert
+from .commands.check import check, checked_config
 from .commands.chp import chp
 from .commands.cli_options import config_option, group_config_option
 from .commands.command_group import CommandGroup
@@ -31,17 +32,10 @@ from .commands.top import top
 from .commands.undoing import log, undo
 from .commands.upgrade import upgrade
 from .commands.why import why
-from .config.file import DEFAULTS, here, load
-from .config.file import modernise as modernise_file
-from .config.structs import Config, render
+from .config.file import DEFAULTS, here
 from .errors import EX_CONFIG, ConfigError
-from .proxy.tracing import check_tracing
-from .stores.drivers import driver_of, shown
-from .system.http2_extra import check_http2
 from .system.release import version
-from .tls.acme.installed import check_installed
 from .workers.serve import serve as serve_forever
-from .workers.start_checks import why_not_started
 from .workers.successor import own_program
 
 
@@ -73,16 +67,6 @@ main.add_command(status)
 main.add_command(top)
 
 
-def read_config(path: str | None) -> Config:
-    """The configuration, with all its parts checked. Raises ConfigError."""
-    config = load(path, os.environ, here())
-    check_tracing(config)
-    check_http2(config)
-    check_installed(config)
-    driver_of(config)
-    return config
-
-
 def _fail(error: ConfigError) -> NoReturn:
     click.echo(f"hipache: {error}", err=True)
     sys.exit(EX_CONFIG)
@@ -93,7 +77,7 @@ def _fail(error: ConfigError) -> NoReturn:
 def serve(path: str | None) -> None:
     """Run the proxy: one supervisor and its workers."""
     try:
-        status = serve_forever(lambda: read_config(path), os.environ, own_program())
+        status = serve_forever(lambda: checked_config(path), os.environ, own_program())
     except ConfigError as exc:
         _fail(exc)
     sys.exit(status)
@@ -101,52 +85,20 @@ def serve(path: str | None) -> None:
 
 @main.command()
 @config_option
-@click.option(
-    "--modernise", is_flag=True,
-    help="First rewrite the file with current names; the old one is kept as NAME.old.",
-)  # fmt: skip
-def check(path: str | None, *, modernise: bool) -> None:
-    """Say whether the configuration is good, and print what it means, secrets masked.
-
-    Nothing is started or changed. Exit status 78 if 'hipache serve' would not start with it.
-    """
-    try:
-        if modernise:
-            kept = modernise_file(path, os.environ, here())
-            click.echo(f"rewritten; the old file is {kept}", err=True)
-        config = read_config(path)
-    except ConfigError as exc:
-        _fail(exc)
-    click.echo(render(config, drivers=shown(config)))
-    for warning in config.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    problems = list(why_not_started(config))
-    for problem in problems:
-        click.echo(f"hipache: {problem}", err=True)
-    named = (
-        f"{config.source} is"
-        if config.source != DEFAULTS
-        else "no config.json here: the defaults are"
-    )
-    click.echo(f"{named} {'not good' if problems else 'good'}", err=True)
-    sys.exit(EX_CONFIG if problems else 0)
-
-
-@main.command()
-@config_option
 def demo(path: str | None) -> None:
     """Serve with two small backends behind demo.localhost, to try things on."""
     try:
-        config = read_config(path)
+        config = checked_config(path)
         if config.source == DEFAULTS:
             path = demonstration.write_config(here())
-            config = read_config(path)
+            config = checked_config(path)
         sys.exit(demonstration.run(config, path))
     except ConfigError as exc:
         _fail(exc)
 
 
 main.add_command(cert)
+main.add_command(check)
 main.add_command(chp)
 main.add_command(completion)
 main.add_command(dead)

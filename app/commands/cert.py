@@ -23,7 +23,7 @@ from ..stores.tables import RouteTable, frontend_in
 from ..tls.acme.backoff import by_hand
 from ..tls.acme.eligible import why_not_for
 from ..tls.certificates import expiry
-from .cli_options import config_option, json_option
+from .cli_options import FineDuration, config_option, json_option
 from .demo_https import how_to_trust, local_authority
 from .failing import CommandFailed, one_line
 from .on_table import read_config
@@ -123,9 +123,14 @@ def show(name: str, path: str | None, *, as_json: bool) -> None:
     _run(path, work)
 
 
+_wait_option = click.option(
+    "--wait", type=FineDuration(), default="1m", show_default=True, help="How long to wait for it."
+)
+
+
 @cert.command()
 @click.argument("name")
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it.")
+@_wait_option
 @config_option
 def order(name: str, wait: float, path: str | None) -> None:
     """Order a certificate for NAME, if it has none."""
@@ -134,7 +139,7 @@ def order(name: str, wait: float, path: str | None) -> None:
 
 @cert.command()
 @click.argument("name")
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it.")
+@_wait_option
 @config_option
 def renew(name: str, wait: float, path: str | None) -> None:
     """Order a new certificate for NAME now."""

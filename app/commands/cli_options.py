@@ -21,7 +21,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 class Duration(click.ParamType[int]):
-    """A time as people write it (30, 30s, 10m, 2h, 7d), in seconds."""
+    """A time as people write it (30, 30s, 10m, 2h, 7d), in whole seconds."""
 
     name = "TIME"
 
@@ -32,12 +32,34 @@ class Duration(click.ParamType[int]):
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         """The seconds. Ends the command where `value` is no time, or too long a one."""
-        seconds = value if isinstance(value, int) else _seconds(value)
-        if not 0 < seconds <= _seconds(self._longest):
+        seconds = _seconds(str(value))
+        if seconds is None or not 0 < seconds <= (_seconds(self._longest) or 0) or seconds % 1:
             self.fail(f"{value!r} is not a time such as 30s, 10m, 2h, up to {self._longest}")
+        return int(seconds)
+
+
+class FineDuration(click.ParamType[float]):
+    """The same for waits, in which parts of a second count (0.5, 1.5s). 0 is a time, too."""
+
+    name = "TIME"
+
+    def __init__(self, shortest: float = 0.0, longest: str = "365d") -> None:
+        self._shortest = shortest
+        self._longest = longest
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The seconds. Ends the command where `value` is no time, or out of bounds."""
+        seconds = _seconds(str(value))
+        if seconds is None or not self._shortest <= seconds <= (_seconds(self._longest) or 0):
+            self.fail(
+                f"{value!r} is not a time such as 0.5s, 30s, 10m, "
+                f"from {self._shortest:g}s up to {self._longest}"
+            )
         return seconds
 
 
-def _seconds(text: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text)
-    return int(found[1]) * _UNITS[found[2] or "s"] if found else 0
+def _seconds(text: str) -> float | None:
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)", text)
+    return float(found[1]) * _UNITS[found[2] or "s"] if found else None

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 
 import click
 
-from ..config.file import here, load
 from ..config.structs import Config
 from ..doctor import certificates, findings, machine, ordering, ports, service, settings, store
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
-from ..proxy.tracing import check_tracing
-from ..stores import driver_of
-from ..system.http2_extra import check_http2
-from ..tls.acme.installed import check_installed
+from .check import checked_config
 from .cli_options import config_option, json_option
 
 STORE_ANSWERS_WITHIN = 5.0
@@ -34,11 +29,7 @@ def doctor(path: str | None, *, as_json: bool) -> None:
     """
     commands = Commands(path)
     try:
-        config = load(path, os.environ, here())
-        check_tracing(config)
-        check_http2(config)
-        check_installed(config)
-        driver_of(config)
+        config = checked_config(path)
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]
     else:

@@ -9,6 +9,8 @@ import click
 from ..system.release import version
 
 STATUSES = """\
+.SH TIMES
+A time is written 30, 30s, 10m, 2h or 7d; a number alone means seconds.
 .SH EXIT STATUS
 .TP
 0

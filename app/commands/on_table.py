@@ -13,14 +13,15 @@ from ..config.structs import Config
 from ..stores import driver_of
 from ..stores.table import TableError, check_key
 from ..stores.tables import RouteTable, seen_by_all
+from .cli_options import FineDuration
 from .failing import one_line
 
 TableWork = Callable[[RouteTable], Awaitable[None]]
 
 
 wait_option = click.option(
-    "--wait", is_flag=False, flag_value=10.0, type=click.FloatRange(min=0), metavar="[SECONDS]",
-    help="Return when every running worker has the change; fail after SECONDS (10).",
+    "--wait", is_flag=False, flag_value="10s", type=FineDuration(), metavar="[TIME]",
+    help="Return when every running worker has the change; fail after TIME (10s).",
 )  # fmt: skip
 
 

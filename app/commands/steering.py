@@ -5,6 +5,7 @@ Each change is validated, made as a whole, and undone by its opposite.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ from ..stores.meant import check_options
 from ..stores.steered import drained, opened, shut, undrained, with_option
 from ..stores.table import Entry, Table, TableError, without_secrets
 from ..stores.tables import RouteTable
-from .cli_options import Duration, config_option
+from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
 from .failing import CommandFailed, one_line
 from .on_table import key_of, read_config, run_on_table, wait_option
@@ -40,12 +41,17 @@ def option() -> None:
 @option.command("list")
 @click.argument("host")
 @config_option
-def list_(host: str, path: str | None) -> None:
+@json_option
+def list_(host: str, path: str | None, *, as_json: bool) -> None:
     """List the options of the frontend HOST, passwords masked."""
 
     async def work(table: RouteTable) -> None:
         entry = _existing(await table.read([key]), key)
-        for name, value in sorted(without_secrets(entry.options).items()):
+        options = dict(sorted(without_secrets(entry.options).items()))
+        if as_json:
+            click.echo(json.dumps(options, indent=2))
+            return
+        for name, value in options.items():
             click.echo(printable(f"{name} = {value}"))
 
     key = key_of(host)

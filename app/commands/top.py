@@ -19,7 +19,7 @@ from ..admin.admin_client import AdminClient
 from ..balancing.explain_text import ago
 from ..config.file import here, load
 from ..metrics.quantiles import latencies
-from .cli_options import config_option, json_option
+from .cli_options import FineDuration, config_option, json_option
 from .failing import one_line
 from .throughput import AdminReport, Throughput, as_objects, rates
 
@@ -29,8 +29,8 @@ MIB = 1 << 20
 @click.command()
 @click.option("--once", is_flag=True, help="Print one screen and exit.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True,
-    help="Seconds over which rates are taken.",
+    "--interval", type=FineDuration(0.1, "1m"), default="1s", show_default=True,
+    help="The time over which rates are taken.",
 )  # fmt: skip
 @config_option
 @json_option

@@ -110,6 +110,9 @@ COMMANDS = """\
 `hipache COMMAND --help` says the same in a terminal, `hipache man` as a man page. The exit status
 is 0 where all is well, 1 for a problem, 2 for a wrong command line, and 78 for a configuration
 that cannot be used.
+
+Commands that print facts have `--json`. A time is written `30`, `30s`, `10m`, `2h` or `7d`; a
+number alone means seconds.
 """
 
 
