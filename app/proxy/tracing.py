@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 LAST_BATCH = 5.0
 """Seconds that the last spans of a worker have to reach the collector."""
+LAST_SPANS = "last spans"
+"""The thread that sends them: it goes on where the collector takes longer."""
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -54,7 +56,7 @@ async def tracing(
         yield (SpanObserver(provider.get_tracer("hipache", version), forwarded),)
     finally:
         # A collector that is away may delay the SDK for longer than a worker may take to end.
-        last = Thread(target=provider.shutdown, name="last spans", daemon=True)
+        last = Thread(target=provider.shutdown, name=LAST_SPANS, daemon=True)
         last.start()
         await asyncio.to_thread(last.join, LAST_BATCH)
         if last.is_alive():

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +92,27 @@ async def test_an_interrupted_import_goes_on(
     assert json.loads(hipache(tmp_path, "route", "export")) == table
 
 
+def read_screen(screen: int) -> str:
+    """All that is drawn until the terminal is closed: a kernel keeps 4 KiB of it, no more."""
+    drawn = b""
+    with open(screen, "rb", buffering=0) as reading, suppress(OSError):  # EIO: it is closed
+        while data := reading.read(1 << 16):
+            drawn += data
+    return drawn.decode()
+
+
 @pytest.mark.parametrize("colours", [True, False], ids=["with colours", "NO_COLOR"])
 def test_a_terminal_gets_a_bar(valkey: RedisServer, tmp_path: Path, colours: bool) -> None:
     write_table(tmp_path, valkey.url)
     screen, terminal = os.openpty()
     environ = {"TERM": "xterm-256color"} | ({} if colours else {"NO_COLOR": "1"})
-    try:
-        hipache(tmp_path, "route", "import", "new.json", "-y", stderr=terminal, **environ)
-        os.set_blocking(screen, False)
-        drawn = os.read(screen, 1 << 20).decode()
-    finally:
-        os.close(screen)
-        os.close(terminal)
+    with ThreadPoolExecutor(1) as looking:
+        seen = looking.submit(read_screen, screen)
+        try:
+            hipache(tmp_path, "route", "import", "new.json", "-y", stderr=terminal, **environ)
+        finally:
+            os.close(terminal)
+        drawn = seen.result()
     assert "3000/3000" in drawn
     assert (re.search(r"\x1b\[[0-9;]*3[0-9]", drawn) is not None) is colours
     assert "frontends after" not in drawn

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,23 @@ import pytest
 from app.config.structs import parse
 from app.errors import ConfigError
 from app.proxy import tracing
-from app.proxy.tracing import check_tracing
+from app.proxy.tracing import LAST_SPANS, check_tracing
 from tests import processes
 from tests.backends import answer, answering, refusing, silent
 from tests.collector import collecting
 from tests.proxy.traces import ask
 from tests.redis_servers import RedisServer
 from tests.serving import proxying
+
+
+@pytest.fixture(autouse=True)
+def _nobody_tries_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The SDK goes on for as long as this says; what it logs then would be another test's."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    yield
+    for thread in threading.enumerate():
+        if thread.name in {LAST_SPANS, "OtelBatchSpanRecordProcessor"}:
+            thread.join()
 
 
 async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
