@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import Protocol, runtime_checkable
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
-from ..fields.trailers import Trailers
 from .asker import Asker
 from .backend_stream import BackendStream
+from .streamed_body import RestOfBody
 
 OnInterim = Callable[[int, RawHeaders], None]
 """Gets status and fields of a 1xx answer."""
@@ -19,15 +18,6 @@ HIGH_WATER = 65536
 LOOKS = 4
 """Turns of the event loop for what a backend has sent before more of a body is written to it. Loops
 resume us before they read, and tickets of TLS may stand before an answer."""
-
-
-@runtime_checkable
-class Trailed(Protocol):
-    """A request's body that may have fields behind it."""
-
-    @property
-    def trailers(self) -> Trailers:
-        """Known once the body was read to its end."""
 
 
 class Answer:
@@ -135,7 +125,7 @@ class Answer:
             self._upload = None
             if self._ended:
                 self._stream = None
-            stream.end_request(body.trailers if isinstance(body, Trailed) else ())
+            stream.end_request(body.trailers if isinstance(body, RestOfBody) else ())
 
     # -- reading
 

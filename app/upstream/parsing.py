@@ -42,8 +42,6 @@ class AnswerParser(ParsedAnswer):
 
     def expect(self, *, to_head: bool) -> None:
         """The next bytes answer a request, `to_head` a HEAD request."""
-        if self._spent:
-            self._renew()
         self.state = START
         self.reason = self._held = b""
         self._fields = []
@@ -57,6 +55,8 @@ class AnswerParser(ParsedAnswer):
         if state >= COUNTED:
             return self._count(data) if state == COUNTED else data
         if state == START:
+            if self._spent:  # only now: a request that waits for its answer needs no parser
+                self._renew()
             # By far the most answers begin like this, in one piece; the others cost a call more.
             if self._held or data[:9] != b"HTTP/1.1 " or not data[9:10] >= ORDINARY_START:
                 data = self._start(self._held + data)
