@@ -19,6 +19,7 @@ from .frontends.backends import (
     Backend,
     BadEntry,
     InvalidBackendURL,
+    offering_http2,
     parse_backend,
 )
 from .frontends.options import NO_OPTIONS
@@ -212,4 +213,7 @@ def with_options(frontend: Frontend, options: Mapping[str, str]) -> Frontend:
     """The same list with other options."""
     urls = [backend.url for backend in frontend.backends]
     urls += [bad.text for bad in frontend.bad_entries]
-    return replace(frontend, settings=settings_of(options).for_list(urls))
+    settings = settings_of(options).for_list(urls)
+    http2 = settings.values.get("http2", False)
+    backends = tuple(offering_http2(backend, on=http2) for backend in frontend.backends)
+    return replace(frontend, backends=backends, settings=settings)

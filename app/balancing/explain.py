@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from ..errors import AccessUnreadable, BackendForbidden
+from ..frontends.backends import ALPN
 from ..frontends.options import Options, Policy
 from ..frontends.protection import SHUT
 from ..frontends.site import host_of
@@ -44,6 +45,8 @@ class Explanation:
     """That the request's path begins with, where it has a frontend of its own."""
     strips: bool = False
     """The backend is asked for the path behind it."""
+    http2: bool = False
+    """Backends with TLS are offered HTTP/2."""
     identifier: str = ""
     policy: str = ""
     sticky: str | None = None
@@ -96,6 +99,7 @@ def explain(
         matched=frontend.key,
         prefix=frontend.prefix,
         strips=bool(frontend.prefix) and options.strip,
+        http2=options.http2 and any(each.scheme == ALPN for each in frontend.backends),
         identifier=frontend.identifier,
         policy=f"hash by {options.hash_key}" if options.policy == "hash" else options.policy,
         sticky=options.sticky,

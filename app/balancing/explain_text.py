@@ -38,6 +38,8 @@ def _lines(found: Explanation, now: float) -> Iterator[str]:
     yield f"policy    {found.policy}" + (
         f", sticky by cookie {found.sticky}" if found.sticky else ""
     )
+    if found.http2:
+        yield "http2     offered to backends with TLS"
     for guard in found.guards:
         yield f"guard     {guard}"
     for remark in found.remarks:

@@ -8,6 +8,7 @@ from functools import cache
 
 from ..errors import BadHost
 from ..frontends.backends import (
+    ALPN,
     MAX_BACKENDS,
     SOCKETS,
     TOO_MANY,
@@ -168,8 +169,9 @@ def _plainly(backend: Backend) -> str:
     if not oddity(backend) or backend.scheme in SOCKETS:
         return trimmed(backend.url)
     host = f"[{backend.host}]" if ":" in backend.host else in_full(backend.host) or backend.host
-    port = "" if backend.port == WEB_PORTS[backend.scheme] else f":{backend.port}"
-    return f"{backend.scheme}://{host}{port}"
+    scheme = "https" if backend.scheme == ALPN else backend.scheme
+    port = "" if backend.port == WEB_PORTS[scheme] else f":{backend.port}"
+    return f"{scheme}://{host}{port}"
 
 
 def _duplicates(key: str, frontend: Frontend, rewrite: Callable[[], str]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 from sys import intern
 from urllib.parse import SplitResult, urlsplit
@@ -15,8 +15,15 @@ WEB_PORTS = {"http": 80, "https": 443, "h2c": 80}
 """Ports of URLs that name none."""
 SOCKETS = frozenset({"unix", "h2c+unix"})
 """Schemes of URLs that name the path of a socket."""
-HTTP2 = frozenset({"h2c", "h2c+unix"})
-"""Schemes that mean HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3)."""
+ALPN = "h2"
+"""Scheme of an `https` backend that is offered HTTP/2 in the TLS handshake, and chooses: an option
+makes it so, no URL says it."""
+HTTP2 = frozenset({"h2c", "h2c+unix", ALPN})
+"""Schemes of backends that may speak HTTP/2; but for the last one by prior knowledge and without
+TLS (RFC 9113 §3.3)."""
+TLS = frozenset({"https", ALPN})
+URL_SCHEMES = {"h2c": "http", ALPN: "https"}
+"""What a request's URL says instead of these (RFC 9110 §4.2)."""
 
 MAX_BACKENDS = 2048
 """Of one list. Each edit is parsed and planned as a whole, in some ten milliseconds for so many:
@@ -52,7 +59,8 @@ class Backend:
     index: int
     """Position among the backends, from 0: Hipache's backend id."""
     scheme: str
-    """`http`, `https`, `h2c` (HTTP/2 without TLS, by prior knowledge), `unix` or `h2c+unix`."""
+    """`http`, `https`, `h2c` (HTTP/2 without TLS, by prior knowledge), `unix` or `h2c+unix`; ALPN
+    for one of `https` whose frontend says `http2 on`."""
     host: str
     """Name or address without brackets; for `unix` and `h2c+unix` the path of the socket."""
     port: int
@@ -62,6 +70,18 @@ class Backend:
     def origin(self) -> tuple[str, str, int]:
         """What a connection may be shared by: equal origins share a pool."""
         return (self.scheme, self.host, self.port)
+
+
+def offering_http2(backend: Backend, *, on: bool) -> Backend:
+    """The same backend, offered HTTP/2 or not if it has TLS.
+
+    >>> offering_http2(parse_backend("https://10.0.0.1", 0), on=True).origin
+    ('h2', '10.0.0.1', 443)
+    """
+    scheme = ALPN if on else "https"
+    if backend.scheme not in TLS or backend.scheme == scheme:
+        return backend
+    return replace(backend, scheme=scheme)
 
 
 @dataclass(frozen=True, slots=True)

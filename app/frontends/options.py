@@ -11,6 +11,7 @@ Every field of the hash is a string. Fields for all backends:
     hsts         seconds
     acme         on | off, whether certificates are ordered for its names
     strip        on | off, for a prefix: take it off towards the backend
+    http2        on | off, whether backends with TLS are offered HTTP/2
 
 those of frontends/protection.py, and fields for one backend, named by its URL
 as it stands in the list, so that they survive an edit of the list:
@@ -93,6 +94,8 @@ class Options:
     """Whether certificates are ordered: None for exact names, not for those of a wildcard."""
     strip: bool = False
     """Of a prefix: the backend is asked for the path behind it."""
+    http2: bool = False
+    """Backends with TLS are offered HTTP/2 (ALPN)."""
     weights: Mapping[str, float] = field(default_factory=lambda: _EQUAL_WEIGHTS)
     """1 for those that are not in it."""
     drained: frozenset[str] = frozenset()

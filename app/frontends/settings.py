@@ -44,6 +44,7 @@ _OF_ALL: Mapping[str, _Field] = {
     "hsts": ("hsts", number_up_to(MAX_HSTS)),
     "acme": ("acme", parse_switch),
     "strip": ("strip", parse_switch),
+    "http2": ("http2", parse_switch),
 }
 _OF_ONE: Mapping[str, _Field] = {
     "weight": ("weights", number_up_to(MAX_WEIGHT)),

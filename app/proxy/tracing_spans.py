@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
-from ..frontends.backends import HTTP2, SOCKETS
+from ..frontends.backends import ALPN, HTTP2, SOCKETS, URL_SCHEMES
 from ..health import Outcome, outcome_of
 from ..routing import Backend
 from .attempt import Attempt
@@ -196,15 +196,15 @@ def _of_request(request: Request) -> Attributes:
 def _of_backend(backend: Backend, target: bytes) -> Attributes:
     """The backend of a request. `url.full` has no password, because `origin` has none."""
     scheme, host, port = backend.origin
-    found: Attributes = {"network.protocol.version": "1.1", "server.address": host}
+    found: Attributes = {"server.address": host}
     authority = "localhost"
-    if scheme in HTTP2:
-        found["network.protocol.version"] = "2"
+    if scheme != ALPN:  # where the backend chooses
+        found["network.protocol.version"] = "2" if scheme in HTTP2 else "1.1"
     if scheme in SOCKETS:
         scheme, found["network.transport"] = "http", "unix"
     else:
         found["server.port"] = port
-        scheme = "http" if scheme == "h2c" else scheme
+        scheme = URL_SCHEMES.get(scheme, scheme)
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     found["url.full"] = f"{scheme}://{authority}{redacted(target.decode('latin-1'))}"
     return found

@@ -19,9 +19,10 @@ from ..errors import (
     UpstreamTLSFailure,
     UpstreamUnreachable,
 )
-from ..frontends.backends import SOCKETS
+from ..frontends.backends import ALPN, SOCKETS, TLS
 from ..system.name_lookups import SocketAddress
 from .destinations import Destinations
+from .tls_contexts import ContextSource
 
 Origin = tuple[str, str, int]
 
@@ -39,7 +40,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 async def connect(
     origin: Origin,
     factory: Callable[[], P],
-    tls: Callable[[], ssl.SSLContext],
+    tls: ContextSource,
     limit: float,
     destinations: Destinations,
 ) -> P:
@@ -78,7 +79,7 @@ class Dialler:
     """Connects to one origin, in the same way each time."""
 
     origin: Origin
-    tls: Callable[[], ssl.SSLContext]
+    tls: ContextSource
     limit: float
     """Seconds for one connection."""
     destinations: Destinations
@@ -96,7 +97,7 @@ async def _dial(
     origin: Origin,
     addresses: list[SocketAddress],
     factory: Callable[[], P],
-    tls: Callable[[], ssl.SSLContext],
+    tls: ContextSource,
 ) -> P:
     """Try all `addresses`. The certificate is checked against the host, which is sent as SNI too.
 
@@ -112,8 +113,8 @@ async def _dial(
         _, protocol = await loop.create_connection(
             factory,
             sock=sock,
-            ssl=tls() if scheme == "https" else None,
-            server_hostname=host if scheme == "https" else None,
+            ssl=(tls(http2=True) if scheme == ALPN else tls()) if scheme in TLS else None,
+            server_hostname=host if scheme in TLS else None,
         )
         return protocol
     except BaseException:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from ..fields.headers import RawHeaders
-from ..frontends.backends import SOCKETS, WEB_PORTS
+from ..frontends.backends import SOCKETS, URL_SCHEMES, WEB_PORTS
 from ..routing import Backend
 from .answer import Answer, OnInterim
 from .asker import Asker
@@ -81,8 +81,9 @@ class UpstreamRequest(httpx.Request):
         path = self.target if self.target.startswith(b"/") else b"/"
         if scheme in SOCKETS:
             return httpx.URL(scheme="http", host="localhost", raw_path=path)
-        scheme = "http" if scheme == "h2c" else scheme
-        return httpx.URL(scheme=scheme, host=host, port=port, raw_path=path)
+        return httpx.URL(
+            scheme=URL_SCHEMES.get(scheme, scheme), host=host, port=port, raw_path=path
+        )
 
     @cached_property
     def headers(self) -> httpx.Headers:  # type: ignore[override]

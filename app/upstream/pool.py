@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from time import perf_counter
 
@@ -16,6 +15,7 @@ from .destinations import Destinations
 from .dialling import Dialler, Origin
 from .free_streams import FreeStreams, is_fit
 from .limits import PoolLimits
+from .tls_contexts import ContextSource
 from .waiting import Waiter, WaitingLine
 
 
@@ -31,7 +31,7 @@ class Pool:
         self,
         origin: Origin,
         limits: PoolLimits,
-        tls: Callable[[], ssl.SSLContext],
+        tls: ContextSource,
         on_unused: Callable[[Origin], None],
         client_of: ClientOf = nobody,
         *,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 
 from ..errors import BackendForbidden
-from ..frontends.backends import HTTP2
+from ..frontends.backends import ALPN, HTTP2
 from ..system.http2_extra import has_http2
 from .asker import ClientOf, nobody
 from .destinations import Destinations
@@ -14,6 +13,7 @@ from .dialling import Origin
 from .limits import PoolLimits
 from .pool import Pool
 from .sweeper import Sweeper
+from .tls_contexts import ContextSource
 
 
 def _pool_class(origin: Origin) -> type[Pool]:
@@ -21,6 +21,8 @@ def _pool_class(origin: Origin) -> type[Pool]:
     if origin[0] not in HTTP2:
         return Pool
     if not has_http2():
+        if origin[0] == ALPN:
+            return Pool  # it has HTTP/1.1 to fall back to
         raise BackendForbidden(
             "a backend with h2c:// needs the extra http2: pip install 'hipache[http2]'"
         )
@@ -35,7 +37,7 @@ class Pools:
     def __init__(
         self,
         limits: PoolLimits,
-        tls: Callable[[], ssl.SSLContext],
+        tls: ContextSource,
         destinations: Destinations | None = None,
         client_of: ClientOf = nobody,
     ) -> None:

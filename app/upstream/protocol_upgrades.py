@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Callable
 from typing import cast
 
 from ..errors import BackendForbidden, UpstreamUnreachable
 from ..fields.headers import RawHeaders
-from ..frontends.backends import HTTP2
+from ..frontends.backends import ALPN, HTTP2
 from ..routing import Backend
 from .answer import Answer
 from .backend_connection import BackendConnection
@@ -18,6 +16,7 @@ from .destinations import Destinations
 from .dialling import connect
 from .limits import PoolLimits
 from .sweeper import Sweeper
+from .tls_contexts import ContextSource
 
 
 class UpgradeConnection(BackendConnection):
@@ -64,7 +63,7 @@ class Upgrades:
     def __init__(
         self,
         limits: PoolLimits,
-        tls: Callable[[], ssl.SSLContext],
+        tls: ContextSource,
         destinations: Destinations,
     ) -> None:
         self.tcp_timeout = limits.tcp
@@ -81,10 +80,13 @@ class Upgrades:
 
         Raises UpstreamError.
         """
-        if backend.scheme in HTTP2:
+        origin = backend.origin
+        if backend.scheme == ALPN:
+            origin = ("https", backend.host, backend.port)  # a handshake of HTTP/1.1
+        elif backend.scheme in HTTP2:
             raise BackendForbidden("WebSockets to a backend with h2c are not supported")
         connection = await connect(
-            backend.origin, self._new_connection, self._tls, self._connect_timeout,
+            origin, self._new_connection, self._tls, self._connect_timeout,
             self._destinations,
         )  # fmt: skip
         if not connection.is_available:

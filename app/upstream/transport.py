@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterable, Callable
 
 import httpx
@@ -23,6 +22,7 @@ from .pool import Pool
 from .pools import Pools
 from .request_framing import check_head, check_length, length_left, request_length
 from .streamed_body import RestOfBody, StreamedBody
+from .tls_contexts import ContextSource
 from .waiting import Waiter
 
 
@@ -32,7 +32,7 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(
         self,
         limits: PoolLimits,
-        tls: Callable[[], ssl.SSLContext],
+        tls: ContextSource,
         destinations: Destinations | None = None,
         *,
         trusted: Peers = Peers(),  # noqa: B008 - frozen

@@ -108,6 +108,15 @@ FAULTS = [
     ("odd-backend", "a.test", rows("a.test", "site", A, f"{B}\n"), 1),
     ("odd-backend", "a.test", rows("a.test", "site", A, f"{B}/app?x#y"), 1),
     ("odd-backend", "a.test", rows("a.test", "site", A, "http://10.1:80"), 1),
+    (
+        "odd-backend",
+        "a.test",
+        both(
+            rows("a.test", "site", "https://10.0.0.1/app"),
+            lambda r: r.hset("options:a.test", "http2", "on"),
+        ),
+        1,
+    ),
     ("bad-backend", "a.test", rows("a.test", "site", A, "9101"), 2),
     ("bad-backend", "a.test", rows("a.test", "site", A, "http//10.0.0.2"), 2),
     ("never-connected", "a.test", rows("a.test", "site", A, "http://169.254.169.254"), 2),

@@ -9,7 +9,7 @@ from app.frontends import options, settings
 from app.frontends.option_names import MAX_OPTIONS, MAX_UNKNOWN
 from app.frontends.options import HashKey, Options, Policy
 from app.frontends.settings import MAX_GUESSES, NO_SETTINGS, settings_of
-from app.routing import Frontend, parse_frontend
+from app.routing import Frontend, parse_frontend, with_options
 
 
 @pytest.mark.parametrize("module", [options, settings])
@@ -59,6 +59,7 @@ def test_frontends_with_equal_options_share_one_object() -> None:
         ({"slowStart": "7.5"}, Options(slow_start=7.5)),
         ({"panic": "off"}, Options(panic=False)),
         ({"redirect": "on"}, Options(redirect=True)),
+        ({"http2": "on"}, Options(http2=True)),
         ({"hsts": "60"}, Options(hsts=60.0)),
         ({"weight:http://a:80": "3"}, Options(weights={"http://a:80": 3.0})),
         ({"drain:http://a:80": "1", "drain:b": "0"}, Options(drained=frozenset({"http://a:80"}))),
@@ -67,6 +68,15 @@ def test_frontends_with_equal_options_share_one_object() -> None:
 )
 def test_every_field_has_its_effect(raw: dict[str, str], expected: Options) -> None:
     assert parsed(raw) == (expected, ())
+
+
+def test_http2_is_for_backends_with_tls() -> None:
+    rows = ["id", "https://a", "http://a", "unix:/a", "h2c://a"]
+    frontend = parse_frontend("a.test", rows, {"http2": "on"})
+    assert [backend.scheme for backend in frontend.backends] == ["h2", "http", "unix", "h2c"]
+    assert [backend.url for backend in frontend.backends] == rows[1:]
+    off = with_options(frontend, {"http2": "off"})
+    assert [backend.scheme for backend in off.backends] == ["https", "http", "unix", "h2c"]
 
 
 def test_a_frontend_may_switch_off_what_the_configuration_switched_on() -> None:

@@ -73,15 +73,20 @@ class Service:
 
 
 @asynccontextmanager
-async def service() -> AsyncIterator[tuple[Service, str]]:
-    """A running Service, and its URL for a list of backends."""
+async def service(
+    credentials: grpc.ServerCredentials | None = None,
+) -> AsyncIterator[tuple[Service, str]]:
+    """A running Service, and its URL for a list of backends; with `credentials` over TLS."""
     served = Service()
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers([served.handler()])
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        scheme, port = "h2c", server.add_insecure_port("127.0.0.1:0")
+    else:
+        scheme, port = "https", server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
-        yield served, f"h2c://127.0.0.1:{port}"
+        yield served, f"{scheme}://127.0.0.1:{port}"
     finally:
         await server.stop(None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from app.fields.headers import RawHeaders
-from app.routing import parse_backend
+from app.frontends.backends import offering_http2, parse_backend
 from app.upstream.answer import Answer
 from app.upstream.client import UpstreamClient
 from app.upstream.httpx_messages import Body
@@ -28,10 +28,15 @@ async def opened(
     method: bytes = b"GET",
     target: bytes = b"/",
     body: Body = None,
+    http2: bool = False,
 ) -> Answer:
-    """The answer to a request; `fields` are whole lines: b"X-A: b"."""
+    """The answer to a request; `fields` are whole lines: b"X-A: b".
+
+    `http2` is offered to a backend with TLS, as the option of that name says.
+    """
     headers = [tuple(field.split(b": ", 1)) for field in (b"Host: x.org", *fields)]
-    answer = await client.open(parse_backend(url, 0), method, target, headers, body)
+    backend = offering_http2(parse_backend(url, 0), on=http2)
+    answer = await client.open(backend, method, target, headers, body)
     assert isinstance(answer, Answer)
     return answer
 

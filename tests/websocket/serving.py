@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from app.errors import FrontendNotFound
 from app.logs.record import AccessRecord
 from app.main import create_app
 from app.proxy.observers import AccessLogObserver
-from app.routing import Backend, Frontend, Mark, Marks, Route, parse_frontend
+from app.routing import NO_OPTIONS, Backend, Frontend, Mark, Marks, Route, parse_frontend
 from app.server.edge import Edge
 from app.server.running import uvicorn_config
 from app.stores.routes import Routes
@@ -34,9 +34,11 @@ class FixedRoutes(Routes):
 
     ready = True
 
-    def __init__(self, *urls: str, host: bytes = HOST) -> None:
+    def __init__(
+        self, *urls: str, host: bytes = HOST, options: Mapping[str, str] = NO_OPTIONS
+    ) -> None:
         self.host = host.decode()
-        self.route = Route(parse_frontend(self.host, ["the-site", *urls]))
+        self.route = Route(parse_frontend(self.host, ["the-site", *urls], options))
         self.marked: list[tuple[str, str]] = []
 
     def known(self, host: str, target: bytes = b"/") -> Route | None:
@@ -122,17 +124,19 @@ async def proxying(
     stock: bool = False,
     backend_ca: str | None = None,
     certificate: str | None = None,
+    options: Mapping[str, str] = NO_OPTIONS,
     **keys: Any,
 ) -> AsyncIterator[Proxy]:
     """A proxy that routes `host` to these backends; `keys` are of `server`, as in the file.
 
     `stock`: under uvicorn's own protocol classes. `certificate` (PEM) is what the
-    proxy shows to clients, `backend_ca` whom it trusts behind `https://`.
+    proxy shows to clients, `backend_ca` whom it trusts behind `https://`; `options` are
+    the frontend's.
     """
     values = {"accessLog": None, "snapshot": None, "webSocketRelay": mode == "relay"} | keys
     file = {"server": values, "backendTLS": {"ca": backend_ca}, "admin": {"bind": None}}
     config = parse(json.dumps(file))
-    routes = FixedRoutes(*urls, host=host)
+    routes = FixedRoutes(*urls, host=host, options=options)
     records: asyncio.Queue[AccessRecord] = asyncio.Queue()
     app = create_app(config, store=routes)
     options = {"timeout_graceful_shutdown": grace, "ssl_certfile": certificate}

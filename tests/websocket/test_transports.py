@@ -64,10 +64,16 @@ async def converse(client: ClientConnection) -> None:
     assert (client.close_code, client.close_reason) == (4001, "done")
 
 
-async def test_a_backend_behind_tls(mode: str, ca: str, certificate: str) -> None:
+@pytest.mark.parametrize("http2", ["off", "on"])
+async def test_a_backend_behind_tls(mode: str, ca: str, certificate: str, http2: str) -> None:
     async with (
         echo_backend(ssl=serving_tls(certificate)) as there,
-        proxying(f"https://127.0.0.1:{there.port}", mode=mode, backend_ca=ca) as proxy,
+        proxying(
+            f"https://127.0.0.1:{there.port}",
+            mode=mode,
+            backend_ca=ca,
+            options={"http2": http2},
+        ) as proxy,
         proxy.connect() as client,
     ):
         await converse(client)

@@ -55,7 +55,7 @@ class BackendRequest(AnswerParts):
         body: bytes | None = None, *,
         upload: bool = False, chunked: bool = False, trailers: Trailers = (),
     ) -> None:  # fmt: skip
-        fields = request_section(method, target, headers)
+        fields = request_section(method, target, headers, self._connection.scheme)
         behind = trailer_section(trailers) if chunked else []
         self._forget()
         self._unsent = 0

@@ -31,6 +31,7 @@ class BackendWire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._flush_due = self._write_paused = False
         self.engine = make_client_engine(most, head=MAX_HEAD)
+        self.scheme = b"http"
         self.streams: dict[int, BackendRequest] = {}
         """The requests under way, by the engine's numbers."""
 
@@ -85,6 +86,7 @@ class BackendWire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self.scheme = b"https" if transport.get_extra_info("ssl_object") else b"http"
         self._flush()
 
     def data_received(self, data: bytes) -> None:

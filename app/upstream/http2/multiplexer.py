@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ...errors import UpstreamConnectTimeout, UpstreamUnreachable
-from ..backend_stream import NEVER, Owner
-from .backend_request import BackendRequest
+from ..backend_connection import BackendConnection
+from ..backend_stream import NEVER, Owner, PooledConnection
 from .multiplexed_connection import MultiplexedConnection
+from .negotiation import Connection
 
-Dial = Callable[[Callable[[], MultiplexedConnection]], Awaitable[MultiplexedConnection]]
+Dial = Callable[[Callable[[], MultiplexedConnection]], Awaitable[Connection]]
+"""Gets what makes a connection of HTTP/2, if it becomes one."""
 
 
 class Multiplexer:
@@ -25,22 +27,35 @@ class Multiplexer:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._connections: list[MultiplexedConnection] = []
-        self._dialling: asyncio.Task[MultiplexedConnection] | None = None
+        self._dialling: asyncio.Task[Connection] | None = None
         self._waiting = 0
+        self._apart = False
+        """The backend chose HTTP/1.1 the last time: each request makes a connection of its own."""
+        self._spare: BackendConnection | None = None
+        """The first one of HTTP/1.1, until one of those who wait takes it."""
 
-    async def place(self) -> BackendRequest:
-        """A place on a connection that has room, or on a new one. Raises UpstreamUnreachable."""
+    async def place(self) -> PooledConnection:
+        """A place on a connection that has room, or on a new one, or one of HTTP/1.1.
+
+        Raises UpstreamUnreachable.
+        """
         self._waiting += 1
         try:
             while True:
                 for connection in self._connections:
                     if connection.has_room:
                         return connection.add_place()
-                if self._dialling is None:
-                    self._dialling = asyncio.create_task(self._connect(), name="connect by HTTP/2")
-                    self._dialling.add_done_callback(self._dialled)
-                connection = await asyncio.shield(self._dialling)
-                if not connection.accepts:  # else others may have taken all its places
+                if self._spare is not None:
+                    spare, self._spare = self._spare, None
+                    return spare
+                if self._apart:
+                    made = await self._connect()
+                    if isinstance(made, BackendConnection):
+                        return made
+                    continue
+                made = await self._share()
+                if isinstance(made, MultiplexedConnection) and not made.accepts:
+                    # Else others may have taken all its places.
                     raise UpstreamUnreachable("the backend closed the connection at once")
         finally:
             self._waiting -= 1
@@ -53,11 +68,28 @@ class Multiplexer:
             self._dialling.cancel()
         for connection in tuple(self._connections):
             connection.close()
+        self._close_spare()
 
-    def _dialled(self, task: asyncio.Task[MultiplexedConnection]) -> None:
+    async def _share(self) -> Connection:
+        """The connection that is being made for all who wait."""
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._connect(), name="connect by HTTP/2")
+            self._dialling.add_done_callback(self._dialled)
+        return await asyncio.shield(self._dialling)
+
+    def _dialled(self, task: asyncio.Task[Connection]) -> None:
         self._dialling = None
-        if not task.cancelled():
-            task.exception()  # those who wait have it, if there are any left
+        if task.cancelled() or task.exception() is not None:
+            return  # those who wait have it, if there are any left
+        if isinstance(made := task.result(), BackendConnection):
+            self._spare = made
+            if not self._waiting:
+                self._close_spare()
+
+    def _close_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
 
     def _close_unused(self) -> None:
         """Nobody waits any more: a connection that was made for those who left is not needed."""
@@ -66,11 +98,15 @@ class Multiplexer:
         for connection in tuple(self._connections):
             if connection.is_unused:
                 connection.close()
+        self._close_spare()
 
-    async def _connect(self) -> MultiplexedConnection:
+    async def _connect(self) -> Connection:
         """A connection that has room for a request at least."""
         due = None if self._limit == NEVER else self._loop.time() + self._limit
         connection = await self._dial(self._new_connection)
+        self._apart = isinstance(connection, BackendConnection)
+        if isinstance(connection, BackendConnection):
+            return connection
         try:
             async with asyncio.timeout_at(due):
                 await connection.ready

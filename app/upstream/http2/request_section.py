@@ -9,15 +9,14 @@ from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
 from ..framing import checked_length
 
 _DROPPED = CONNECTION_SPECIFIC | {b"host"}
-SCHEME = (b":scheme", b"http")
 
 
-def request_section(method: bytes, target: bytes, headers: RawHeaders) -> RawHeaders:
+def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: bytes) -> RawHeaders:
     """All fields of a request, `Host` as `:authority`.
 
     Raises RuntimeError for what would not stay what it is.
     """
-    fields = [(b":method", method), SCHEME, (b":path", target)]
+    fields = [(b":method", method), (b":scheme", scheme), (b":path", target)]
     for name, value in headers:
         name = lower_name(name)
         if name == b"host":

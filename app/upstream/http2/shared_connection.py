@@ -12,6 +12,8 @@ class SharedConnection(Protocol):
     """Carries many requests, each in a place of its own."""
 
     engine: Engine
+    scheme: bytes
+    """Of its requests (RFC 9113 §8.3.1)."""
     streams: dict[int, Any]
     """The requests under way, by the engine's numbers."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -140,10 +141,14 @@ class Http2Backend:
 
 
 @asynccontextmanager
-async def speaking_http2(*, most: int = 100, scheme: str = "h2c") -> AsyncIterator[Http2Backend]:
+async def speaking_http2(
+    *, most: int = 100, scheme: str = "h2c", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Http2Backend]:
     """A backend that takes `most` requests at once on a connection; its `url` is in place."""
     backend = Http2Backend(most)
-    server = await asyncio.get_running_loop().create_server(lambda: Link(backend), "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Link(backend), "127.0.0.1", 0, ssl=tls)
+    scheme = scheme if tls is None else "https"
     backend.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield backend
