@@ -8,17 +8,17 @@ from ..errors import UpstreamError, UpstreamPreempted
 from ..fields.headers import RawHeaders
 from ..grpc.own_answers import status_fields, status_of_error
 from ..grpc.statuses import grpc_type, status_in
+from ..upstream.client import AnyAnswer
 from .attempt import Attempt
 from .error_pages import public_message
 from .request import Request
 
 
-def is_call(attempt: Attempt[Any]) -> bool:
+def is_call(attempt: Attempt[Any], answer: AnyAnswer) -> bool:
     """Whether the backend answers in gRPC. Notes the status, if it has come already.
 
     That is the case where there are trailers only, and where the answer is small.
     """
-    answer = attempt.answer
     if grpc_type(answer.headers) is None:
         return False
     attempt.grpc_status = status_in(answer.headers)

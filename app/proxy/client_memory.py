@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.types import Receive
 
 from ..config.structs import ServerConfig
+from ..frontends.backends import HTTP2
 from ..health import IDEMPOTENT
+from ..routing import Backend
 from ..system.held_memory import BODIES, MESSAGES, HeldBytes, HeldMemory
 from ..upstream.asker import client_names
 from .request import Request
 from .request_body import RequestBody
+from .trailer_passing import trailers_up
 
 
 class ClientMemory:
@@ -23,15 +28,19 @@ class ClientMemory:
     def body(self, request: Request, receive: Receive) -> RequestBody:
         """The body of `request`: held only where a retry may follow on a byte that was sent.
 
-        `may_be_refused` adds what depends on the backend.
+        `before_attempt` adds what depends on the backend.
         """
         hold = self._retry_buffer if request.method in IDEMPOTENT else 0
         kept = HeldBytes(self.memory, self._client_of(request), BODIES)
-        return RequestBody(receive, request.exchange, kept, hold=hold)
+        body = RequestBody(receive, request.exchange, kept, hold=hold)
+        body.trailers_of = partial(trailers_up, request)
+        return body
 
-    def may_be_refused(self, body: RequestBody) -> None:
-        """The next backend may refuse the request unseen, so any method can be sent again."""
-        body.hold = self._retry_buffer
+    def before_attempt(self, body: RequestBody, backend: Backend) -> None:
+        """It goes to `backend` next. One that speaks HTTP/2 may refuse the request unseen, so any
+        method can be sent again."""
+        if backend.scheme in HTTP2:
+            body.hold = self._retry_buffer
 
     def messages(self, request: Request) -> HeldBytes:
         """What one leg of a WebSocket holds of messages."""

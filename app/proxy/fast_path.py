@@ -4,7 +4,7 @@ It needs no task, no future, no scope and no message: they are half the cost of 
 request. It calls the same functions as HttpProxy, in the same order. HttpProxy takes over
 what is not ordinary, in the state that the request has reached (app.proxy.handover): a
 route that memory does not have, a guard that has to ask, a backend to connect to, an
-answer that comes in pieces or not at all, a worker that drains.
+answer in pieces, a worker that drains. It has all requests whose bodies are still to come.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..upstream.backend_stream import BackendStream
 from ..upstream.client import UpstreamClient
 from ..upstream.waiting import Waiter
 from .attempt import Attempt
+from .calls import is_call
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .http_proxy import HttpProxy
@@ -49,7 +50,7 @@ class FastPath:
         self._count = count
 
     def begin(self, exchange: Exchange, head: RequestHead) -> bool:
-        """Take a request without a body over; False, with nothing done, for a probe.
+        """Take over a request that is here whole; False, with nothing done, for a probe.
 
         An Exchange that was taken over has a task, or a QueuedRequest or FastAnswer as its
         `direct`.
@@ -64,6 +65,8 @@ class FastPath:
         self.gateway.begin(request)
         state: Handover | None
         try:
+            if head.length:
+                request.body = self.gateway.held.body(request, exchange.receive)
             state = self._set_off(exchange, request)
         except Exception as failure:  # HttpProxy answers requests that fail
             state = Failed(failure)
@@ -80,6 +83,8 @@ class FastPath:
         try:
             if self.send(exchange, request, attempt):
                 return None
+            if request.body is not None:
+                return Unsent(attempt)  # HttpProxy holds it while it waits
             waiter = self.client.queue(attempt.backend, request)
             if waiter is None:
                 return Unsent(attempt)
@@ -90,17 +95,17 @@ class FastPath:
         return None
 
     def send(
-        self,
-        exchange: Exchange,
-        request: Request,
-        attempt: Attempt[Any],
+        self, exchange: Exchange, request: Request, attempt: Attempt[Any],
         waiter: Waiter | None = None,
-    ) -> bool:
+    ) -> bool:  # fmt: skip
         """Send it, if a connection is free at once; its FastAnswer begins."""
+        body = request.body
         try:
+            if body is not None:
+                self.gateway.held.before_attempt(body, attempt.backend)
             return self.client.send_now(
                 attempt.backend, request.method, request.backend_target, request.fields,
-                partial(FastAnswer, self, exchange, request, attempt), waiter,
+                partial(FastAnswer, self, exchange, request, attempt), waiter, body,
             )  # fmt: skip
         except BaseException:
             if isinstance(exchange.direct, FastAnswer):
@@ -128,13 +133,9 @@ class QueuedRequest:
     __slots__ = ("_attempt", "_exchange", "_path", "_request", "_waiter")
 
     def __init__(
-        self,
-        path: FastPath,
-        exchange: Exchange,
-        request: Request,
-        attempt: Attempt[Any],
+        self, path: FastPath, exchange: Exchange, request: Request, attempt: Attempt[Any],
         waiter: Waiter,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._path = path
         self._exchange = exchange
         self._request = request
@@ -177,13 +178,9 @@ class FastAnswer(Answer):
     asker: Request
 
     def __init__(
-        self,
-        path: FastPath,
-        exchange: Exchange,
-        request: Request,
-        attempt: Attempt[Any],
+        self, path: FastPath, exchange: Exchange, request: Request, attempt: Attempt[Any],
         stream: BackendStream,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(stream, request)
         self._path = path
         self._exchange: Exchange | None = exchange
@@ -207,6 +204,9 @@ class FastAnswer(Answer):
             try:
                 self.status, self.headers = status, headers
                 path.attempts.head_came(attempt)
+                if request.body is not None:  # as each call of gRPC has one
+                    self.whole, self.trailers = body, []
+                    is_call(attempt, self)
                 fields = path.http.head_down(request, attempt, self)
             finally:
                 path.attempts.finished(attempt)
@@ -242,3 +242,4 @@ class FastAnswer(Answer):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             self._path.hand_over(exchange, self.asker, Sent(self._attempt, self))
+            del self._attempt  # it will refer to us

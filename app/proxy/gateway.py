@@ -84,6 +84,10 @@ class Gateway:
         if request.slot is not None:
             request.slot.leave()
         record = request.record
+        if request.body is not None:
+            request.body.drop()
+            record.bytes_in = request.body.size
+            request.body = None  # it refers to us
         record.total_time = perf_counter() - request.started
         if request.client_left:
             record.set_failure(CLIENT_LEFT, "client left")

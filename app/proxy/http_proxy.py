@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 from ..errors import ProxyError, UpstreamError
 from ..fields.headers import RawHeaders, has_body, response_headers
 from ..fields.trailers import passing_trailers
-from ..frontends.backends import HTTP2
 from ..routing import Backend, Route
 from ..server.exchange import Exchange
 from ..system.garbage import forget_frames
@@ -34,7 +33,7 @@ from .interim import CONTINUE_AFTER, pass_interim
 from .own_responses import OwnResponse, of_decision
 from .request import Request
 from .request_body import ClientLeft, RequestBody
-from .trailer_passing import EXTENSION, trailers_may_follow, trailers_up
+from .trailer_passing import EXTENSION, trailers_may_follow
 
 FORWARDED = (Route, Unsent, Sent)
 """States of a request that is on its way to a backend. A tuple: to make a union costs as much as
@@ -106,10 +105,9 @@ class HttpProxy:
         exchange.cut()
 
     async def _serve(self, request: Request, state: Handover, receive: Receive, send: Send) -> None:
-        body: RequestBody | None = None
-        if has_body(request.headers):
-            body = self._gateway.held.body(request, receive)
-            body.trailers_of = partial(trailers_up, request)
+        body = request.body
+        if body is None and has_body(request.headers):
+            body = request.body = self._gateway.held.body(request, receive)
         watch: ClientWatch | None = None
         if request.exchange is not None:
             request.exchange.on_disconnect(request.client_gone)
@@ -134,7 +132,6 @@ class HttpProxy:
                 watch.stop()
             if body is not None:
                 body.drop()
-                request.record.bytes_in = body.size
 
     async def _forward(
         self, request: Request, state: Route | Unsent | Sent, body: RequestBody | None, send: Send
@@ -172,8 +169,8 @@ class HttpProxy:
                 if isinstance(begun_as, Sent):
                     return client.answered(backend, begun_as.answer)
                 waiter = begun_as.waiter
-            if body is not None and backend.scheme in HTTP2:
-                held.may_be_refused(body)
+            if body is not None:
+                held.before_attempt(body, backend)
             return client.open(
                 backend, method, request.backend_target, request.fields, body,
                 asker=request, waiter=waiter, on_interim=on_interim,
@@ -187,7 +184,7 @@ class HttpProxy:
     async def _relay(self, request: Request, attempt: Attempt[AnyAnswer], send: Send) -> None:
         """Pass the answer down at the client's pace."""
         record, answer = request.record, attempt.answer
-        call = is_call(attempt)
+        call = is_call(attempt, answer)
         headers = self.head_down(request, attempt, answer)
         trailing = trailers_may_follow(request, answer, headers)
         await send({

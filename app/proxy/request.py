@@ -20,6 +20,7 @@ from ..routing import Backend, Route
 from ..server.exchange import Exchange
 from ..server.peer import Peer, peer_in
 from ..server.scope import EXCHANGE
+from .request_body import RequestBody
 
 
 class Slot(Protocol):
@@ -53,9 +54,9 @@ class Request:
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "backend_target", "client", "client_left", "exchange", "extensions", "facts",
-        "failed_attempts", "fields", "headers", "host", "http_version", "method", "ours", "passing",
-        "peer", "record", "route", "slot", "started", "target", "task", "web_socket",
+        "backend", "backend_target", "body", "client", "client_left", "exchange", "extensions",
+        "facts", "failed_attempts", "fields", "headers", "host", "http_version", "method", "ours",
+        "passing", "peer", "record", "route", "slot", "started", "target", "task", "web_socket",
     )  # fmt: skip
 
     method: bytes
@@ -64,6 +65,8 @@ class Request:
     backend_target: bytes
     """What a backend is asked for: the same, but for a prefix that ends here."""
     headers: RawHeaders
+    body: RequestBody | None
+    """None where it announces none, before it is served and once it has ended."""
     peer: Peer
     """The ends of the client's connection."""
     http_version: str
@@ -116,7 +119,7 @@ class Request:
         self.host = field(headers, b"host") or b""
         self.client = peer.address
         self.client_left = self.web_socket = False
-        self.route = self.backend = self.task = self.slot = None
+        self.route = self.backend = self.task = self.slot = self.body = None
         self.failed_attempts = ()
         self.exchange = exchange
         self.extensions = _NONE

@@ -118,8 +118,8 @@ class Edge:
         self.now = 0.0
         self.draining = False
         self.fast_path: Callable[[Exchange, RequestHead], bool] | None = None
-        """Takes over a request without a body, and says whether it did; None under another
-        application than ours."""
+        """Takes over a request that is here whole, its body too, and says whether it did; None
+        under another application than ours."""
         self.before_handshake: BeforeNamed | None = None
         """What a handshake has to wait for. It gets the question whether the listener has a
         certificate for a name. None where nobody waits for certificates."""

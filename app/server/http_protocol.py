@@ -108,11 +108,6 @@ class HttpProtocol(Http1Connection):
             self._state = WAIT
             self._buffer = rest
             self.deadline = NO_DEADLINE
-            # A pipelined request waits until the request before it is over for all observers.
-            fast_path = self.edge.fast_path
-            unhurried = sent_ahead or self.edge.draining
-            if fast_path is not None and not unhurried and fast_path(exchange, request):
-                return
         else:
             exchange.hold = self.edge.uploads.count
             self._state = BODY
@@ -125,6 +120,11 @@ class HttpProtocol(Http1Connection):
                     why = Refusal(*(exchange.refused or (400, "refused")))
                     self.edge.on_refusal(self.peer, request.beginning, why)
                     return
+        # A pipelined request waits until the request before it is over for all observers.
+        if exchange.body_complete and not (sent_ahead or self.edge.draining):
+            fast_path = self.edge.fast_path
+            if fast_path is not None and fast_path(exchange, request):
+                return
         scope = asgi_scope(request, exchange, self.config.root_path, self.app_state)
         exchange.start(self.app, scope)
 

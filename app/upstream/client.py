@@ -18,6 +18,7 @@ from .destinations import Bound, Destinations
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
 from .limits import pool_limits
 from .protocol_upgrades import UpgradeAnswer, Upgrades
+from .streamed_body import StreamedBody
 from .tls_contexts import context_source
 from .transport import Transport
 from .waiting import Waiter
@@ -101,16 +102,17 @@ class UpstreamClient(httpx.AsyncClient):
         headers: RawHeaders,
         answer_on: Callable[[BackendStream], Answer],
         waiter: Waiter | None = None,
+        body: StreamedBody | None = None,
     ) -> bool:
-        """Send a request without a body, if that needs no waiting any more; else `open` will do it.
+        """Send a request, if that needs no waiting any more; else `open` will do it.
 
         The Answer is what `answer_on` makes for the connection; `waiter` is what `queue` gave,
-        and its time has come.
+        and its time has come. All of `body` is here.
         """
         transport = self._transport_for_url(ANYWHERE)
         if not isinstance(transport, Transport):
             return False
-        return transport.send_now(backend, method, target, headers, answer_on, waiter)
+        return transport.send_now(backend, method, target, headers, answer_on, waiter, body)
 
     def queue(self, backend: Backend, asker: Asker | None) -> Waiter | None:
         """Join the queue for a stream, where nothing is left but to wait; else None.

@@ -59,7 +59,10 @@ class Transport(httpx.AsyncBaseTransport):
             if body is None:
                 stream.begin(answer, request.raw_method, request.target, request.raw_headers)
             else:
-                _begin(stream, answer, request, body, length)
+                _begin(
+                    stream, answer, request.raw_method, request.target, request.raw_headers,
+                    body, length,
+                )  # fmt: skip
         except BaseException:
             stream.abort()
             raise
@@ -100,14 +103,17 @@ class Transport(httpx.AsyncBaseTransport):
         headers: RawHeaders,
         answer_on: Callable[[BackendStream], Answer],
         waiter: Waiter | None = None,
+        body: StreamedBody | None = None,
     ) -> bool:
-        """Send a request without a body, if a kept connection is free, or `waiter` was given one.
+        """Send a request, if a kept connection is free, or `waiter` was given one.
 
-        Its Answer is the one that `answer_on` makes.
+        Its Answer is the one that `answer_on` makes. All of `body` is here.
         """
-        pool, checked = self.pools.find(backend.origin), _needs_check(method)
+        pool = self.pools.find(backend.origin)
         if pool is None:
             return False
+        length = request_length(headers) if body is not None else 0
+        checked = body is not None or _needs_check(method)
         if waiter is None:
             stream = pool.take(checked=checked)
         else:
@@ -115,7 +121,11 @@ class Transport(httpx.AsyncBaseTransport):
         if stream is None:
             return False
         try:
-            stream.begin(answer_on(stream), method, target, headers)
+            answer = answer_on(stream)
+            if body is None:
+                stream.begin(answer, method, target, headers)
+            else:
+                _begin(stream, answer, method, target, headers, body, length)
         except BaseException:
             stream.abort()
             raise
@@ -134,10 +144,12 @@ class Transport(httpx.AsyncBaseTransport):
         self.pools.close()
 
 
-def _begin(
+def _begin(  # noqa: PLR0917 - keywords cost time on this path
     stream: BackendStream,
     answer: Answer,
-    request: UpstreamRequest,
+    method: bytes,
+    target: bytes,
+    headers: RawHeaders,
     body: AsyncIterable[bytes] | bytes,
     length: int | None,
 ) -> None:
@@ -157,7 +169,7 @@ def _begin(
     else:
         start, upload = b"", body
     stream.begin(
-        answer, request.raw_method, request.target, request.raw_headers, start,
+        answer, method, target, headers, start,
         upload=upload is not None, chunked=length is None, trailers=trailers,
     )  # fmt: skip
     if upload is not None:

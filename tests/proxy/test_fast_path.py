@@ -26,8 +26,7 @@ async def test_every_answer_is_the_same_by_both_ways(valkey: RedisServer, tmp_pa
         for name in ANSWERS:
             assert below[name] == through[name], name
             assert below[name]["left"] == [], name
-        bodies = sum(b"PUT" in request for _, request in ANSWERS.values())
-        assert sum(ways[0].tasks) == bodies
+        assert not any(ways[0].tasks)
         assert all(ways[1].tasks)
     # Ports differ, and so does what a test's client makes of its end.
     logs = [way.lines() for way in ways]

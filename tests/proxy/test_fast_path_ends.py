@@ -16,6 +16,10 @@ from tests.proxy.ways import GET, OK, Way, closed, has_task, kept, rest_of, send
 from tests.redis_servers import RedisServer
 from tests.serving import proxying
 
+PUT = b"PUT / HTTP/1.1\r\nHost: %b\r\nContent-Length: 2\r\n\r\nhi"
+
+with_a_body_or_without = pytest.mark.parametrize("asked", [GET, PUT], ids=["GET", "PUT"])
+
 
 async def test_a_client_that_leaves_leaves_nothing_behind(
     valkey: RedisServer, tmp_path: Path
@@ -41,8 +45,9 @@ async def test_a_client_that_leaves_leaves_nothing_behind(
     assert below == through
 
 
+@with_a_body_or_without
 async def test_a_client_may_leave_in_the_moment_of_the_hand_over(
-    valkey: RedisServer, tmp_path: Path
+    valkey: RedisServer, tmp_path: Path, asked: bytes
 ) -> None:
     left = asyncio.Event()
 
@@ -55,7 +60,7 @@ async def test_a_client_may_leave_in_the_moment_of_the_hand_over(
     async with two_ways(valkey, tmp_path) as ways:
         for way in ways:
             async with kept(way, rest) as (client, backend, host):
-                client.send(GET % host)
+                client.send(asked % host)
                 await client.until(b"\r\n\r\n")
                 client.reset()
                 left.set()
@@ -66,8 +71,11 @@ async def test_a_client_may_leave_in_the_moment_of_the_hand_over(
     assert below == through == [None, "client left"]
 
 
+@with_a_body_or_without
 @pytest.mark.usefixtures("either_way")
-async def test_what_is_under_way_when_the_worker_drains_is_answered(valkey: RedisServer) -> None:
+async def test_what_is_under_way_when_the_worker_drains_is_answered(
+    valkey: RedisServer, asked: bytes
+) -> None:
     async def rest(conversation: Conversation) -> None:
         await conversation.receive()
         await closed(proxy.port)
@@ -78,21 +86,24 @@ async def test_what_is_under_way_when_the_worker_drains_is_answered(valkey: Redi
         async with proxying(valkey) as proxy:
             way = Way(proxy, Path(), "way")
             client, backend, host = await clients.enter_async_context(kept(way, rest))
-            client.send(GET % host)
+            client.send(asked % host)
             await backend.until(lambda backend: len(backend.requests) == 2)
             proxy.clients.clear()  # they stay
             reply = asyncio.create_task(rest_of(client))
         assert (await reply).endswith(b"connection: close\r\n\r\nlate")
 
 
+@with_a_body_or_without
 @pytest.mark.usefixtures("either_way")
-async def test_what_a_stop_cuts_short_is_told(valkey: RedisServer, tmp_path: Path) -> None:
+async def test_what_a_stop_cuts_short_is_told(
+    valkey: RedisServer, tmp_path: Path, asked: bytes
+) -> None:
     log = {"accessLog": str(tmp_path / "log"), "accessLogFormat": "{status} {error}"}
     async with AsyncExitStack() as clients:
         async with proxying(valkey, options={"timeout_graceful_shutdown": 0}, **log) as proxy:
             way = Way(proxy, Path(), "way")
             client, backend, host = await clients.enter_async_context(kept(way, sending()))
-            client.send(GET % host)
+            client.send(asked % host)
             await backend.until(lambda backend: len(backend.requests) == 2)
             proxy.clients.clear()
         await client.rest()
@@ -100,9 +111,10 @@ async def test_what_a_stop_cuts_short_is_told(valkey: RedisServer, tmp_path: Pat
     assert (tmp_path / "log").read_text() == "200 -\n503 the proxy stopped\n"
 
 
+@with_a_body_or_without
 @pytest.mark.parametrize("first", [True, False], ids=["not sent yet", "sent"])
 async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing(
-    valkey: RedisServer, tmp_path: Path, first: bool
+    valkey: RedisServer, tmp_path: Path, first: bool, asked: bytes
 ) -> None:
     def cancelled_at_once(loop: asyncio.AbstractEventLoop, coro: Any, **_: Any) -> Any:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop)
@@ -122,7 +134,7 @@ async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing(
                 host = b"new.test"
             loop.set_task_factory(cancelled_at_once)
             try:
-                client.send(GET % host)
+                client.send(asked % host)
                 assert await client.rest() == b""
                 await way.settled()
             finally:
@@ -133,8 +145,9 @@ async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing(
     assert (tmp_path / "log").read_text() == "200 -\n503 the proxy stopped\n"
 
 
+@with_a_body_or_without
 async def test_a_write_that_raises_leaves_no_second_answer(
-    valkey: RedisServer, tmp_path: Path
+    valkey: RedisServer, tmp_path: Path, asked: bytes
 ) -> None:
     class Broken:
         """A transport whose next write raises."""
@@ -158,7 +171,7 @@ async def test_a_write_that_raises_leaves_no_second_answer(
                 if type(each) is BackendConnection and each.is_available and each.is_idle
             ]
             connection._transport = Broken(connection._transport)  # type: ignore[assignment]
-            client.send(GET % host)
+            client.send(asked % host)
             assert (await client.response())[0] == 500
             await backend.until(lambda backend: backend.open == 0)
             await way.settled()

@@ -67,7 +67,7 @@ class Way:
             for name in MEASURED:
                 line[name] = line[name] is not None
             for name in ("host", "frontend"):
-                line[name] = line[name].replace(self.name, "case")
+                line[name] = line[name] and line[name].replace(self.name, "case")
         return lines
 
 
@@ -165,13 +165,14 @@ async def seen(way: Way, rest: Rest, request: bytes) -> dict[str, object]:
         (received,) = await asyncio.gather(reply, return_exceptions=True)
         left = way.left_behind(host)
         ports = {str(backend.port): "BACKEND", str(way.proxy.port): "PROXY", way.name: "case"}
-        got = [r.head for r in backend.requests[1:]]
+        got = backend.requests[1:]
     if isinstance(received, bytes):
         received = re.sub(rb"(?<=\r\ndate: )[^\r]+ GMT", b"NOW", received)
     said = repr(
         [
             received,
-            [[line for line in h.split(b"\r\n") if b"x-request-id" not in line] for h in got],
+            [[line for line in r.head.split(b"\r\n") if b"x-request-id" not in line] for r in got],
+            [(r.body, r.trailers) for r in got],
         ]
     )
     for port, name in ports.items():
