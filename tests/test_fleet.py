@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from app.checks.shards import shard_of
+from app.stores.redis.check_leases import LEASES
 from tests.backend_process import BackendProcess, backend_process
 from tests.backends import Conversation, answer, answering, refusing, scripted
 from tests.processes import Service, command, write_config
@@ -227,8 +229,8 @@ async def test_checks_go_on_when_their_holder_is_killed(
         for whole_proxy in (False, True):
             seen = len(one.requests)
             await one.until(lambda b, seen=seen: len(b.requests) > seen)
-            holder = await redis.get("hipache-checker")
-            killed = kill(services, int(holder.rpartition(":")[2]), whole_proxy)
+            holder = await holder_of(redis, "a.test")
+            killed = kill(services, int(holder.split(":")[-2]), whole_proxy)
             await holds(lambda holder=holder: moved(redis, holder))
             seen = len(one.requests)
             await one.until(lambda b, seen=seen: len(b.requests) > seen)
@@ -245,4 +247,9 @@ def kill(services: list[Service], pid: int, whole_proxy: bool) -> float:
 
 
 async def moved(redis, holder: str) -> bool:
-    return await redis.get("hipache-checker") not in (holder, None)
+    return await holder_of(redis, "a.test") not in (holder, "")
+
+
+async def holder_of(redis, key: str) -> str:
+    """The worker that checks this frontend; empty while nobody does."""
+    return str(await redis.hget(LEASES, shard_of(key))).partition(" ")[2]

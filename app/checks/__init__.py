@@ -1,1 +1,1 @@
-"""Active health checks, done by one worker for the whole fleet."""
+"""Active health checks, divided among the workers of the whole fleet."""

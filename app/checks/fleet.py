@@ -1,6 +1,6 @@
-"""Active checks: one worker of the whole fleet checks every backend.
+"""Active checks: the workers of the whole fleet divide the frontends among them.
 
-A lease in the store decides which worker that is; it moves within 5 s when its
+Leases in the store decide which worker checks which shard; they move within 5 s when their
 holder dies. The results become marks, like the failures that requests meet.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import inf
+from time import monotonic
+from uuid import uuid4
 
 import msgspec
 
@@ -27,12 +29,14 @@ from ..upstream.client import UpstreamClient
 from ..upstream.destinations import Bound
 from .reports import CheckReports
 from .rounds import Rounds
+from .shards import SHARDS, Shards
 
 logger = logging.getLogger(__name__)
 
 LEASE_LASTS = 2.5
-"""Seconds that the lease lasts. Its holder renews it every BEAT, and the others ask for it."""
+"""Seconds that a lease lasts."""
 BEAT = 0.8
+"""Seconds after which a holder renews its leases, and every worker looks for free ones."""
 CONNECT_SHARE = 0.9
 """The share of a check's time that its connection may take."""
 LISTEN_EVERY = 5.0
@@ -120,19 +124,21 @@ async def _look(config: Config, records: CheckRecords, checkers: Checkers, right
 
 
 async def _check_in_turn(
-    records: CheckRecords, rounds: Callable[[], Rounds], name: str, rights: _Rights
+    records: CheckRecords, rounds: Callable[[Shards], Rounds], name: str, rights: _Rights
 ) -> None:
-    """Keep asking for the lease, and check while this worker holds it."""
+    """Keep asking for our share of the shards, and check while there is one."""
+    # Two containers may have the same name and the same process numbers.
+    holder, shards = f"{name}:{uuid4().hex[:8]}", Shards()
     work: asyncio.Task[None] | None = None
     ours = False
     try:
         while True:
-            held = await _hold(records, name, rights)
+            held = await _hold(records, holder, shards, rights)
             if work is not None and (work.done() or not held):
                 await _end(work)
                 work = None
             elif held and work is None:
-                work = _start(rounds().run(), "rounds of checks")
+                work = _start(rounds(shards).run(), "rounds of checks")
             if held is not ours:
                 ours = held
                 logger.info(f"active checks {'begin' if held else 'end'} name=%s", name)
@@ -140,16 +146,19 @@ async def _check_in_turn(
     finally:
         if work is not None:
             await _end(work)
-            with contextlib.suppress(StoreUnavailable):  # then the lease expires by itself
-                await records.release(name)
+        if shards.counted:
+            with contextlib.suppress(StoreUnavailable):  # then the leases expire by themselves
+                await records.release(holder)
 
 
-async def _hold(records: CheckRecords, name: str, rights: _Rights) -> bool:
+async def _hold(records: CheckRecords, holder: str, shards: Shards, rights: _Rights) -> bool:
+    ends = monotonic() + LEASE_LASTS
     try:
-        return await records.hold(name, LEASE_LASTS)
+        shards.renew(await records.hold(holder, LEASE_LASTS, SHARDS), ends)
     except StoreUnavailable as exc:
         rights.miss("active checks", exc)
-        return False
+        shards.lose()
+    return bool(shards.held)
 
 
 def _start(work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:

@@ -15,6 +15,9 @@ from .verdicts import Target
 
 logger = logging.getLogger(__name__)
 
+CHECK = "check: "
+"""How the reason of our marks begins."""
+
 
 class CheckReports:
     """Marks unhealthy backends dead, and clears the marks of healthy ones."""
@@ -38,17 +41,24 @@ class CheckReports:
         self._ttl = ttl
 
     async def unhealthy(self, target: Target, problem: str) -> None:
-        """Mark it, unless its mark still stands for long enough. Raises StoreUnavailable."""
+        """Mark it, unless its mark still stands for long enough. Raises StoreUnavailable.
+
+        One that has not failed often enough keeps the mark that an earlier checker gave it.
+        """
         frontend, backend, known = await self._as_it_is(target)
         now = time.time()
         if backend is None or not can_lose_one(frontend):
+            return
+        if not target.unhealthy and not (
+            known and known.until > now and known.reason.startswith(CHECK)
+        ):
             return
         if known is not None and known.until - now > self._ttl / 2:
             return
         mark = Mark(
             until=now + self._ttl,
             since=known.since if known else now,
-            reason=f"check: {problem}",
+            reason=f"{CHECK}{problem}",
             by=self._name,
             failures=known.failures if known else 1,
         )

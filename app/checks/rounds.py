@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import random
 import time
+from contextlib import suppress
 from itertools import count
 
 from ..config.structs import HealthCheck
@@ -19,6 +19,7 @@ from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords
 from ..upstream.client import UpstreamClient
 from .reports import CheckReports
+from .shards import Shards, shard_of
 from .verdicts import MAX_SEARCHED, Target, parse_probe, problem_with
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ TICK = 0.1
 
 
 class Rounds:
-    """The backends under check and when each is due. Each holder of the lease makes a new one."""
+    """The backends under check and when each is due. A worker that gets shards makes a new one."""
 
     def __init__(
         self,
@@ -42,13 +43,16 @@ class Rounds:
         records: CheckRecords,
         client: UpstreamClient,
         reports: CheckReports,
+        shards: Shards,
     ) -> None:
+        self._shards = shards
         self._config = config
         self._records = records
         self._client = client
         self._reports = reports
         self._targets: dict[tuple[str, str], Target] = {}
-        self._due: list[tuple[float, int, Target]] = []
+        self._due: list[tuple[float, int, Target, bool]] = []
+        """Each backend's next check, and one more of what was left undone."""
         self._numbers = count()  # so that the heap never compares targets
         self._marked: set[str] = set()
 
@@ -63,9 +67,23 @@ class Rounds:
     async def _list_for_ever(self) -> None:
         while True:
             started = time.monotonic()
-            self._update_targets(await self._records.listed(every=self._config.path is not None))
+            self._shards.gained.clear()
+            await self._list(self._shards.held)
             took = time.monotonic() - started
-            await asyncio.sleep(max(LIST_EVERY, took / LIST_SHARE))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(LIST_EVERY, took / LIST_SHARE)):
+                    await self._shards.gained.wait()
+
+    async def _list(self, held: frozenset[int]) -> None:
+        known = {key for key, _ in self._targets}
+        every = self._config.path is not None
+        self._update_targets(
+            await self._records.listed(lambda key: shard_of(key) in held, every=every)
+        )
+        self._shards.caught_up(held)
+        if new := {key for key, _ in self._targets} - known:
+            # A mark that the last holder renewed must not lapse before our next look.
+            self._marked = self._marked | await self._records.marked([*new])
 
     async def _ping_for_ever(self) -> None:
         while True:
@@ -75,7 +93,9 @@ class Rounds:
 
     async def _look_for_marks(self) -> None:
         while True:
-            self._marked = await self._records.marked([*{key for key, _ in self._targets}])
+            asked = {key for key, _ in self._targets}
+            found = await self._records.marked([*asked])
+            self._marked = found | (self._marked & {key for key, _ in self._targets} - asked)
             await asyncio.sleep(self._config.interval / 2 if self._targets else TICK)
 
     def _update_targets(self, listed: list[Checked]) -> None:
@@ -93,12 +113,21 @@ class Rounds:
                 if target is None or target.probe != probe:
                     rise, fall = self._config.rise, self._config.fall
                     target = Target(frontend, backend, probe, rise=rise, fall=fall)
-                    self._schedule(target, random.random() * self._config.interval)
+                    self._begin(target)
                 target.frontend, target.backend = frontend, backend
                 self._targets[key] = target
 
-    def _schedule(self, target: Target, delay: float) -> None:
-        heapq.heappush(self._due, (time.monotonic() + delay, next(self._numbers), target))
+    def _begin(self, target: Target) -> None:
+        ahead, undone = self._shards.moments(
+            target.frontend.key, target.backend.url, self._config.interval
+        )
+        now = time.monotonic()
+        self._schedule(target, now + ahead, again=True)
+        if undone is not None:
+            self._schedule(target, now + undone, again=False)
+
+    def _schedule(self, target: Target, due: float, *, again: bool) -> None:
+        heapq.heappush(self._due, (due, next(self._numbers), target, again))
 
     async def _run_due(self, tasks: asyncio.TaskGroup) -> None:
         slots = asyncio.Semaphore(MAX_CONCURRENT)
@@ -115,11 +144,13 @@ class Rounds:
             if delay > 0:
                 await asyncio.sleep(min(delay, TICK))
                 continue
-            target = heapq.heappop(self._due)[2]
+            due, _, target, again = heapq.heappop(self._due)
             if self._targets.get((target.frontend.key, target.backend.url)) is not target:
                 continue  # removed since, or checked by another probe now
-            self._schedule(target, self._config.interval)
-            if not target.busy:
+            if again:
+                late = (time.monotonic() - due) // self._config.interval
+                self._schedule(target, due + (late + 1) * self._config.interval, again=True)
+            if not target.busy and self._shards.has(target.frontend.key):
                 await slots.acquire()
                 target.busy = True
                 tasks.create_task(ask(target), name=f"check {target.backend.url}")
@@ -139,13 +170,16 @@ class Rounds:
             return
         except UpstreamError as exc:
             problem = str(exc)
+        marked = target.frontend.key in self._marked
+        if not self._shards.has(target.frontend.key):
+            return  # another worker judges it now
         if problem is None:
             target.passed(asked)
-            if target.frontend.key in self._marked:
+            if marked:
                 await self._reports.healthy(target)
             return
         target.failed()
-        if target.unhealthy:
+        if target.unhealthy or (marked and target.never_passed):
             self._marked.add(target.frontend.key)
             await self._reports.unhealthy(target, problem)
 

@@ -69,7 +69,7 @@ def problem_with(probe: Probe, status: int, body: bytes) -> str | None:
 class Target:
     """One backend of one frontend under check."""
 
-    __slots__ = ("_fall", "_good", "backend", "bad", "busy", "frontend", "probe")
+    __slots__ = ("_fall", "_good", "backend", "bad", "busy", "frontend", "never_passed", "probe")
 
     def __init__(
         self, frontend: Frontend, backend: Backend, probe: Probe, *, rise: int, fall: int
@@ -82,12 +82,15 @@ class Target:
         """A check is running or waits for its turn."""
         self.bad = 0
         """Bad answers in a row."""
+        self.never_passed = True
+        """No good answer so far: what its last holder said of it still stands."""
         self._fall = fall
         self._good: deque[float] = deque(maxlen=rise)
 
     def passed(self, now: float) -> None:
         """A good answer to a probe sent at `now`."""
         self.bad = 0
+        self.never_passed = False
         self._good.append(now)
 
     def failed(self) -> None:

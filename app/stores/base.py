@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ..errors import StoreUnavailable
@@ -49,23 +49,32 @@ class Pings(NamedTuple):
     ours: bool = False
 
 
+class ShardLeases(NamedTuple):
+    """The shards of the frontends that one active checker looks after for some time."""
+
+    now: float
+    """Unix seconds by the store's clock."""
+    renewed: Mapping[int, float]
+    """For each shard up to when it was looked after before, in Unix seconds by that clock."""
+
+
 class CheckRecords(Protocol):
     """What active checkers share. Every method raises StoreUnavailable, and nothing else."""
 
-    async def listed(self, *, every: bool) -> list[Checked]:
-        """Frontends that have a `healthcheck:<host>`, or `every` frontend there is."""
+    async def listed(self, ours: Callable[[str], bool], *, every: bool) -> list[Checked]:
+        """Frontends that have a `healthcheck:<host>`, or `every` one; of these `ours`, by key."""
 
     async def marked(self, keys: Sequence[str]) -> set[str]:
         """Those of these frontends' keys that have marks."""
 
-    async def hold(self, holder: str, seconds: float) -> bool:
-        """Take the lease of the fleet's one checker, or keep it, for `seconds` from now.
+    async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
+        """Keep or take a fair share of so many shards, for `seconds` from now.
 
-        False while another holder has it.
+        A shard has one holder at a time. A holder that does not come again in time loses its own.
         """
 
     async def release(self, holder: str) -> None:
-        """Give the lease back, if `holder` has it."""
+        """Give the shards of `holder` back."""
 
     async def ping(self) -> None:
         """Say that an active checker is alive, unless a foreign one says so already."""

@@ -7,17 +7,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from math import inf
 
 import pytest
 
 from app.checks import fleet as checks
 from app.checks.fleet import checking
 from app.checks.rounds import Rounds
+from app.checks.shards import SHARDS, Shards, shard_of
 from app.config.structs import Config, HealthCheck, ServerConfig
 from app.proxy.health_reports import Checkers
 from app.routing import parse_frontend
 from app.stores import CachedStore, open_store
-from app.stores.base import Checked
+from app.stores.base import Checked, ShardLeases
+from app.stores.redis.check_leases import LEASES
 from app.upstream.destinations import Bound
 from tests import resolver
 from tests.backends import (
@@ -219,10 +222,12 @@ async def test_head_is_asked_for_where_it_is_wanted(valkey, redis):
 def test_the_checks_of_many_are_spread_over_the_interval():
     urls = [f"http://127.0.0.1:{n}" for n in range(1, 1001)]
     config = HealthCheck(path="/", interval=1000)
-    rounds = Rounds(config, None, None, None)
+    shards = Shards()
+    shards.renew(ShardLeases(0.0, dict.fromkeys(range(SHARDS), 0.0)), inf)
+    rounds = Rounds(config, None, None, None, shards)
     rounds._update_targets([Checked(parse_frontend(HOST, ["id", *urls]), {})])
     now = time.monotonic()
-    tenths = Counter(int((due - now) // 100) for due, _, _ in rounds._due)
+    tenths = Counter(int((due - now) // 100) for due, *_ in rounds._due)
     assert set(tenths) <= set(range(-1, 10))
     assert max(tenths.values()) < 200
 
@@ -312,26 +317,52 @@ async def test_a_ping_that_is_old_or_none_is_no_checker(valkey, redis, value):
         assert not checkers.foreign
 
 
-# The lease
+# The leases
 
 
-async def test_one_of_two_checkers_checks_and_the_other_follows_at_once(valkey, redis, impatient):
-    async with answering(answer()) as one, answering(answer()) as two:
-        await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
-        async with checker(valkey.url, name="checker:2"):
-            async with checker(valkey.url, name="checker:1"):
-                await holds(lambda: redis.exists("hipache-checker"))
-                first = await redis.get("hipache-checker")
-                await redis.delete("hipache-checker") if first == "checker:2" else None
-            await holds(lambda: _holder(redis, "checker:2"))
+async def has(redis, name: str, key: str = HOST) -> bool:
+    """Whether the checks of this frontend are that worker's."""
+    return f" {name}:" in str(await redis.hget(LEASES, shard_of(key)))
 
 
-async def _holder(redis, name: str) -> bool:
-    return await redis.get("hipache-checker") == name
+async def held(redis, name: str) -> int:
+    """How many shards a worker has."""
+    return sum(f" {name}:" in value for value in await redis.hvals(LEASES))
 
 
-async def test_the_lease_of_a_dead_holder_moves_within_five_seconds(valkey, redis):
-    await redis.set("hipache-checker", "killed", px=int(checks.LEASE_LASTS * 1000))
+async def test_workers_divide_the_frontends_and_one_takes_all_when_the_other_ends(
+    valkey, redis, impatient
+):
+    hosts = [f"{n}.test" for n in range(20)]
+    asked: set[bytes] = set()
+
+    async def script(conversation: Conversation) -> None:
+        asked.add((await conversation.receive()).get(b"host"))
+        await conversation.send(answer())
+
+    async with scripted(script) as one, answering(answer()) as two:
+        for host in hosts:
+            await redis.rpush(f"frontend:{host}", "id", one.url, two.url)
+        async with checker(valkey.url, name="checker:1"):
+            async with checker(valkey.url, name="checker:2"):
+                await holds(lambda: _equal(redis, "checker:1", "checker:2"))
+                parts = [{h for h in hosts if await has(redis, f"checker:{n}", h)} for n in (1, 2)]
+                assert all(parts)
+                assert parts[0] ^ parts[1] == set(hosts)
+                asked.clear()
+                await until(lambda: len(asked) == len(hosts))
+            await holds(lambda: _equal(redis, "checker:1"))
+            asked.clear()
+            await until(lambda: len(asked) == len(hosts))
+
+
+async def _equal(redis, *names: str) -> bool:
+    return [await held(redis, name) for name in names] == [SHARDS // len(names)] * len(names)
+
+
+async def test_the_shards_of_a_dead_holder_move_within_five_seconds(valkey, redis):
+    ends = int((time.time() + checks.LEASE_LASTS) * 1000)
+    await redis.hset(LEASES, mapping={str(n): f"{ends} killed" for n in range(SHARDS)})
     async with answering(answer()) as one, answering(answer()) as two:
         await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
         started = time.monotonic()
@@ -340,17 +371,34 @@ async def test_the_lease_of_a_dead_holder_moves_within_five_seconds(valkey, redi
         assert 1.5 < time.monotonic() - started < 5
 
 
-async def test_who_lost_the_lease_stops_asking(valkey, redis, caplog, impatient):
+async def test_who_lost_its_shards_stops_asking(valkey, redis, caplog, impatient):
     caplog.set_level("INFO")
     async with answering(answer()) as one, answering(answer()) as two:
         await redis.rpush(f"frontend:{HOST}", "id", one.url, two.url)
         async with checker(valkey.url):
             await one.until(lambda b: b.requests)
-            await redis.set("hipache-checker", "another", px=60_000)
+            ends = int((time.time() + 60) * 1000)
+            await redis.hset(LEASES, mapping={str(n): f"{ends} another" for n in range(SHARDS)})
             await until(lambda: "active checks end name=checker:1" in caplog.messages)
             names = {task.get_name() for task in asyncio.all_tasks()}
             assert not [name for name in names if name.startswith(("rounds", "checks:", "check "))]
-    assert await redis.get("hipache-checker") == "another"
+    assert set(map(str, range(SHARDS))) <= set(await redis.hgetall(LEASES))
+    assert {v.partition(" ")[2] for v in await redis.hvals(LEASES)} == {"another"}
+
+
+async def test_a_new_holder_keeps_the_mark_that_the_last_one_gave(valkey, redis, impatient):
+    """It has not seen the backend fail so often, but the mark must not lapse meanwhile."""
+    patient = HealthCheck(path="/up", interval=0.1, timeout=1, fall=1000)
+    async with answering(answer()) as one, refusing() as dead:
+        await redis.rpush(f"frontend:{HOST}", "id", one.url, dead)
+        async with checker(valkey.url, name="checker:1", dead_backend_ttl=2):
+            await holds(lambda: redis.hexists(f"dead-info:{HOST}", dead))
+        async with checker(valkey.url, patient, name="checker:2", dead_backend_ttl=2):
+            await holds(lambda: _marked_by(redis, dead, "checker:2"))
+
+
+async def _marked_by(redis, url: str, name: str) -> bool:
+    return json.loads(await redis.hget(f"dead-info:{HOST}", url))["by"] == name
 
 
 async def test_checks_that_fail_for_ever_say_no_more_than_that(valkey, redis, caplog, impatient):

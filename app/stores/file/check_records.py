@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
-from ..base import Checked, Pings
+from ..base import Checked, Pings, ShardLeases
 
 
 class FileCheckRecords:
@@ -14,17 +15,18 @@ class FileCheckRecords:
         """`table` gives all frontends there are now."""
         self._table = table
 
-    async def listed(self, *, every: bool) -> list[Checked]:
+    async def listed(self, ours: Callable[[str], bool], *, every: bool) -> list[Checked]:
         """Those of the table that have a `healthcheck`, or all."""
-        return [checked for checked in self._table() if every or checked.raw]
+        return [c for c in self._table() if (every or c.raw) and ours(c.frontend.key)]
 
     async def marked(self, keys: Sequence[str]) -> set[str]:
         """All: the worker knows its own marks, and asking it costs nothing."""
         return set(keys)
 
-    async def hold(self, holder: str, seconds: float) -> bool:
-        """Always."""
-        return True
+    async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
+        """All of them, always."""
+        now = time.time()
+        return ShardLeases(now, dict.fromkeys(range(shards), now))
 
     async def release(self, holder: str) -> None:
         """Nothing to give back."""

@@ -1,4 +1,4 @@
-"""What active checkers share: what to check, which of them does it, and that one is alive.
+"""What active checkers share: what to check, which of them does what, and that one is alive.
 
 `healthcheck:<host>` is planb's and tsuru's hash, `hchecker_ping` hchecker's sign of life, which
 has no prefix. Beside it we note whether the last ping was ours: only a foreign checker's makes our
@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from ..base import Checked, Pings
+from ..base import Checked, Pings, ShardLeases
+from .check_leases import LEASES, RELEASE_SHARE, SHARE, leases_of
 from .connections import Connections
-from .leases import KEEP, RELEASE
 from .replies import LAST_ROW, frontend_of, mapping, text
 
 PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
 PING_LASTS = 30
 """Seconds after which a checker that does not ping counts as gone, as in Hipache 0.2.8."""
-
-LEASE_KEY = "hipache-checker"
 
 _BATCH = 20  # keys in one round trip: half a millisecond of the loop
 
@@ -45,11 +43,11 @@ class RedisCheckRecords:
         self._bounded = bounded
         self._now = now
 
-    async def listed(self, *, every: bool) -> list[Checked]:
-        """Scans all keys of the database."""
+    async def listed(self, ours: Callable[[str], bool], *, every: bool) -> list[Checked]:
+        """Scans all keys of the database, and reads the lists of `ours`."""
         start = self._prefix + ("frontend:" if every else "healthcheck:")
         names = scan(self._reading.client, start, self._bounded)
-        keys = [name.removeprefix(start) async for name in names]
+        keys = [key async for name in names if ours(key := name.removeprefix(start))]
         found: list[Checked] = []
         for some in _batches(keys):
             answers = await self._ask(
@@ -82,19 +80,18 @@ class RedisCheckRecords:
         answers: list[Any] = await self._bounded(lambda: self._reading.ask(commands))
         return answers
 
-    async def hold(self, holder: str, seconds: float) -> bool:
-        """A key that expires; only its holder renews it."""
-        lease, client = self._prefix + LEASE_KEY, self._writing
+    async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
+        """One script on one key."""
+        key, client = self._prefix + LEASES, self._writing
         milliseconds = int(seconds * 1000)
-        return bool(
-            await self._bounded(lambda: client.eval(KEEP, 1, lease, holder, milliseconds))
-            or await self._bounded(lambda: client.set(lease, holder, nx=True, px=milliseconds))
+        return leases_of(
+            await self._bounded(lambda: client.eval(SHARE, 1, key, holder, milliseconds, shards))
         )
 
     async def release(self, holder: str) -> None:
-        """So that another one can begin at once."""
-        lease, client = self._prefix + LEASE_KEY, self._writing
-        await self._bounded(lambda: client.eval(RELEASE, 1, lease, holder))
+        """So that others can go on at once."""
+        key, client = self._prefix + LEASES, self._writing
+        await self._bounded(lambda: client.eval(RELEASE_SHARE, 1, key, holder))
 
     async def ping(self) -> None:
         """As hchecker writes it, and whose it is, in one MULTI."""

@@ -63,7 +63,7 @@ async def test_paths_are_found_as_in_redis(store: CachedStore) -> None:
 
 
 async def test_active_checks_know_prefixes(store: CachedStore) -> None:
-    checks = await store.checks.listed(every=True)
+    checks = await store.checks.listed(lambda key: True, every=True)
     raw = {each.frontend.key: each.raw for each in checks}
     assert raw == {
         "www.example.com": {},

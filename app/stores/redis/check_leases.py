@@ -1,0 +1,90 @@
+"""Which active checker has which shards of the frontends, in one hash. Scripts for Redis.
+
+Each checker takes free shards up to its fair share, which is the number of shards over the number
+of checkers, rounded up; when there come more checkers, it gives back what is above. One script does
+this at once and by the server's clock, so a shard never has two holders, and one key has it all, so
+a script stays within one slot of a cluster. A shard that its holder does not renew in time is free,
+and the entry still says up to when it was renewed: the next holder knows what it missed.
+
+    <number of the shard>  <ends> <holder>   the holder has it until `ends`, in Unix milliseconds
+                           <since>           nobody has it, since then
+    :<checker>             <ends>            it counts as alive until then
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..base import ShardLeases
+
+LEASES = "hipache:checks"
+
+# No more checkers count than there are shards: with 800 workers the hash stays as small.
+SHARE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local me, lasts, shards = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local others, ends, holders, gone = 0, {}, {}, {}
+local entries = redis.call('HGETALL', KEYS[1])
+for i = 1, #entries, 2 do
+  local field, at, holder = entries[i], string.match(entries[i + 1], '^(%d+) ?(.*)$')
+  at = tonumber(at) or 0
+  if string.sub(field, 1, 1) ~= ':' then
+    ends[field], holders[field] = at, holder
+  elseif field ~= ':' .. me then
+    if at > now then others = others + 1 else gone[#gone + 1] = field end
+  end
+end
+if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
+local found = {string.format('%.0f', now)}
+if others >= shards then return found end
+local until_ = string.format('%.0f', now + lasts)
+local changes, mine, free = {':' .. me, until_}, 0, {}
+local share = math.ceil(shards / (others + 1))
+for n = 0, shards - 1 do
+  local field = tostring(n)
+  if holders[field] == me then
+    if mine < share then
+      mine = mine + 1
+      found[#found + 1], found[#found + 2] = field, string.format('%.0f', ends[field] - lasts)
+      changes[#changes + 1], changes[#changes + 2] = field, until_ .. ' ' .. me
+    else
+      changes[#changes + 1], changes[#changes + 2] = field, found[1]
+    end
+  elseif (ends[field] or 0) <= now then
+    free[#free + 1] = field
+  end
+end
+for i = 1, math.min(#free, share - mine) do
+  local field, since = free[i], ends[free[i]] or now
+  if (holders[field] or '') ~= '' then since = since - lasts end
+  found[#found + 1], found[#found + 2] = field, string.format('%.0f', since)
+  changes[#changes + 1], changes[#changes + 2] = field, until_ .. ' ' .. me
+end
+redis.call('HSET', KEYS[1], unpack(changes))
+redis.call('PEXPIRE', KEYS[1], 10 * lasts)
+return found
+"""
+"""Be alive as ARGV[1] for ARGV[2] milliseconds, and have a fair share of ARGV[3] shards as long.
+
+Returns the time, and for each shard up to when it was renewed before, in Unix milliseconds."""
+
+RELEASE_SHARE = """
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local entries = redis.call('HGETALL', KEYS[1])
+redis.call('HDEL', KEYS[1], ':' .. ARGV[1])
+for i = 1, #entries, 2 do
+  if string.match(entries[i + 1], '^%d+ (.*)$') == ARGV[1] then
+    redis.call('HSET', KEYS[1], entries[i], now)
+  end
+end
+"""
+"""Give all shards of ARGV[1] back."""
+
+
+def leases_of(answer: Any) -> ShardLeases:
+    """From the answer to SHARE."""
+    now, *rest = (int(number) for number in answer)
+    pairs = zip(rest[::2], rest[1::2], strict=True)
+    return ShardLeases(now / 1000, {shard: since / 1000 for shard, since in pairs})
