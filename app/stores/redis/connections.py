@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.asyncio import ConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -21,6 +21,7 @@ from .dialled import (
     DialledSentinelConnection,
     DialledSentinelSSLConnection,
     DialledSSLConnection,
+    UnixConnection,
 )
 from .url import SENTINEL_SCHEMES, RedisURL
 
@@ -64,7 +65,7 @@ class Connections:
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         if url.scheme == "unix":
-            options |= {"path": url.path, "connection_class": UnixDomainSocketConnection}
+            options |= {"path": url.path, "connection_class": UnixConnection}
             return ConnectionPool(max_connections=MAX_STORE_CONNECTIONS, **options)
         secure = url.scheme.startswith("rediss")
         options |= {"socket_keepalive": True, **(_tls_options(url) if secure else {})}

@@ -1,22 +1,42 @@
-"""redis-py's connections, dialled like those to backends: by the one resolver of the loop."""
+"""redis-py's connections, dialled like those to backends: by the one resolver of the loop.
+
+And they end when they are told to: redis-py sends under `asyncio.wait_for`, which in Python 3.11
+loses a cancellation that comes just when the command is sent (python/cpython#86296). A task group
+cancels each task once, so the task that lost it went on for ever.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from redis.asyncio import SSLConnection
-from redis.asyncio.connection import Connection
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from ...system.resolver import loop_resolver
 from ...upstream.dialling import first_to_connect
 
 
-class _Dialled(Connection):
+class _Cancellable(AbstractConnection):
+    """What redis-py sends; a cancellation meanwhile is never lost."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Send it. Raises what redis-py raises, and CancelledError."""
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)
+        if task and task.cancelling() > asked:
+            await self.disconnect(nowait=True)  # nobody will read the answer
+            raise asyncio.CancelledError
+
+
+class _Dialled(_Cancellable, Connection):
     """What redis-py opens by name, opened by a socket that is connected."""
 
     _sock: socket.socket | None = None
@@ -40,6 +60,10 @@ class _Dialled(Connection):
         if arguments.get("ssl") is not None:
             arguments["server_hostname"] = self.host
         return arguments | {"sock": self._sock}
+
+
+class UnixConnection(_Cancellable, UnixDomainSocketConnection):
+    """A connection to a socket of this machine."""
 
 
 class DialledConnection(_Dialled):

@@ -13,10 +13,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.backends import ScriptedBackend
-from tests.processes import ROOT, command, program, status
+from tests.processes import PATIENCE, ROOT, command, program, runs, status
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
 from tests.tls.acme.serving import kill_all, names_in, proxy, write_acme_config
@@ -39,6 +40,24 @@ async def route(valkey: RedisServer, backend: ScriptedBackend, *names: str) -> N
 async def option(valkey: RedisServer, name: str, value: str) -> None:
     async with valkey.client as client:
         await client.hset(f"options:{name}", "acme", value)
+
+
+async def test_the_lease_is_given_back_whatever_ends_the_proxy(
+    tmp_path: Path, valkey: RedisServer, served_ca: AcmeCA
+) -> None:
+    """Beside a killed supervisor nobody is left to end what orders certificates."""
+    async with (
+        proxy(tmp_path / "one", valkey.url, acme_of(served_ca), workers=1) as one,
+        valkey.client as client,
+        asyncio.timeout(PATIENCE),
+    ):
+        while (holder := await client.get("acme:lease")) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        family = psutil.Process(one.service.pid).children()
+        assert str(holder).split(":")[1] in [str(each.pid) for each in family]
+        one.service.signal(signal.SIGKILL)
+        await until(lambda: not any(map(runs, family)))
+        assert await client.get("acme:lease") is None
 
 
 async def test_the_first_client_of_a_new_name_waits_for_its_certificate_and_gets_it(
