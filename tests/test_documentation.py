@@ -55,6 +55,22 @@ def test_the_readmes_defaults_are_those_of_the_full_table() -> None:
             assert full[key.strip("`")] == default.strip("`")
 
 
+def test_the_readmes_figures_were_measured() -> None:
+    """Within what two runs differ by: a new run need not change the page."""
+    results = (ROOT / "bench/compare/results/results.md").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = readme.partition("\n| | nginx |")[2].partition("\n\n")[0]
+    proxies = ["nginx", *re.findall(r"[\w-]*[a-z][\w-]*", table.splitlines()[0].lower())]
+    rows = re.findall(r"^\| (\D.+?) \| (\d.+) \|$", table, re.M)
+    assert (len(rows), len(proxies)) == (5, 5)
+    for title, figures in rows:
+        measured = results.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        for proxy, figure in zip(proxies, figures.split(" | "), strict=True):
+            [cost] = re.findall(rf"^\| {proxy} \| ([\d.,]+)", measured, re.M)
+            ratio = float(figure.replace(",", "")) / float(cost.replace(",", ""))
+            assert 2 / 3 < ratio < 3 / 2, (title, proxy)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
