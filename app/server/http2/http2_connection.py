@@ -122,7 +122,8 @@ class Http2Connection(Http2Ends):
         """`size` bytes of its body were taken: the client may send as many again."""
         if self._state <= SERVE:
             self.give_back(size, stream.id)
-            self.flush_soon()
+            if self.engine.want_write:  # it says so for half a window at a time
+                self.flush_soon()
 
     def give_back(self, size: int, number: int) -> None:
         """Widen the client's windows by `size`, of stream `number` if that is still there."""
