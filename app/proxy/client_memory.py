@@ -31,7 +31,7 @@ class ClientMemory:
         `before_attempt` adds what depends on the backend.
         """
         hold = self._retry_buffer if request.method in IDEMPOTENT else 0
-        kept = HeldBytes(self.memory, self._client_of(request), BODIES)
+        kept = HeldBytes(self.memory, partial(self._client_of, request), BODIES)
         body = RequestBody(receive, request.exchange, kept, hold=hold)
         body.trailers_of = partial(trailers_up, request)
         return body
@@ -44,4 +44,4 @@ class ClientMemory:
 
     def messages(self, request: Request) -> HeldBytes:
         """What one leg of a WebSocket holds of messages."""
-        return HeldBytes(self.memory, self._client_of(request), MESSAGES)
+        return HeldBytes(self.memory, partial(self._client_of, request), MESSAGES)

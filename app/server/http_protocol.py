@@ -104,22 +104,22 @@ class HttpProtocol(Http1Connection):
         self._requests += 1
         stream = Http1Stream(self, request)
         exchange = self.exchange = Exchange(stream, self.peer, request, self.tasks)
-        if request.length == 0:
-            self._state = WAIT
-            self._buffer = rest
-            self.deadline = NO_DEADLINE
+        length = request.length
+        if 0 <= length <= len(rest):  # all of it is here
+            self._state, self._buffer, self.deadline = WAIT, rest[length:], NO_DEADLINE
+            if length:
+                exchange.hold = self.edge.uploads.count
+                exchange.feed(rest[:length])
+                exchange.end_body()
         else:
             exchange.hold = self.edge.uploads.count
-            self._state = BODY
-            self._received = 0
-            self._body = ChunkedBody() if request.length < 0 else LengthBody(request.length)
-            self.rearm()
-            if rest:
-                self._take_body(rest)
-                if self.exchange is None:  # refused before the application heard of it
-                    why = Refusal(*(exchange.refused or (400, "refused")))
-                    self.edge.on_refusal(self.peer, request.beginning, why)
-                    return
+            self._state, self._received = BODY, 0
+            self._body = ChunkedBody() if length < 0 else LengthBody(length)
+            self._take_body(rest)
+            if self.exchange is None:  # refused before the application heard of it
+                why = Refusal(*(exchange.refused or (400, "refused")))
+                self.edge.on_refusal(self.peer, request.beginning, why)
+                return
         # A pipelined request waits until the request before it is over for all observers.
         if exchange.body_complete and not (sent_ahead or self.edge.draining):
             fast_path = self.edge.fast_path

@@ -7,6 +7,8 @@ together they cannot fill a worker's memory, and one address cannot take it from
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 BODIES = 0.25
 """The part of all that one client may hold when it sends the body of a request."""
 MESSAGES = 0.5
@@ -52,24 +54,34 @@ class HeldMemory:
 class HeldBytes:
     """What is held for one purpose of one client. `release` it in the end."""
 
-    __slots__ = ("_client", "_memory", "_part", "size")
+    __slots__ = ("_client", "_find_client", "_memory", "_part", "size")
 
-    def __init__(self, memory: HeldMemory, client: str | None, part: float) -> None:
-        """`part`: BODIES or MESSAGES."""
+    def __init__(
+        self, memory: HeldMemory, find_client: Callable[[], str | None], part: float
+    ) -> None:
+        """`find_client` is called for the first byte; `part`: BODIES or MESSAGES."""
         self._memory = memory
-        self._client = client
+        self._find_client: Callable[[], str | None] | None = find_client
+        self._client: str | None = None
         self._part = part
         self.size = 0
 
     def another(self) -> HeldBytes:
         """For another purpose of the same client."""
-        return HeldBytes(self._memory, self._client, self._part)
+        client = self._whose()
+        return HeldBytes(self._memory, lambda: client, self._part)
+
+    def _whose(self) -> str | None:
+        if self._find_client is not None:
+            self._client = self._find_client()
+            self._find_client = None
+        return self._client
 
     def grow(self, size: int) -> bool:
         """Hold `size` more bytes; False, with nothing done, if they do not fit."""
         if not size:
             return True
-        if not self._memory.take(self._client, size, self._part):
+        if not self._memory.take(self._whose(), size, self._part):
             return False
         self.size += size
         return True

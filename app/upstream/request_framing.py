@@ -28,12 +28,16 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
 
 def request_length(headers: RawHeaders) -> int | None:
     """Content-Length, or None for a body in chunks. Raises ValueError for neither."""
-    fields = {name.lower(): value for name, value in headers}
-    if b"transfer-encoding" in fields:
-        return None
-    if b"content-length" not in fields:
+    length: int | None = None
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"transfer-encoding":
+            return None
+        if lower == b"content-length":
+            length = int(value)
+    if length is None:
         raise ValueError("a request body needs a length or a transfer coding")
-    return int(fields[b"content-length"])
+    return length
 
 
 def length_left(start: bytes, length: int | None) -> int | None:
