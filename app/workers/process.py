@@ -9,6 +9,7 @@ after a SIGKILL.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -78,6 +79,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
+            gc.freeze()  # a collection writes to what it visits, so this would be shared no longer
             ours.close()
             close_in_child()
             _run_child(slot, main, theirs)

@@ -31,6 +31,7 @@ from .generation import Generation, Patience
 from .issuing import run_issuer
 from .listening import equipped_again, listen, listen_for_admin, name_of
 from .predecessor import Predecessor
+from .preloading import preload
 from .sockets import ServiceSockets
 from .start_checks import START_CHECKS, check_hooks, workers_ids
 from .status import StatusSocket
@@ -78,6 +79,7 @@ def serve_after(
     sockets = ServiceSockets(predecessor.offers if predecessor is not None else ())
     listeners = listen(config, sockets, environ)
     supervision = Supervision(listen_for_admin(config, sockets), os.getpid())
+    preload()  # while we can read all that is installed
     gave_up_root = become_user(config) or (predecessor is not None and predecessor.gave_up_root)
     open_log(config)
     with store_held(config):

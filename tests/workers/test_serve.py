@@ -48,6 +48,16 @@ async def test_workers_may_open_all_the_files_that_the_system_allows(
     assert soft == min(hard, 1 << 20)
 
 
+async def test_workers_share_what_they_have_alike(tmp_path: Path, valkey: RedisServer) -> None:
+    async with serve(tmp_path, valkey.url) as service:
+        await service.ask()
+        loaded = {each.path for each in psutil.Process(service.pid).memory_maps()}
+        assert any("/uvloop/" in path for path in loaded)
+        for worker in map(psutil.Process, service.workers()):
+            memory = worker.memory_full_info()
+            assert memory.uss < 0.45 * memory.rss
+
+
 async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
     async with serve(tmp_path, valkey.url) as service:
         killed = service.workers()[0]
