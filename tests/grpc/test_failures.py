@@ -159,3 +159,29 @@ async def test_what_a_status_does_to_its_backend(valkey: RedisServer) -> None:
         async with valkey.client as redis:
             out = [host for host in ANSWERS if await redis.exists(f"dead-info:{host}")]
     assert out == ["head.test", "whole.test", "late.test"]
+
+
+async def test_calls_without_a_body_are_judged_and_logged(
+    valkey: RedisServer, tmp_path: Path, either_way: None
+) -> None:
+    """They end with their HEADERS, and so do their answers: nothing of them has to wait."""
+    path = tmp_path / "log"
+    log = {"accessLog": str(path), "accessLogFormat": "json"}
+    call = b"POST /%d HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 192.0.2.%d\r\n"
+    async with (
+        proxying(valkey, trustedProxies=["127.0.0.0/8"], **log) as proxy,
+        speaking_http2() as sick,
+        speaking_http2() as well,
+    ):
+        sick.on_end = unavailable
+        well.on_end = lambda asked: asked.head(GRPC, (b"grpc-status", b"0"), end=True)
+        await proxy.route("a.test", sick.url, well.url)
+        for number in range(40):
+            fields = call % (number % 7, number % 5) + b"Content-Type: application/grpc\r\n"
+            reply = await proxy.talk(fields + b"Connection: close\r\n\r\n")
+            assert reply.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\ngrpc-status: " in reply
+        async with valkey.client as redis:
+            assert await redis.exists("dead-info:a.test")
+    told = [json.loads(line)["grpc_status"] for line in path.read_text().splitlines()]
+    assert set(told) == {0, 14}
