@@ -72,6 +72,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     http_keep_alive: bool = True  # Hipache's default was false
     backend_idle_timeout: Seconds = 60.0  # an unused connection is kept as long
     backend_max_age: Seconds = 0.0  # a connection is reused until this age
+    backend_ping: Seconds = 10.0  # without a byte on a connection of HTTP/2 with open requests
 
     # retries and marks
     retry_on_error: Annotated[int, Meta(ge=0, le=100)] = 3  # after the first attempt
@@ -241,10 +242,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
 
 
 def render(config: Config, *, drivers: Sequence[str] | None = None) -> str:
-    """The effective configuration as JSON, with passwords and passphrases masked.
-
-    `drivers`: the URLs of the store as its driver shows them.
-    """
+    """The effective configuration as JSON, secrets masked; `drivers`: URLs as the driver shows."""
     values = msgspec.to_builtins(config, enc_hook=encode)
     shown = masked({name: values[name] for name in _File.__struct_encode_fields__})
     return json.dumps(shown if drivers is None else shown | {"driver": drivers}, indent=4)

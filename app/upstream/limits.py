@@ -22,12 +22,13 @@ class PoolLimits:
     idle: float = 60.0
     age: float = NEVER
     keep_alive: bool = True
+    ping: float = 10.0  # of silence on a connection of HTTP/2
     resolve: float = 30.0  # until an address that a name has no longer is left
 
     @property
     def step(self) -> float:
         """Seconds between two sweeps: an eighth of the shortest limit that a sweep enforces."""
-        shortest = min(self.response, self.tcp, self.queue, self.idle, self.resolve)
+        shortest = min(self.response, self.tcp, self.queue, self.idle, self.resolve, self.ping)
         return min(max(shortest / 8, 0.01), 1.0)
 
 
@@ -45,5 +46,6 @@ def pool_limits(server: ServerConfig) -> PoolLimits:
         idle=server.backend_idle_timeout or NEVER,
         age=server.backend_max_age or NEVER,
         keep_alive=server.http_keep_alive,
+        ping=server.backend_ping or NEVER,
         resolve=server.resolve_interval,
     )

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from ...errors import UpstreamBadAnswer, UpstreamError
+from ...errors import (
+    UpstreamBadAnswer,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamReset,
+    UpstreamStale,
+)
 from ...fields.headers import RawHeaders
+from ...http2.engine import ErrorCode
 from ..framing import MAX_INTERIM
 from .request_section import status_and_fields
 
@@ -48,3 +56,16 @@ class AnswerParts:
     def on_end(self, trailers: RawHeaders) -> None:
         """The answer is complete."""
         self._trailers, self.ended = trailers, True
+
+    def reset_by(self, code: int, *, leaving: bool) -> UpstreamError:
+        """Why the stream ended, should the answer not be whole; `leaving`: after a GOAWAY."""
+        error: UpstreamError
+        if code == ErrorCode.REFUSED_STREAM:  # the backend has not looked at it (RFC 9113 §8.7)
+            error = UpstreamStale(request_sent=False) if leaving else UpstreamRefused()
+        elif code == ErrorCode.PROTOCOL_ERROR and not self.begun:
+            error = UpstreamBadAnswer("the backend's answer is not valid HTTP/2")
+        else:
+            name = ErrorCode(code).name if code in ErrorCode.__members__.values() else code
+            error = UpstreamCut() if self.begun else UpstreamReset(f"the backend sent {name}")
+        error.reset_code = code
+        return error

@@ -16,6 +16,7 @@ from ...http2.engine import (
 from ...http2.receive_window import ReceiveWindow
 from ..framing import MAX_HEAD
 from .backend_request import BackendRequest
+from .heartbeat import Beat, Heartbeat
 
 PIECE = 65536
 """Bytes that are written at once."""
@@ -24,14 +25,16 @@ PIECE = 65536
 class BackendWire(asyncio.Protocol):
     """Writes what the engine has, and widens windows; the subclass takes the engine's events."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
-        """`most`: requests at once, for which the window has room."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int, ping: float) -> None:
+        """`most`: requests at once, for which the window has room; `ping`: seconds of silence."""
         self._loop = loop
         self._window = ReceiveWindow(room_for(most))
         self._transport: asyncio.Transport | None = None
         self._flush_due = self._write_paused = False
         self.engine = make_client_engine(most, head=MAX_HEAD)
         self.scheme = b"http"
+        self._heartbeat = Heartbeat(ping)
+        self._vanished = False
         self.streams: dict[int, BackendRequest] = {}
         """The requests under way, by the engine's numbers."""
 
@@ -62,6 +65,17 @@ class BackendWire(asyncio.Protocol):
             self.engine.acknowledge_received_data(size, number)
         self.flush_soon()
 
+    def sweep(self, now: float) -> None:
+        """Ask a backend that is silent whether it is there, and end the connection if it is not."""
+        beat = self._heartbeat.look(now, busy=bool(self.streams))
+        if beat is Beat.ASK:
+            with suppress(EngineError):
+                self.engine.ping()
+            self.flush_soon()
+        elif beat is Beat.END and self._transport is not None:
+            self._vanished = True
+            self._transport.abort()
+
     def flush_soon(self) -> None:
         """Send what the engine has, with all else that comes up in this turn of the loop."""
         if not self._flush_due:
@@ -91,6 +105,7 @@ class BackendWire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._flush_due = True  # at the end of this call
+        self._heartbeat.heard = True
         try:
             self.engine.receive_data(data)
             self._handle(self.engine.events())

@@ -23,8 +23,12 @@ class Http2Pool(Pool):
         super().__init__(*args, **options)
         limits = self.limits
         self._multiplexer = Multiplexer(
-            self, self._dial, most=limits.max_sockets, limit=limits.connect
+            self, self._dial, most=limits.max_sockets, limit=limits.connect, ping=limits.ping
         )
+
+    def sweep(self, now: float) -> None:
+        super().sweep(now)
+        self._multiplexer.sweep(now)
 
     def close(self) -> None:
         super().close()

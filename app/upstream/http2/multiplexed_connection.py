@@ -11,7 +11,6 @@ from ...errors import (
     UpstreamBadAnswer,
     UpstreamCut,
     UpstreamError,
-    UpstreamRefused,
     UpstreamReset,
     UpstreamStale,
     UpstreamUnreachable,
@@ -45,9 +44,10 @@ class MultiplexedConnection(BackendWire):
         loop: asyncio.AbstractEventLoop,
         most: int,
         on_closed: Callable[[MultiplexedConnection], None],
+        ping: float,
     ) -> None:
-        """`most`: requests at once, if the backend takes as many."""
-        super().__init__(loop, most)
+        """`most`: requests at once, if the backend takes as many; `ping` as for the wire."""
+        super().__init__(loop, most, ping)
         self._owner = owner
         self._most = most
         self._on_closed = on_closed
@@ -143,6 +143,8 @@ class MultiplexedConnection(BackendWire):
     def _loss(self, place: BackendRequest) -> UpstreamError:
         if self._broken:
             return UpstreamBadAnswer("the backend broke HTTP/2")
+        if self._vanished:
+            return (UpstreamCut if place.begun else UpstreamReset)("the backend answers no PING")
         if place.begun:
             return UpstreamCut()
         return UpstreamStale() if self._served else UpstreamReset()
@@ -178,6 +180,7 @@ class MultiplexedConnection(BackendWire):
                     self.give_back(len(event.data), event.stream_id)
             elif (of_all := _OF_ALL.get(type(event))) is not None:
                 of_all(self, event)
+        self._heartbeat.answered |= bool(touched)
         for place in touched:
             place.deliver()
 
@@ -201,20 +204,7 @@ class MultiplexedConnection(BackendWire):
     def _on_stream_closed(self, place: BackendRequest, event: StreamClosed) -> None:
         del self.streams[event.stream_id]
         self._served = self._served or place.ended
-        error = self._end(place, event.error_code)
-        error.reset_code = event.error_code
-        place.on_closed(error)
-
-    def _end(self, place: BackendRequest, code: int) -> UpstreamError:
-        """Why a stream ended, should its answer not be whole."""
-        if code == ErrorCode.REFUSED_STREAM:  # the backend has not looked at it (RFC 9113 §8.7)
-            if self._leaving:
-                return UpstreamStale(request_sent=False)
-            return UpstreamRefused()
-        if code == ErrorCode.PROTOCOL_ERROR and not place.begun:
-            return UpstreamBadAnswer("the backend's answer is not valid HTTP/2")
-        name = ErrorCode(code).name if code in ErrorCode.__members__.values() else code
-        return UpstreamCut() if place.begun else UpstreamReset(f"the backend sent {name}")
+        place.on_closed(place.reset_by(event.error_code, leaving=self._leaving))
 
     def _on_settings(self, event: SettingsReceived) -> None:
         if (most := event.settings.get(Setting.MAX_CONCURRENT_STREAMS)) is not None:

@@ -18,13 +18,14 @@ Dial = Callable[[Callable[[], MultiplexedConnection]], Awaitable[Connection]]
 class Multiplexer:
     """Finds or makes a place for each request: the pool counts and keeps those."""
 
-    def __init__(self, owner: Owner, dial: Dial, *, most: int, limit: float) -> None:
+    def __init__(self, owner: Owner, dial: Dial, *, most: int, limit: float, ping: float) -> None:
         """`most`: requests at once on a connection, if the backend takes as many; `limit`: seconds
-        for connecting, NEVER for none."""
+        for connecting, NEVER for none; `ping`: of silence until a backend is asked for a sign."""
         self._owner = owner
         self._dial = dial
         self._most = most
         self._limit = limit
+        self._ping = ping
         self._loop = asyncio.get_running_loop()
         self._connections: list[MultiplexedConnection] = []
         self._dialling: asyncio.Task[Connection] | None = None
@@ -61,6 +62,11 @@ class Multiplexer:
             self._waiting -= 1
             if not self._waiting:
                 self._close_unused()
+
+    def sweep(self, now: float) -> None:
+        """Look whether silent backends are there."""
+        for connection in tuple(self._connections):
+            connection.sweep(now)
 
     def close(self) -> None:
         """Close every connection."""
@@ -124,7 +130,7 @@ class Multiplexer:
         return connection
 
     def _new_connection(self) -> MultiplexedConnection:
-        return MultiplexedConnection(self._owner, self._loop, self._most, self._closed)
+        return MultiplexedConnection(self._owner, self._loop, self._most, self._closed, self._ping)
 
     def _closed(self, connection: MultiplexedConnection) -> None:
         if connection in self._connections:

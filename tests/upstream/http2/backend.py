@@ -11,7 +11,14 @@ from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import (
+    DataReceived,
+    PingReceived,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.settings import SettingCodes, Settings
 
 Fields = list[tuple[bytes, bytes]]
@@ -57,6 +64,7 @@ class Link(asyncio.Protocol):
         self.engine = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         self.asked: dict[int, Asked] = {}
         self.closed = False
+        self.pings = 0
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -80,6 +88,7 @@ class Link(asyncio.Protocol):
         self.backend.changed()
 
     def on(self, event: Any) -> None:
+        self.pings += isinstance(event, PingReceived)
         if isinstance(event, RequestReceived):
             asked = Asked(self, event.stream_id, list(event.headers))
             self.asked[event.stream_id] = asked
