@@ -132,6 +132,33 @@ def test_the_debian_package(tmp_path: Path) -> None:
         ["dpkg-deb", "-f", package, "Version"], capture_output=True, text=True, check=True
     ).stdout
     assert said.split()[1] == control.strip().replace("~", ".")
+    comes_and_goes(package, tmp_path / "machine")
+
+
+def comes_and_goes(package: Path, machine: Path) -> None:
+    """Removing leaves settings, logs and state; purging leaves what the administrator put there."""
+    etc, log = machine / "etc/hipache", machine / "var/log/hipache"
+
+    def dpkg(*words: str | Path) -> None:
+        chrootless = ["--force-script-chrootless", "--force-depends", "--force-not-root"]
+        subprocess.run(["dpkg", f"--root={machine}", *chrootless, *words], check=True)
+
+    machine.mkdir()
+    dpkg("--install", package)
+    [code] = machine.glob("opt/hipache/lib/python3.*/site-packages/hipache")
+    for folder in (log, machine / "var/lib/hipache", code / "__pycache__"):
+        folder.mkdir(parents=True)
+    (code / "__pycache__/cli.pyc").touch()
+    (log / "access.log").touch()
+    dpkg("--remove", "hipache")
+    assert not (machine / "opt/hipache").exists()
+    assert (etc / "config.json").exists()
+    assert (log / "access.log").exists()
+    (etc / "default.key").touch()
+    dpkg("--purge", "hipache")
+    left = [path for path in machine.rglob("*hipache*") if "lib/dpkg" not in str(path)]
+    assert left == [etc]
+    assert [path.name for path in etc.iterdir()] == ["default.key"]
 
 
 def test_the_compose_file_names_what_the_page_says() -> None:
