@@ -79,7 +79,7 @@ class ClientConnection(asyncio.Protocol):
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         over = self.edge.admit(self, self.peer.address, self.loop)
         self.deadline = self.edge.after(self.edge.limits.header_timeout)
-        if is_gone(transport):
+        if self.peer.client is None and is_gone(transport):
             self.transport.abort()  # access rules could not judge it without an address
         elif over is not None:
             if self.edge.flooded:
