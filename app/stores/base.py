@@ -90,6 +90,9 @@ class SharedRates(Protocol):
     def away(self) -> bool:
         """Whether it is of no use to ask now."""
 
+    def known(self, name: str, rate: Rate) -> float | None:
+        """What `take` would say, where that is known without asking; then it is taken."""
+
     async def take(self, name: str, rate: Rate) -> float | None:
         """Seconds by which this request of `name` is too early, and 0.0 where it may pass;
         None where the store did not say in time. Never raises."""

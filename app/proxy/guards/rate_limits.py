@@ -26,7 +26,12 @@ class RateLimits:
         early = self._take(client, rate)
         if early or self._shared is None or self._shared.away:
             return early
-        return self._ask_all(self._shared, client, rate)
+        known = self._shared.known(":".join(client), rate)
+        if known is None:
+            return self._ask_all(self._shared, client, rate)
+        if known:  # and a refused request does not count
+            self._due[client] -= rate.interval
+        return known
 
     def _take(self, client: tuple[str, str], rate: Rate) -> float:
         now = self._clock()

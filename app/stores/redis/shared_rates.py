@@ -28,25 +28,31 @@ PAUSE_AFTER_SILENCE = 1.0
 """Seconds in which a store that gave no answer in time is not asked again."""
 WARN_EVERY = 60.0
 
-# app.frontends.rates.take once more, in a place where it happens at once.
+# app.frontends.rates.take once more, in a place where it happens at once; for several requests,
+# after some that were taken before are given back. The answer: how many pass, and how early one
+# more is.
 _TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
-local due = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, now)
-local early = due - tolerance - now
-if early > 1e-6 then return string.format('%.6f', early) end
-due = due + interval
-redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000))
-return '0'
+local want, back = tonumber(ARGV[3]), tonumber(ARGV[4])
+local due = math.max((tonumber(redis.call('GET', KEYS[1])) or 0) - back * interval, now)
+local free = math.floor((now + tolerance - due + 1e-6) / interval) + 1
+local granted = math.max(math.min(want, free), 0)
+due = due + granted * interval
+if granted + back > 0 then
+  local lasts = math.max(math.ceil((due - now) * 1000), 1)
+  redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', lasts)
+end
+return granted .. ' ' .. string.format('%.6f', math.max(due - tolerance - now, 0))
 """
 _SHA = sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
-PendingCount = tuple[str, Rate, "asyncio.Future[float | None]"]
+PendingCount = tuple[str, Rate, int, int, "asyncio.Future[tuple[int, float] | None]"]
 
 
 class RedisRates:
-    """base.SharedRates over the connections that write."""
+    """The counts of all clients, over the connections that write."""
 
     def __init__(self, connections: Connections, prefix: str, *, within: float) -> None:
         """`within`: seconds that Redis has for an answer."""
@@ -66,8 +72,22 @@ class RedisRates:
 
     async def take(self, name: str, rate: Rate) -> float | None:
         """Seconds by which this request is too early; None where nobody answered in time."""
-        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((name, rate, answer))
+        answer = await self.ask(name, rate, 1)
+        if answer is None:
+            return None
+        granted, early = answer
+        return 0.0 if granted else early
+
+    async def ask(
+        self, name: str, rate: Rate, want: int, back: int = 0
+    ) -> tuple[int, float] | None:
+        """How many of the wanted requests pass, and by how many seconds one more is too early.
+
+        `back` of those that passed before were not used. None where nobody answered in time.
+        """
+        answer: asyncio.Future[tuple[int, float] | None]
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append((name, rate, want, back, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask_on(), name="store rates")
         return await answer
@@ -80,9 +100,9 @@ class RedisRates:
                     self._waiting[PER_TRIP:],
                 )
                 answers = await self._ask(self._asked)
-                for (_, _, answer), early in zip(self._asked, answers, strict=True):
+                for (*_, answer), found in zip(self._asked, answers, strict=True):
                     if not answer.done():
-                        answer.set_result(early)
+                        answer.set_result(found)
                 if self.away:
                     break
         finally:
@@ -90,13 +110,13 @@ class RedisRates:
 
     def _send_away(self) -> None:
         """Tell all who wait that no answer will come."""
-        for _, _, answer in (*self._asked, *self._waiting):
+        for *_, answer in (*self._asked, *self._waiting):
             if not answer.done():
                 answer.set_result(None)
         self._asked, self._waiting = [], []
         self._asking = None
 
-    async def _ask(self, batch: Sequence[PendingCount]) -> list[float | None]:
+    async def _ask(self, batch: Sequence[PendingCount]) -> list[tuple[int, float] | None]:
         try:
             async with asyncio.timeout(self._within):
                 answers = await self._connections.ask([self._command("EVALSHA", q) for q in batch])
@@ -109,12 +129,12 @@ class RedisRates:
             if isinstance(answer, ResponseError):
                 self._failed(answer)
                 break
-        return [_seconds(answer) for answer in answers]
+        return [_granted(answer) for answer in answers]
 
     def _command(self, how: str, question: PendingCount) -> list[str]:
-        name, rate, _ = question
+        name, rate, want, back, _ = question
         script = _SHA if how == "EVALSHA" else _TAKE
-        numbers = [repr(rate.interval), repr(rate.tolerance)]
+        numbers = [repr(rate.interval), repr(rate.tolerance), str(want), str(back)]
         return [how, script, "1", self._prefix + name, *numbers]
 
     def _failed(self, cause: object) -> None:
@@ -133,5 +153,8 @@ class RedisRates:
             self._send_away()  # it may have been cancelled before it began
 
 
-def _seconds(answer: Any) -> float | None:
-    return None if isinstance(answer, ResponseError) else float(answer)
+def _granted(answer: Any) -> tuple[int, float] | None:
+    if isinstance(answer, ResponseError):
+        return None
+    granted, early = answer.split()
+    return int(granted), float(early)

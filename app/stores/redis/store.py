@@ -28,6 +28,7 @@ from .key_changes import KeyChanges
 from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
 from .lookups import Lookups
 from .presence import CHANGE, Presence
+from .rate_slices import RateSlices
 from .replies import text
 from .shared_rates import RedisRates
 from .tracking import Tracker
@@ -78,7 +79,7 @@ class RedisStore:
         self._lookups = Lookups(
             self._reading, self.prefix, self._bounded, self._clock, longest_mark
         )
-        self.rates = RedisRates(self._writing, self.prefix, within=rates_within)
+        self.rates = RateSlices(RedisRates(self._writing, self.prefix, within=rates_within))
         self.checks = RedisCheckRecords(
             self._reading, self._writing, self.prefix, self._bounded, self._clock.there
         )
