@@ -17,7 +17,7 @@ ROUTE_SCHEMAS: dict[str, Schema] = {
             "id": {"type": "string", "description": "its name in the log; default: the key"},
             "backends": {"type": "array", "items": {"type": "string"}},
             "options": _TEXTS | {"description": "the fields of `options:<key>`"},
-            "healthcheck": _TEXTS | {"description": "`path`, `status`, `body`"},
+            "healthcheck": _TEXTS | {"description": "`path`, `status`, `body`, `grpc`"},
             "ttl": {"type": "integer", "description": "seconds until it disappears; Redis only"},
         },
     },

@@ -12,12 +12,13 @@ from itertools import count
 from ..config.structs import HealthCheck
 from ..errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
 from ..fields.headers import RawHeaders
-from ..frontends.backends import SOCKETS
+from ..frontends.backends import HTTP2, SOCKETS
 from ..frontends.site import host_of
+from ..grpc.health_calls import FIELDS, MAX_ANSWER, PATH, check_call, problem_with_call
 from ..health import can_lose_one
 from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords
-from ..upstream.client import UpstreamClient
+from ..upstream.client import UpstreamClient, body_of
 from .reports import CheckReports
 from .shards import Shards, shard_of
 from .verdicts import MAX_SEARCHED, Target, parse_probe, problem_with
@@ -185,6 +186,8 @@ class Rounds:
 
     async def _send(self, target: Target) -> str | None:
         probe, backend = target.probe, target.backend
+        if probe.service is not None and backend.scheme in HTTP2:
+            return await self._call(target, probe.service)
         headers: RawHeaders = [
             (b"host", _host(target.frontend, backend)),
             (b"user-agent", b"hipache-health-check"),
@@ -200,6 +203,17 @@ class Rounds:
                     if len(body) >= MAX_SEARCHED:
                         break
             return problem_with(probe, answer.status, body[:MAX_SEARCHED])
+        finally:
+            await answer.aclose()
+
+    async def _call(self, target: Target, service: str) -> str | None:
+        """Ask as gRPC's clients do."""
+        backend = target.backend
+        headers = [(b"host", _host(target.frontend, backend)), *FIELDS]
+        answer = await self._client.open(backend, b"POST", PATH, headers, check_call(service))
+        try:
+            body = await body_of(answer, MAX_ANSWER)
+            return problem_with_call(answer.status, [*answer.headers, *answer.trailers], body)
         finally:
             await answer.aclose()
 

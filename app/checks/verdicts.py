@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..grpc.health_calls import MAX_SERVICE
 from ..routing import Backend, Frontend
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class Probe:
     """The only good status; 0 takes every one below 500."""
     body: bytes = b""
     """A text that the answer must contain."""
+    service: str | None = None
+    """Backends with HTTP/2 are asked for this service of gRPC instead; "" is the whole server."""
 
 
 def parse_probe(raw: Mapping[str, str], config: HealthCheck) -> tuple[Probe, tuple[str, ...]]:
     """The hash `healthcheck:<host>` over the configuration, and one sentence per mistake in it.
 
-    The fields are planb's and tsuru's: `path`, `status` ("0" or empty: any), `body`.
+    The fields are planb's and tsuru's: `path`, `status` ("0" or empty: any), `body`; and `grpc`.
     """
     problems: list[str] = []
     path = raw.get("path") or config.path or "/"
@@ -45,11 +48,16 @@ def parse_probe(raw: Mapping[str, str], config: HealthCheck) -> tuple[Probe, tup
         else:
             problems.append(f"status {text!r} is no status")
     body = raw.get("body", config.body or "")
+    service = raw.get("grpc")
+    if service is not None and len(service.encode()) > MAX_SERVICE:
+        problems.append(f"grpc has a name of more than {MAX_SERVICE} bytes")
+        service = None
     probe = Probe(
         method=b"GET" if body else config.method.encode(),
         path=(path if path.startswith("/") else f"/{path}").encode(),
         status=status,
         body=body.encode(),
+        service=service,
     )
     return probe, tuple(problems)
 

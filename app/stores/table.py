@@ -25,8 +25,8 @@ from ..routing import NO_OPTIONS, InvalidBackendURL, parse_backend
 from .key_form import looked_up_as
 from .line_numbers import line_of
 
-HEALTHCHECK_FIELDS = ("path", "status", "body")
-"""Fields of `healthcheck:<host>`, as planb and tsuru write them."""
+HEALTHCHECK_FIELDS = ("path", "status", "body", "grpc")
+"""Fields of `healthcheck:<host>`: the first three as planb and tsuru write them."""
 
 
 MAX_TTL = 10 * 365 * 86_400

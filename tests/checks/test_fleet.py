@@ -33,6 +33,7 @@ from tests.backends import (
     silent,
 )
 from tests.redis_servers import RedisServer, until
+from tests.upstream.http2.backend import Asked, speaking_http2
 
 HOST = "www.example.com"
 QUICK = HealthCheck(path="/up", interval=0.1, timeout=1, rise=2, fall=3)
@@ -458,3 +459,48 @@ async def test_a_file_says_which_of_its_frontends_are_checked_and_how(tmp_path):
             await until(lambda: len(store.marks_of(frontend)) == 2, seconds=10)
     assert {request.line for request in one.requests} == {(b"GET", b"/health")}
     assert not three.requests
+
+
+async def test_services_of_grpc_are_asked_for_their_health(valkey, redis):
+    def say(state: bytes) -> Callable[[Asked], None]:
+        def answer(asked: Asked) -> None:
+            asked.head((b"content-type", b"application/grpc"))
+            asked.body_part(b"\0\0\0\0\2\x08" + state)
+            asked.end((b"grpc-status", b"0"))
+
+        return answer
+
+    async with speaking_http2() as sick, speaking_http2() as well, answering(answer()) as other:
+        sick.on_end, well.on_end = say(b"\2"), say(b"\1")
+        await redis.rpush(f"frontend:{HOST}", "id", well.url, sick.url, other.url)
+        await redis.hset(f"healthcheck:{HOST}", "grpc", "a.B")
+        async with checker(valkey.url):
+            await holds(lambda: redis.exists(f"dead:{HOST}"))
+            assert await redis.smembers(f"dead:{HOST}") == {"1"}
+            entry = json.loads(await redis.hget(f"dead-info:{HOST}", sick.url))
+            assert entry["reason"] == "check: health NOT_SERVING"
+            await other.until(lambda backend: backend.requests)  # by its path
+            sick.on_end = well.on_end
+            await holds(lambda: _unmarked(redis))
+    [asked, *_] = well.requests
+    assert asked.get(b":path") == b"/grpc.health.v1.Health/Check"
+    assert (asked.get(b"te"), asked.body) == (b"trailers", b"\0\0\0\0\5\n\x03a.B")
+
+
+async def test_checks_offer_http2_as_requests_do(valkey, redis):
+    """A server of gRPC refuses a handshake that offers nothing but HTTP/1.1."""
+    await redis.hset(f"options:{HOST}", "http2", "on")
+    for key in (HOST, f"{HOST}/api"):
+        await redis.rpush(f"frontend:{key}", "id", "https://127.0.0.1:1", "http://127.0.0.1:1")
+    await redis.rpush("frontend:plain.test", "id", "https://127.0.0.1:1")
+    store = open_store(Config(driver=(valkey.url,), server=ServerConfig(snapshot=None)))
+    await store.start()
+    try:
+        assert store.checks is not None
+        listed = await store.checks.listed(lambda key: True, every=True)
+    finally:
+        await store.aclose()
+    found = {each.frontend.key: [b.scheme for b in each.frontend.backends] for each in listed}
+    assert found == {
+        HOST: ["h2", "http"], f"{HOST}/api": ["h2", "http"], "plain.test": ["https"],
+    }  # fmt: skip

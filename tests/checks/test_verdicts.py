@@ -30,6 +30,8 @@ from app.routing import parse_frontend
             Probe(path=b"/h", status=204),
             id="an empty field says nothing",
         ),
+        pytest.param({"grpc": ""}, HealthCheck(), Probe(service=""), id="gRPC, the whole server"),
+        pytest.param({"grpc": "a.B"}, HealthCheck(), Probe(service="a.B"), id="a service of gRPC"),
     ],
 )
 def test_what_is_asked(raw: dict[str, str], config: HealthCheck, probe: Probe) -> None:
@@ -37,7 +39,14 @@ def test_what_is_asked(raw: dict[str, str], config: HealthCheck, probe: Probe) -
 
 
 @pytest.mark.parametrize(
-    "raw", [{"path": "/a b"}, {"path": "/\r\nx: y"}, {"status": "fine"}, {"status": "99"}]
+    "raw",
+    [
+        {"grpc": "x" * 128},
+        {"path": "/a b"},
+        {"path": "/\r\nx: y"},
+        {"status": "fine"},
+        {"status": "99"},
+    ],
 )
 def test_a_mistake_in_the_hash_is_named_and_passed_over(raw: dict[str, str]) -> None:
     probe, problems = parse_probe(raw, HealthCheck(path="/h"))

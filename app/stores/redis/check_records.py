@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+from redis.exceptions import ResponseError
+
+from ...frontends.site import host_of
 from ..base import Checked, Pings, ShardLeases
 from .check_leases import LEASES, RELEASE_SHARE, SHARE, leases_of
 from .connections import Connections
@@ -57,12 +60,16 @@ class RedisCheckRecords:
                     for command in (
                         ("LRANGE", f"{self._prefix}frontend:{key}", "0", LAST_ROW),
                         ("HGETALL", f"{self._prefix}healthcheck:{key}"),
+                        ("HGET", f"{self._prefix}options:{key}", "http2"),
+                        ("HGET", f"{self._prefix}options:{host_of(key)}", "http2"),
                     )
                 ]
             )
-            for key, rows, raw in zip(some, answers[::2], answers[1::2], strict=True):
+            for key, rows, raw, *http2 in zip(
+                some, *(answers[n::4] for n in range(4)), strict=True
+            ):
                 if rows:
-                    found.append(Checked(frontend_of(key, rows, None), mapping(raw)))
+                    found.append(Checked(frontend_of(key, rows, _said(http2)), mapping(raw)))
         return found
 
     async def marked(self, keys: Sequence[str]) -> set[str]:
@@ -113,6 +120,12 @@ class RedisCheckRecords:
             return Pings()
         by_us = bool(ours) and text(ours) == written
         return Pings(foreign=not by_us, ours=by_us)
+
+
+def _said(http2: Sequence[Any]) -> dict[str, str]:
+    """The one option that checks need, of a frontend or, if it says nothing, of its host."""
+    said = [each for each in http2 if each is not None and not isinstance(each, ResponseError)]
+    return {"http2": text(said[0])} if said else {}
 
 
 async def scan(client: Any, start: str, bounded: Bounded) -> AsyncIterator[str]:
