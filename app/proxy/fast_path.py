@@ -204,7 +204,7 @@ class FastAnswer(Answer):
             try:
                 self.status, self.headers = status, headers
                 path.attempts.head_came(attempt)
-                if request.method == b"POST":  # as calls of gRPC are
+                if request.body is not None or request.method == b"POST":  # as calls of gRPC are
                     self.whole, self.trailers = body, []
                     is_call(attempt, self)
                 fields = path.http.head_down(request, attempt, self)
