@@ -10,6 +10,7 @@ from ..config.binds import HttpsBind
 from ..config.structs import Config
 from ..server.listeners import ListenAddress
 from ..stores import StoreDriver
+from ..stores.issuance import OrderEnd, Standing
 from ..tls.local_authority import LocalAuthority
 
 WANTED = ListenAddress("127.0.0.1", 8443)
@@ -39,7 +40,8 @@ async def put_certificate(config: Config, driver: StoreDriver, host: str) -> boo
     try:
         if not await store.hold("demo", STORE_TIMEOUT):
             return False  # another demo of this folder puts its own
-        return await store.finish("demo", host, pair, "demo")
+        seen = (await store.stands(host) or Standing("")).certificate
+        return await store.finish("demo", host, seen, pair, "demo") is OrderEnd.WRITTEN
     finally:
         await store.release("demo")
         await store.aclose()

@@ -72,6 +72,16 @@ class OrderStart(NamedTuple):
         return cls(False, f"{per_hour} orders in the last hour, as many as are allowed", wait)
 
 
+class OrderEnd(StrEnum):
+    """What became of a new certificate."""
+
+    WRITTEN = "written"
+    LOST = "lost"
+    """The lease has gone."""
+    CHANGED = "changed"
+    """Somebody put another certificate there, or removed it, while this one was ordered."""
+
+
 class IssuanceListener(Protocol):
     """Hears from `IssuanceStore.watch`. No method waits or raises."""
 
@@ -108,15 +118,17 @@ class IssuanceStore(Protocol):
     async def account(self, directory: str) -> str | None:
         """The account at that CA, with its private key."""
 
-    async def keep_account(self, directory: str, account: str, *, first: bool) -> str:
-        """Keep it. With `first` one that is there already stays. Returns what is kept."""
+    async def keep_account(self, holder: str, directory: str, account: str, *, first: bool) -> str:
+        """Keep it. With `first` one that is there already stays. Returns what is kept;
+        empty: the lease has gone, and nothing was written."""
 
     async def begin(self, holder: str, name: str, seen: str, per_hour: int) -> OrderStart:
         """Count an order, if the lease is held, `seen` is the certificate that stands there
         (empty: none), and there were fewer than `per_hour` in the last hour."""
 
-    async def finish(self, holder: str, name: str, pair: Pair, mark: str) -> bool:
-        """Write certificate, key and mark; forget wish and failures. False: the lease has gone."""
+    async def finish(self, holder: str, name: str, seen: str, pair: Pair, mark: str) -> OrderEnd:
+        """Forget wish and failures, and write certificate, key and mark, if `seen` stands there
+        still, as in `begin`."""
 
     async def fail(self, holder: str, name: str, state: IssuanceState) -> bool:
         """Write what went wrong; forget the wish. False: the lease has gone."""
@@ -130,7 +142,7 @@ class IssuanceStore(Protocol):
     # Wishes and challenges.
 
     async def wish(self, name: str, wish: Wish) -> bool:
-        """Want a certificate. False: too many are wanted already."""
+        """Want a certificate. False: clients want too many already; a person may always."""
 
     async def wishes(self) -> dict[str, Wish]:
         """Names that somebody wants a certificate for."""

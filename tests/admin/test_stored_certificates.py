@@ -27,7 +27,9 @@ async def test_ends_and_failures_are_read(kind: str, valkey: RedisServer, tmp_pa
     config = Config(driver=(driver,), https=HttpsConfig(acme=acme, binds=binds))
     store = driver_of(config).issuance(acme.folder, timeout=5)
     await store.hold("one", 60)
-    await store.finish("one", "a.test", (chain(EXACT).decode(), private(EXACT).decode()), "here")
+    await store.finish(
+        "one", "a.test", "", (chain(EXACT).decode(), private(EXACT).decode()), "here"
+    )
     await store.fail("one", "b.test", STATE)
     found = StoredCertificates(config)
     assert (found.soonest(), list(found.failing())) == ([], [])

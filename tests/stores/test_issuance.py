@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import StoreUnavailable
 from app.stores import driver_for
-from app.stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
+from app.stores.issuance import IssuanceState, IssuanceStore, OrderEnd, Standing, Wish
 from tests.ports import free_port
 from tests.redis_servers import RedisServer
 
@@ -44,13 +44,14 @@ async def test_one_holds_the_lease_and_only_the_holder_writes(
     assert await store.hold("one", 60)
     assert not await second.hold("two", 60)
     assert (await second.begin("two", NAME, "", 50)).reason == "lost"
-    assert not await second.finish("two", NAME, PAIR, MARK)
+    assert await second.finish("two", NAME, "", PAIR, MARK) is OrderEnd.LOST
+    assert await second.keep_account("two", MARK, "an account", first=False) == ""
     assert not await second.fail("two", NAME, STATE)
     assert await store.stands(NAME) is None
     await store.release("one")
     assert await second.hold("two", 60)
-    assert not await store.finish("one", NAME, PAIR, MARK)
-    assert await second.finish("two", NAME, PAIR, MARK)
+    assert await store.finish("one", NAME, "", PAIR, MARK) is OrderEnd.LOST
+    assert await second.finish("two", NAME, "", PAIR, MARK) is OrderEnd.WRITTEN
     await second.aclose()
 
 
@@ -62,7 +63,7 @@ async def test_a_result_ends_wish_and_failures(store: IssuanceStore) -> None:
     assert await store.states() == {NAME: STATE}
     assert await store.progress(NAME) == (False, STATE)
     await store.wish(NAME, Wish.ORDER)
-    assert await store.finish("one", NAME, PAIR, MARK)
+    assert await store.finish("one", NAME, "", PAIR, MARK) is OrderEnd.WRITTEN
     assert await store.wishes() == {}
     assert await store.states() == {}
     stands = await store.stands(NAME)
@@ -79,13 +80,29 @@ async def test_an_order_begins_from_what_was_seen_and_within_the_budget(
 ) -> None:
     assert await store.hold("one", 60)
     assert (await store.begin("one", NAME, PAIR[0], 3)).reason == "changed"
-    await store.finish("one", NAME, PAIR, MARK)
+    await store.finish("one", NAME, "", PAIR, MARK)
     assert (await store.begin("one", NAME, "", 3)).reason == "changed"
     for name, seen in ((NAME, PAIR[0]), ("b.test", ""), ("c.test", "")):
         assert (await store.begin("one", name, seen, 3)).begun
     late = await store.begin("one", "d.test", "", 3)
     assert not late.begun
     assert 3500 < late.wait <= 3600
+
+
+async def test_what_was_put_there_or_removed_during_an_order_is_left_alone(
+    store: IssuanceStore,
+) -> None:
+    by_hand = (PAIR[0].replace("x", "by hand"), "another key")
+    assert await store.hold("one", 60)
+    assert (await store.begin("one", NAME, "", 50)).begun
+    assert await store.finish("one", NAME, "", by_hand, "another") is OrderEnd.WRITTEN
+    await store.wish(NAME, Wish.CLIENT)
+    assert await store.finish("one", NAME, "", PAIR, MARK) is OrderEnd.CHANGED
+    assert await store.stands(NAME) == Standing(by_hand[0], "another")
+    assert await store.wishes() == {}
+    await store.remove(NAME)
+    assert await store.finish("one", NAME, by_hand[0], PAIR, MARK) is OrderEnd.CHANGED
+    assert await store.stands(NAME) is None
 
 
 async def test_a_person_s_wish_counts_more_than_a_client_s(store: IssuanceStore) -> None:
@@ -102,6 +119,8 @@ async def test_wishes_are_bounded(store: IssuanceStore, monkeypatch: pytest.Monk
         monkeypatch.setattr(f"app.stores.{kind}.issuance.MOST_WISHES", 2)
     assert [await store.wish(f"{n}.test", Wish.CLIENT) for n in range(3)] == [True, True, False]
     assert await store.wish("0.test", Wish.CLIENT)
+    assert await store.wish("3.test", Wish.ORDER), "clients keep no person from what they want"
+    assert not await store.wish("4.test", Wish.CLIENT)
 
 
 async def test_a_clients_wish_is_forgotten(
@@ -117,10 +136,11 @@ async def test_a_clients_wish_is_forgotten(
 
 
 async def test_two_that_begin_together_agree_on_one_account(store: IssuanceStore) -> None:
+    assert await store.hold("one", 60)
     assert await store.account(MARK) is None
-    assert await store.keep_account(MARK, "one", first=True) == "one"
-    assert await store.keep_account(MARK, "two", first=True) == "one"
-    assert await store.keep_account(MARK, "one, known to the CA", first=False)
+    assert await store.keep_account("one", MARK, "one", first=True) == "one"
+    assert await store.keep_account("one", MARK, "two", first=True) == "one"
+    assert await store.keep_account("one", MARK, "one, known to the CA", first=False)
     assert await store.account(MARK) == "one, known to the CA"
     assert await store.account(f"{MARK}/another") is None
 
@@ -164,7 +184,7 @@ async def test_wishes_and_changes_are_reported(store: IssuanceStore) -> None:
         while not heard.wish.is_set():  # a folder may be written before it is watched
             await store.wish(NAME, Wish.RENEW)
             await asyncio.sleep(0.1)
-        await store.finish("one", NAME, PAIR, MARK)
+        await store.finish("one", NAME, "", PAIR, MARK)
         assert await heard.names.get() == NAME
     watching.cancel()
     with suppress(asyncio.CancelledError):

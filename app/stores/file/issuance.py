@@ -34,6 +34,7 @@ from ..issuance import (
     WISH_LASTS,
     IssuanceListener,
     IssuanceState,
+    OrderEnd,
     OrderStart,
     Progress,
     Standing,
@@ -93,8 +94,10 @@ class FileIssuance:
         with self._translated():
             return text_of(self._account(directory))
 
-    async def keep_account(self, directory: str, account: str, *, first: bool) -> str:
-        """Only the holder of the lock writes it."""
+    async def keep_account(self, holder: str, directory: str, account: str, *, first: bool) -> str:
+        """Only the process with the lock writes here."""
+        if self._lock is None:
+            return ""
         with self._translated():
             if not first or text_of(self._account(directory)) is None:
                 write(self._account(directory), account)
@@ -105,8 +108,7 @@ class FileIssuance:
         if self._lock is None:
             return OrderStart(begun=False, reason="lost")
         with self._translated():
-            standing = self._stands(name)
-            if (standing.certificate if standing else "") != seen:
+            if self._certificate_of(name) != seen:
                 return OrderStart(begun=False, reason="changed")
             path, now = self._folder / "orders.json", time.time()
             orders = decoded(text_of(path), list[float]) or []
@@ -116,15 +118,20 @@ class FileIssuance:
             write(path, msgspec.json.encode([*orders, now]).decode())
         return OrderStart(begun=True)
 
-    async def finish(self, holder: str, name: str, pair: Pair, mark: str) -> bool:
+    def _certificate_of(self, name: str) -> str:
+        return (self._stands(name) or Standing("")).certificate
+
+    async def finish(self, holder: str, name: str, seen: str, pair: Pair, mark: str) -> OrderEnd:
         """In one file, so that certificate and key always fit."""
         if self._lock is None:
-            return False
+            return OrderEnd.LOST
         with self._translated():
+            self._forget(name)
+            if self._certificate_of(name) != seen:
+                return OrderEnd.CHANGED
             both = f"{pair[1].strip()}\n{pair[0].strip()}"
             write(self._certificate(name), f"ordered from {mark}\n{both}\n")
-            self._forget(name)
-        return True
+        return OrderEnd.WRITTEN
 
     def _forget(self, name: str) -> None:
         for kind in (STATE, WANTED):
@@ -136,7 +143,7 @@ class FileIssuance:
             return False
         with self._translated():
             write(self._folder / STATE / name, msgspec.json.encode(state).decode())
-            (self._folder / WANTED / name).unlink(missing_ok=True)
+        await self.drop_wish(name)
         return True
 
     async def standing(self) -> AsyncIterator[tuple[str, Standing]]:
@@ -177,10 +184,8 @@ class FileIssuance:
         """A file with the reason in it."""
         with self._translated():
             path = self._folder / WANTED / name
-            if wish is Wish.CLIENT and path.exists():
-                return True
-            if len(self._all(WANTED)) >= MOST_WISHES:
-                return False
+            if wish is Wish.CLIENT and (path.exists() or len(self._all(WANTED)) >= MOST_WISHES):
+                return path.exists()
             write(path, wish.value)
         return True
 

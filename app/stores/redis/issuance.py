@@ -26,6 +26,7 @@ from ..issuance import (
     MOST_WISHES,
     IssuanceListener,
     IssuanceState,
+    OrderEnd,
     OrderStart,
     Progress,
     Standing,
@@ -41,7 +42,7 @@ from .issuance_replies import (
     standing_of,
     state_of,
 )
-from .issuance_scripts import BEGIN, FAIL, FINISH, WISH
+from .issuance_scripts import ACCOUNT, BEGIN, FAIL, FINISH, WISH
 from .leases import KEEP, RELEASE
 from .named_changes import at_once
 from .presence import escape
@@ -94,20 +95,20 @@ class RedisIssuance:
         with self._translated():
             return optional_text(await self._client.get(self._account(directory)))
 
-    async def keep_account(self, directory: str, account: str, *, first: bool) -> str:
-        """Two proxies that begin together agree on one account."""
-        key = self._account(directory)
+    async def keep_account(self, holder: str, directory: str, account: str, *, first: bool) -> str:
+        """In one script, which the holder of the lease alone may run."""
+        keys, keep = (self._lease, self._account(directory)), "first" if first else ""
         with self._translated():
-            await self._client.set(key, account, nx=first)
-            return optional_text(await self._client.get(key)) or account
+            return text(await self._client.eval(ACCOUNT, 2, *keys, holder, account, keep))
 
     async def begin(self, holder: str, name: str, seen: str, per_hour: int) -> OrderStart:
         """In one script, so that nothing changes between the look and the count."""
         keys = (self._lease, f"{self._tls}{name}", f"{self._acme}orders")
-        digest = sha1(seen.encode(), usedforsecurity=False).hexdigest() if seen else ""
         with self._translated():
             said = text(
-                await self._client.eval(BEGIN, 3, *keys, holder, digest, per_hour, uuid4().hex)
+                await self._client.eval(
+                    BEGIN, 3, *keys, holder, _digest(seen), per_hour, uuid4().hex
+                )
             )
         match said:
             case "begun":
@@ -117,11 +118,14 @@ class RedisIssuance:
             case seconds:
                 return OrderStart.too_many(per_hour, float(seconds))
 
-    async def finish(self, holder: str, name: str, pair: Pair, mark: str) -> bool:
+    async def finish(self, holder: str, name: str, seen: str, pair: Pair, mark: str) -> OrderEnd:
         """In one script, which the holder of the lease alone may run."""
         keys = self._lease, f"{self._tls}{name}", f"{self._acme}state:{name}", self._wanted
         with self._translated():
-            return bool(await self._client.eval(FINISH, 4, *keys, holder, name, *pair, mark))
+            said = await self._client.eval(
+                FINISH, 4, *keys, holder, name, _digest(seen), *pair, mark
+            )
+        return OrderEnd(text(said))
 
     async def fail(self, holder: str, name: str, state: IssuanceState) -> bool:
         """In one script, which the holder of the lease alone may run."""
@@ -234,3 +238,7 @@ class RedisIssuance:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connections.aclose()
+
+
+def _digest(seen: str) -> str:
+    return sha1(seen.encode(), usedforsecurity=False).hexdigest() if seen else ""

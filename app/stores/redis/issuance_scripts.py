@@ -21,13 +21,24 @@ return 'begun'
 """
 """Lease, certificate, orders; holder, digest of the certificate, orders an hour, an id."""
 FINISH = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('hset', KEYS[2], 'certificate', ARGV[3], 'key', ARGV[4], 'acme', ARGV[5])
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 'lost' end
 redis.call('del', KEYS[3])
 redis.call('hdel', KEYS[4], ARGV[2])
-return 1
+local seen = redis.call('hget', KEYS[2], 'certificate')
+if (seen and redis.sha1hex(seen) or '') ~= ARGV[3] then return 'changed' end
+redis.call('hset', KEYS[2], 'certificate', ARGV[4], 'key', ARGV[5], 'acme', ARGV[6])
+return 'written'
 """
-"""Lease, certificate, state, wishes; holder, name, certificate, key, mark."""
+"""Lease, certificate, state, wishes; holder, name, digest of what stood there, certificate, key,
+mark."""
+ACCOUNT = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return '' end
+if ARGV[3] == '' or not redis.call('get', KEYS[2]) then
+  redis.call('set', KEYS[2], ARGV[2])
+end
+return redis.call('get', KEYS[2])
+"""
+"""Lease, account; holder, account, `first` if one that is there stays."""
 FAIL = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[2], ARGV[3], 'ex', ARGV[4])
@@ -37,8 +48,8 @@ return 1
 """Lease, state, wishes; holder, name, state, seconds that it is kept."""
 WISH = """
 if redis.call('hget', KEYS[1], ARGV[1]) and ARGV[3] == 'client' then return 1 end
-if redis.call('hlen', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
+if ARGV[3] == 'client' and redis.call('hlen', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
 redis.call('hset', KEYS[1], ARGV[1], ARGV[3] .. ' ' .. ARGV[2])
 return 1
 """
-"""Wishes; name, seconds, why, the most there may be."""
+"""Wishes; name, seconds, why, the most with which a client may still wish."""

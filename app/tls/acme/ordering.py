@@ -15,7 +15,7 @@ from ...config.acme import AcmeConfig
 from ...errors import ConfigError, StoreUnavailable
 from ...routing import Frontend
 from ...stores.certificate_store import Pair
-from ...stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
+from ...stores.issuance import IssuanceState, IssuanceStore, OrderEnd, Standing, Wish
 from ...stores.tables import RouteTable, frontend_in
 from ..certificates import load_text
 from .authority import Account, Authority
@@ -34,6 +34,12 @@ CA_FAILED = 30.0
 """Seconds that a name waits at least when the CA has failed; that is no failure of its own."""
 CHALLENGE_LASTS = 300.0
 """Seconds that a challenge is answered, if nobody removes it before."""
+
+ELSEWHERE = "another process orders now"
+_DROPPED = {
+    OrderEnd.LOST: ELSEWHERE,
+    OrderEnd.CHANGED: "somebody wrote or removed it meanwhile",
+}
 
 T = TypeVar("T")
 
@@ -92,8 +98,7 @@ class Ordering:
         seen = standing.certificate if standing else ""
         start = await store.begin(self._holder, name, seen, self._budget(wish))
         if start.begun:
-            ours = standing is not None and standing.mark == self._settings.directory
-            await self._order(name, state, seen if ours else "")
+            await self._order(name, state, standing)
         elif start.wait:
             until = now + start.wait
             logger.warning("certificate not ordered name=%s cause=%s", name, start.reason)
@@ -113,20 +118,25 @@ class Ordering:
         await self._store.drop_wish(name)
         return self._clock() + LOOK_AGAIN
 
-    async def _order(self, name: str, state: IssuanceState | None, renewed: str) -> None:
-        began = self._clock()
+    async def _order(
+        self, name: str, state: IssuanceState | None, standing: Standing | None
+    ) -> None:
+        began, directory = self._clock(), self._settings.directory
+        seen = (standing or Standing("")).certificate
+        renewed = seen if standing and standing.mark == directory else ""
         try:
             pair = await self._converse(name, renewed)
             _check(name, pair)
         except OrderFailed as exc:
             await self._failed(name, state, exc)
             raise
-        if await self._store.finish(self._holder, name, pair, self._settings.directory):
+        end = await self._store.finish(self._holder, name, seen, pair, directory)
+        if end is OrderEnd.WRITTEN:
             took = self._clock() - began
             logger.info("certificate ordered name=%s took=%.1fs", name, took)
             self._on_ordered(name)
         else:
-            logger.warning("certificate dropped name=%s cause=another process orders now", name)
+            logger.warning("certificate dropped name=%s cause=%s", name, _DROPPED[end])
 
     async def _failed(self, name: str, state: IssuanceState | None, exc: OrderFailed) -> None:
         now, cause = self._clock(), str(exc)
@@ -145,8 +155,7 @@ class Ordering:
         await self._wait_for(authority.open)
         order = await self._wait_for(lambda: authority.order(name, renewed))
         if authority.account != account:
-            text = authority.account.text()
-            await self._store.keep_account(self._settings.directory, text, first=False)
+            await self._keep(authority.account.text(), first=False)
         try:
             for token, answer in order.answers.items():
                 await self._store.put_challenge(token, answer, CHALLENGE_LASTS)
@@ -157,12 +166,15 @@ class Ordering:
                     await self._store.drop_challenge(token)
 
     async def _account(self) -> Account:
+        text = await self._store.account(self._settings.directory)
+        return Account.read(text or await self._keep(Account.new().text(), first=True))
+
+    async def _keep(self, account: str, *, first: bool) -> str:
         directory = self._settings.directory
-        text = await self._store.account(directory)
-        if text is None:
-            new = Account.new().text()
-            text = await self._store.keep_account(directory, new, first=True)
-        return Account.read(text)
+        kept = await self._store.keep_account(self._holder, directory, account, first=first)
+        if not kept:
+            raise OrderFailed(ELSEWHERE)
+        return kept
 
     async def advice(self, authority: Authority, name: str) -> tuple[float | None, float]:
         """When the CA wants the certificate of `name` renewed, and when to ask again."""

@@ -72,7 +72,7 @@ async def test_the_rights_that_certificates_need_are_enough(server):
     found = driver_for((url,)).issuance("", timeout=5)
     assert await found.hold("one", 60)
     assert await found.hold("one", 60)
-    await found.keep_account("https://127.0.0.1/", "account", first=True)
+    await found.keep_account("one", "https://127.0.0.1/", "account", first=True)
     await found.put_challenge("token", "answer", 60)
     assert await found.challenge("token") == "answer"
     await found.drop_challenge("token")
@@ -80,7 +80,7 @@ async def test_the_rights_that_certificates_need_are_enough(server):
     assert await found.wishes()
     assert (await found.begin("one", "a.example", "", 50)).begun
     assert await found.fail("one", "a.example", IssuanceState(error="no"))
-    assert await found.finish("one", "a.example", pair, "mark")
+    assert await found.finish("one", "a.example", "", pair, "mark")
     assert [name async for name, _ in found.standing()] == ["a.example"]
     assert await found.states() == {}
     assert (await found.progress("a.example")).there

@@ -91,7 +91,7 @@ async def test_a_new_name_is_wished_for_and_waited_for_until_it_is_there(
     waiting = [asyncio.create_task(waited(names, "x.a.test", sockets, there)) for _ in range(5)]
     await wished(store)
     await store.hold("one", 60)
-    await store.finish("one", "x.a.test", PAIR, "here")
+    await store.finish("one", "x.a.test", "", PAIR, "here")
     there.add("x.a.test")
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
     await names.aclose()

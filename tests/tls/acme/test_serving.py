@@ -24,6 +24,7 @@ from tests.tls.acme.serving import kill_all, names_in, proxy, write_acme_config
 from tests.tls.authority import DEFAULT, write
 
 NAME, OTHER = "www.example.test", "other.example.test"
+STARTED = re.compile(r"certificates' process started pid=(\d+)")
 REFUSED = (ConnectionError, ssl.SSLError)
 
 
@@ -35,6 +36,13 @@ async def route(valkey: RedisServer, backend: ScriptedBackend, *names: str) -> N
     async with valkey.client as client:
         for name in names:
             await client.rpush(f"frontend:{name}", "id", backend.url)
+
+
+async def holds_the_lease(client: Any, pid: str) -> None:
+    """Until this process orders the certificates: from then on a client waits for the CA alone."""
+    async with asyncio.timeout(PATIENCE):
+        while f":{pid}:" not in str(await client.get("acme:lease")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def option(valkey: RedisServer, name: str, value: str) -> None:
@@ -49,12 +57,9 @@ async def test_the_lease_is_given_back_whatever_ends_the_proxy(
     async with (
         proxy(tmp_path / "one", valkey.url, acme_of(served_ca), workers=1) as one,
         valkey.client as client,
-        asyncio.timeout(PATIENCE),
     ):
-        while (holder := await client.get("acme:lease")) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await holds_the_lease(client, next(filter(None, map(STARTED.search, one.service.log)))[1])
         family = psutil.Process(one.service.pid).children()
-        assert str(holder).split(":")[1] in [str(each.pid) for each in family]
         one.service.signal(signal.SIGKILL)
         await until(lambda: not any(map(runs, family)))
         assert await client.get("acme:lease") is None
@@ -204,8 +209,7 @@ async def test_a_process_that_dies_is_started_again(
     ca = served_ca
     await route(valkey, backend, NAME)
     async with proxy(tmp_path / "one", valkey.url, acme_of(ca), http=ca.http_port) as one:
-        started = next(line for line in one.service.log if "process started" in line)
-        pid = int(re.findall(r"pid=(\d+)", started)[0])
+        pid = int(next(filter(None, map(STARTED.search, one.service.log)))[1])
         os.kill(pid, signal.SIGKILL)
         await one.service.saw("certificates' process died")
         assert names_in(await one.certificate(NAME)) == [NAME]
@@ -255,8 +259,10 @@ async def test_a_reload_brings_another_ca_and_a_wrong_one_keeps_what_is(
         values["https"]["acme"] |= acme_of(ca)
         path.write_text(json.dumps(values))
         one.service.signal(signal.SIGHUP)
-        await one.service.saw("certificates' process started")
+        orderer = (await one.service.saw(STARTED.pattern))[1]
         await one.service.saw("worker ended")
+        async with valkey.client as client:
+            await holds_the_lease(client, orderer)
         assert names_in(await one.certificate(NAME)) == [NAME]
         values["https"] |= {"acme": {"agree": False}, "bind": "127.0.0.1", "certs": "."}
         path.write_text(json.dumps(values))
