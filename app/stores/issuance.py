@@ -31,6 +31,11 @@ class Wish(StrEnum):
     RENEW = "renew"
     """A person wants a new one."""
 
+    @property
+    def lasts(self) -> float:
+        """Seconds after which it is forgotten."""
+        return WISH_LASTS if self is Wish.CLIENT else HOUR
+
 
 class IssuanceState(msgspec.Struct, frozen=True, kw_only=True):
     """What came of the attempts for one name since the last success. Times are Unix seconds."""
@@ -142,7 +147,12 @@ class IssuanceStore(Protocol):
     # Wishes and challenges.
 
     async def wish(self, name: str, wish: Wish) -> bool:
-        """Want a certificate. False: clients want too many already; a person may always."""
+        """Want a certificate. False: clients want too many already, or are refused; a person may
+        always."""
+
+    async def refuse_clients(self, seconds: float) -> None:
+        """Take no client's wish for so long: it could not be met. They may wish for any names below
+        a wildcard, and what is kept of each one that failed would fill the store."""
 
     async def wishes(self) -> dict[str, Wish]:
         """Names that somebody wants a certificate for."""

@@ -123,6 +123,20 @@ async def test_wishes_are_bounded(store: IssuanceStore, monkeypatch: pytest.Monk
     assert not await store.wish("4.test", Wish.CLIENT)
 
 
+async def test_clients_are_refused_for_a_while_and_persons_never(
+    store: IssuanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await store.wish(NAME, Wish.CLIENT)
+    await store.refuse_clients(3600)
+    assert await store.wish(NAME, Wish.CLIENT), "it is wished for already"
+    assert not await store.wish("b.test", Wish.CLIENT)
+    assert await store.wish("b.test", Wish.ORDER)
+    await store.refuse_clients(0.001)
+    async with asyncio.timeout(10):
+        while not await store.wish("c.test", Wish.CLIENT):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def test_a_clients_wish_is_forgotten(
     store: IssuanceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,6 @@ from ..certificate_store import Pair
 from ..issuance import (
     HOUR,
     MOST_WISHES,
-    WISH_LASTS,
     IssuanceListener,
     IssuanceState,
     OrderEnd,
@@ -41,9 +40,9 @@ from ..issuance import (
     Wish,
 )
 from ..unavailable import translated
-from .small_files import age_of, decoded, text_of, write
+from .small_files import age_of, decoded, text_of, unexpired, write, write_until
 
-CERTS, WANTED, STATE, CHALLENGES = "certs", "wanted", "state", "challenges"
+CERTS, WANTED, STATE, CHALLENGES, FULL = "certs", "wanted", "state", "challenges", "full"
 _CHAIN = re.compile(r"-----BEGIN CERTIFICATE-----.*", re.S)
 _MARK = re.compile(r"ordered from (\S+)\n")
 
@@ -108,18 +107,15 @@ class FileIssuance:
         if self._lock is None:
             return OrderStart(begun=False, reason="lost")
         with self._translated():
-            if self._certificate_of(name) != seen:
+            if (self._stands(name) or Standing("")).certificate != seen:
                 return OrderStart(begun=False, reason="changed")
             path, now = self._folder / "orders.json", time.time()
-            orders = decoded(text_of(path), list[float]) or []
-            orders = [at for at in orders if now - HOUR < at <= now]
+            known = decoded(text_of(path), list[float]) or ()
+            orders = [at for at in known if now - HOUR < at <= now]
             if len(orders) >= per_hour:
                 return OrderStart.too_many(per_hour, min(orders) + HOUR - now)
             write(path, msgspec.json.encode([*orders, now]).decode())
         return OrderStart(begun=True)
-
-    def _certificate_of(self, name: str) -> str:
-        return (self._stands(name) or Standing("")).certificate
 
     async def finish(self, holder: str, name: str, seen: str, pair: Pair, mark: str) -> OrderEnd:
         """In one file, so that certificate and key always fit."""
@@ -127,7 +123,7 @@ class FileIssuance:
             return OrderEnd.LOST
         with self._translated():
             self._forget(name)
-            if self._certificate_of(name) != seen:
+            if (self._stands(name) or Standing("")).certificate != seen:
                 return OrderEnd.CHANGED
             both = f"{pair[1].strip()}\n{pair[0].strip()}"
             write(self._certificate(name), f"ordered from {mark}\n{both}\n")
@@ -184,10 +180,17 @@ class FileIssuance:
         """A file with the reason in it."""
         with self._translated():
             path = self._folder / WANTED / name
-            if wish is Wish.CLIENT and (path.exists() or len(self._all(WANTED)) >= MOST_WISHES):
-                return path.exists()
+            if wish is Wish.CLIENT:
+                full = unexpired(self._folder / FULL) is not None
+                if path.exists() or full or len(self._all(WANTED)) >= MOST_WISHES:
+                    return path.exists()
             write(path, wish.value)
         return True
+
+    async def refuse_clients(self, seconds: float) -> None:
+        """A file that says until when."""
+        with self._translated():
+            write_until(self._folder / FULL, "", seconds)
 
     async def wishes(self) -> dict[str, Wish]:
         """Those of clients that have gone long ago are dropped."""
@@ -195,8 +198,7 @@ class FileIssuance:
         with self._translated():
             for path in self._all(WANTED):
                 text = text_of(path)
-                lasts = WISH_LASTS if text == Wish.CLIENT else HOUR
-                if text not in set(Wish) or age_of(path) > lasts:
+                if text not in set(Wish) or age_of(path) > Wish(text).lasts:
                     path.unlink(missing_ok=True)
                 else:
                     found[path.name] = Wish(text)
@@ -208,9 +210,9 @@ class FileIssuance:
             (self._folder / WANTED / name).unlink(missing_ok=True)
 
     async def put_challenge(self, token: str, answer: str, seconds: float) -> None:
-        """Its first line says until when it counts."""
+        """A file that says until when."""
         with self._translated():
-            write((self._folder / CHALLENGES / token), f"{time.time() + seconds}\n{answer}")
+            write_until(self._folder / CHALLENGES / token, answer, seconds)
 
     async def drop_challenge(self, token: str) -> None:
         """Remove the file."""
@@ -220,17 +222,15 @@ class FileIssuance:
     async def challenge(self, token: str) -> str | None:
         """One read."""
         with self._translated():
-            until, _, answer = (text_of(self._folder / CHALLENGES / token) or "0").partition("\n")
-        return answer if time.time() < float(until) else None
+            return unexpired(self._folder / CHALLENGES / token)
 
     async def remove(self, name: str) -> bool:
         """All files of the name."""
         with self._translated():
             self._forget(name)
-            if not self._certificate(name).exists():
-                return False
-            self._certificate(name).unlink()
-        return True
+            there = self._certificate(name).exists()
+            self._certificate(name).unlink(missing_ok=True)
+        return there
 
     async def watch(self, listener: IssuanceListener) -> None:
         """Looks at the names of files that changed."""

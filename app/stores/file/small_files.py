@@ -38,6 +38,17 @@ def text_of(path: Path) -> str | None:
         return None
 
 
+def write_until(path: Path, text: str, seconds: float) -> None:
+    """The same for `unexpired`, which returns it for `seconds` from now. Raises OSError."""
+    write(path, f"{time.time() + seconds}\n{text}")
+
+
+def unexpired(path: Path) -> str | None:
+    """What `write_until` wrote; None without the file, and after its time. Raises OSError."""
+    until, _, text = (text_of(path) or "0").partition("\n")
+    return text if time.time() < float(until) else None
+
+
 def decoded(text: str | None, kind: type[T]) -> T | None:
     """JSON as a `kind`; None for what is none, such as a file of another version."""
     try:

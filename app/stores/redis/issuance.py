@@ -5,6 +5,7 @@ acme:account:<hash>      string: the account at a CA, with its private key
 acme:challenge:<token>   string, expires: what a CA is answered
 acme:wanted              hash: name -> why, and since when
 acme:orders              hash: orders of the last hour
+acme:full                string, expires: no client's wish is taken
 acme:state:<name>        string, expires: what went wrong, until when to wait
 """
 
@@ -105,11 +106,8 @@ class RedisIssuance:
         """In one script, so that nothing changes between the look and the count."""
         keys = (self._lease, f"{self._tls}{name}", f"{self._acme}orders")
         with self._translated():
-            said = text(
-                await self._client.eval(
-                    BEGIN, 3, *keys, holder, _digest(seen), per_hour, uuid4().hex
-                )
-            )
+            words = holder, _digest(seen), per_hour, uuid4().hex
+            said = text(await self._client.eval(BEGIN, 3, *keys, *words))
         match said:
             case "begun":
                 return OrderStart(begun=True)
@@ -122,10 +120,8 @@ class RedisIssuance:
         """In one script, which the holder of the lease alone may run."""
         keys = self._lease, f"{self._tls}{name}", f"{self._acme}state:{name}", self._wanted
         with self._translated():
-            said = await self._client.eval(
-                FINISH, 4, *keys, holder, name, _digest(seen), *pair, mark
-            )
-        return OrderEnd(text(said))
+            words = holder, name, _digest(seen), *pair, mark
+            return OrderEnd(text(await self._client.eval(FINISH, 4, *keys, *words)))
 
     async def fail(self, holder: str, name: str, state: IssuanceState) -> bool:
         """In one script, which the holder of the lease alone may run."""
@@ -181,11 +177,15 @@ class RedisIssuance:
 
     async def wish(self, name: str, wish: Wish) -> bool:
         """In one script: the limit holds for all workers together."""
-        now = f"{time.time():.0f}"
+        keys = self._wanted, f"{self._acme}full"
+        words = name, f"{time.time():.0f}", wish.value, MOST_WISHES
         with self._translated():
-            return bool(
-                await self._client.eval(WISH, 1, self._wanted, name, now, wish.value, MOST_WISHES)
-            )
+            return bool(await self._client.eval(WISH, 2, *keys, *words))
+
+    async def refuse_clients(self, seconds: float) -> None:
+        """A key that expires by itself."""
+        with self._translated():
+            await self._client.set(f"{self._acme}full", "", px=max(1, int(seconds * 1000)))
 
     async def wishes(self) -> dict[str, Wish]:
         """Those of clients that have gone long ago are dropped."""

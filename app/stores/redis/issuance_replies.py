@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import ResponseError
 
-from ..issuance import HOUR, WISH_LASTS, IssuanceListener, IssuanceState, Standing, Wish
+from ..issuance import IssuanceListener, IssuanceState, Standing, Wish
 from .replies import text
 
 
@@ -44,8 +44,7 @@ def is_old(value: str) -> bool:
     kind, _, since = value.partition(" ")
     if kind not in set(Wish) or not since.isdecimal():
         return True
-    lasts = WISH_LASTS if kind == Wish.CLIENT else HOUR
-    return abs(time.time() - int(since)) > lasts
+    return abs(time.time() - int(since)) > Wish(kind).lasts
 
 
 class IssuanceChanges:

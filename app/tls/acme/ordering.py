@@ -102,6 +102,8 @@ class Ordering:
         elif start.wait:
             until = now + start.wait
             logger.warning("certificate not ordered name=%s cause=%s", name, start.reason)
+            if wish is Wish.CLIENT:
+                await store.refuse_clients(start.wait)
             await store.fail(self._holder, name, postponed(state, start.reason, until=until))
             return until
         return None

@@ -126,6 +126,24 @@ async def test_which_names_a_certificate_is_ordered_for(
         assert [order.name for order in ca.orders] == ["a.wild.test"]
 
 
+async def test_names_below_a_wildcard_fill_no_store_once_the_orders_are_used_up(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
+) -> None:
+    await route(valkey, backend, "*.wild.test")
+    await option(valkey, "*.wild.test", "on")
+    acme, port = acme_of(served_ca, ordersPerHour=1), served_ca.http_port
+    async with (
+        proxy(tmp_path / "one", valkey.url, acme, http=port, workers=1) as one,
+        valkey.client as client,
+    ):
+        await one.certificate("a.wild.test")
+        for n in range(10):
+            with pytest.raises(REFUSED):
+                await one.certificate(f"{n}.wild.test")
+        assert await client.keys("acme:state:*") == ["acme:state:0.wild.test"]
+        assert not await client.exists("acme:wanted")
+
+
 async def test_without_a_certificate_in_time_a_client_gets_the_default_one(
     tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
 ) -> None:
