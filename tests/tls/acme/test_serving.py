@@ -24,7 +24,7 @@ from tests.tls.acme.serving import kill_all, names_in, proxy, write_acme_config
 from tests.tls.authority import DEFAULT, write
 
 NAME, OTHER = "www.example.test", "other.example.test"
-STARTED = re.compile(r"certificates' process started pid=(\d+)")
+STARTED = re.compile(r"certificates' process started\W+pid=(\d+)")
 REFUSED = (ConnectionError, ssl.SSLError)
 
 
