@@ -9,6 +9,7 @@ from functools import cache
 from ..errors import BadHost
 from ..frontends.backends import (
     ALPN,
+    HTTP2,
     MAX_BACKENDS,
     SOCKETS,
     TOO_MANY,
@@ -26,6 +27,7 @@ from ..masking import masked_url
 from ..routing import Backend, Frontend, normalise_host, parse_frontend
 from ..stores.inspection import Listed
 from ..stores.table import TableError, check_key
+from ..system.http2_extra import has_http2
 from .findings import Commands, Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -66,7 +68,7 @@ def of_frontend(
         )  # fmt: skip
     yield from _odd(key, frontend, rewrite)
     for backend in frontend.backends:
-        if why := objection(backend):
+        if why := objection(backend) or _without_http2(backend):
             yield Finding(
                 ERROR, "never-connected", key, f"{masked_url(backend.url)}: {why}",
                 "A request that is sent there fails, or goes to another backend.",
@@ -75,6 +77,11 @@ def of_frontend(
     yield from _duplicates(key, frontend, rewrite)
     yield from _of_options(key, listed.options, commands)
     yield from _of_named(key, frontend, commands)
+
+
+def _without_http2(backend: Backend) -> str:
+    needed = backend.scheme in HTTP2 and backend.scheme != ALPN
+    return "it needs the extra http2: pip install 'hipache[http2]'" * (needed and not has_http2())
 
 
 def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Iterator[Finding]:

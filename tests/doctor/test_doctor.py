@@ -412,3 +412,15 @@ def test_a_shut_frontend_is_no_reason_to_open_it(doctor: Doctor, redis: Redis) -
     for finding in found:
         assert (finding["severity"], finding["mend"]) == ("error", "")
         assert "open the site" in finding["advice"]
+
+
+def test_backends_that_need_the_extra_for_http2(
+    doctor: Doctor, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows("a.test", "site", "h2c://10.0.0.1:80", "https://10.0.0.2")(redis)
+    redis.hset("options:a.test", "http2", "on")
+    assert "never-connected" not in {found["name"] for found in doctor.findings()}
+    monkeypatch.setattr("app.doctor.routes.has_http2", lambda: False)
+    found = doctor.only()
+    assert found["name"] == "never-connected"
+    assert found["problem"].startswith("h2c://10.0.0.1:80: it needs the extra http2")
