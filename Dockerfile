@@ -6,7 +6,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY templates ./templates
 RUN python -m venv --without-pip /opt/hipache
-RUN python -m pip --python /opt/hipache/bin/python install --no-cache-dir --no-compile '.[acme,http2]'
+# Compiled here: a container that cannot write would do it at every start.
+RUN python -m pip --python /opt/hipache/bin/python install --no-cache-dir '.[acme,http2]'
 
 FROM python:3.13-slim
 COPY --from=build /opt/hipache /opt/hipache
