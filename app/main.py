@@ -56,6 +56,7 @@ from .system.release import version
 from .system.shared_folder import shared_by_workers
 from .tls.acme.installed import check_installed
 from .upstream.client import UpstreamClient
+from .waking.waker import waking
 from .websocket.protocol import install
 from .websocket.proxy import WebSocketProxy
 
@@ -190,8 +191,7 @@ class _Parts:
 
 async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Parts) -> Gateway:
     """The gateway; its guards and its observers end with `stack`."""
-    routes, counters = parts.routes, parts.counters
-    calls, extension = parts.calls, parts.extension
+    routes, counters, calls, extension = parts.routes, parts.counters, parts.calls, parts.extension
     paths = await stack.enter_async_context(acme_in_worker(config, routes, edge))
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
@@ -207,12 +207,13 @@ async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Pa
         )
     )
     hooked = hooked_by(calls)
+    waker = await stack.enter_async_context(waking(routes, parts.client, counters, _name()))
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
         checkers=parts.checkers, log=parts.log, counters=counters, clock=parts.clock,
         random=parts.random, paths={**paths, **extension.paths}, on_error=extension.on_error,
         observers=(*extension.observers, *hooked.observers, *spans, *recorder),
-        kind=hooked.kind, on_dead=calls.dead,
+        kind=hooked.kind, on_dead=calls.dead, waker=waker,
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ MODULES = {
 ROOMS = (
     "errors", "masking", "fields", "frontends", "routing", "health", "grpc", "logs", "config",
     "balancing", "system", "metrics", "http2", "upstream", "stores", "tls", "server",
-    "proxy", "hooks", "recorder", "websocket", "checks", "admin", "application", "main", "__init__",
+    "waking", "proxy", "hooks", "recorder", "websocket", "checks", "admin", "application", "main",
+    "__init__",
     "testing", "workers", "chp", "doctor", "commands", "cli", "__main__",
 )  # fmt: skip
 """Folders and loose modules, in their order: each imports only what stands before it, for types

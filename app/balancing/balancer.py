@@ -11,7 +11,7 @@ from ..frontends.options import Options
 from ..frontends.settings import NO_SETTINGS
 from ..routing import Backend, Frontend, Route
 from .choosers import Load, RequestFacts
-from .order import consider
+from .order import consider, has_backend
 from .plans import BalancerInputs, Plan, Rotation
 from .sticky import set_cookie, token_of
 
@@ -75,6 +75,15 @@ class Balancer:
             only_bad = frontend.bad_entries and not frontend.backends
             raise InvalidBackend if only_bad else NoLiveBackend
         return backend
+
+    def may_serve(self, route: Route) -> bool:
+        """Whether `pick` would find a backend for a first attempt."""
+        return has_backend(self._plan(route))
+
+    def has_live(self, route: Route) -> bool:
+        """Whether a backend is known to live."""
+        plan = self._plan(route)
+        return plan.choose is not None or bool(plan.options.panic and plan.drained)
 
     def started(self, route: Route, backend: Backend) -> None:
         """An attempt at `backend` begins."""
@@ -145,6 +154,12 @@ class Balancer:
     def _rotation_of(self, route: Route) -> Rotation | None:
         plan = self._plans.get(id(route))  # at hand, for `pick` has just used it
         return self._rotations.get(route.frontend.key) if plan is None else plan.rotation
+
+    def _plan(self, route: Route) -> Plan:
+        plan = self._plans.get(id(route))
+        if plan is None or plan.expires <= self._clock():
+            plan = self._renew(route)
+        return plan
 
     def _renew(self, route: Route) -> Plan:
         key = id(route)

@@ -51,6 +51,8 @@ class Explanation:
     policy: str = ""
     sticky: str | None = None
     remarks: tuple[str, ...] = ()
+    wake: str = ""
+    """What happens when no backend lives, where there is something to tell."""
     guards: tuple[str, ...] = ()
     """What a request has to pass before a backend is chosen."""
     backends: tuple[BackendState, ...] = ()
@@ -107,6 +109,7 @@ def explain(
             f"option {'unusable' if problem.endswith(SHUT) else 'passed over'}: {problem}"
             for problem in frontend.settings.problems
         ),
+        wake=_wake(options),
         guards=tuple(protection.in_words()) if protection is not None else (),
         backends=states,
         choice=choice,
@@ -186,15 +189,25 @@ def _choice(
     if not urls("on trial", "drained", "dead"):
         if urls("denied"):
             return (), f"{BackendForbidden.status} {BackendForbidden.message}"
+        if options.wake is not None and not states:
+            return (), "there is none: requests wait until one is awake"
         unusable = bool(urls("unusable"))
         return (), "502 backend is invalid" if unusable else "502 Cannot find a valid backend"
-    if not options.panic:
+    if not options.panic or (options.wake is not None and not urls("on trial", "drained")):
         found = urls("on trial")
+        if not found and options.wake is not None:
+            return (), "all are dead: requests wait until one is awake"
         return found, "on trial" if found else "502 Cannot find a valid backend: panic is off"
     if resort := urls("on trial", "drained"):
         return resort[:1], "panic: none is live"
     dead = sorted(urls("dead"), key=lambda url: marks[url].since)
     return tuple(dead[:1]), "panic: all are dead, this one was marked longest ago"
+
+
+def _wake(options: Options) -> str:
+    if options.wake is None:
+        return ""
+    return f"POST {options.wake.shown}, then requests wait up to {options.wake_timeout:g} s"
 
 
 def _ways(options: Options) -> str:

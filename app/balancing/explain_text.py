@@ -40,6 +40,8 @@ def _lines(found: Explanation, now: float) -> Iterator[str]:
     )
     if found.http2:
         yield "http2     offered to backends with TLS"
+    if found.wake:
+        yield f"wake      {found.wake}"
     for guard in found.guards:
         yield f"guard     {guard}"
     for remark in found.remarks:

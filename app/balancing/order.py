@@ -4,7 +4,8 @@
 2. one whose mark has lapsed and that is due for its trial request;
 3. the live ones, by the frontend's policy; then the live `backup` ones;
 4. with `panic`: those on trial, those drained, and at last the dead one that
-   was marked (or chosen in this way) longest ago.
+   was marked (or chosen in this way) longest ago, unless `wake` names somebody
+   who starts one.
 
 A backend that this request has tried is considered again only if no other is
 left.
@@ -32,6 +33,17 @@ def consider(
     if backend is None and tried:  # all were tried: now regardless of that
         backend = _live(plan, facts, (), inputs) or _last_resort(plan, (), inputs)
     return backend
+
+
+def has_backend(plan: Plan) -> bool:
+    """Whether there is one for a request that has tried none, without a cookie."""
+    if plan.choose is not None:
+        return True
+    if plan.options.panic and (plan.lapsed or plan.drained):
+        return True
+    if any(backend.url not in plan.rotation.trials for backend in plan.lapsed):
+        return True
+    return bool(plan.dead) and plan.options.panic and plan.options.wake is None
 
 
 def _sticky(plan: Plan, facts: RequestFacts, tried: Collection[str]) -> Backend | None:
@@ -78,6 +90,8 @@ def _last_resort(plan: Plan, tried: Collection[str], inputs: BalancerInputs) -> 
     for backend in (*plan.lapsed, *plan.drained):
         if backend.url not in tried:
             return backend
+    if plan.options.wake is not None:  # somebody can start one, and the request may wait
+        return None
     dead = [(mark, backend) for mark, backend in plan.dead if backend.url not in tried]
     if not dead:
         return None

@@ -12,6 +12,8 @@
         ├── Unauthorized         401
         ├── Forbidden            403
         ├── UnderMaintenance     503
+        ├── StillWaking          503, a backend is being started
+        ├── NotAwake             503
         ├── TooManyRequests      429
         ├── Overloaded           503
         ├── AccessUnreadable     500
@@ -51,9 +53,11 @@ from .refusals import (
     InvalidBackend,
     LoopDetected,
     NoLiveBackend,
+    NotAwake,
     Overloaded,
     PassedOn,
     RequestBodyMismatch,
+    StillWaking,
     StoreUnavailable,
     TooManyRequests,
     Unauthorized,
@@ -95,11 +99,13 @@ __all__ = [
     "InvalidBackend",
     "LoopDetected",
     "NoLiveBackend",
+    "NotAwake",
     "Overloaded",
     "PassedOn",
     "ProxyError",
     "RequestBodyMismatch",
     "SlowClient",
+    "StillWaking",
     "StoreUnavailable",
     "TooManyRequests",
     "Unauthorized",

@@ -84,6 +84,23 @@ class UnderMaintenance(ProxyError):
         self.retry_after = seconds
 
 
+class StillWaking(ProxyError):
+    """No backend lives, and somebody was told to start one. A browser asks again by itself."""
+
+    status = 503
+    message = "this site is starting"
+    retry_after = 2
+    planned = True
+
+
+class NotAwake(ProxyError):
+    """Somebody was told to start a backend, and none came in time."""
+
+    status = 503
+    message = "this site did not start in time"
+    retry_after = 10
+
+
 class TooManyRequests(ProxyError):
     """The client sends more requests than the frontend's `rateLimit` allows."""
 

@@ -16,6 +16,7 @@ UNREADABLE = "unreadable"
 """The name of a field that stores put into options which they could not read."""
 OF_ALL = (
     "policy", "hash", "sticky", "slowStart", "panic", "redirect", "hsts", "acme", "strip", "http2",
+    "wake", "wakeTimeout",
 )  # fmt: skip
 OF_ONE = ("weight", "drain", "backup")
 """These have a backend's URL behind a colon."""

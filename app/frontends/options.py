@@ -12,6 +12,8 @@ Every field of the hash is a string. Fields for all backends:
     acme         on | off, whether certificates are ordered for its names
     strip        on | off, for a prefix: take it off towards the backend
     http2        on | off, whether backends with TLS are offered HTTP/2
+    wake         URL that is called when no backend lives; off
+    wakeTimeout  seconds that requests wait then
 
 those of frontends/protection.py, and fields for one backend, named by its URL
 as it stands in the list, so that they survive an edit of the list:
@@ -35,11 +37,13 @@ from types import MappingProxyType
 from typing import Literal
 
 from .protection import Protection
+from .services import Service, parse_service
 
 DEFAULT_COOKIE = "hipache"
 MAX_WEIGHT = 1_000_000.0
 MAX_SLOW_START = 86_400.0
 MAX_HSTS = 10 * 365 * 86_400.0
+MAX_WAKE = 600.0
 
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _EQUAL_WEIGHTS: Mapping[str, float] = MappingProxyType({})
@@ -96,6 +100,10 @@ class Options:
     """Of a prefix: the backend is asked for the path behind it."""
     http2: bool = False
     """Backends with TLS are offered HTTP/2 (ALPN)."""
+    wake: Service | None = None
+    """Who is told that a request has come and no backend lives."""
+    wake_timeout: float = 30.0
+    """Seconds that a request waits then at most."""
     weights: Mapping[str, float] = field(default_factory=lambda: _EQUAL_WEIGHTS)
     """1 for those that are not in it."""
     drained: frozenset[str] = frozenset()
@@ -148,6 +156,11 @@ def parse_switch(value: str) -> bool:
     if value.lower() in _NO:
         return False
     raise ValueError(f"{value!r} is none of on, off")
+
+
+def parse_wake(value: str) -> Service | None:
+    """Who wakes the backends, None for off. Raises ValueError, which quotes no URL."""
+    return None if value.lower() in _NO else parse_service(value)
 
 
 def number_up_to(maximum: float) -> Callable[[str], float]:

@@ -21,15 +21,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from ..fields.names import FORWARDED, HOP_BY_HOP, as_read
 from ..fields.networks import Networks
-from .backends import Backend, InvalidBackendURL, parse_backend
 from .maintenance import Maintenance, is_off, parse_message, parse_pause, parse_retry
 from .option_names import ACCESS, LIMITS, MAINTENANCE, UNREADABLE, meant_by, no_option
 from .passwords import PasswordHash, parse_hash
 from .rates import Rate, parse_rate
+from .services import Service, parse_service
 
 SHUT = "; nobody may enter"
 """The end of a sentence about an option that shuts the frontend."""
@@ -47,16 +46,6 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _NEVER_COPIED = HOP_BY_HOP | FORWARDED | {b"content-length", b"host", b"via", b"cdn-loop"}
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardAuth:
-    """The service that is asked whether a request may pass."""
-
-    backend: Backend
-    target: bytes
-    host: bytes
-    """The `Host` field of the question."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
     """What a request has to pass before it reaches a backend."""
@@ -65,7 +54,7 @@ class Protection:
     """None allows every address that is not in `deny`."""
     deny: Networks = NOWHERE
     users: Mapping[str, PasswordHash] = field(default_factory=lambda: MappingProxyType({}))
-    forward_auth: ForwardAuth | None = None
+    forward_auth: Service | None = None
     forward_timeout: float = 5.0
     """Seconds for the answer as a whole."""
     forward_copy: tuple[bytes, ...] = ()
@@ -105,8 +94,7 @@ class Protection:
         if self.users:
             yield f"with the password of {' or '.join(self.users)}"
         if self.forward_auth is not None:
-            asked = self.forward_auth.backend.url.partition("?")[0]
-            yield f"if {asked} says so within {self.forward_timeout:g} s"
+            yield f"if {self.forward_auth.shown} says so within {self.forward_timeout:g} s"
 
 
 def parse_protection(raw: Mapping[str, str]) -> tuple[Protection | None, tuple[str, ...]]:
@@ -154,7 +142,7 @@ def _with_field(protection: Protection, name: str, value: str) -> Protection:
         case "basicAuth":
             return replace(protection, users=_users(value))
         case "forwardAuth":
-            return replace(protection, forward_auth=_asked(value))
+            return replace(protection, forward_auth=parse_service(value))
         case "forwardAuthTimeout":
             return replace(protection, forward_timeout=_timeout(value))
         case "forwardAuthCopy":
@@ -200,19 +188,6 @@ def _users(value: str) -> Mapping[str, PasswordHash]:
     if not users:
         raise ValueError("expected USER:HASH, as 'hipache password USER' prints it")
     return MappingProxyType(users)
-
-
-def _asked(value: str) -> ForwardAuth:
-    """The question's address. No message quotes the URL: a token may be in it."""
-    wrong = ValueError("expected the URL of who is asked, http or https, without a password")
-    if not value.startswith(("http://", "https://")) or not value.isascii():
-        raise wrong
-    try:
-        backend, url = parse_backend(value, 0), urlsplit(value)
-    except (InvalidBackendURL, ValueError):
-        raise wrong from None
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    return ForwardAuth(backend, target.encode("ascii"), url.netloc.encode("ascii"))
 
 
 def _timeout(value: str) -> float:

@@ -15,6 +15,7 @@ from .option_names import UNREADABLE, beyond_bounds, is_guards, meant_by, no_opt
 from .options import (
     MAX_HSTS,
     MAX_SLOW_START,
+    MAX_WAKE,
     MAX_WEIGHT,
     NO_OPTIONS,
     Options,
@@ -23,6 +24,7 @@ from .options import (
     parse_policy,
     parse_sticky,
     parse_switch,
+    parse_wake,
 )
 from .protection import parse_protection
 
@@ -45,6 +47,8 @@ _OF_ALL: Mapping[str, _Field] = {
     "acme": ("acme", parse_switch),
     "strip": ("strip", parse_switch),
     "http2": ("http2", parse_switch),
+    "wake": ("wake", parse_wake),
+    "wakeTimeout": ("wake_timeout", number_up_to(MAX_WAKE)),
 }
 _OF_ONE: Mapping[str, _Field] = {
     "weight": ("weights", number_up_to(MAX_WEIGHT)),

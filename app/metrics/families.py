@@ -56,6 +56,9 @@ COUNTERS = {
     "http2_floods": Family(
         "http2_floods", "Connections over HTTP/2 that were cut: too many frames without use."
     ),
+    "wakes": Family(
+        "wake_calls", "Calls to wake a frontend without a live backend, by result.", ("result",)
+    ),
     "recycles": Family(
         "worker_recycles", "Workers that asked to be replaced, by reason.", ("reason",)
     ),

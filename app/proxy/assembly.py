@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 from ..balancing.balancer import Balancer
 from ..balancing.sticky import secret_of
@@ -23,6 +24,7 @@ from ..metrics.counters import Counters
 from ..routing import Frontend
 from ..stores import driver_of
 from ..stores.routes import Routes
+from ..waking.wakes import Wakes
 from .added_fields import AddedFields
 from .attempts import Attempts
 from .client_memory import ClientMemory
@@ -44,6 +46,8 @@ from .observers import (
 from .own_responses import OnError, OwnResponses
 
 logger = logging.getLogger("hipache")
+
+Waker: TypeAlias = Callable[[Balancer], Wakes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,12 @@ def make_gateway(
     kind: Callable[..., Decisions] = Decisions,
     on_dead: OnDead = no_one_told,
     on_error: OnError | None = None,
+    waker: Waker | None = None,
 ) -> Gateway:
     """The gateway with the observers that the configuration names, and `observers`.
 
     `clock` gives Unix seconds, `random` numbers from 0 up to 1. `kind` makes its decisions,
-    `on_dead` is told of backends that it marks.
+    `on_dead` is told of backends that it marks, `waker` makes what wakes frontends.
     """
     server, load = config.server, WorkerLoad()
     balancer = make_balancer(config, clock=clock, random=random)
@@ -103,6 +108,7 @@ def make_gateway(
             balancer, reports, retries=server.retry_on_error,
             retry_timeouts=server.retry_timeouts, queue_timeout=server.queue_timeout,
             in_flight=load.asking, id_field=id_name, observers=telling,
+            wakes=None if waker is None else waker(balancer),
         ),
         responses=OwnResponses(_pages(server), id_name, telling, on_error),
         observers=telling,

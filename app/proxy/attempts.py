@@ -7,18 +7,22 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from ..balancing.balancer import Balancer
-from ..errors import HookFailed, UpstreamError, UpstreamStale
-from ..fields.headers import RawHeaders
+from ..errors import HookFailed, NoLiveBackend, UpstreamError, UpstreamStale, UpstreamUnreachable
+from ..fields.headers import RawHeaders, field
 from ..health import REPLACEMENTS, may_retry
-from ..routing import Backend, Route
+from ..routing import Backend, Route, normalise_host
+from ..waking.wakes import Wakes
 from .attempt import Attempt
 from .call_reports import CallReports
 from .health_reports import HealthReports
+from .media_types import HTML, preferred_type
 from .observers import Observers, observer_failed
 from .request import Request
 from .retry_queue import RetryQueue
 
 T = TypeVar("T")
+ASLEEP = (NoLiveBackend, UpstreamUnreachable)
+"""What a request ends in when no backend of its frontend lives: nothing was sent."""
 
 
 class Attempts:
@@ -35,11 +39,13 @@ class Attempts:
         in_flight: Callable[[], int],
         id_field: bytes | None,
         observers: Observers,
+        wakes: Wakes | None = None,
     ) -> None:
         """`retries`: attempts after the first one; `retry_timeouts`: whether a GET or HEAD is sent
         again whose answer takes too long; `queue_timeout`: seconds that one of them
         waits for its turn; `in_flight`: requests of this worker; `id_field`: the field of
-        answers with the request's id."""
+        answers with the request's id; `wakes`: where requests wait for a frontend to wake."""
+        self._wakes = wakes
         self._balancer = balancer
         self._reports = reports
         self._calls = CallReports(reports)
@@ -57,11 +63,13 @@ class Attempts:
         *,
         body_intact: Callable[[], bool] = lambda: True,
         begun: Attempt[T] | None = None,
+        may_wait: bool = True,
     ) -> Attempt[T]:
         """The first attempt in which a backend answers `connect`; `finished` must follow.
 
         Goes on as far as `health.may_retry` allows; raises the last attempt's error.
-        `begun` is the first attempt, if `begin` was called already.
+        `begun` is the first attempt, if `begin` was called already. With `may_wait` a request
+        waits for a frontend to wake.
         """
         tried: tuple[str, ...] = ()
         replaced, in_budget = 0, False
@@ -94,9 +102,54 @@ class Attempts:
                 else:
                     self.head_came(attempt)
                     return attempt
+        except ASLEEP as error:
+            if not (may_wait and self.waits_for(request, error) and body_intact()):
+                raise
         finally:
             if in_budget:
                 self._retry_queue.leave()
+        return await self._once_awake(request, connect, body_intact)
+
+    async def _once_awake(
+        self,
+        request: Request,
+        connect: Callable[[Backend], Awaitable[T]],
+        body_intact: Callable[[], bool],
+    ) -> Attempt[T]:
+        """Wait for a backend to start, as often as `wakeTimeout` allows, and ask it."""
+        accept = field(request.headers, b"accept") or b""
+        browser = (
+            request.method == b"GET" and not request.web_socket and preferred_type(accept) == HTML
+        )
+        host = normalise_host(request.host)
+        while True:
+            assert request.route is not None
+            assert self._wakes is not None
+            request.route = await self._wakes.wait(
+                request.route, host, request.target, since=request.started, browser=browser
+            )
+            try:
+                return await self.first_answer(
+                    request, request.route, connect, body_intact=body_intact, may_wait=False
+                )
+            except ASLEEP as error:
+                if not (self.waits_for(request, error) and body_intact()):
+                    raise
+
+    def again(self, request: Request, error: Exception) -> Route:
+        """The route of a request that failed with `error`, if it may wait; else raise that."""
+        if self.waits_for(request, error) and request.route is not None:
+            return request.route
+        raise error
+
+    def waits_for(self, request: Request, error: Exception) -> bool:
+        """Whether `request`, which ended in `error`, may wait for its frontend to wake."""
+        return (
+            self._wakes is not None
+            and isinstance(error, ASLEEP)
+            and request.route is not None
+            and self._wakes.is_asleep(request.route)
+        )
 
     # The steps of one attempt
 

@@ -129,7 +129,8 @@ class HealthReports:
     def act(self, judgement: Verdict, attempt: Attempt[Any], cause: str, reason: str) -> None:
         """`cause` is for people; `reason` is one of a few words, which the counters use."""
         frontend = attempt.route.frontend
-        if not can_lose_one(frontend):
+        wakes = judgement is Verdict.DEAD and self._balancer.options(attempt.route).wake
+        if not can_lose_one(frontend) and not wakes:
             return
         if judgement is Verdict.EVIDENCE:
             self._weigh(attempt, cause, reason)

@@ -25,7 +25,7 @@ from ..upstream.waiting import Waiter
 from .attempt import Attempt
 from .calls import end_of_cut, is_call, note_end
 from .client_watch import ClientWatch
-from .decision import settled
+from .decision import Decision, settled
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .https_policy import add_hsts
@@ -120,8 +120,9 @@ class HttpProxy:
         try:
             if not isinstance(state, FORWARDED):
                 if isinstance(state, Failed):
-                    raise state.error
-                decision = await settled(state)
+                    decision: Decision = self._gateway.attempts.again(request, state.error)
+                else:
+                    decision = await settled(state)
                 if not isinstance(decision, Route):
                     await _send(self._gateway.responses.of(request, decision), send)
                     return

@@ -83,6 +83,16 @@ class CheckRecords(Protocol):
         """Who said so lately."""
 
 
+class Leases(Protocol):
+    """What at most one of those that share the store may do at a time."""
+
+    async def hold(self, name: str, holder: str, seconds: float) -> bool:
+        """Take the lease of that name, or keep it, for `seconds` from now.
+
+        False while another holder has it. Raises StoreUnavailable.
+        """
+
+
 class SharedRates(Protocol):
     """How often clients have come, for all proxies that share the store."""
 
@@ -145,6 +155,10 @@ class Store(Protocol):
     @property
     def checks(self) -> CheckRecords | None:
         """For active checkers; None where nothing is checked."""
+
+    @property
+    def leases(self) -> Leases | None:
+        """None where every worker is for itself."""
 
     async def lookup(self, host: str) -> Found | None:
         """The frontend that serves `host`, or None when no candidate key exists.

@@ -18,6 +18,7 @@ def check_change(key: str, after: Entry, before: Entry | None, objection: Object
     check_entry(key, after)
     check_meant(key, after, before, objection)
     check_options(key, after, before)
+    check_wake(key, after, before, objection)
 
 
 def check_options(key: str, after: Entry, before: Entry | None) -> None:
@@ -31,6 +32,14 @@ def check_options(key: str, after: Entry, before: Entry | None) -> None:
     for problem in _problems(after):
         if problem not in known:
             raise TableError(f"{key}: {problem}")
+
+
+def check_wake(key: str, after: Entry, before: Entry | None, objection: Objection) -> None:
+    """Raise TableError for a new `wake` that the proxy would never call."""
+    service = settings_of(after.options).values.get("wake")
+    old = None if before is None else before.options.get("wake")
+    if service is not None and after.options["wake"] != old and (why := objection(service.backend)):
+        raise TableError(f"{key}: wake {service.shown!r}: {why}")
 
 
 def _problems(entry: Entry) -> tuple[str, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, Marks, Route
-from .base import CheckRecords, Found, SharedRates
+from .base import CheckRecords, Found, Leases, SharedRates
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at routes that do not tell of their changes."""
 
 
 class CacheNumbers(Protocol):
@@ -92,6 +96,15 @@ class Routes(Protocol):
     def rates(self) -> SharedRates | None:
         """How often clients have come; None where every worker counts for itself."""
         return None
+
+    @property
+    def leases(self) -> Leases | None:
+        """What one of them does for all; None where every worker is for itself."""
+        return None
+
+    async def changed(self) -> None:
+        """Wait until a route may have changed, which one ever."""
+        await asyncio.sleep(LOOK_EVERY)
 
     # For active checks.
 

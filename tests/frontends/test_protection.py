@@ -11,8 +11,9 @@ from app.frontends import passwords, protection, rates
 from app.frontends.option_names import ACCESS
 from app.frontends.options import Options
 from app.frontends.passwords import credentials, make_hash, parse_hash
-from app.frontends.protection import ForwardAuth, Protection, parse_protection
+from app.frontends.protection import Protection, parse_protection
 from app.frontends.rates import Rate, one_client, parse_rate, take
+from app.frontends.services import Service
 from app.frontends.settings import settings_of
 from app.routing import Backend
 
@@ -41,7 +42,7 @@ def test_the_examples_in_the_docstrings_hold(module) -> None:
                 "forwardAuthCopy": "X-User, x-groups",
             },
             Protection(
-                forward_auth=ForwardAuth(
+                forward_auth=Service(
                     Backend("https://sso.test:8443/ask?site=1", 0, "https", "sso.test", 8443),
                     b"/ask?site=1",
                     b"sso.test:8443",

@@ -7,7 +7,8 @@ import asyncio
 from ...errors import AccessUnknown, BadHost, PassedOn, UpstreamError, UpstreamStale
 from ...fields.headers import RawHeaders, field, request_headers, response_headers
 from ...fields.names import as_read
-from ...frontends.protection import ForwardAuth, Protection
+from ...frontends.protection import Protection
+from ...frontends.services import Service
 from ...health import REPLACEMENTS
 from ...routing import normalise_host
 from ...upstream.client import AnyAnswer, UpstreamClient, body_of
@@ -24,7 +25,7 @@ _NOT_ASKED_WITH = frozenset({
 
 
 async def ask(
-    client: UpstreamClient, auth: ForwardAuth, protection: Protection, request: Request
+    client: UpstreamClient, auth: Service, protection: Protection, request: Request
 ) -> None:
     """Let `request` pass, with the fields that the answer adds, or raise what answers it.
 
@@ -48,7 +49,7 @@ async def ask(
         raise AccessUnknown(f"forwardAuth: {error}") from error
 
 
-async def _answer(client: UpstreamClient, auth: ForwardAuth, fields: RawHeaders) -> AnyAnswer:
+async def _answer(client: UpstreamClient, auth: Service, fields: RawHeaders) -> AnyAnswer:
     replaced = 0
     while True:
         try:
@@ -59,7 +60,7 @@ async def _answer(client: UpstreamClient, auth: ForwardAuth, fields: RawHeaders)
                 raise
 
 
-def _question(auth: ForwardAuth, request: Request) -> RawHeaders:
+def _question(auth: Service, request: Request) -> RawHeaders:
     """The fields of the question; none of the client's can be taken for one of ours."""
     ours: RawHeaders = [
         *(item for item in request.ours if item[0] != b"x-forwarded-host"),

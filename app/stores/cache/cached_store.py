@@ -12,7 +12,7 @@ import logging
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
 from ...routing import Backend, Frontend, Mark, Marks, Route
 from ...system.background import Background
-from ..base import CheckRecords, Found, SharedRates, Store
+from ..base import Found, Store
 from ..by_path import by_path
 from .archive import Archive
 from .cache_numbers import CountedCache
@@ -42,6 +42,7 @@ class CachedStore:
         """Keep `size` hosts (0: all), and as many that do not exist. `ttl` (seconds, 0: for ever)
         counts only where the store does not report changes."""
         self.store = store
+        self.rates, self.checks, self.leases = store.rates, store.checks, store.leases
         self.ready = False
         self._ttl = ttl
         self._outage = Outage(store.name)
@@ -53,6 +54,7 @@ class CachedStore:
         self._spawn = self._background.spawn
         self._reads = Reads(store, self._memory, self._outage, self, self._spawn, ttl=ttl)
         self._first_word = asyncio.Event()
+        self.changed = self._reads.bell.wait
         self.numbers = CountedCache(self._memory, self._reads, self._outage)
         self.heard = self._outage.heard
 
@@ -79,16 +81,6 @@ class CachedStore:
     def away(self) -> bool:
         """The store did not answer when it was last asked."""
         return self._outage.away
-
-    @property
-    def rates(self) -> SharedRates | None:
-        """The store's."""
-        return self.store.rates
-
-    @property
-    def checks(self) -> CheckRecords | None:
-        """The store's."""
-        return self.store.checks
 
     async def find(self, host: str, target: bytes = b"/") -> Route:
         """The route of a request, read if need be. Raises FrontendNotFound, StoreUnavailable.

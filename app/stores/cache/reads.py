@@ -13,6 +13,7 @@ from ...frontends.site import host_of
 from ...masking import masked_url
 from ...routing import Frontend, Route, lookup_keys
 from ..base import Found, Store, StoreInTrouble
+from .change_bell import ChangeBell
 from .outage import Outage
 from .route_cache import RouteCache
 
@@ -62,6 +63,7 @@ class Reads:
         """The store never reports changes."""
         self.count = 0
         """Hosts that the store was asked for."""
+        self.bell = ChangeBell()
         self._reads: dict[str, asyncio.Task[ReadResult]] = {}
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
@@ -135,6 +137,7 @@ class Reads:
                 break
             if not self._mark_reads[key]:
                 self._memory.set_marks(key, marks)
+                self.bell.ring()
                 break
         del self._mark_reads[key]
 
@@ -150,10 +153,12 @@ class Reads:
         for name in list(self._reads):
             if key in lookup_keys(name) or (prefixes and key == host_of(name)):
                 del self._reads[name]
+        self.bell.ring()
 
     def disown_all(self) -> None:
         """What is being read may be old when it comes."""
         self._reads.clear()
+        self.bell.ring()
 
 
 def _warn_of_entries(frontend: Frontend) -> None:

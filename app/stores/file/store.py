@@ -18,6 +18,7 @@ from ..base import Checked, Found, StoreListener
 from ..served import Parts, served_by
 from ..table import Entry, TableError, parse_table
 from .check_records import FileCheckRecords
+from .leases import FileLeases
 from .presence import FilePresence
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class FileStore:
         self._stamp: Stamp = None
         self._presence = FilePresence(self._path)
         self._reason = "not read yet"
+        self.leases = FileLeases(self._path)
         self.checks = FileCheckRecords(self._checked)
 
     async def lookup(self, host: str) -> Found | None:
@@ -151,4 +153,5 @@ class FileStore:
             logger.error("routes refused cause=%s: the last good table keeps serving", reason)
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Give its leases back."""
+        self.leases.close()

@@ -1,8 +1,29 @@
-"""A key that one holder has for some time, and what only its holder may do. Scripts for Redis."""
+"""Keys that one holder has for some time, and what only their holder may do."""
 
 from __future__ import annotations
 
+from .check_records import Bounded
+from .connections import Connections
+
 KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[1],ARGV[2]) or 0"
-"""Extend the lease of ARGV[1] to ARGV[2] milliseconds."""
+"""A script: extend the lease of ARGV[1] to ARGV[2] milliseconds."""
 RELEASE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
-"""Give the lease of ARGV[1] back."""
+"""A script: give the lease of ARGV[1] back."""
+LEASE_KEY = "hipache:lease:"
+
+
+class RedisLeases:
+    """base.Leases in Redis."""
+
+    def __init__(self, writing: Connections, prefix: str, bounded: Bounded) -> None:
+        self._writing = writing.client
+        self._prefix = prefix + LEASE_KEY
+        self._bounded = bounded
+
+    async def hold(self, name: str, holder: str, seconds: float) -> bool:
+        """A key that expires; only its holder renews it."""
+        key, client, milliseconds = self._prefix + name, self._writing, int(seconds * 1000)
+        return bool(
+            await self._bounded(lambda: client.eval(KEEP, 1, key, holder, milliseconds))
+            or await self._bounded(lambda: client.set(key, holder, nx=True, px=milliseconds))
+        )

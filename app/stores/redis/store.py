@@ -26,6 +26,7 @@ from .clock import StoreClock
 from .connections import Connections
 from .key_changes import KeyChanges
 from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
+from .leases import RedisLeases
 from .lookups import Lookups
 from .presence import CHANGE, Presence
 from .rate_slices import RateSlices
@@ -79,6 +80,7 @@ class RedisStore:
         self._lookups = Lookups(
             self._reading, self.prefix, self._bounded, self._clock, longest_mark
         )
+        self.leases = RedisLeases(self._writing, self.prefix, self._bounded)
         self.rates = RateSlices(RedisRates(self._writing, self.prefix, within=rates_within))
         self.checks = RedisCheckRecords(
             self._reading, self._writing, self.prefix, self._bounded, self._clock.there

@@ -17,7 +17,7 @@ class ScriptedStore:
 
     name = "scripted"
     shares_marks = True
-    rates = None
+    rates = checks = leases = None
 
     def __init__(self) -> None:
         self.lists: dict[str, str] = {}

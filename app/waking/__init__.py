@@ -1,0 +1,1 @@
+"""Scale to zero: somebody is told when a request has come and no backend lives; it waits."""

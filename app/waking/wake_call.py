@@ -1,0 +1,78 @@
+"""What the proxy sends while it wakes a frontend: the call to who starts it, and looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from ..errors import ProxyError, UpstreamStale
+from ..fields.headers import RawHeaders
+from ..frontends.services import Service
+from ..health import REPLACEMENTS
+from ..routing import Backend, Frontend
+from ..upstream.client import AnyAnswer, UpstreamClient
+
+CALL_WITHIN = 10.0
+"""Seconds for the answer to a call."""
+LOOK_WITHIN = 2.0
+"""Seconds in which a backend that is awake answers."""
+FAILING = range(500, 600)
+AGENT = (b"user-agent", b"hipache-wake")
+
+
+async def call(client: UpstreamClient, service: Service, frontend: Frontend) -> str:
+    """Say that `frontend` has a request and no backend. Returns "", or why that did not succeed."""
+    body = msgspec.json.encode({
+        "frontend": frontend.key,
+        "identifier": frontend.identifier,
+        "backends": [backend.url for backend in frontend.backends],
+    })  # fmt: skip
+    fields = [
+        (b"host", service.host),
+        AGENT,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    try:
+        async with asyncio.timeout(CALL_WITHIN):
+            status = await _status(
+                client, service.backend, b"POST", service.target, fields=fields, body=body
+            )
+    except TimeoutError:
+        return f"no answer in {CALL_WITHIN:g} s"
+    except ProxyError as error:
+        return str(error)
+    return "" if 200 <= status < 300 else f"status {status}"
+
+
+async def is_awake(client: UpstreamClient, backend: Backend, host: str) -> bool:
+    """Whether `backend` takes a connection and answers it, with something else than 5xx."""
+    fields = [(b"host", host.encode("latin-1", "replace")), AGENT]
+    try:
+        async with asyncio.timeout(LOOK_WITHIN):
+            return await _status(client, backend, b"HEAD", b"/", fields=fields) not in FAILING
+    except (ProxyError, TimeoutError):
+        return False
+
+
+async def _status(
+    client: UpstreamClient,
+    backend: Backend,
+    method: bytes,
+    target: bytes,
+    *,
+    fields: RawHeaders,
+    body: bytes | None = None,
+) -> int:
+    replaced = 0
+    while True:
+        try:
+            answer: AnyAnswer = await client.open(backend, method, target, fields, body)
+        except UpstreamStale:  # says nothing: a kept connection was closed
+            replaced += 1
+            if replaced > REPLACEMENTS:
+                raise
+        else:
+            await answer.aclose()
+            return answer.status
