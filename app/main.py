@@ -49,6 +49,7 @@ from .server.running import Supervised, configure, way_to_recycle
 from .stores import driver_of, open_store
 from .stores.routes import Routes
 from .system.garbage import rare_collections
+from .system.held_memory import HeldMemory
 from .system.http2_extra import check_http2
 from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
@@ -143,7 +144,7 @@ def _access_log(server: ServerConfig) -> AbstractAsyncContextManager[AccessLog]:
 
 def _edge(config: Config) -> tuple[Edge, uvicorn.Server | None]:
     """Our edge, and the uvicorn server that it is installed in; None for another server."""
-    edge = Edge(ClientLimits.of(config.server))
+    edge = Edge(ClientLimits.of(config.server), HeldMemory(config.server.retry_memory))
     edge.prior_knowledge = config.http.http2
     server = configure(edge)
     if server is not None:
@@ -201,11 +202,9 @@ async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Pa
     stack.callback(gate.close)
     identity = WorkerIdentity(_name(), _number(), version())
     spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
-    recorder = stack.enter_context(
-        flight_recorder(
-            config, parts.shared, identity, counters=counters, true_client=forwarded.true_client
-        )
-    )
+    recorder = stack.enter_context(flight_recorder(
+        config, parts.shared, identity, counters=counters, true_client=forwarded.true_client
+    ))  # fmt: skip
     hooked = hooked_by(calls)
     waker = await stack.enter_async_context(waking(routes, parts.client, counters, _name()))
     return make_gateway(
@@ -213,7 +212,7 @@ async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Pa
         checkers=parts.checkers, log=parts.log, counters=counters, clock=parts.clock,
         random=parts.random, paths={**paths, **extension.paths}, on_error=extension.on_error,
         observers=(*extension.observers, *hooked.observers, *spans, *recorder),
-        kind=hooked.kind, on_dead=calls.dead, waker=waker,
+        kind=hooked.kind, on_dead=calls.dead, held=edge.held, waker=waker,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..fields.headers import RawHeaders
 from ..proxy.attempt import Attempt
-from ..proxy.decision import Decision, Decisions, settled
+from ..proxy.decision import Decision, Decisions, Undecided
 from ..proxy.observers import Observer
 from ..proxy.request import Request
 from ..routing import Route
@@ -28,7 +28,7 @@ class HookedDecisions(Decisions):
         self._calls = calls
         super().__init__(**parts)
 
-    def _by_host(self, request: Request) -> Decision | Awaitable[Decision]:
+    def _by_host(self, request: Request) -> Decision | Undecided:
         hook = self._calls.hooks.on_request
         if hook is None or not self._calls.first_time(request):  # a paused site goes on
             return super()._by_host(request)
@@ -37,17 +37,19 @@ class HookedDecisions(Decisions):
             return self._once_answered(request, self._calls.asked(hook, request, said))
         return self._unless_answered(request, said)
 
-    def _unless_answered(self, request: Request, said: object) -> Decision | Awaitable[Decision]:
+    def _unless_answered(self, request: Request, said: object) -> Decision | Undecided:
         if said is None:
             return super()._by_host(request)
         if isinstance(said, HookAnswer):
             return said.own
         raise self._calls.misfit("on_request", request, "an Answer", said)
 
-    async def _once_answered(self, request: Request, asking: Awaitable[Any]) -> Decision:
-        return await settled(self._unless_answered(request, await asking))
+    async def _once_answered(
+        self, request: Request, asking: Awaitable[Any]
+    ) -> Decision | Undecided:
+        return self._unless_answered(request, await asking)
 
-    def _on_route(self, request: Request, route: Route) -> Decision | Awaitable[Decision]:
+    def _on_route(self, request: Request, route: Route) -> Decision | Undecided:
         hook = self._calls.hooks.on_route
         if hook is None:
             return super()._on_route(request, route)
@@ -56,9 +58,7 @@ class HookedDecisions(Decisions):
             return self._once_routed(request, route, self._calls.asked(hook, request, said))
         return self._routed(request, route, said)
 
-    def _routed(
-        self, request: Request, route: Route, said: object
-    ) -> Decision | Awaitable[Decision]:
+    def _routed(self, request: Request, route: Route, said: object) -> Decision | Undecided:
         if said is not None:
             if not isinstance(said, Route):
                 raise self._calls.misfit("on_route", request, "a Route", said)
@@ -67,8 +67,8 @@ class HookedDecisions(Decisions):
 
     async def _once_routed(
         self, request: Request, route: Route, asking: Awaitable[Any]
-    ) -> Decision:
-        return await settled(self._routed(request, route, await asking))
+    ) -> Decision | Undecided:
+        return self._routed(request, route, await asking)
 
 
 class HookObserver(Observer):

@@ -24,6 +24,7 @@ from ..metrics.counters import Counters
 from ..routing import Frontend
 from ..stores import driver_of
 from ..stores.routes import Routes
+from ..system.held_memory import HeldMemory
 from ..waking.wakes import Wakes
 from .added_fields import AddedFields
 from .attempts import Attempts
@@ -77,6 +78,7 @@ def make_gateway(
     paths: Mapping[bytes, OwnPath],
     clock: Callable[[], float],
     random: Callable[[], float],
+    held: HeldMemory,
     kind: Callable[..., Decisions] = Decisions,
     on_dead: OnDead = no_one_told,
     on_error: OnError | None = None,
@@ -85,7 +87,8 @@ def make_gateway(
     """The gateway with the observers that the configuration names, and `observers`.
 
     `clock` gives Unix seconds, `random` numbers from 0 up to 1. `kind` makes its decisions,
-    `on_dead` is told of backends that it marks, `waker` makes what wakes frontends.
+    `on_dead` is told of backends that it marks, `waker` makes what wakes frontends. `held` counts
+    what is held for clients.
     """
     server, load = config.server, WorkerLoad()
     balancer = make_balancer(config, clock=clock, random=random)
@@ -113,7 +116,7 @@ def make_gateway(
         responses=OwnResponses(_pages(server), id_name, telling, on_error),
         observers=telling,
         load=load,
-        held=ClientMemory(server),
+        held=ClientMemory(server, held),
         loads=balancer.loads,
     )  # fmt: skip
 

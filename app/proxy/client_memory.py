@@ -20,8 +20,8 @@ from .trailer_passing import trailers_up
 class ClientMemory:
     """What one worker holds of its clients' bodies and messages."""
 
-    def __init__(self, config: ServerConfig) -> None:
-        self.memory = HeldMemory(config.retry_memory)
+    def __init__(self, config: ServerConfig, memory: HeldMemory) -> None:
+        self.memory = memory
         self._retry_buffer = config.retry_buffer
         self._client_of = client_names(config.trusted_proxies.value)
 

@@ -60,7 +60,9 @@ class OwnAnswer:
 
 Decision: TypeAlias = Route | Redirect | OwnAnswer
 """A Route: the request may go to its backends, and `request.fields` are what they get."""
-Decide: TypeAlias = Callable[[Request], Decision | Awaitable[Decision]]
+Undecided: TypeAlias = Awaitable["Decision | Undecided"]
+"""Await it, and what it may give to be awaited, until there is a decision."""
+Decide: TypeAlias = Callable[[Request], Decision | Undecided]
 OwnPath: TypeAlias = Callable[[bytes, bytes], OwnAnswer | Awaitable[OwnAnswer | None] | None]
 """Host field and target -> the proxy's answer; None: the request goes on to its route. Where
 that has to be asked for, it is awaited."""
@@ -130,21 +132,21 @@ class Decisions:
         answer = self.probes.get(host)
         return None if answer is None else answer()
 
-    def _by_path(self, request: Request) -> Decision | Awaitable[Decision]:
+    def _by_path(self, request: Request) -> Decision | Undecided:
         if request.target.startswith(self._prefixes):
             answer = self._on_path(request)
             if answer is not None:
                 return answer
         return self._by_host(request)
 
-    def _by_host(self, request: Request) -> Decision | Awaitable[Decision]:
+    def _by_host(self, request: Request) -> Decision | Undecided:
         host = request.host
         if not host:
             raise BadHost
         route = request.route = self._routes.known(self._names[host], request.target)
         return self._find(request) if route is None else self._on_route(request, route)
 
-    def _on_path(self, request: Request) -> OwnAnswer | Awaitable[Decision] | None:
+    def _on_path(self, request: Request) -> OwnAnswer | Undecided | None:
         target = request.target
         for prefix, path in self._paths.items():
             if target.startswith(prefix):
@@ -155,16 +157,18 @@ class Decisions:
                     return self._once_asked(answer, request)
         return None
 
-    async def _once_asked(self, asking: Awaitable[OwnAnswer | None], request: Request) -> Decision:
-        return await asking or await settled(self._by_host(request))
+    async def _once_asked(
+        self, asking: Awaitable[OwnAnswer | None], request: Request
+    ) -> Decision | Undecided:
+        return await asking or self._by_host(request)
 
-    async def _find(self, request: Request) -> Decision:
+    async def _find(self, request: Request) -> Decision | Undecided:
         """Raises FrontendNotFound and StoreUnavailable, too."""
         name = self._names[request.host]
         route = request.route = await self._routes.find(name, request.target)
-        return await settled(self._on_route(request, route))
+        return self._on_route(request, route)
 
-    def _on_route(self, request: Request, route: Route) -> Decision | Awaitable[Decision]:
+    def _on_route(self, request: Request, route: Route) -> Decision | Undecided:
         record, frontend = request.record, route.frontend
         record.frontend, record.identifier = frontend.key, frontend.identifier
         options = self.options(route)
@@ -228,9 +232,11 @@ def _waits(protection: Protection) -> bool:
     return protection.maintenance is None and not protection.unreadable
 
 
-_SETTLED = (Route, Redirect, OwnAnswer)
+SETTLED = (Route, Redirect, OwnAnswer)
 
 
-async def settled(decision: Decision | Awaitable[Decision]) -> Decision:
+async def settled(decision: Decision | Undecided) -> Decision:
     """A decision, once it is made."""
-    return decision if isinstance(decision, _SETTLED) else await decision
+    while not isinstance(decision, SETTLED):
+        decision = await decision
+    return decision

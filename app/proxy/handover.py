@@ -15,14 +15,13 @@ begin with a Decision or with Failed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..upstream.answer import Answer
 from ..upstream.waiting import Waiter
 from .attempt import Attempt
-from .decision import Decision
+from .decision import Decision, Undecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +48,4 @@ class Sent:
     answer: Answer
 
 
-Handover: TypeAlias = Decision | Awaitable[Decision] | Failed | Unsent | Sent
+Handover: TypeAlias = Decision | Undecided | Failed | Unsent | Sent

@@ -25,7 +25,7 @@ from ..upstream.waiting import Waiter
 from .attempt import Attempt
 from .calls import end_of_cut, is_call, note_end
 from .client_watch import ClientWatch
-from .decision import Decision, settled
+from .decision import SETTLED
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .https_policy import add_hsts
@@ -120,13 +120,14 @@ class HttpProxy:
         try:
             if not isinstance(state, FORWARDED):
                 if isinstance(state, Failed):
-                    decision: Decision = self._gateway.attempts.again(request, state.error)
-                else:
-                    decision = await settled(state)
-                if not isinstance(decision, Route):
-                    await _send(self._gateway.responses.of(request, decision), send)
+                    state = self._gateway.attempts.again(request, state.error)
+                while not isinstance(state, SETTLED):
+                    if body and request.route:  # a guard may take longer than the store
+                        body.wait_or_refuse()
+                    state = await state
+                if not isinstance(state, Route):
+                    await _send(self._gateway.responses.of(request, state), send)
                     return
-                state = decision
             await self._forward(request, state, body, send)
         finally:
             if watch is not None:

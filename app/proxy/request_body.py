@@ -12,6 +12,8 @@ from ..server.exchange import Exchange
 from ..system.held_memory import HeldBytes
 from ..upstream.streamed_body import StreamedBody
 
+NO_ROOM = "no memory is left to hold the request's body while it waits"
+
 
 class ClientLeft(Exception):
     """The client closed its connection; no backend is to blame."""
@@ -61,12 +63,22 @@ class RequestBody(StreamedBody):
 
     def wait(self) -> None:
         """Until it is begun, what comes is held, or refused. Raises Overloaded at once."""
+        if not self._hold_what_comes():
+            raise Overloaded(NO_ROOM)
+
+    def wait_or_refuse(self) -> None:
+        """The same where the waiting cannot be put off: the client is answered meanwhile."""
+        if not self._hold_what_comes() and self._exchange is not None:
+            self._exchange.refuse(503, NO_ROOM)
+
+    def _hold_what_comes(self) -> bool:
         exchange = self._exchange
         if exchange is not None and not self._waits:
             if not self._kept.grow(max(0, exchange.unread)):
-                raise Overloaded("no memory is left to hold the request's body while it waits")
+                return False
             exchange.hold = self._kept.grow
             self._waits = True
+        return True
 
     def begin(self) -> bytes:
         """What is held, and what has come since."""

@@ -24,6 +24,9 @@ _CHUNK_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,15}[ \t]*(?:;[\t\x20-\x7e\x80-\x
 
 _SMALL = {form % size: size for size in range(1, 256) for form in (b"%x", b"%X")}
 
+READ_AHEAD = 65536
+"""Bytes of later requests before we pause reading, and of an unwanted body that we still read."""
+
 
 class LengthBody:
     """A body of `length` bytes."""

@@ -7,13 +7,14 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..config.http2_limits import Http2Limits
 from ..fields.networks import UNIX, Peers
 from ..frontends.rates import one_client
 from ..system import open_files
+from ..system.held_memory import HEADS, HeldBytes, HeldMemory
 from .read_brake import Braked, ReadBrake
 
 if TYPE_CHECKING:
@@ -109,11 +110,14 @@ class Edge:
     def __init__(
         self,
         limits: ClientLimits | None = None,
+        held: HeldMemory | None = None,
         *,
         sweep_interval: float = 1.0,
     ) -> None:
+        """`held` bounds what clients may have us hold; without it nothing does."""
         self.limits = limits or ClientLimits()
         self.max_connections = self.limits.connections or connections_from_files()
+        self.held = held or HeldMemory()
         self.sweep_interval = sweep_interval
         self.now = 0.0
         self.draining = False
@@ -185,6 +189,10 @@ class Edge:
         if not address or address == UNIX or self.limits.forwarders.match(address):
             return None
         return one_client(address)
+
+    def held_for(self, address: str) -> HeldBytes:
+        """What a connection from `address` has us hold of requests that have not begun."""
+        return HeldBytes(self.held, partial(self._client, address), HEADS)
 
     @property
     def flooded(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ..system.held_memory import UNCOUNTED, HeldBytes
+from .body_reading import READ_AHEAD
 from .client_connection import LINGER_SECONDS, ClientConnection
 from .edge import NO_DEADLINE
 from .half_close import HalfClose
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 # What the next bytes are.
-HEAD, BODY, WAIT, DISCARD, LINGER, CLOSED = range(6)
+HEAD, BODY, WAIT, DISCARD, LINGER, CLOSED, LAST = range(7)
 
 
 class Http1Connection(ClientConnection):
     """One exchange at a time, a deadline for each state, and orderly ends."""
 
-    __slots__ = ("_buffer", "_eof", "_half_close", "_state", "exchange")
+    __slots__ = ("_buffer", "_eof", "_half_close", "_held", "_state", "exchange")
 
     def __init__(
         self,
@@ -37,13 +39,14 @@ class Http1Connection(ClientConnection):
         super().__init__(edge, config, server_state, app_state, _loop)
         self.exchange: Exchange | None = None
         self._state = HEAD
-        self._buffer = b""
+        self._buffer = b""  # what has come of later requests
+        self._held: HeldBytes | None = None  # what of it counts
         self._eof = False
         self._half_close: HalfClose | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = CLOSED
-        self._buffer = b""
+        self.let_go()
         if self._half_close is not None:
             self._half_close.stop()
         super().connection_lost(exc)
@@ -57,7 +60,7 @@ class Http1Connection(ClientConnection):
         exchange = self.exchange
         if exchange is None:
             return False
-        if self._state != WAIT or self.peer.tls:  # TLS has no half-close in asyncio
+        if self._state not in (WAIT, LAST) or self.peer.tls:  # TLS has no half-close in asyncio
             exchange.disconnect()
             return False
         self._half_close = HalfClose(
@@ -68,6 +71,34 @@ class Http1Connection(ClientConnection):
             after=self.edge.limits.half_close_probe,
         )
         return True
+
+    def keep(self, data: bytes) -> bool:
+        """Keep all that has come of requests that have not begun; False, with nothing kept any
+        more, if there is no room for it."""
+        counted = len(data) - UNCOUNTED
+        if counted > 0 and self._held is None:
+            self._held = self.edge.held_for(self.peer.address)
+        if self._held is not None and not self._held.resize(max(0, counted)):
+            self.let_go()
+            return False
+        self._buffer = data
+        return True
+
+    def keep_later(self, data: bytes) -> None:
+        """Later requests wait. Without room for them this one is the last: what is not answered
+        may be asked again on another connection (RFC 9112 §9.3.2)."""
+        if not self.keep(data):
+            self._state = LAST
+            self.pause_reading()
+        elif len(data) > READ_AHEAD:
+            self.pause_reading()
+
+    def let_go(self) -> bytes:
+        """What was kept, which counts no more."""
+        data, self._buffer = self._buffer, b""
+        if self._held is not None:
+            self._held.release()
+        return data
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -128,7 +159,7 @@ class Http1Connection(ClientConnection):
     def _close(self, *, linger: bool = False) -> None:
         """Close. `linger`: unread bytes may come, and would make of the close a reset that takes
         our answer along."""
-        self._buffer = b""
+        self.let_go()
         if linger and not self._eof and self.transport.can_write_eof():
             self._state = LINGER
             self.transport.write_eof()

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from .body_reading import ChunkedBody, LengthBody
+from .body_reading import READ_AHEAD, ChunkedBody, LengthBody
 from .edge import NO_DEADLINE
 from .exchange import Exchange
 from .http1_connection import BODY, CLOSED, DISCARD, HEAD, LINGER, WAIT, Http1Connection
 from .http1_stream import Http1Stream
-from .refusal import Refusal
+from .refusal import MORE_FIELDS, Refusal
 from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
 from .scope import asgi_scope
 from .upgrade import PREFACE, speak_http2, upgrade
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from .edge import Edge
 
 logger = logging.getLogger(__name__)
-
-READ_AHEAD = 65536
-"""Bytes of later requests before we pause reading, and of an unwanted body that we still read."""
 
 
 class HttpProtocol(Http1Connection):
@@ -56,9 +53,7 @@ class HttpProtocol(Http1Connection):
         elif state == BODY:
             self._take_body(data)
         elif state == WAIT:
-            self._buffer += data
-            if len(self._buffer) > READ_AHEAD:
-                self.pause_reading()
+            self.keep_later(self._buffer + data)
         elif state == DISCARD:
             self._discard(data)
 
@@ -87,13 +82,15 @@ class HttpProtocol(Http1Connection):
                 self._refuse(refusal, data)
             return
         rest = data[end + 4 :]
-        self._buffer = b""
+        if self._buffer:
+            self.let_go()
         if not (request.upgrade == b"websocket" and self._upgrade(request, rest)):
             self._begin(request, rest, sent_ahead=sent_ahead)
 
     def _wait_for_head(self, data: bytes) -> None:
         begins = bool(data) and not self._buffer
-        self._buffer = data
+        if not self.keep(data):
+            raise Refusal(503, "no memory is left to hold the request's head")
         if begins and self._requests:
             self.rearm()  # from keep-alive to the head's time
         limits = self.edge.limits
@@ -106,7 +103,9 @@ class HttpProtocol(Http1Connection):
         exchange = self.exchange = Exchange(stream, self.peer, request, self.tasks)
         length = request.length
         if 0 <= length <= len(rest):  # all of it is here
-            self._state, self._buffer, self.deadline = WAIT, rest[length:], NO_DEADLINE
+            self._state, self.deadline = WAIT, NO_DEADLINE
+            if len(rest) > length:
+                self.keep_later(rest[length:])
             if length:
                 exchange.hold = self.edge.uploads.count
                 exchange.feed(rest[:length])
@@ -164,7 +163,8 @@ class HttpProtocol(Http1Connection):
             self.exchange.feed(payload)
         if rest is not None and self._state == BODY:  # else the body was refused
             self._state = WAIT
-            self._buffer = rest
+            if rest:
+                self.keep_later(rest)
             self.exchange.end_body(self._body.trailers)
             self._body = None
         self.rearm()
@@ -186,7 +186,7 @@ class HttpProtocol(Http1Connection):
             return True
         if 0 < self.edge.limits.requests <= self._requests:
             return True
-        return self._state == BODY and not self._body_is_nearly_here()
+        return self._state != WAIT and not self._body_is_nearly_here()
 
     def _body_is_nearly_here(self) -> bool:
         return self._body is not None and 0 <= self._body.remaining <= READ_AHEAD
@@ -211,7 +211,7 @@ class HttpProtocol(Http1Connection):
 
     def _next(self) -> None:
         self._state = HEAD
-        data, self._buffer = self._buffer, b""
+        data = self.let_go() if self._buffer else b""
         if self.read_paused:
             self.resume_reading()
         self.deadline = self.edge.after(self.edge.limits.keep_alive_timeout)
@@ -234,8 +234,7 @@ class HttpProtocol(Http1Connection):
             exchange.refuse(refusal.status, str(refusal))
             return
         self.edge.on_refusal(self.peer, head, refusal)
-        fields = b"allow: GET, HEAD\r\n" if refusal.status == 405 else b""
-        to_head = head.startswith(b"HEAD ")
+        fields, to_head = MORE_FIELDS.get(refusal.status, b""), head.startswith(b"HEAD ")
         self.answer_and_close(refusal.status, str(refusal), fields, to_head=to_head)
 
     def expire(self) -> None:

@@ -7,6 +7,9 @@ from http import HTTPStatus
 
 from .dates import date_now
 
+MORE_FIELDS = {405: b"allow: GET, HEAD\r\n", 503: b"retry-after: 1\r\n"}
+"""Lines that go with the status of a refusal."""
+
 
 class Refusal(Exception):
     """The edge answers the request itself, with `status`, and closes the connection.

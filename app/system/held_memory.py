@@ -1,8 +1,9 @@
 """One bound for what a worker holds of its clients' bytes, and each client's share of it.
 
-A body that is kept for a retry, one that waits for its turn, a WebSocket message that is not
-complete: any visitor can begin thousands of them and end none. All are counted here, so that
-together they cannot fill a worker's memory, and one address cannot take it from others.
+A head that is not complete, a request behind another one, a body that is kept for a retry or
+waits for its turn, a WebSocket message that is not complete: any visitor can begin thousands of
+them and end none. All are counted here, so that together they cannot fill a worker's memory,
+and one address cannot take it from others.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ from collections.abc import Callable
 
 BODIES = 0.25
 """The part of all that one client may hold when it sends the body of a request."""
+HEADS = 0.5
+"""When it sends heads: what it holds of bodies leaves room for them."""
 MESSAGES = 0.5
 """When it sends a message: one of 16 MiB passes where 32 MiB may be held."""
+UNCOUNTED = 4096
+"""Bytes that do not count, of each connection's heads and of each leg of a relay: most are
+smaller, and counting takes time."""
 
 
 class HeldMemory:
@@ -59,7 +65,8 @@ class HeldBytes:
     def __init__(
         self, memory: HeldMemory, find_client: Callable[[], str | None], part: float
     ) -> None:
-        """`find_client` is called for the first byte; `part`: BODIES or MESSAGES."""
+        """`find_client` is called for the first byte; `part`: BODIES, HEADS or
+        MESSAGES."""
         self._memory = memory
         self._find_client: Callable[[], str | None] | None = find_client
         self._client: str | None = None

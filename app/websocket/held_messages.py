@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ..config.structs import ServerConfig
-from ..system.held_memory import MESSAGES, HeldBytes
+from ..system.held_memory import MESSAGES, UNCOUNTED, HeldBytes
 
 TRY_AGAIN_LATER = 1013
 NO_MEMORY = "no memory is left to hold the message"
-UNCOUNTED = 4096
-"""Bytes of each leg that do not count: most messages are smaller, and counting takes time."""
 
 
 class HeldMessages:

@@ -218,3 +218,42 @@ async def test_a_body_waits_for_a_connection_within_the_bound(valkey: RedisServe
         held[0].send(HEAD % (b"POST", 100) + held[1])  # all was given back
         assert (await held[0].response())[0] == 200
     assert [r.body for r in backend.requests] == [b"", b"y" * 60, b"w" * 100]
+
+
+def post(host: bytes, length: int) -> bytes:
+    return (HEAD % (b"POST", length)).replace(b"a.test", host)
+
+
+async def test_a_body_waits_for_a_decision_within_the_bound(valkey: RedisServer) -> None:
+    """So it does for a host that the store has to be asked for: each of these is another one."""
+    go = asyncio.Event()
+
+    async def decide(conversation: Conversation) -> None:
+        while await conversation.receive():
+            await go.wait()
+            await conversation.send(answer())
+
+    async with (
+        scripted(decide) as guard,
+        answering(answer(b"done")) as backend,
+        proxying(valkey, retryMemory=400) as proxy,
+    ):
+        await proxy.route("*.test", backend)
+        async with valkey.client as client:
+            await client.hset("options:*.test", "forwardAuth", guard.url)
+        large, small, growing, after = [await proxy.connect() for _ in range(4)]
+        large.send(post(b"large.test", 102) + b"x" * 101)
+        status, head, _ = await large.response()
+        assert status == 503
+        assert b"retry-after: 1\r\n" in head.lower()
+        small.send(post(b"small.test", 60) + b"y" * 60)
+        await guard.until(lambda g: len(g.requests) == 1)
+        growing.send(post(b"growing.test", 99) + b"z")
+        await guard.until(lambda g: len(g.requests) == 2)
+        growing.send(b"z" * 60)
+        assert (await growing.response())[0] == 503
+        go.set()
+        assert (await small.response())[0::2] == (200, b"done")
+        after.send(post(b"after.test", 100) + b"w" * 100)  # all was given back
+        assert (await after.response())[0] == 200
+    assert [r.body for r in backend.requests] == [b"y" * 60, b"w" * 100]
