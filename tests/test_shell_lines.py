@@ -111,7 +111,7 @@ async def test_the_commands_of_the_pages_work(
 async def given(valkey: RedisServer, words: Sequence[str]) -> None:
     """The frontends that a page names are there, with the backends that it names."""
     keys = {key for word in words for key in KEY.findall(word)}
-    urls = {word for word in words if re.match(r"(?:http|h2c)://127", word)}
+    urls = {word for word in words if re.fullmatch(r"(?:http|h2c)://127[^/]*", word)}
     async with valkey.client as redis:
         for pattern in ("frontend:*", "options:*", "dead*", "tls:*"):
             for key in await redis.keys(pattern):
