@@ -61,7 +61,7 @@ class RedisServer:
         return self
 
     async def answers(self) -> None:
-        async with asyncio.timeout(10), self.client as client:
+        async with asyncio.timeout(30), self.client as client:
             while True:
                 try:
                     await client.ping()
@@ -92,7 +92,7 @@ class Sentinel(RedisServer):
 
     async def knows_replica(self) -> None:
         """Wait until a failover would find its replica."""
-        async with asyncio.timeout(15), self.client as client:
+        async with asyncio.timeout(30), self.client as client:
             while True:
                 [state] = await client.sentinel_slaves("main") or [{}]
                 if state.get("master-link-status") == "ok" or state.get("flags") == "slave":

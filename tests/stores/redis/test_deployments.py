@@ -150,11 +150,11 @@ async def test_without_tracking_routes_are_believed_for_their_ttl(server, caplog
         await routes.find("a.example")
         assert routes.known("a.example")
         await redis.delete("frontend:a.example")
-        await until(lambda: routes.known("a.example") is None, seconds=2)
+        await until(lambda: routes.known("a.example") is None)
         with pytest.raises(FrontendNotFound):
             await routes.find("a.example")
         await redis.rpush("frontend:a.example", "id", "http://127.0.0.1:2")
-        await until(lambda: not routes._memory.is_absent("a.example"), seconds=2)
+        await until(lambda: not routes._memory.is_absent("a.example"))
         assert await routes.find("a.example")
 
 
@@ -168,7 +168,7 @@ async def test_a_redis_older_than_6_is_believed_for_the_ttl_and_that_is_said_onc
         assert (await routes.find("a.example")).frontend.size == 1
         assert routes.known("a.example")
         await redis.rpush("frontend:a.example", "http://127.0.0.1:2")
-        await until(lambda: routes.known("a.example") is None, seconds=2)
+        await until(lambda: routes.known("a.example") is None)
         assert (await routes.find("a.example")).frontend.size == 2
     [said] = caplog.messages
     assert said.startswith("store does not tell changes store=")
