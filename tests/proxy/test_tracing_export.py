@@ -28,7 +28,7 @@ from tests.serving import proxying
 @pytest.fixture(autouse=True)
 def _nobody_tries_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The SDK goes on for as long as this says; what it logs then would be another test's."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
     yield
     for thread in threading.enumerate():
         if thread.name in {LAST_SPANS, "OtelBatchSpanRecordProcessor"}:
