@@ -107,7 +107,7 @@ class RestApi:
     async def _add(self, path: str, body: bytes) -> tuple[int, bytes]:
         try:
             data = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(400, f"Body not valid JSON: {error}") from None
         target = data.get("target") if isinstance(data, dict) else None
         if not isinstance(target, str):

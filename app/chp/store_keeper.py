@@ -203,6 +203,6 @@ def _data_of(text: str) -> dict[str, Any] | None:
     """A route's members; None for what somebody else has written there."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) and isinstance(data.get("target"), str) else None

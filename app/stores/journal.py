@@ -70,7 +70,7 @@ def parse_change(text: str) -> RouteChange | None:
         if "before" not in found:
             return RouteChange(at, by, key, None, None, whole=False)
         return RouteChange(at, by, key, _entry(key, found["before"]), _entry(key, found["after"]))
-    except (ValueError, TypeError, KeyError, TableError):
+    except (ValueError, TypeError, KeyError, TableError, RecursionError):
         return None
 
 

@@ -124,8 +124,9 @@ async def test_what_somebody_else_has_written_is_left_out(
     valkey: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with AsyncExitStack() as stack, valkey.client as client:
-        await client.sadd("chp:routes", "/bad", "/list", "/gone")
+        await client.sadd("chp:routes", "/bad", "/deep", "/list", "/gone")
         await client.set("chp:route:/bad", "{")
+        await client.set("chp:route:/deep", "[" * 100_000)
         await client.set("chp:route:/list", '["target"]')
         table, _ = await Hub(valkey.url, stack).table()
         assert table.complete

@@ -67,7 +67,7 @@ class Snapshot:
                         value["key"], value["rows"], value["options"], value.get("paths", ())
                     )
                 found[host.decode()] = frontends[text]
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 if line:
                     logger.warning("snapshot line unreadable file=%s line=%r", self.path, line[:80])
         return found

@@ -60,7 +60,7 @@ def decode_mark(text: str) -> WrittenMark | None:
             evidence=bool(value.get("evidence")),  # older writers have no such key
         )
         return WrittenMark(mark, int(value["index"]), float(value.get("for", 0.0)))
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
