@@ -88,15 +88,18 @@ def counts(tables: dict[str, Verdicts], groups: dict[str, list[str]]) -> Iterato
         yield [group, str(len(cases)), *map(str, held)]
 
 
+def row_of(section: str, group: str) -> re.Pattern[str]:
+    """Finds the row of a group in README.md; what the group asks is in it."""
+    return re.compile(
+        rf"(?s)(<!-- {section} -->.*?^\| {re.escape(group)} \|[^|\n]*\|)[^\n]*$", re.M
+    )
+
+
 def write(section: str, rows: Iterable[list[str]]) -> None:
-    """Put the counts into README.md; what a group asks stands there already."""
+    """Put the counts into README.md, where each group has a row."""
     text = README.read_text("utf-8")
     for group, *numbers in rows:
-        row = re.compile(
-            rf"(?s)(<!-- {section} -->.*?^\| {re.escape(group)} \|[^|\n]*\|)[^\n]*$", re.M
-        )
-        text, found = row.subn(rf"\1 {' | '.join(numbers)} |", text, count=1)
-        assert found, f"README.md has no row for {group}"
+        text = row_of(section, group).sub(rf"\1 {' | '.join(numbers)} |", text, count=1)
     README.write_text(text, "utf-8")
 
 

@@ -16,8 +16,10 @@ from tests.conformance.answering import HOST, Answering, answering, run_answer
 from tests.conformance.answers import AnswerCase, answer_cases
 from tests.conformance.backend import Observer, observing
 from tests.conformance.case import Case, run
+from tests.conformance.compare import README, SECTIONS, row_of
 from tests.conformance.forwarding import forwarding_cases
 from tests.conformance.framing import framing_cases
+from tests.conformance.http2.table import GROUPS as HTTP2_GROUPS
 from tests.conformance.hurting import HURTS, Visitor, backends, host_of, run_hurt
 from tests.conformance.proxies import Sites, hurt_limits, write_routes
 from tests.conformance.requests import request_cases
@@ -26,6 +28,17 @@ from tests.processes import serve
 CASES = [*request_cases(), *framing_cases(), *forwarding_cases()]
 ANSWER_CASES = answer_cases()
 Address = tuple[str, int]
+
+
+GROUPS = [
+    *((section, group) for section, (_, groups) in SECTIONS.items() for group in groups),
+    *(("http2", group.__name__) for group in HTTP2_GROUPS),
+]
+
+
+def test_every_group_has_its_row_where_the_counts_go() -> None:
+    text = README.read_text("utf-8")
+    assert [each for each in GROUPS if not row_of(*each).search(text)] == []
 
 
 @contextmanager
