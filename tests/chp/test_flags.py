@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -125,21 +126,26 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             "--redirect-to", "444", "--log-level", "info",
         )  # fmt: skip
         stack.callback(proxy.stop)
-        until_logged(proxy, "chp ready")
+        until(lambda: all(map(listens, (proxy.port, proxy.api_port, redirect))), proxy)
         yield Secured(proxy, redirect, trust)
 
 
 PARTS = ("key", "cert")
 
 
-def until_logged(proxy: HubProxy, text: str) -> None:
+def until(true: Callable[[], object], proxy: HubProxy) -> None:
     pause = threading.Event()
     for _ in range(400):
-        if text in proxy.log.read_text():
+        if true():
             return
         assert proxy.process.poll() is None, proxy.log.read_text()
         pause.wait(0.05)
     raise AssertionError(proxy.log.read_text())
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_clients_and_the_hub_are_served_over_tls(secured: Secured) -> None:
@@ -158,8 +164,8 @@ def test_the_redirect_port_leads_to_https(secured: Secured) -> None:
 def test_it_ends_when_told(tmp_path: Path) -> None:
     proxy = start(tmp_path, "--pid-file", str(tmp_path / "pid"))
     try:
-        until_logged(proxy, "chp ready")
-        assert (tmp_path / "pid").read_text() == str(proxy.process.pid)
+        noted, pid = tmp_path / "pid", str(proxy.process.pid)
+        until(lambda: noted.exists() and noted.read_text() == pid, proxy)
     finally:
         proxy.stop()
     assert not (tmp_path / "pid").exists()
