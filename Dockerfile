@@ -13,6 +13,7 @@ FROM python:3.13-slim
 COPY --from=build /opt/hipache /opt/hipache
 COPY packaging/image/config.json /etc/hipache/config.json
 COPY packaging/image/healthy.py /opt/hipache/healthy.py
+COPY packaging/image/configurable-http-proxy /opt/hipache/bin/configurable-http-proxy
 ENV PATH=/opt/hipache/bin:$PATH HIPACHE_CONFIG=/etc/hipache/config.json \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

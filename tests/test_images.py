@@ -64,6 +64,18 @@ def test_the_health_check_fails_where_nobody_serves() -> None:
     assert "does not answer" in done.stderr
 
 
+def test_the_image_has_the_program_that_jupyterhub_calls(tmp_path: Path) -> None:
+    name = "configurable-http-proxy"
+    assert f"\nCOPY packaging/image/{name} /opt/hipache/bin/{name}\n" in DOCKERFILE
+    (tmp_path / "hipache").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "hipache").chmod(0o755)
+    done = subprocess.run(
+        [IMAGE / name, "--ip=::", "--port=8000"], env={"PATH": f"{tmp_path}:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "chp --ip=:: --port=8000\n"
+
+
 @pytest.fixture
 def opt(tmp_path: Path) -> Path:
     """The RUN steps of the image, in a folder in place of /opt/hipache."""

@@ -140,8 +140,8 @@ def custom_fields(texts: tuple[str, ...]) -> Mapping[bytes, bytes]:
 
 
 def addresses(ip: str | None, port: int) -> tuple[ListenAddress, ...]:
-    """Where to listen: without an address, or with `*`, on all of both families."""
-    if ip in {None, "", "*"}:
+    """Where to listen. Without an address, with `*` and with `::`, as in Node, on both families."""
+    if ip in {None, "", "*", "::", "[::]"}:
         return ListenAddress("0.0.0.0", port), ListenAddress("::", port)
     assert ip is not None
     return (ListenAddress(ip.strip("[]"), port),)

@@ -63,7 +63,8 @@ def test_where_it_listens_by_default() -> None:
     assert str(parsed("--port", "90").api[0]) == "localhost:91"
     assert str(parsed("--socket", "/run/x").public[0]) == "unix:/run/x"
     assert str(parsed("--socket", "/run/x").api[0]) == "localhost:8001"
-    assert str(parsed("--ip", "*").public[0]) == "0.0.0.0:8000"
+    for everywhere in ("*", "::", "[::]"):  # zero-to-jupyterhub's chart says --ip=::
+        assert parsed("--ip", everywhere).public == options.public
 
 
 def test_times_are_milliseconds() -> None:
