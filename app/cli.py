@@ -13,13 +13,13 @@ from .commands.cert import cert
 from .commands.check import check, checked_config
 from .commands.chp import chp
 from .commands.cli_options import config_option, group_config_option
-from .commands.command_group import CommandGroup
 from .commands.completion import completion
 from .commands.dead import dead, revive
 from .commands.debug_ticket import debug_ticket
 from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.failures import failures
+from .commands.help import help_, version
 from .commands.init import init
 from .commands.manual import manual
 from .commands.password import password
@@ -32,21 +32,22 @@ from .commands.top import top
 from .commands.undoing import log, undo
 from .commands.upgrade import upgrade
 from .commands.why import why
+from .commands.wrong_words import COMMANDS, HipacheCommand
 from .config.file import DEFAULTS, here
 from .errors import EX_CONFIG, ConfigError
-from .system.release import version
+from .system.release import version as release
 from .workers.serve import serve as serve_forever
 from .workers.successor import own_program
 
 
 @click.group(
-    cls=CommandGroup, invoke_without_command=True, no_args_is_help=True,
+    cls=HipacheCommand, instead=COMMANDS, invoke_without_command=True, no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 @group_config_option
 @click.option("--dry", is_flag=True, help="Without COMMAND: only check the configuration.")
 @click.version_option(
-    version(), "-V", "--version", prog_name="hipache", message="%(prog)s %(version)s"
+    release(), "-V", "--version", prog_name="hipache", message="%(prog)s %(version)s"
 )
 @click.pass_context
 def main(ctx: click.Context, path: str | None, *, dry: bool) -> None:
@@ -107,6 +108,7 @@ main.add_command(doctor)
 main.add_command(drain)
 main.add_command(explain)
 main.add_command(failures)
+main.add_command(help_)
 main.add_command(init)
 main.add_command(maintenance)
 main.add_command(manual)
@@ -118,6 +120,7 @@ main.add_command(resume)
 main.add_command(revive)
 main.add_command(undrain)
 main.add_command(upgrade)
+main.add_command(version)
 main.add_command(why)
 
 if __name__ == "__main__":

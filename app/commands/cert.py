@@ -24,6 +24,7 @@ from ..tls.acme.backoff import by_hand
 from ..tls.acme.eligible import why_not_for
 from ..tls.certificates import expiry
 from .cli_options import FineDuration, config_option, json_option
+from .command_group import CommandGroup
 from .demo_https import how_to_trust, local_authority
 from .failing import CommandFailed, one_line
 from .on_table import read_config
@@ -35,7 +36,7 @@ LOOK_EVERY = 0.2
 CertWork = Callable[[IssuanceStore, Config], Awaitable[None]]
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def cert() -> None:
     """Show, order, renew and remove certificates in the store."""
 

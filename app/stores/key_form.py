@@ -17,7 +17,8 @@ def looked_up_as(key: str) -> str:
     Raises ValueError where no request could ever match it.
     """
     if "://" in key:
-        raise ValueError(f"{key!r} is no host: it is a URL")
+        meant = key.partition("://")[2].strip("/")
+        raise ValueError(f"{key!r} is no host: it is a URL (did you mean {meant}?)")
     prefix = prefix_of(key).rstrip("/")
     if prefix and not can_match(prefix):
         raise ValueError(f"{key!r}: no path of a request begins with {prefix!r}")

@@ -67,7 +67,8 @@ def ask(path: str) -> ServiceReport:
             while data := sock.recv(65536):
                 answer += data
         except OSError as exc:
-            why = "nothing runs there" if isinstance(exc, ConnectionRefusedError) else exc.strerror
+            nobody = isinstance(exc, ConnectionRefusedError | FileNotFoundError)
+            why = "no service runs there" if nobody else exc.strerror
             raise ConfigError(f"{path}: {why or exc}") from None
     report: ServiceReport = json.loads(answer)
     return report

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
+from app.commands.wrong_words import COMMANDS, OPTIONS
 from app.system.release import version
 
 
@@ -35,7 +36,48 @@ def test_it_says_its_version(word: str) -> None:
     assert hipache(word).output == f"hipache {version()}\n"
 
 
-GROUPS = [(), ("route",), ("dead",)]
+def test_the_words_version_and_help_are_commands() -> None:
+    assert hipache("version").output.startswith(f"hipache {version()}\npython 3.")
+    assert hipache("help").output == hipache("--help").output
+    assert hipache("help", "route").output == hipache("route", "--help").output
+    assert hipache("help", "route", "set").output == hipache("route", "set", "--help").output
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("help nope", "No such command 'nope'."),
+        ("help serve now", "'hipache serve' has no command 'now'."),
+        ("help rout", "Did you mean 'route'?"),
+        ("start", "`hipache serve` runs the proxy."),
+        ("reload", "`systemctl reload hipache`"),
+        ("route rm a.test", "Did you mean 'remove'?"),
+        ("route get a.test", "Did you mean 'show'?"),
+        ("option get a.test", "Did you mean 'list'?"),
+        ("option rm a.test policy", "Did you mean 'unset'?"),
+        ("dead rm a.test", "Did you mean 'clear'?"),
+        ("route a.test", "The command comes before the host: hipache route show a.test"),
+        ("maintenance a.test", "The command comes before the host: hipache maintenance on a.test"),
+        ("srve", "'serve'"),
+        ("check old.json", "The configuration is named by -c: hipache check -c old.json"),
+        ("serve --port 80", "`http.port`"),
+        ("--port 80", "`http.port`"),
+        ("serve --jso", "No such option '--jso'."),
+        ("route set http://a.test/ http://b", "did you mean a.test?"),
+    ],
+)
+def test_what_is_typed_wrong_is_told_right(words: str, hint: str) -> None:
+    done = hipache(*words.split())
+    assert done.exit_code == 2
+    assert hint in done.stderr
+
+
+def test_a_word_that_is_known_as_wrong_is_no_command() -> None:
+    assert not COMMANDS.keys() & main.commands.keys()
+    assert not OPTIONS.keys() & {"-c", "--config", "--json", "-h", "-V"}
+
+
+GROUPS = [(), *((name,) for name, each in main.commands.items() if isinstance(each, click.Group))]
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=" ".join)

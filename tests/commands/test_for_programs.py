@@ -25,6 +25,7 @@ WITHOUT_JSON = {
         "completion", "man", "password", "debug-ticket", "cert trust",
     ],
     "prints JSON anyhow": ["route export"],
+    "prints the help of a command": ["help"],
     "prints what Redis answers, as redis-cli does": ["redis"],
 }  # fmt: skip
 """Every other command prints facts."""

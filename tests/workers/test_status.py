@@ -80,7 +80,7 @@ async def test_status_of_nothing_is_one_line(tmp_path: Path) -> None:
     async with command("app.cli", "status", cwd=tmp_path) as asking:
         assert await asking.ended() == 1
         path = tmp_path / ".hipache/status.sock"
-        assert asking.log == [f"hipache: {path}: No such file or directory\n"]
+        assert asking.log == [f"hipache: {path}: no service runs there\n"]
 
 
 async def test_without_a_folder_for_it_the_service_runs_all_the_same(
@@ -99,7 +99,7 @@ def test_a_dead_socket_is_taken_over_and_a_living_one_is_not(tmp_path: Path) -> 
     assert first is not None
     assert StatusSocket.open(path, ServiceSockets()) is None
     first.sock.close()
-    with pytest.raises(ConfigError, match="nothing runs there"):
+    with pytest.raises(ConfigError, match="no service runs there"):
         ask(path)
     second = StatusSocket.open(path, ServiceSockets())
     assert second is not None

@@ -408,7 +408,7 @@ async def test_upgrade_of_nothing_is_one_line(tmp_path: Path) -> None:
     async with command("app.cli", "upgrade", cwd=tmp_path) as asking:
         assert await asking.ended() == 1
         path = tmp_path / ".hipache/status.sock"
-        assert asking.log == [f"hipache: {path}: No such file or directory\n"]
+        assert asking.log == [f"hipache: {path}: no service runs there\n"]
 
 
 def test_a_script_is_started_by_its_name_and_a_module_by_its_interpreter(
