@@ -19,6 +19,7 @@ from ..health import can_lose_one
 from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords
 from ..upstream.client import UpstreamClient, body_of
+from ..upstream.own_requests import own_request
 from .reports import CheckReports
 from .shards import Shards, shard_of
 from .verdicts import MAX_SEARCHED, Target, parse_probe, problem_with
@@ -194,7 +195,7 @@ class Rounds:
             (b"accept", b"*/*"),
             (b"connection", b"close"),
         ]
-        answer = await self._client.open(backend, probe.method, probe.path, headers, None)
+        answer = await own_request(self._client, backend, probe.method, probe.path, fields=headers)
         try:
             body = b""
             if probe.body:
@@ -210,7 +211,9 @@ class Rounds:
         """Ask as gRPC's clients do."""
         backend = target.backend
         headers = [(b"host", _host(target.frontend, backend)), *FIELDS]
-        answer = await self._client.open(backend, b"POST", PATH, headers, check_call(service))
+        answer = await own_request(
+            self._client, backend, b"POST", PATH, fields=headers, body=check_call(service)
+        )
         try:
             body = await body_of(answer, MAX_ANSWER)
             return problem_with_call(answer.status, [*answer.headers, *answer.trailers], body)

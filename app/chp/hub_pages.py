@@ -20,6 +20,7 @@ from ..errors import (
 from ..fields.headers import RawHeaders
 from ..proxy.request import Request
 from ..upstream.client import UpstreamClient, body_of
+from ..upstream.own_requests import own_request
 from .target_paths import backend_of, join, target_of
 
 logger = logging.getLogger("hipache.chp")
@@ -82,7 +83,7 @@ class HubPages:
         fields: RawHeaders = [(b"host", target.authority)]
         try:
             async with asyncio.timeout(PAGE_WITHIN):
-                answer = await client.open(backend_of(url), b"GET", asked, fields, None)
+                answer = await own_request(client, backend_of(url), b"GET", asked, fields=fields)
                 try:
                     body = await body_of(answer, MAX_PAGE)
                 finally:

@@ -6,12 +6,12 @@ import asyncio
 
 import msgspec
 
-from ..errors import ProxyError, UpstreamStale
+from ..errors import ProxyError
 from ..fields.headers import RawHeaders
 from ..frontends.services import Service
-from ..health import REPLACEMENTS
 from ..routing import Backend, Frontend
-from ..upstream.client import AnyAnswer, UpstreamClient
+from ..upstream.client import UpstreamClient
+from ..upstream.own_requests import own_request
 
 CALL_WITHIN = 10.0
 """Seconds for the answer to a call."""
@@ -65,14 +65,6 @@ async def _status(
     fields: RawHeaders,
     body: bytes | None = None,
 ) -> int:
-    replaced = 0
-    while True:
-        try:
-            answer: AnyAnswer = await client.open(backend, method, target, fields, body)
-        except UpstreamStale:  # says nothing: a kept connection was closed
-            replaced += 1
-            if replaced > REPLACEMENTS:
-                raise
-        else:
-            await answer.aclose()
-            return answer.status
+    answer = await own_request(client, backend, method, target, fields=fields, body=body)
+    await answer.aclose()
+    return answer.status

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from ...errors import AccessUnknown, BadHost, PassedOn, UpstreamError, UpstreamStale
+from ...errors import AccessUnknown, BadHost, PassedOn, UpstreamError
 from ...fields.headers import RawHeaders, field, request_headers, response_headers
 from ...fields.names import as_read
 from ...frontends.protection import Protection
 from ...frontends.services import Service
-from ...health import REPLACEMENTS
 from ...routing import normalise_host
 from ...upstream.client import AnyAnswer, UpstreamClient, body_of
+from ...upstream.own_requests import own_request
 from ..request import Request
 
 MAX_REFUSAL = 65536
@@ -34,7 +34,9 @@ async def ask(
     """
     try:
         async with asyncio.timeout(protection.forward_timeout):
-            answer = await _answer(client, auth, _question(auth, request))
+            answer = await own_request(
+                client, auth.backend, b"GET", auth.target, fields=_question(auth, request)
+            )
             try:
                 if not 200 <= answer.status < 300:
                     raise await _refusal(answer)
@@ -47,17 +49,6 @@ async def ask(
         raise AccessUnknown(f"forwardAuth did not answer in {seconds:g} s") from None
     except UpstreamError as error:
         raise AccessUnknown(f"forwardAuth: {error}") from error
-
-
-async def _answer(client: UpstreamClient, auth: Service, fields: RawHeaders) -> AnyAnswer:
-    replaced = 0
-    while True:
-        try:
-            return await client.open(auth.backend, b"GET", auth.target, fields, None)
-        except UpstreamStale:  # says nothing: a kept connection was closed
-            replaced += 1
-            if replaced > REPLACEMENTS:
-                raise
 
 
 def _question(auth: Service, request: Request) -> RawHeaders:

@@ -1,0 +1,32 @@
+"""Requests of the proxy's own: checks, questions to forwardAuth, calls that wake, error pages."""
+
+from __future__ import annotations
+
+from ..errors import UpstreamStale
+from ..fields.headers import RawHeaders
+from ..health import REPLACEMENTS
+from ..routing import Backend
+from .client import AnyAnswer, UpstreamClient
+
+
+async def own_request(
+    client: UpstreamClient,
+    backend: Backend,
+    method: bytes,
+    target: bytes,
+    *,
+    fields: RawHeaders,
+    body: bytes | None = None,
+) -> AnyAnswer:
+    """Send it; returns when the final head of its answer is there.
+
+    A kept connection that was closed says nothing of the backend, so it is replaced, as for a
+    client's request. The request may then be sent twice (RFC 9112 §9.3.1), so it must bear that.
+    Raises errors.UpstreamError.
+    """
+    for _ in range(REPLACEMENTS):
+        try:
+            return await client.open(backend, method, target, fields, body)
+        except UpstreamStale:
+            continue
+    return await client.open(backend, method, target, fields, body)
