@@ -203,7 +203,7 @@ async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Pa
     identity = WorkerIdentity(_name(), _number(), version())
     spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
     recorder = stack.enter_context(flight_recorder(
-        config, parts.shared, identity, counters=counters, true_client=forwarded.true_client
+        config, parts.shared, identity, routes, counters=counters, true_client=forwarded.true_client
     ))  # fmt: skip
     hooked = hooked_by(calls)
     waker = await stack.enter_async_context(waking(routes, parts.client, counters, _name()))

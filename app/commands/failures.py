@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -12,13 +13,14 @@ import click
 
 from ..config.file import here, load
 from ..config.structs import Config
+from ..recorder.asking import StoryQuestion, ask_others
 from ..recorder.recorder import service_of
 from ..recorder.rings import stories
 from ..recorder.stories import Kind, Story
 from ..recorder.telling import is_of, row
 from .cli_options import Duration, config_option, json_option
 from .failing import CommandFailed, one_line
-from .recorded import recorded_by
+from .recorded import check_recorded, recorded_by
 from .why import as_object
 
 EVERY = 0.5
@@ -32,19 +34,23 @@ EVERY = 0.5
     "-n", "--last", type=click.IntRange(1), default=50, show_default=True,
     help="At most as many, the latest.",
 )  # fmt: skip
+@click.option("--all", "fleet", is_flag=True, help="Those of all proxies that share the Redis.")
 @click.option("--follow", is_flag=True, help="Go on with those to come. Ctrl-C ends it.")
 @config_option
 @json_option
 def failures(
-    host: str | None, since: int | None, last: int, path: str | None, *, follow: bool, as_json: bool
-) -> None:
+    host: str | None, since: int | None, last: int, path: str | None,
+    *, fleet: bool, follow: bool, as_json: bool,
+) -> None:  # fmt: skip
     """List the requests that failed here, the oldest first; `hipache why ID` tells more of one."""
+    if fleet and follow:
+        raise click.UsageError("--follow shows this machine only: leave out --all")
     with suppress(KeyboardInterrupt), one_line():
         began = time.time() - since if since else 0.0
         config = load(path, os.environ, here())
-        if not recorded_by(config):
-            raise CommandFailed(f"no service of {service_of(config)} runs here")
-        for batch in _batches(config, follow=follow):
+        check_recorded(config)
+        question = StoryQuestion("", host, began, last)
+        for batch in [_of_all(config, question)] if fleet else _batches(config, follow=follow):
             wanted = [
                 story
                 for story in batch
@@ -54,8 +60,20 @@ def failures(
                 click.echo(json.dumps(as_object(story)) if as_json else "  ".join(row(story)))
 
 
+def _of_all(config: Config, question: StoryQuestion) -> list[Story]:
+    """What this service keeps, and what other proxies say."""
+    answer = asyncio.run(ask_others(config, question))
+    if answer is None:
+        raise CommandFailed("--all: this store is of one machine: leave it out")
+    if answer.silent:
+        click.echo(f"hipache: {answer.unheard}", err=True)
+    return answer.stories
+
+
 def _batches(config: Config, *, follow: bool) -> Iterator[list[Story]]:
     """What is kept, and then, with `follow`, what has come since."""
+    if not recorded_by(config):
+        raise CommandFailed(f"no service of {service_of(config)} runs here")
     known = stories(recorded_by(config), (Kind.FAILED, Kind.REFUSED))
     yield known
     while follow:

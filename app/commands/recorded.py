@@ -11,21 +11,21 @@ from ..system.shared_folder import service_folders
 from .failing import CommandFailed
 
 
-def recorded_here(config: Config) -> list[Path]:
-    """The folders of all services of this machine that this user may read.
-
-    Raises CommandFailed where nothing is kept.
-    """
+def check_recorded(config: Config) -> None:
+    """Raises CommandFailed where nothing is kept."""
     if not config.server.flight_recorder:
         raise CommandFailed(f"{config.source}: server.flightRecorder is off: no request is kept")
+
+
+def recorded_by(config: Config) -> list[Path]:
+    """The folders of the service with this configuration; none if it is ended.
+
+    Raises CommandFailed where nothing is kept, and where this user may read none.
+    """
+    check_recorded(config)
     folders = service_folders()
     if not folders:
         raise CommandFailed(
             "no service of this user runs on this machine: ask as its user, or as root"
         )
-    return folders
-
-
-def recorded_by(config: Config) -> list[Path]:
-    """Those of them that belong to the service with this configuration; none if it is ended."""
-    return [folder for folder in recorded_here(config) if is_of(folder, service_of(config))]
+    return [folder for folder in folders if is_of(folder, service_of(config))]

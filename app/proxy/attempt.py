@@ -40,10 +40,11 @@ class Attempt(Generic[T]):
 
     def fail(self, error: UpstreamError, *, answer_started: bool = False) -> None:
         """Note that it failed; `answer_started`: inside the answer's body."""
-        self.error = error
+        self.error, request = error, self.request
         outcome = outcome_of(error, answer_started=answer_started)
         failure = FailedAttempt(
             self.backend.url, outcome, cause_of(error, outcome), self.started,
-            self.seconds_to_head, perf_counter() - self.started,
+            self.seconds_to_head, perf_counter() - self.started, request.queue_time,
         )  # fmt: skip
-        self.request.failed_attempts = (*self.request.failed_attempts, failure)
+        request.queue_time = None
+        request.failed_attempts = (*request.failed_attempts, failure)

@@ -43,6 +43,8 @@ class FailedAttempt(NamedTuple):
     seconds_to_head: float | None
     """None if no head came."""
     seconds: float
+    queue_time: float | None
+    """Waited for a free connection; None if it did not wait."""
 
 
 _PATH = "/:@!$&'()*+,;=-._~"
@@ -56,7 +58,8 @@ class Request:
     __slots__ = (
         "backend", "backend_target", "body", "client", "client_left", "exchange", "extensions",
         "facts", "failed_attempts", "fields", "headers", "host", "http_version", "method", "ours",
-        "passing", "peer", "record", "route", "slot", "started", "target", "task", "web_socket",
+        "passing", "peer", "queue_time", "record", "route", "slot", "started", "target", "task",
+        "web_socket",
     )  # fmt: skip
 
     method: bytes
@@ -92,6 +95,8 @@ class Request:
     failed_attempts: tuple[FailedAttempt, ...]
     started: float
     """On `perf_counter`."""
+    queue_time: float | None
+    """Seconds that the present attempt has waited for a free connection."""
     client_left: bool
     exchange: Exchange | None
     """What our own server has for the request; None under another server."""
@@ -119,7 +124,7 @@ class Request:
         self.host = field(headers, b"host") or b""
         self.client = peer.address
         self.client_left = self.web_socket = False
-        self.route = self.backend = self.task = self.slot = self.body = None
+        self.route = self.backend = self.task = self.slot = self.body = self.queue_time = None
         self.failed_attempts = ()
         self.exchange = exchange
         self.extensions = _NONE
@@ -153,6 +158,10 @@ class Request:
         """Wait for the client no longer, but fail with `error`."""
         if self.exchange is not None:
             self.exchange.stop_waiting(error)
+
+    def waited(self, seconds: float) -> None:
+        """It has waited so long for a free connection."""
+        self.queue_time = seconds
 
     def client_gone(self) -> None:
         """The client has gone: cancel the request's task."""

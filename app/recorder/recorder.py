@@ -19,6 +19,8 @@ from ..proxy.assembly import WorkerIdentity
 from ..proxy.gateway import CLIENT_LEFT
 from ..proxy.observers import Observer
 from ..proxy.request import Request
+from ..stores.routes import Routes
+from .asking import answer_questions
 from .rings import Ring, rings
 from .stories import MAX_TRIES, Kind, Story, Try, cut, masked_target
 
@@ -138,6 +140,7 @@ def tries_of(request: Request) -> list[Try]:
         Try(
             each.backend, each.outcome, verdict(each.outcome), cut(each.cause),
             each.started - request.started, each.seconds_to_head, each.seconds,
+            queue=each.queue_time,
         )
         for each in request.failed_attempts
     ]  # fmt: skip
@@ -150,6 +153,7 @@ def tries_of(request: Request) -> list[Try]:
             Try(
                 record.backend, outcome, says, f"status {record.status}" if answered else "",
                 began, record.head_time, record.total_time - began, record.connect_time,
+                request.queue_time,
             )
         )  # fmt: skip
     return found
@@ -165,11 +169,15 @@ def flight_recorder(
     config: Config,
     folder: Path | None,
     identity: WorkerIdentity,
+    routes: Routes,
     *,
     counters: Counters | None,
     true_client: Callable[[RawHeaders, str], str],
 ) -> Iterator[tuple[Observer, ...]]:
-    """The recorder of a worker; none if `server.flightRecorder` is off, or without a `folder`."""
+    """The recorder of a worker; none if `server.flightRecorder` is off, or without a `folder`.
+
+    It answers what is asked through the store of `routes`.
+    """
     if folder is None or not config.server.flight_recorder:
         yield ()
         return
@@ -179,6 +187,7 @@ def flight_recorder(
         logger.warning("no request is recorded cause=%s", exc)
         yield ()
         return
+    answer_questions(routes.questions, folder)
     recorder = Recorder(
         kept, identity, slow=config.server.slow_request, counters=counters,
         true_client=true_client,

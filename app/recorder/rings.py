@@ -87,15 +87,27 @@ def is_of(folder: Path, service: str) -> bool:
         return False
 
 
-def stories(folders: Iterable[Path], kinds: Iterable[Kind] = tuple(Kind)) -> list[Story]:
-    """All stories of these kinds, the oldest first."""
+def stories(
+    folders: Iterable[Path], kinds: Iterable[Kind] = tuple(Kind), *, holding: str = ""
+) -> list[Story]:
+    """All stories of these kinds, the oldest first; with `holding` only from files that hold it."""
+    return _read_all([path for folder in folders for path in _files(folder)], kinds, holding)
+
+
+def own_and_left(folder: Path, kinds: Iterable[Kind], *, holding: str = "") -> list[Story]:
+    """The same of this process, and of those that have ended and left theirs."""
+    own = f"{os.getpid()}-"
+    files = [path for path in _files(folder) if path.name.startswith(own) or _is_left(path)]
+    return _read_all(files, kinds, holding)
+
+
+def _read_all(files: Iterable[Path], kinds: Iterable[Kind], holding: str) -> list[Story]:
     wanted = frozenset(kinds)
     found = [
         story
-        for folder in folders
-        for path in _files(folder)
+        for path in files
         if (named := _FILE.fullmatch(path.name)) is not None and named[2] in wanted
-        for story in _read(path)
+        for story in _read(path, holding.encode("utf-8", "replace"))
     ]
     return sorted(found, key=lambda story: story.at)
 
@@ -107,11 +119,13 @@ def _files(folder: Path) -> list[Path]:
         return []  # its service has ended meanwhile
 
 
-def _read(path: Path) -> Iterator[Story]:
+def _read(path: Path, holding: bytes) -> Iterator[Story]:
     try:
         data = path.read_bytes()
     except OSError:
         return  # removed meanwhile
+    if holding not in data:
+        return  # quicker than to decode thousands of others
     at = 0
     while at < len(data):
         end = at + _SIZE + int.from_bytes(data[at : at + _SIZE], "little")

@@ -41,6 +41,8 @@ class Try(msgspec.Struct, array_like=True):
     total: float = 0.0
     connect: float | None = None
     """Until the connection stood; None if it was kept from before."""
+    queue: float | None = None
+    """Waited for one of `maxSockets` to become free; None if it did not wait."""
 
 
 class Story(msgspec.Struct, array_like=True):

@@ -11,6 +11,8 @@ from ..masking import printable
 from .stories import Kind, Story, Try
 
 LEFT = 499
+SHOWN_FROM = 0.001
+"""Seconds from which a wait in the queue is told."""
 
 _SAYS = {
     Verdict.DEAD: ", so it is taken for dead",
@@ -98,7 +100,11 @@ def clock(at: float) -> str:
 
 
 def _attempt(each: Try) -> str:
-    times = [f"connected in {took(each.connect)}"] if each.connect is not None else []
+    times = []
+    if each.queue is not None and each.queue >= SHOWN_FROM:
+        times.append(f"waited {took(each.queue)} for a free connection")
+    if each.connect is not None:
+        times.append(f"connected in {took(each.connect)}")
     if each.head is not None:
         times.append(f"head after {took(each.head)}")
     if each.outcome == Outcome.ANSWERED:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from ..errors import StoreUnavailable
 from ..frontends.rates import Rate
 from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks
+from .questions import Questions
 
 FOREIGN = "foreign"
 """A mark is `by` this name if another program set it."""
@@ -159,6 +160,10 @@ class Store(Protocol):
     @property
     def leases(self) -> Leases | None:
         """None where every worker is for itself."""
+
+    @property
+    def questions(self) -> Questions | None:
+        """What operators ask all workers; None where each machine is asked by itself."""
 
     async def lookup(self, host: str) -> Found | None:
         """The frontend that serves `host`, or None when no candidate key exists.

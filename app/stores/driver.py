@@ -23,6 +23,7 @@ from .file.issuance import FileIssuance
 from .hub_records import HubRecords
 from .inspection import Inspection, Remedy
 from .issuance import IssuanceStore
+from .questions import Inquiry
 from .tables import RouteTable
 
 
@@ -94,6 +95,13 @@ class StoreDriver(ABC):
         `timeout`: seconds for each answer. Raises ConfigError, NotOffered.
         """
         raise NotOffered(f"{self.name}: this kind of store keeps no routes of a JupyterHub")
+
+    def inquiry(self, *, timeout: float | None) -> Inquiry | None:
+        """What asks the workers of other machines; None where there are none to ask.
+
+        `timeout`: seconds for each answer of the store. Connects to nothing yet.
+        """
+        return None
 
     def hold(self) -> AbstractContextManager[object]:
         """Keeps a server of our own running while it is open; for the supervisor.

@@ -8,6 +8,7 @@ from typing import Protocol
 from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, Marks, Route
 from .base import CheckRecords, Found, Leases, SharedRates
+from .questions import Questions
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at routes that do not tell of their changes."""
@@ -100,6 +101,11 @@ class Routes(Protocol):
     @property
     def leases(self) -> Leases | None:
         """What one of them does for all; None where every worker is for itself."""
+        return None
+
+    @property
+    def questions(self) -> Questions | None:
+        """What operators ask all workers; None where each machine is asked by itself."""
         return None
 
     async def changed(self) -> None:

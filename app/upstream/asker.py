@@ -28,6 +28,9 @@ class Asker(Protocol):
         None if nothing. As long as it is equal, the client has done nothing.
         """
 
+    def waited(self, seconds: float) -> None:
+        """It has waited so long for a free connection."""
+
     def give_up(self, error: UpstreamError) -> None:
         """Wait for the client no longer, but fail with `error`: its connection is gone."""
 

@@ -123,6 +123,7 @@ class Pool:
 
     def dequeue(self, waiter: Waiter) -> None:
         """Give `waiter` up; what it was given meanwhile goes to the next."""
+        waiter.waited(self._clock())
         waiter.cancel()
         if waiter.cancelled():
             self._queue.remove(waiter)
@@ -222,7 +223,7 @@ class Pool:
             raise
 
     def _report_wait(self, waiter: Waiter) -> None:
-        self.on_waited(self._clock() - waiter.since)
+        self.on_waited(waiter.waited(self._clock()))
 
     async def _connect(self) -> BackendStream:
         """Connect; the caller has counted this one in `_connecting`."""

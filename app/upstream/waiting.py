@@ -24,6 +24,13 @@ class Waiter(asyncio.Future[BackendStream | None]):
         self.due = due
         self.asker = asker
 
+    def waited(self, now: float) -> float:
+        """Seconds until `now` (loop time). Tells the asker, too."""
+        seconds = now - self.since
+        if self.asker is not None:
+            self.asker.waited(seconds)
+        return seconds
+
 
 class WaitingLine:
     """The waiters of one pool: those in front as they came, then those behind as they came."""

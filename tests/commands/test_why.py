@@ -67,7 +67,11 @@ async def test_an_id_of_a_page_is_told_by_whichever_worker_served_it(
 async def test_an_unknown_id_is_one_line(tmp_path: Path, valkey: RedisServer) -> None:
     async with serve(tmp_path, valkey.url, 1):
         said, status = await hipache(tmp_path, "why", "no\x1b[2J")
-    assert (status, said) == (1, "hipache: no request 'no\\x1b[2J' is kept on this machine\n")
+    assert (status, said) == (
+        1,
+        "hipache: no request 'no\\x1b[2J' is kept on this machine, "
+        "nor by other proxies of its store\n",
+    )
 
 
 async def test_following_shows_what_comes(tmp_path: Path, valkey: RedisServer) -> None:

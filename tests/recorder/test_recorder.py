@@ -150,3 +150,23 @@ async def test_it_can_be_switched_off(valkey: RedisServer, base: Path) -> None:
         await proxy.route("a.test", dead)
         assert b" 502 " in await proxy.get()
         assert kept() == []
+
+
+async def test_the_time_in_the_queue_is_kept(valkey: RedisServer) -> None:
+    async with (
+        silent() as backend,
+        proxying(valkey, maxSockets=1, queueTimeout=0.05) as proxy,
+    ):
+        await proxy.route("a.test", backend)
+        first = await proxy.connect()
+        first.send(b"GET /first HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        await until(lambda: bool(backend.requests))
+        assert b" 503 " in await proxy.get()
+        story = await one()
+        first.reset()
+        await until(lambda: len(kept()) == 2)
+        second, *_ = (each for each in kept() if each.id != story.id)
+    (attempt,) = story.tries
+    assert attempt.queue is not None
+    assert 0.05 <= attempt.queue <= attempt.total
+    assert second.tries[0].queue is None

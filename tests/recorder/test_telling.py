@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 
 import pytest
+from msgspec.structs import replace
 
 from app.health import Outcome, Verdict
 from app.recorder import stories, telling
@@ -41,6 +42,15 @@ def test_every_attempt_has_its_line() -> None:
         "  2. http://127.0.0.1:2  answer timeout after 3.00 s, which is evidence against it",
         "  why: no backend answered",
     ]
+
+
+def test_a_wait_for_a_connection_is_told() -> None:
+    waited = replace(GOOD, queue=0.0123)
+    assert list(told(story(tries=[waited])))[2] == (
+        "  1. http://127.0.0.1:3  answered with status 200, waited 12 ms for a free connection, "
+        "connected in 0.4 ms, head after 12 ms, end after 20 ms"
+    )
+    assert "waited" not in list(told(story(tries=[replace(GOOD, queue=0.0001)])))[2]
 
 
 def test_a_good_end_is_told_too() -> None:

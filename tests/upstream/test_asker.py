@@ -20,6 +20,9 @@ class Asking:
     def awaited(self) -> None:
         return None
 
+    def waited(self, seconds: float) -> None:
+        return None
+
     def give_up(self, error: Exception) -> None:
         raise error
 

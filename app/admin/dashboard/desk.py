@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ...errors import HipacheError
 from ...metrics.families import GAUGE
+from ...recorder.asking import StoryQuestion, ask_others
 from ...recorder.rings import stories
 from ...recorder.stories import Kind, Story
 from ...stores.table import Entry, by_domain
@@ -126,14 +127,20 @@ class Desk:
         return [each for each in self._failures if refused or each.kind == Kind.FAILED]
 
     async def story(self, request_id: str) -> list[Story]:
-        """What is known of one request."""
-        return [each for each in await self._stories(tuple(Kind)) if each.id == request_id]
+        """What is known of one request, here or by the proxies that share the store."""
+        kept = await self._stories(tuple(Kind), request_id)
+        if found := [each for each in kept if each.id == request_id]:
+            return found
+        with suppress(HipacheError):
+            if (answer := await ask_others(self.config, StoryQuestion(request_id))) is not None:
+                return answer.stories
+        return []
 
-    async def _stories(self, kinds: tuple[Kind, ...]) -> list[Story]:
+    async def _stories(self, kinds: tuple[Kind, ...], holding: str = "") -> list[Story]:
         folder = self.sources.folder
         if folder is None:
             return []
-        return await asyncio.to_thread(stories, [folder.path], kinds)
+        return await asyncio.to_thread(stories, [folder.path], kinds, holding=holding)
 
     async def certificates(self) -> list[CertificateEnd]:
         """Those of the configuration's files and of the store, the first to end first."""

@@ -43,6 +43,7 @@ class CachedStore:
         counts only where the store does not report changes."""
         self.store = store
         self.rates, self.checks, self.leases = store.rates, store.checks, store.leases
+        self.questions = store.questions
         self.ready = False
         self._ttl = ttl
         self._outage = Outage(store.name)

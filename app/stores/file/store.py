@@ -34,7 +34,7 @@ class FileStore:
     """The table of one file in memory."""
 
     shares_marks = False
-    rates = None
+    rates = questions = None
 
     def __init__(self, path: str) -> None:
         """Reads nothing yet; `watch` does."""

@@ -21,6 +21,7 @@ from .connections import Connections
 from .hub_records import RedisHubRecords
 from .inspection import inspect
 from .issuance import RedisIssuance
+from .questions import RedisInquiry
 from .replies import text
 from .store import RedisStore
 from .table import RedisTable
@@ -75,6 +76,10 @@ class RedisDriver(StoreDriver):
     def hub_records(self, *, timeout: float) -> RedisHubRecords:
         """In the server that takes the writes."""
         return RedisHubRecords(self.urls, timeout=timeout)
+
+    def inquiry(self, *, timeout: float | None) -> RedisInquiry:
+        """Over the server that takes the writes."""
+        return RedisInquiry(self.urls, timeout=timeout)
 
     async def inspect(self, *, timeout: float) -> Inspection:
         """Reads every key under our prefixes."""

@@ -6,14 +6,25 @@ from collections.abc import Callable
 
 from ..base import StoreListener
 from .presence import Presence
+from .questions import QUESTION
 from .replies import text
+
+ASKED = QUESTION.partition(":")[2]
 
 
 class KeyChanges:
     """A tracking.TrackingListener in front of a StoreListener."""
 
-    def __init__(self, listener: StoreListener, presence: Presence, prefix: str) -> None:
+    def __init__(
+        self,
+        listener: StoreListener,
+        presence: Presence,
+        prefix: str,
+        asked: Callable[[str], None],
+    ) -> None:
+        """`asked` hears of questions, by their numbers."""
         self._listener, self._presence, self._prefix = listener, presence, prefix
+        self._asked = asked
         self.look: Callable[[], None] = lambda: None
 
     def tracking(self) -> None:
@@ -52,5 +63,7 @@ class KeyChanges:
                 self._listener.marks_changed(key)
             elif kind == "paths":
                 self._listener.paths_changed(key)
+            elif key.startswith(ASKED):
+                self._asked(key.removeprefix(ASKED))
             else:
                 self.look()

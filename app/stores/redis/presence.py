@@ -99,8 +99,7 @@ async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int,
     them within `seconds`. Raises RedisError, OSError.
     """
     number = int(await client.incr(prefix + CHANGE))
-    pattern = escape(prefix + WORKER) + "*"
-    workers = [key async for key in client.scan_iter(match=pattern, count=10_000)]
+    workers = await workers_present(client, prefix)
     missing, loop = workers, asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while missing:
@@ -111,6 +110,12 @@ async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int,
             break
         await asyncio.sleep(NUMBERS_EVERY)
     return len(workers), [key.decode().removeprefix(prefix + WORKER) for key in missing]
+
+
+async def workers_present(client: Redis, prefix: str) -> list[bytes]:
+    """The keys of all workers. Looks at every key. Raises RedisError, OSError."""
+    pattern = escape(prefix + WORKER) + "*"
+    return [key async for key in client.scan_iter(match=pattern, count=10_000)]
 
 
 def escape(text: str) -> str:

@@ -29,6 +29,7 @@ from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
 from .leases import RedisLeases
 from .lookups import Lookups
 from .presence import CHANGE, Presence
+from .questions import QUESTION, RedisQuestions
 from .rate_slices import RateSlices
 from .replies import text
 from .shared_rates import RedisRates
@@ -81,6 +82,7 @@ class RedisStore:
             self._reading, self.prefix, self._bounded, self._clock, longest_mark
         )
         self.leases = RedisLeases(self._writing, self.prefix, self._bounded)
+        self.questions = RedisQuestions(self._reading, self._writing, self.prefix, self._bounded)
         self.rates = RateSlices(RedisRates(self._writing, self.prefix, within=rates_within))
         self.checks = RedisCheckRecords(
             self._reading, self._writing, self.prefix, self._bounded, self._clock.there
@@ -155,8 +157,8 @@ class RedisStore:
         presence = Presence(
             self._reading.client, self._writing.client, self.prefix, delay=self._ttl
         )
-        changes = KeyChanges(listener, presence, self.prefix)
-        kinds = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE)
+        changes = KeyChanges(listener, presence, self.prefix, self.questions.changed)
+        kinds = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE, QUESTION)
         prefixes = [self.prefix + kind for kind in kinds]
         change = self.prefix + CHANGE
         tracker = Tracker(
@@ -185,6 +187,7 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        await self.questions.aclose()
         await self.rates.aclose()
         await self._reading.aclose()
         if self._writing is not self._reading:

@@ -17,7 +17,7 @@ class ScriptedStore:
 
     name = "scripted"
     shares_marks = True
-    rates = checks = leases = None
+    rates = checks = leases = questions = None
 
     def __init__(self) -> None:
         self.lists: dict[str, str] = {}
