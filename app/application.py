@@ -163,5 +163,7 @@ def _end_with_the_interpreter() -> None:
             loop.run_until_complete(asyncio.wait([life]))
 
 
-# atexit is too late: the interpreter first waits for threads, which the parts must end.
+# The way of concurrent.futures, for want of a public one. atexit is too late: the interpreter
+# first waits for threads, which the parts must end. A thread of ours that waits for the main one
+# is too late as well: by then no thread takes work, and the end of the access log needs one.
 threading._register_atexit(_end_with_the_interpreter)  # type: ignore[attr-defined]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,29 @@ async def seen(way: Way, rest: Rest, request: bytes) -> dict[str, object]:
     for port, name in ports.items():
         said = said.replace(port, name)
     return {"said": re.sub(r"[0-9a-f]{26}", "ID", said), "left": left}
+
+
+async def alike(ways: list[Way], cases: Mapping[Any, tuple[Rest, bytes]]) -> None:
+    """Each case is seen alike by all ways, and none leaves an attempt behind."""
+    below, through = [
+        {name: await seen(way, rest, request) for name, (rest, request) in cases.items()}
+        for way in ways
+    ]
+    for name in cases:
+        assert below[name] == through[name], name
+        assert below[name]["left"] == [], name
+    assert all(ways[1].tasks)
+
+
+def logged_alike(ways: list[Way]) -> list[dict[str, Any]]:
+    """The lines of their access logs, which are the same; they are whole when the ways ended."""
+    logs = [way.lines() for way in ways]
+    for line in chain(*logs):
+        # Ports differ, and so does what a test's client makes of its end.
+        line["backend"] = line["backend"] is not None
+        line["retried_from"] = len(line["retried_from"])
+    assert logs[0] == logs[1]
+    return logs[0]
 
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: %b\r\nUser-Agent: me\r\nX-A: 1\r\nX-A: 2\r\n\r\n"

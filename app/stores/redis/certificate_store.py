@@ -9,9 +9,8 @@ from redis.exceptions import RedisError, ResponseError
 from ...errors import StoreUnavailable
 from ..certificate_store import NO_PAIR, CertificateListener, Pair
 from .connections import Connections
-from .named_changes import NamedChanges, at_once
+from .named_changes import NamedChanges, track_names
 from .replies import text
-from .tracking import Tracker
 from .url import RedisURL
 
 
@@ -50,10 +49,7 @@ class RedisCertificates:
     async def watch(self, listener: CertificateListener) -> None:
         """On a connection of its own."""
         changes = NamedChanges(listener, self._prefix)
-        await Tracker(
-            self._connections, [self._prefix], on_keys=changes.keys, listener=changes,
-            prepare=at_once, landmark=self._prefix, on_landmark=lambda value: None,
-        ).run()  # fmt: skip
+        await track_names(self._connections, [self._prefix], changes, self._prefix)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -17,9 +17,8 @@ from redis.exceptions import RedisError, ResponseError
 from ..hub_records import HubRecordListener
 from ..unavailable import translated
 from .connections import Connections
-from .named_changes import NamedChanges, at_once
+from .named_changes import NamedChanges, track_names
 from .replies import text
-from .tracking import Tracker
 from .url import RedisURL
 
 _PER_TRIP = 500
@@ -92,10 +91,7 @@ class RedisHubRecords:
     async def watch(self, listener: HubRecordListener) -> None:
         """On a connection of its own."""
         changes = NamedChanges(listener, self._route)
-        await Tracker(
-            self._connections, [self._route], on_keys=changes.keys, listener=changes,
-            prepare=at_once, landmark=self._route, on_landmark=lambda value: None,
-        ).run()  # fmt: skip
+        await track_names(self._connections, [self._route], changes, self._route)
 
     async def _at_once(self, *commands: Sequence[str]) -> list[Any]:
         """The answers to commands that take effect together."""

@@ -45,10 +45,9 @@ from .issuance_replies import (
 )
 from .issuance_scripts import ACCOUNT, BEGIN, FAIL, FINISH, WISH
 from .leases import KEEP, RELEASE
-from .named_changes import at_once
+from .named_changes import track_names
 from .presence import escape
 from .replies import mapping, text
-from .tracking import Tracker
 from .url import RedisURL
 
 TLS, ACME = "tls:", "acme:"
@@ -230,10 +229,7 @@ class RedisIssuance:
     async def watch(self, listener: IssuanceListener) -> None:
         """On a connection of its own."""
         changes = IssuanceChanges(listener, self._tls, self._wanted)
-        await Tracker(
-            self._connections, [self._tls, self._wanted], on_keys=changes.keys, listener=changes,
-            prepare=at_once, landmark=self._lease, on_landmark=lambda value: None,
-        ).run()  # fmt: skip
+        await track_names(self._connections, [self._tls, self._wanted], changes, self._lease)
 
     async def aclose(self) -> None:
         """Close every connection."""

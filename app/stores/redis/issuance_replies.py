@@ -9,6 +9,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from ..issuance import IssuanceListener, IssuanceState, Standing, Wish
+from .named_changes import NamedChanges
 from .replies import text
 
 
@@ -47,31 +48,18 @@ def is_old(value: str) -> bool:
     return abs(time.time() - int(since)) > Wish(kind).lasts
 
 
-class IssuanceChanges:
-    """Passes on what the tracking connection reports."""
+class IssuanceChanges(NamedChanges):
+    """Passes on what the tracking connection reports of certificates, and of wishes for them."""
 
     def __init__(self, listener: IssuanceListener, start: str, wanted: str) -> None:
-        self._listener, self._start, self._wanted = listener, start, wanted
-        self.tracking, self.lost = listener.tracking, listener.lost
+        super().__init__(listener, start)
+        self._wished, self._start, self._wanted = listener.wished, start, wanted
 
     def keys(self, keys: list[bytes] | None) -> None:
         """Keys of a push; None: the server was flushed."""
-        if keys is None:
-            self._listener.changed(None)
-            return
-        names = [text(key) for key in keys]
-        if self._wanted in names:
-            self._listener.wished()
-        if changed := [n.removeprefix(self._start) for n in names if n.startswith(self._start)]:
-            self._listener.changed(changed)
-
-    def unreachable(self, reason: str) -> None:
-        """The server does not answer."""
-        self._listener.lost(reason)
-
-    def refused(self, reason: str) -> None:
-        """The server never reports changes."""
-        self._listener.lost(reason)
-
-    def heard(self) -> None:
-        """Nothing depends on it."""
+        if keys is not None:
+            if self._wanted.encode() in keys:
+                self._wished()
+            keys = [key for key in keys if key.startswith(self._start.encode())]
+        if keys != []:
+            super().keys(keys)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from .connections import Connections
 from .replies import text
+from .tracking import Tracker
 
 
 class NameListener(Protocol):
@@ -46,5 +48,15 @@ class NamedChanges:
         """Nothing depends on it."""
 
 
-async def at_once() -> None:
+async def track_names(
+    connections: Connections, prefixes: Sequence[str], changes: NamedChanges, landmark: str
+) -> None:
+    """Report what changes below `prefixes` until cancelled, on a connection of its own."""
+    await Tracker(
+        connections, prefixes, on_keys=changes.keys, listener=changes,
+        prepare=_at_once, landmark=landmark, on_landmark=lambda value: None,
+    ).run()  # fmt: skip
+
+
+async def _at_once() -> None:
     """Nothing has to be done before connecting."""
