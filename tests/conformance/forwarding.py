@@ -65,7 +65,7 @@ def identity() -> Iterator[Case]:
         b"X-Real-IP", b"X-Forwarded-For", b"X-Client-Cert-Subject", b"Forwarded", b"X-Original-URL",
         b"Client-IP", b"Proxy",
     ):  # fmt: skip
-        for spelt in {name, name.replace(b"-", b"_"), name.replace(b"-", b"_", 1)}:
+        for spelt in dict.fromkeys((name, name.replace(b"-", b"_"), name.replace(b"-", b"_", 1))):
             for forged in (b"6.6.6.6", b""):
                 yield Case(
                     f"{spelt.decode()}: {forged.decode()} is not believed",
