@@ -10,9 +10,7 @@ every backend for everybody. So what a request may have brought about is evidenc
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
-from typing import TypeAlias
 
 from .errors import (
     BackendForbidden,
@@ -32,15 +30,7 @@ from .errors import (
     UpstreamUnreachable,
     UpstreamUnresolved,
 )
-from .routing import Backend, Frontend, Mark, Marks
-
-OnDead: TypeAlias = Callable[[Frontend, Backend, str], None]
-"""Hears of a backend that was marked dead: its frontend, the backend, and the cause in words."""
-
-
-def no_one_told(frontend: Frontend, backend: Backend, cause: str) -> None:
-    """For where nothing wants to hear of marks."""
-
+from .routing import Frontend, Mark, Marks
 
 REPLACEMENTS = 3
 """Kept connections that one request may find closed; each is replaced without counting a retry."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,8 +18,9 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
-from .admin.metering import Supervision, metering, own_listeners
+from .admin.metering import Supervision, metering, own_listeners, supervisor_of
 from .admin.worker_metrics import MetricSources, reporting
+from .alerts.alerting import alerting
 from .application import Application, Extension, FirstRequest
 from .checks.fleet import checking
 from .config.file import here, load
@@ -47,6 +47,7 @@ from .server.edge import ClientLimits, Edge
 from .server.refused_record import recording
 from .server.running import Supervised, configure, way_to_recycle
 from .stores import driver_of, open_store
+from .stores.mark_news import MarkNews
 from .stores.routes import Routes
 from .system.garbage import rare_collections
 from .system.held_memory import HeldMemory
@@ -55,6 +56,7 @@ from .system.loop_lag import LoopLag
 from .system.memory_watch import Counting, Counts, MemoryWatch
 from .system.release import version
 from .system.shared_folder import shared_by_workers
+from .system.worker_name import worker_name, worker_number
 from .tls.acme.installed import check_installed
 from .upstream.client import UpstreamClient
 from .waking.waker import waking
@@ -92,18 +94,18 @@ def create_app(
         edge, server = _edge(config)
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
-            shared = stack.enter_context(shared_by_workers(_supervisor(supervision)))
-            meter = stack.enter_context(metering(config, supervision, _number(), shared))
+            shared = stack.enter_context(shared_by_workers(supervisor_of(supervision)))
+            meter = stack.enter_context(metering(config, supervision, worker_number(), shared))
             own = partial(own_listeners, config, server, meter)
             routes = await enter(_started(config, store))
             log = await enter(_access_log(config.server))
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
             counters = meter.counters if meter else None
-            calls = await enter(hook_calls(config, make_forwarded(config).true_client))
-            watch = partial(checking, config, routes, name=_name(), counters=counters)
-            checkers = await enter(watch(listening=own, on_dead=calls.dead))
+            calls, news = await enter(_told_of_marks(config, routes, client, counters))
+            watch = partial(checking, config, routes, name=worker_name(), counters=counters)
+            checkers = await enter(watch(listening=own, news=news))
             gateway = await _gateway(stack, config, edge, _Parts(
-                routes=routes, client=client, checkers=checkers, calls=calls, log=log,
+                routes=routes, client=client, checkers=checkers, calls=calls, news=news, log=log,
                 counters=counters, shared=shared, extension=extension, clock=clock, random=random,
             ))  # fmt: skip
             edge.on_refusal = recording(gateway.refused)
@@ -135,6 +137,17 @@ async def _started(config: Config, store: Routes | None) -> AsyncIterator[Routes
         yield routes
     finally:
         await routes.aclose()
+
+
+@asynccontextmanager
+async def _told_of_marks(
+    config: Config, routes: Routes, client: UpstreamClient, counters: Counters | None
+) -> AsyncIterator[tuple[HookCalls, MarkNews]]:
+    async with (
+        hook_calls(config, make_forwarded(config).true_client) as calls,
+        alerting(config, routes, client, counters, calls.news) as news,
+    ):
+        yield calls, news
 
 
 def _access_log(server: ServerConfig) -> AbstractAsyncContextManager[AccessLog]:
@@ -182,6 +195,7 @@ class _Parts:
     client: UpstreamClient
     checkers: Checkers
     calls: HookCalls
+    news: MarkNews
     log: AccessLog
     counters: Counters | None
     shared: Path | None
@@ -193,41 +207,28 @@ class _Parts:
 async def _gateway(stack: AsyncExitStack, config: Config, edge: Edge, parts: _Parts) -> Gateway:
     """The gateway; its guards and its observers end with `stack`."""
     routes, counters, calls, extension = parts.routes, parts.counters, parts.calls, parts.extension
-    paths = await stack.enter_async_context(acme_in_worker(config, routes, edge))
+    enter = stack.enter_async_context
+    paths = await enter(acme_in_worker(config, routes, edge))
     forwarded = make_forwarded(config)
     overload = Overload(config.server.max_loop_lag, time.monotonic)
     stack.enter_context(LoopLag(on_measured=overload.look))
     stack.enter_context(rare_collections())
     gate = Gate(forwarded.true_client, parts.client, RateLimits(time.monotonic, routes.rates))
     stack.callback(gate.close)
-    identity = WorkerIdentity(_name(), _number(), version())
-    spans = await stack.enter_async_context(tracing(config, forwarded, _name(), version()))
+    identity = WorkerIdentity(worker_name(), worker_number(), version())
+    spans = await enter(tracing(config, forwarded, worker_name(), version()))
     recorder = stack.enter_context(flight_recorder(
         config, parts.shared, identity, routes, counters=counters, true_client=forwarded.true_client
     ))  # fmt: skip
     hooked = hooked_by(calls)
-    waker = await stack.enter_async_context(waking(routes, parts.client, counters, _name()))
+    waker = await enter(waking(routes, parts.client, counters, parts.news, worker_name()))
     return make_gateway(
         config, identity, routes, examine=gate.examine, overload=overload, forwarded=forwarded,
         checkers=parts.checkers, log=parts.log, counters=counters, clock=parts.clock,
         random=parts.random, paths={**paths, **extension.paths}, on_error=extension.on_error,
         observers=(*extension.observers, *hooked.observers, *spans, *recorder),
-        kind=hooked.kind, on_dead=calls.dead, held=edge.held, waker=waker,
+        kind=hooked.kind, news=parts.news, held=edge.held, waker=waker,
     )  # fmt: skip
-
-
-def _supervisor(supervision: Supervision | None) -> int | None:
-    return None if supervision is None else supervision.pid  # of `hipache serve`
-
-
-def _number() -> int:
-    """This worker's number under `hipache serve`, else 0."""
-    return int(os.environ.get("HIPACHE_WORKER", "0"))
-
-
-def _name() -> str:
-    """This worker's name, which its marks on backends carry."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _configured() -> Config:

@@ -29,6 +29,8 @@ def masked(value: Any, *, key: str = "") -> Any:
         return [masked(item, key=key) for item in value]
     if key == "driver" and isinstance(value, str):
         return masked_url(value)
+    if key == "url" and isinstance(value, str):
+        return masked_path(value)
     if value is not None and (key in SECRET_KEYS or "-----BEGIN" in str(value)):
         return "***"
     return value
@@ -41,6 +43,18 @@ def printable(text: str) -> str:
     'http://a\\n\\x1b[2J'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def masked_path(url: str) -> str:
+    """A receiver's URL without its path and its query, in which a token may stand.
+
+    >>> masked_path("https://chat.example.com/hooks/s3cret"), masked_path("http://u:s3cret@h")
+    ('https://chat.example.com/***', 'http://h')
+    """
+    found = re.match(r"([a-z]+://)(?:[^/?#]*@)?([^/?#@]*)(.?)", url)
+    if found is None:
+        return "***"
+    return found[1] + found[2] + ("/***" if found[3] else "")
 
 
 def masked_url(url: str) -> str:

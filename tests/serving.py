@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -24,12 +24,15 @@ ASGI_ONLY = False
 """For the tests that ask for `either_way`: those of them that are to go through ASGI."""
 
 
-def config_of(valkey: RedisServer, *, http2: bool = False, **server: Any) -> Config:
+def config_of(
+    valkey: RedisServer, *, http2: bool = False, alerts: Sequence[Any] = (), **server: Any
+) -> Config:
     """A configuration whose routes are in `valkey`; `server` has keys as in the file."""
     calm = {"accessLog": None, "snapshot": None, "storeTimeout": 10}  # a busy machine is no outage
     values = calm | server
     file = {"driver": valkey.url, "server": values, "admin": {"bind": None}}
     file["http"] = {"http2": http2}
+    file["alerts"] = [*alerts]
     return parse(json.dumps(file))
 
 
@@ -104,13 +107,14 @@ async def proxying(
     asgi: bool = False,
     http2: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
+    alerts: Sequence[Any] = (),
     **server: Any,
 ) -> AsyncIterator[Proxy]:
-    """A proxy with these keys of `server` in its configuration.
+    """A proxy with these keys of `server` and these `alerts` in its configuration.
 
     With `asgi` nothing goes below it. `options` are uvicorn's.
     """
-    app = create_app(config_of(valkey, http2=http2, **server))
+    app = create_app(config_of(valkey, http2=http2, alerts=alerts, **server))
     if asgi or ASGI_ONLY:
         app.add_middleware(PassingOn)
     async with serving(app, **options) as port:

@@ -21,8 +21,8 @@ MODULES = {
 ROOMS = (
     "errors", "masking", "fields", "frontends", "routing", "health", "grpc", "logs", "config",
     "balancing", "system", "metrics", "http2", "upstream", "stores", "tls", "server",
-    "waking", "proxy", "hooks", "recorder", "websocket", "checks", "admin", "application", "main",
-    "__init__",
+    "waking", "alerts", "proxy", "hooks", "recorder", "websocket", "checks", "admin",
+    "application", "main", "__init__",
     "testing", "workers", "chp", "doctor", "commands", "cli", "__main__",
 )  # fmt: skip
 """Folders and loose modules, in their order: each imports only what stands before it, for types
@@ -35,7 +35,7 @@ PURE = (
     "checks.verdicts", "doctor.findings", "commands.throughput", "metrics.quantiles",
     "stores.steered", "proxy.debug_fields", "proxy.https_policy", "proxy.media_types",
     "proxy.guards.shedding", "upstream.shares", "http2.field_rules", "grpc", "websocket.frames",
-    "recorder.telling",
+    "recorder.telling", "alerts.alert_events",
 )  # fmt: skip
 """They touch no outside world: no clock, no chance, no file and no socket but as arguments."""
 NOT_PURE = ("config.file",)

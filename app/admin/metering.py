@@ -62,6 +62,11 @@ class Supervision:
         remove_service_folder(self.pid)
 
 
+def supervisor_of(supervision: Supervision | None) -> int | None:
+    """The process that is the same for all workers of `hipache serve`; None for others."""
+    return None if supervision is None else supervision.pid
+
+
 class Metering:
     """The counters of one worker, the page that holds them, and the admin listener."""
 

@@ -20,10 +20,10 @@ import msgspec
 
 from ..config.structs import Config, HealthCheck
 from ..errors import StoreUnavailable
-from ..health import OnDead, no_one_told
 from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
 from ..stores.base import CheckRecords, StoreForbids
+from ..stores.mark_news import MarkNews
 from ..stores.routes import Routes
 from ..upstream.client import UpstreamClient
 from ..upstream.destinations import Bound
@@ -51,7 +51,7 @@ async def checking(
     name: str,
     counters: Counters | None = None,
     listening: Callable[[], Iterable[Bound]] = lambda: (),
-    on_dead: OnDead = no_one_told,
+    news: MarkNews = MarkNews(),  # noqa: B008 - immutable
 ) -> AsyncIterator[Checkers]:
     """Listen for active checkers, and be one of them if the configuration wants it.
 
@@ -75,7 +75,7 @@ async def checking(
             # A mark stands until the next checks have had the chance to renew it.
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
             reports = CheckReports(
-                routes, checkers, name=name, ttl=ttl, counters=counters, on_dead=on_dead
+                routes, checkers, name=name, ttl=ttl, counters=counters, news=news
             )
             rounds = partial(Rounds, wanted, records, client, reports)
             work = _check_in_turn(records, rounds, name, rights)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-from ..health import OnDead, can_lose_one, no_one_told
+from ..health import can_lose_one
 from ..metrics.counters import Counters
 from ..proxy.health_reports import Checkers
 from ..routing import Backend, Frontend, Mark
 from ..stores.base import FOREIGN
+from ..stores.mark_news import MarkNews
 from ..stores.routes import Routes
 from .verdicts import Target
 
@@ -30,11 +31,11 @@ class CheckReports:
         name: str,
         ttl: float,
         counters: Counters | None = None,
-        on_dead: OnDead = no_one_told,
+        news: MarkNews = MarkNews(),  # noqa: B008 - immutable
     ) -> None:
         """`ttl`: seconds that a mark stands; checks that go on failing renew it at half time."""
         self._counters = counters
-        self._on_dead = on_dead
+        self._news = news
         self._routes = routes
         self._checkers = checkers
         self._name = name
@@ -64,7 +65,7 @@ class CheckReports:
         )
         self._routes.mark_dead(frontend, backend, mark)
         if known is None or known.until <= now:
-            self._on_dead(frontend, backend, mark.reason)
+            self._news.dead(frontend, backend, mark.reason, known is None)
             if self._counters is not None:
                 self._counters.count("marks", "check")
             logger.warning(
@@ -83,6 +84,7 @@ class CheckReports:
         # An old Hipache writes a bare index: it does not say since when the mark stands.
         if target.healthy_since(0.0 if foreign else known.since):
             self._routes.clear_mark(frontend, backend)
+            self._news.alive(frontend, backend)
             if self._counters is not None:
                 self._counters.count("marks_cleared")
             logger.info(

@@ -8,7 +8,17 @@ import sys
 import click
 
 from ..config.structs import Config
-from ..doctor import certificates, findings, machine, ordering, ports, service, settings, store
+from ..doctor import (
+    certificates,
+    findings,
+    machine,
+    ordering,
+    ports,
+    receivers,
+    service,
+    settings,
+    store,
+)
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from .check import checked_config
@@ -52,6 +62,7 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *(() if service.is_closed(config) else ports.of_ports(config, pid)),
         *(() if service.is_closed(config) else ports.of_admin(config, pid)),
         *certificates.look(config),
+        *receivers.look(config),
     ]
     of_store, name = asyncio.run(store.look(config, commands, timeout=STORE_ANSWERS_WITHIN))
     found = [*found, *of_store, *asyncio.run(ordering.look(config, commands))]

@@ -19,6 +19,7 @@ from ..masking import masked, show
 from . import messages
 from .acme import check_acme
 from .admin import AdminConfig, check_admin
+from .alerts import Alert
 from .backend_tls import BackendTLS
 from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import check_address, check_health_check, check_id_field, check_tls
@@ -166,6 +167,7 @@ class _File(Section, frozen=True, kw_only=True):
     memory: MemoryConfig = MemoryConfig()
     admin: AdminConfig = AdminConfig()
     health_check: HealthCheck | None = None
+    alerts: tuple[Alert, ...] = ()  # who is told when something dies
     driver: tuple[StoreAddress, ...] = (StoreAddress("redis:"),)  # one, or (read, write)
     user: str | int | None = "www-data"  # to become after binding, if root; None stays root
     group: str | int | None = None  # None means the user's own

@@ -14,6 +14,7 @@ from ..errors import HookFailed
 from ..fields.headers import RawHeaders
 from ..proxy.request import Request
 from ..routing import Backend, Frontend
+from ..stores.mark_news import MarkNews
 from .hook_loading import Hook, Hooks, load_hooks
 from .hook_views import HookRequest
 
@@ -96,8 +97,13 @@ class HookCalls:
         )  # fmt: skip
         return HookFailed(f"hook {name} failed")
 
-    def dead(self, frontend: Frontend, backend: Backend, cause: str) -> None:
-        """A backend was marked dead by this worker."""
+    @property
+    def news(self) -> MarkNews:
+        """Where marks are told."""
+        return MarkNews(dead=self.dead)
+
+    def dead(self, frontend: Frontend, backend: Backend, cause: str, first: bool) -> None:
+        """A backend was marked dead by this worker; not only the `first` time."""
         if self.hooks.on_dead is not None:
             self.tell(self.hooks.on_dead, frontend.key, backend.url, cause)
 

@@ -59,6 +59,7 @@ COUNTERS = {
     "wakes": Family(
         "wake_calls", "Calls to wake a frontend without a live backend, by result.", ("result",)
     ),
+    "alerts": Family("alerts", "Messages to the receivers of alerts, by result.", ("result",)),
     "recycles": Family(
         "worker_recycles", "Workers that asked to be replaced, by reason.", ("reason",)
     ),

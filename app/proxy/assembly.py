@@ -18,11 +18,11 @@ from ..config.structs import Config, ServerConfig
 from ..fields.forwarded import ForwardedFields
 from ..fields.passing import Passing
 from ..fields.via import HopFields, hop_name
-from ..health import OnDead, no_one_told
 from ..logs.writer import AccessLog
 from ..metrics.counters import Counters
 from ..routing import Frontend
 from ..stores import driver_of
+from ..stores.mark_news import MarkNews
 from ..stores.routes import Routes
 from ..system.held_memory import HeldMemory
 from ..waking.wakes import Wakes
@@ -80,14 +80,14 @@ def make_gateway(
     random: Callable[[], float],
     held: HeldMemory,
     kind: Callable[..., Decisions] = Decisions,
-    on_dead: OnDead = no_one_told,
+    news: MarkNews = MarkNews(),  # noqa: B008 - immutable
     on_error: OnError | None = None,
     waker: Waker | None = None,
 ) -> Gateway:
     """The gateway with the observers that the configuration names, and `observers`.
 
     `clock` gives Unix seconds, `random` numbers from 0 up to 1. `kind` makes its decisions,
-    `on_dead` is told of backends that it marks, `waker` makes what wakes frontends. `held` counts
+    `news` hears of backends that it marks, `waker` makes what wakes frontends. `held` counts
     what is held for clients.
     """
     server, load = config.server, WorkerLoad()
@@ -99,7 +99,7 @@ def make_gateway(
     id_name = None if id_field is None else id_field.lower().encode("ascii")
     reports = HealthReports(
         routes, balancer, server, name=identity.name, clock=clock, checkers=checkers,
-        true_client=forwarded.true_client, counters=counters, on_dead=on_dead,
+        true_client=forwarded.true_client, counters=counters, news=news,
     )  # fmt: skip
     return Gateway(
         added=make_added_fields(config, forwarded),

@@ -15,20 +15,19 @@ from ..errors import UpstreamError, UpstreamPreempted
 from ..fields.headers import RawHeaders
 from ..frontends.rates import one_client
 from ..health import (
-    OnDead,
     Outcome,
     Verdict,
     can_lose_one,
     can_lose_one_by_evidence,
     cause_of,
     next_mark,
-    no_one_told,
     outcome_of,
     verdict,
 )
 from ..metrics.counters import Counters
 from ..routing import Backend, Frontend, Route
 from ..stores.base import FOREIGN
+from ..stores.mark_news import MarkNews
 from ..stores.routes import Routes
 from .attempt import Attempt
 
@@ -59,10 +58,10 @@ class HealthReports:
         checkers: Checkers,
         true_client: Callable[[RawHeaders, str], str],
         counters: Counters | None = None,
-        on_dead: OnDead = no_one_told,
+        news: MarkNews = MarkNews(),  # noqa: B008 - immutable
     ) -> None:
         """`name` is this proxy's: a mark names who set it. `clock` gives Unix seconds.
-        `true_client` tells a client's address from fields and peer, `on_dead` hears of marks."""
+        `true_client` tells a client's address from fields and peer, `news` hears of marks."""
         self._routes = routes
         self._balancer = balancer
         self._config = config
@@ -72,7 +71,7 @@ class HealthReports:
         self._checkers = checkers
         self._true_client = true_client
         self._counters = counters
-        self._on_dead = on_dead
+        self._news = news
         self._evidence = Evidence()
         self._windows = self._evidence.windows
 
@@ -219,7 +218,7 @@ class HealthReports:
         )
         if mark is not None:
             self._routes.mark_dead(frontend, backend, mark)
-            self._on_dead(frontend, backend, cause)
+            self._news.dead(frontend, backend, cause, known is None)
             if self._counters is not None:
                 self._counters.count("marks", reason)
             logger.warning(
@@ -242,6 +241,7 @@ class HealthReports:
         if known.by == FOREIGN and self._checkers.foreign:
             return
         self._routes.clear_mark(frontend, backend)
+        self._news.alive(frontend, backend)
         if self._counters is not None:
             self._counters.count("marks_cleared")
         logger.info(

@@ -93,6 +93,12 @@ class Leases(Protocol):
         False while another holder has it. Raises StoreUnavailable.
         """
 
+    async def claim(self, name: str, seconds: float) -> bool:
+        """Take that name for `seconds`, for nobody to keep: also who takes it cannot again.
+
+        False while it is taken. Raises StoreUnavailable.
+        """
+
 
 class SharedRates(Protocol):
     """How often clients have come, for all proxies that share the store."""

@@ -30,3 +30,18 @@ async def own_request(
         except UpstreamStale:
             continue
     return await client.open(backend, method, target, fields, body)
+
+
+async def status_of(
+    client: UpstreamClient,
+    backend: Backend,
+    method: bytes,
+    target: bytes,
+    *,
+    fields: RawHeaders,
+    body: bytes | None = None,
+) -> int:
+    """The status of the answer, whose body is not read."""
+    answer = await own_request(client, backend, method, target, fields=fields, body=body)
+    await answer.aclose()
+    return answer.status

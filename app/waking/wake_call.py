@@ -7,11 +7,10 @@ import asyncio
 import msgspec
 
 from ..errors import ProxyError
-from ..fields.headers import RawHeaders
 from ..frontends.services import Service
 from ..routing import Backend, Frontend
 from ..upstream.client import UpstreamClient
-from ..upstream.own_requests import own_request
+from ..upstream.own_requests import status_of
 
 CALL_WITHIN = 10.0
 """Seconds for the answer to a call."""
@@ -36,7 +35,7 @@ async def call(client: UpstreamClient, service: Service, frontend: Frontend) -> 
     ]
     try:
         async with asyncio.timeout(CALL_WITHIN):
-            status = await _status(
+            status = await status_of(
                 client, service.backend, b"POST", service.target, fields=fields, body=body
             )
     except TimeoutError:
@@ -51,20 +50,6 @@ async def is_awake(client: UpstreamClient, backend: Backend, host: str) -> bool:
     fields = [(b"host", host.encode("latin-1", "replace")), AGENT]
     try:
         async with asyncio.timeout(LOOK_WITHIN):
-            return await _status(client, backend, b"HEAD", b"/", fields=fields) not in FAILING
+            return await status_of(client, backend, b"HEAD", b"/", fields=fields) not in FAILING
     except (ProxyError, TimeoutError):
         return False
-
-
-async def _status(
-    client: UpstreamClient,
-    backend: Backend,
-    method: bytes,
-    target: bytes,
-    *,
-    fields: RawHeaders,
-    body: bytes | None = None,
-) -> int:
-    answer = await own_request(client, backend, method, target, fields=fields, body=body)
-    await answer.aclose()
-    return answer.status

@@ -19,6 +19,7 @@ from ..frontends.options import Options
 from ..frontends.services import Service
 from ..routing import Backend, Frontend, Route
 from ..stores.base import FOREIGN
+from ..stores.mark_news import MarkNews
 from ..stores.routes import Routes
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class WakeParts:
     """Whether a backend answers, asked for that host."""
     counted: Callable[[str], None]
     """Hears how a call ended: `answered` or `failed`."""
+    news: MarkNews
     name: str
     """This worker's alone."""
     call_within: float
@@ -150,6 +152,7 @@ class Waking:
             lives = [backend for backend, there in zip(dead, answers, strict=True) if there]
             for backend in lives:
                 parts.routes.clear_mark(frontend, backend)
+                parts.news.alive(frontend, backend)
             if lives and await self._is_over():
                 return
 

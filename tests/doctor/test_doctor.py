@@ -424,3 +424,19 @@ def test_backends_that_need_the_extra_for_http2(
     found = doctor.only()
     assert found["name"] == "never-connected"
     assert found["problem"].startswith("h2c://10.0.0.1:80: it needs the extra http2")
+
+
+def test_receivers_of_alerts_that_are_not_there_or_never_told_are_named(
+    doctor: Doctor, redis: Redis
+) -> None:
+    FINE(redis)
+    values = json.loads(doctor.config.read_text())
+    closed = f"http://127.0.0.1:{free_port()}/hooks/planted"
+    there = f"http://127.0.0.1:{redis.connection_pool.connection_kwargs['port']}/"
+    values["alerts"] = [{"url": closed}, {"url": "http://169.254.169.254/planted"}, {"url": there}]
+    doctor.config.write_text(json.dumps(values))
+    found = {f["name"]: f for f in doctor.findings()}
+    assert found["alert-unreachable"]["subject"] == "alerts[0]"
+    assert "Connection refused" in found["alert-unreachable"]["problem"]
+    assert found["alert-never-sent"]["subject"] == "alerts[1]"
+    assert "planted" not in json.dumps(found)

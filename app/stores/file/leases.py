@@ -9,6 +9,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from ...system.machine_claims import MachineClaims
 from ...system.shared_folder import memory_folder
 
 
@@ -18,6 +19,7 @@ class FileLeases:
     def __init__(self, table: Path) -> None:
         """`table`: the path as the configuration names it, made absolute."""
         self._table = table
+        self._claims = MachineClaims(f"file:{table}")
         self._held: dict[str, tuple[int, asyncio.TimerHandle]] = {}
 
     async def hold(self, name: str, holder: str, seconds: float) -> bool:
@@ -36,6 +38,10 @@ class FileLeases:
                 return True
         self._held[name] = descriptor, loop.call_later(seconds, self._release, name)
         return True
+
+    async def claim(self, name: str, seconds: float) -> bool:
+        """It outlives the worker."""
+        return self._claims.claim(name, seconds)
 
     def close(self) -> None:
         """Give all of them back."""

@@ -27,3 +27,10 @@ class RedisLeases:
             await self._bounded(lambda: client.eval(KEEP, 1, key, holder, milliseconds))
             or await self._bounded(lambda: client.set(key, holder, nx=True, px=milliseconds))
         )
+
+    async def claim(self, name: str, seconds: float) -> bool:
+        """A key that expires."""
+        key, client, milliseconds = self._prefix + name, self._writing, int(seconds * 1000)
+        return bool(
+            await self._bounded(lambda: client.set(key, "claimed", nx=True, px=milliseconds))
+        )

@@ -1,0 +1,1 @@
+"""Messages to people's own programs when something dies or comes back: the section `alerts`."""
