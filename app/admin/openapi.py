@@ -55,7 +55,7 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Backend": {
         "type": "object",
-        "required": ["frontend", "backend", "in_flight", "unanswered", "bad", "state"],
+        "required": ["frontend", "backend", "in_flight", "unanswered", "bad", "evidence", "state"],
         "properties": {
             "frontend": _STRING,
             "backend": _described(
@@ -66,6 +66,7 @@ _SCHEMAS: dict[str, Schema] = {
             ),
             "unanswered": _described("attempts that got no answer", "integer"),
             "bad": _described("answers that were 5xx or cut short", "integer"),
+            "evidence": _described("those of both that are evidence against it", "integer"),
             "time_to_head": {"anyOf": [_HISTOGRAM, {"type": "null"}]},
             "state": {
                 "type": "string",

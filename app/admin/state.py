@@ -21,6 +21,7 @@ from ..metrics.families import (
     BYTES_IN,
     BYTES_OUT,
     DURATION,
+    EVIDENCE,
     FRONTEND,
     GAUGE,
     HEAD,
@@ -130,6 +131,7 @@ async def backends(total: Sum, sources: Sources, only: str | None = None) -> lis
                     "in_flight": int(busy[0]) if busy else 0,
                     "unanswered": int(cells[UNANSWERED]) if cells else 0,
                     "bad": int(cells[BAD]) if cells else 0,
+                    "evidence": int(cells[EVIDENCE]) if cells else 0,
                     "time_to_head": histogram(cells[HEAD:], sources.config.admin.buckets)
                     if cells
                     else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..masking import masked_url
 from .exposition import Exposition, escaped
-from .families import BAD, HEAD, UNANSWERED, Family
+from .families import BAD, EVIDENCE, HEAD, UNANSWERED, Family
 from .shown import attempts
 
 LABELS = ("frontend", "backend")
@@ -29,6 +29,10 @@ def backends(out: Exposition, shown: Mapping[str, array[float]]) -> Iterator[str
             LABELS,
         ),
         ((labels, cells[UNANSWERED] + cells[BAD]) for labels, cells in labelled),
+    )
+    yield from out.counter(
+        Family("backend_evidence", "Attempts that are evidence against a backend.", LABELS),
+        ((labels, cells[EVIDENCE]) for labels, cells in labelled),
     )
     yield from out.histogram(
         Family(

@@ -17,6 +17,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from ..health import Verdict
 from ..logs.record import AccessRecord
 from .families import (
     BACKEND,
@@ -25,6 +26,7 @@ from .families import (
     BYTES_OUT,
     COUNTER,
     DURATION,
+    EVIDENCE,
     FRONTEND,
     GAUGE,
     HEAD,
@@ -104,12 +106,20 @@ class Counters:
         if self._statuses:
             self.count("statuses", str(status))
 
-    def attempt_failed(self, key: str, url: str, reason: str, *, answered: bool) -> None:
-        """An attempt at this backend of frontend `key` failed; `answered`: after a head."""
+    def attempt_failed(
+        self, key: str, url: str, reason: str, says: Verdict, *, answered: bool
+    ) -> None:
+        """An attempt at this backend of frontend `key` failed; `answered`: after a head.
+
+        `says`: what that means for the backend.
+        """
         frontend = self._frontends.get(key) or self._frontend(key)
         cells = frontend.backends.get(url) or self._backend(key, frontend, url)
         cells[BAD if answered else UNANSWERED] += 1
         self.count("attempt_failures", reason)
+        if says is Verdict.EVIDENCE:
+            cells[EVIDENCE] += 1
+            self.count("evidence", reason)
 
     def slower_than(self, key: str, share: float) -> float | None:
         """Seconds that `share` of this frontend's requests took at most, by the histogram's bounds.

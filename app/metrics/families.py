@@ -17,9 +17,9 @@ BYTES_IN, BYTES_OUT, DURATION = 12, 13, 14
 STATUS_CLASSES = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
 METHOD_CLASSES = ("read", "write")
 
-# The cells of a backend: attempts without an answer, answers that were 5xx or cut, and a
-# histogram of the time to the head, which has every answer.
-UNANSWERED, BAD, HEAD = 0, 1, 2
+# The cells of a backend: attempts without an answer, answers that were 5xx or cut, those of both
+# that are evidence against it, and a histogram of the time to the head, which has every answer.
+UNANSWERED, BAD, EVIDENCE, HEAD = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,11 @@ class Family:
 COUNTERS = {
     "attempt_failures": Family(
         "attempt_failures", "Attempts at a backend that failed, by outcome.", ("reason",)
+    ),
+    "evidence": Family(
+        "evidence",
+        "Attempts that failed and are evidence against their backend, by outcome.",
+        ("reason",),
     ),
     "retries": Family("retries", "Retries, by the outcome of the attempt before.", ("reason",)),
     "marks": Family("backend_marks", "Marks that this proxy set on a backend.", ("reason",)),

@@ -28,7 +28,7 @@ class CallReports:
         if verdict is Verdict.ALIVE:
             return False
         if verdict is Verdict.EVIDENCE:
-            self._reports.count_answer(attempt, REASON)
+            self._reports.count_failure(attempt, REASON, verdict)
         self._reports.act(verdict, attempt, f"gRPC status {status.name}", REASON)
         return True
 

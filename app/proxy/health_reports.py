@@ -84,31 +84,31 @@ class HealthReports:
             if route.marks:
                 self._alive(route, attempt.backend)
             return
-        self.count_answer(attempt, "status 5xx")
         announced = any(name == b"retry-after" for name, _ in headers)
         judgement = verdict(
             Outcome.ANSWERED, status, retry_after=announced, dead_on_500=self.dead_on_500
         )
+        self.count_failure(attempt, "status 5xx", judgement)
         self.act(judgement, attempt, f"status {status}", "status 5xx")
 
-    def count_answer(self, attempt: Attempt[Any], reason: str) -> None:
-        """An answer that was a failure."""
+    def count_failure(
+        self, attempt: Attempt[Any], reason: str, says: Verdict, *, answered: bool = True
+    ) -> None:
+        """An attempt that failed, with an answer or without one."""
         if self._counters is not None:
             key, url = attempt.route.frontend.key, attempt.backend.url
-            self._counters.attempt_failed(key, url, reason, answered=True)
+            self._counters.attempt_failed(key, url, reason, says, answered=answered)
 
     def failed(
         self, attempt: Attempt[Any], error: BaseException, *, answer_started: bool = False
     ) -> None:
         """An attempt ended with `error`; `answer_started`: inside the answer's body."""
         outcome = outcome_of(error, answer_started=answer_started)
-        key, url = attempt.route.frontend.key, attempt.backend.url
-        if self._counters is not None:
-            if isinstance(error, UpstreamPreempted):  # the backend did what it could
-                self._counters.count("attempt_failures", outcome)
-            else:
-                self._counters.attempt_failed(key, url, outcome, answered=answer_started)
         judgement = verdict(outcome)
+        if not isinstance(error, UpstreamPreempted):
+            self.count_failure(attempt, outcome, judgement, answered=answer_started)
+        elif self._counters is not None:  # the backend did what it could
+            self._counters.count("attempt_failures", outcome)
         if answer_started and judgement is Verdict.EVIDENCE:
             self.take_back(attempt)
         self.act(judgement, attempt, cause_of(error, outcome), outcome)

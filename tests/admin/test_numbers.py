@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from tests.admin.serving import REQUESTS, load, observed, until_answered
 from tests.admin_client import AdminClient
-from tests.backends import Conversation, answer, answering, refusing, scripted
+from tests.backends import Conversation, answer, answering, refusing, scripted, truncating
 from tests.ports import free_port
 from tests.processes import command, write_config
 from tests.redis_servers import RedisServer, until
@@ -90,15 +90,22 @@ async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisS
         observed(tmp_path, valkey.url, workers=1, planbNames=True) as (service, admin),
         refusing() as dead,
         answering(answer(b"hi")) as backend,
+        truncating(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut") as cutting,
         valkey.client as client,
     ):
         await client.rpush("frontend:a.test", "id", dead, backend.url)
+        await client.rpush("frontend:c.test", "id", cutting.url)
         await client.rpush("frontend:b.test", "id", dead)
         await client.hset("options:a.test", "policy", "round_robin")
         for _ in range(4):
             await service.ask("a.test")
         await service.ask("b.test")
-        now = await admin.until(REQUESTS, 5)
+        await service.ask("c.test")
+        now = await admin.until(REQUESTS, 6)
+        cut = "reset inside the body"
+        assert now.of("hipache_evidence_total", reason=cut) == 1
+        assert now.of("hipache_backend_evidence_total", backend=cutting.url) == 1
+        assert now.of("hipache_backend_evidence_total", frontend="a.test", backend=dead) == 0
         refused = "connection refused"
         assert now.of("hipache_retries_total", reason=refused) >= 1
         assert now.of("hipache_backend_marks_total", reason=refused) == 1
@@ -122,7 +129,7 @@ async def test_what_fails_is_told_with_its_reason(tmp_path: Path, valkey: RedisS
         assert states[backend.url] == ("live", None)
         assert states[dead] == ("dead", "cannot connect to the backend: Connection refused")
         assert {each["frontend"] for each in await admin.json("/api/frontends")} == {
-            "a.test", "b.test",
+            "a.test", "b.test", "c.test",
         }  # fmt: skip
 
 

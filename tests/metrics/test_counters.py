@@ -41,7 +41,7 @@ def test_a_request_counts_once_in_every_table(page):
     cells = blocks["f\0a.test"].tolist()
     assert [i for i, n in enumerate(cells[:BYTES_OUT]) if n] == [4, 9]
     assert cells[BYTES_OUT:] == [15, 2.5, 0, 1, 1]
-    assert blocks["b\0a.test\0http://10.0.0.1"].tolist() == [0, 0, 0.35, 1, 1, 0]
+    assert blocks["b\0a.test\0http://10.0.0.1"].tolist() == [0, 0, 0, 0.35, 1, 1, 0]
 
 
 def test_a_status_of_no_class_stays_in_its_cells(page):

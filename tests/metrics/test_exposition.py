@@ -82,14 +82,14 @@ def test_the_arithmetic_is_right(families):
     assert buckets == {"0.1": 0, "1.0": 1, "+Inf": 2, "count": 2, "sum": 5.5}
 
 
-@pytest.mark.parametrize("name", ["requests", "errors", "latency_seconds"])
+@pytest.mark.parametrize("name", ["requests", "errors", "evidence", "latency_seconds"])
 def test_a_backend_has_its_own_numbers(families, name):
     values = {
         s.labels["backend"]: s.value
         for s in families[f"hipache_backend_{name}"].samples
         if s.labels["frontend"] == "*" and s.name.rpartition("_")[2] in ("total", "count")
     }
-    assert values == {URL: 0 if name == "errors" else 1}
+    assert values == {URL: 0 if name in ("errors", "evidence") else 1}
 
 
 def test_one_backend_is_not_up(families):
