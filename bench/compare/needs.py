@@ -19,6 +19,7 @@ DEBIAN_PACKAGES = {
     "node": "nodejs",
     "npm": "npm",
     "valgrind": "valgrind",
+    "gcc": "gcc",
 }
 """Package by program. Caddy is measured where it is present, never installed."""
 

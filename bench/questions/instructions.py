@@ -60,17 +60,25 @@ def ask(port: int, requests: int, body: int = 0) -> int:
 
 def instructions(proxy: Running, requests: int, body: int = 0) -> float:
     """Instructions per request, once the proxy has warmed up for as many."""
+    total, answered, _ = counted(proxy, requests, body)
+    return total / answered
+
+
+def counted(proxy: Running, requests: int, body: int = 0) -> tuple[int, int, str]:
+    """Instructions, the requests that they are for, and callgrind's whole output."""
     ask(proxy.site.port, requests, body)
     _control(proxy, "--instr=on")
     answered = ask(proxy.site.port, requests, body)
     _control(proxy, "--instr=off")
     _control(proxy, "--dump")
+    outputs = [path.read_text() for path in proxy.site.folder.glob("instructions*")]
     counts = [
-        int(count)
-        for path in proxy.site.folder.glob("instructions*")
-        for count in re.findall(r"^(?:summary|totals): (\d+)$", path.read_text(), re.MULTILINE)
+        (int(count), output)
+        for output in outputs
+        for count in re.findall(r"^(?:summary|totals): (\d+)$", output, re.MULTILINE)
     ]
-    return max(counts) / answered
+    total, output = max(counts)
+    return total, answered, output
 
 
 def _control(proxy: Running, order: str) -> None:

@@ -25,7 +25,11 @@ from bench.processes import BenchError
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
 SAMPLES_PER_SECOND = 500
-WAITING = ("Condition.wait (threading.py", "_worker (concurrent/futures/thread.py")
+WAITING = (
+    "Condition.wait (threading.py",
+    "_worker (concurrent/futures/thread.py",
+    "LineWriter._next_batch (app/logs/writer.py",
+)
 """Where a thread waits for work: py-spy takes that for work."""
 LEAD_SECONDS = 2
 """Load before and after the recording, so that the recording sees nothing else."""

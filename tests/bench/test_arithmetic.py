@@ -24,7 +24,7 @@ from bench.compare.scenarios import ALL, BY_NAME, Http2Scenario, HttpScenario, S
 from bench.compare.sites import CONFIGS, fill_in
 from bench.compare.ws_load import KEY, Load, frame, run
 from bench.processes import BenchError
-from bench.questions import profile
+from bench.questions import budget, profile
 from tests import processes
 from tests.redis_servers import until
 
@@ -53,10 +53,25 @@ def sample(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [procfs, results, echo, profile])
+@pytest.mark.parametrize("module", [procfs, results, echo, profile, budget])
 def test_the_examples_in_the_docstrings_hold(module: object) -> None:
     outcome = doctest.testmod(module)  # type: ignore[arg-type]
     assert (outcome.attempted > 0, outcome.failed) == (True, 0)
+
+
+def test_every_part_of_the_budget_is_there_and_has_a_number_of_its_own() -> None:
+    parts = list(budget.numbered())
+    assert [number for number, _ in parts] == list(range(len(parts)))
+    assert f"STAGE({len(parts) - 1})" in budget.SOURCE.read_text()
+    for _, part in parts:
+        assert callable(budget.found(part)[2]), part.place
+
+
+def test_a_part_does_not_pay_for_its_inner_ones_nor_for_being_counted() -> None:
+    costs = {number: (10, 10 * (100 - number)) for number, _ in budget.numbered()}
+    rows = budget.budget(costs, total=10 * 1000, plain=1000 - 2 * len(costs), requests=10)
+    assert sum(rows.values()) == pytest.approx(1000 - 2 * len(costs))
+    assert rows["head of the request"] == 99
 
 
 def test_the_generators_line_is_found_in_wrks_output() -> None:
