@@ -18,6 +18,8 @@ MOST_WISHES = 1000
 """Names that may wait for a certificate; clients cause them, so there is a limit."""
 WISH_LASTS = 600.0
 """Seconds after which a client's wish is forgotten: it has gone long ago."""
+STATE_LASTS = 2 * 86_400
+"""Seconds that a failure is remembered; longer than the longest wait after one."""
 HOUR = 3600.0
 
 

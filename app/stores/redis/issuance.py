@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from ..certificate_store import Pair
 from ..issuance import (
     MOST_WISHES,
+    STATE_LASTS,
     IssuanceListener,
     IssuanceState,
     OrderEnd,
@@ -44,15 +45,13 @@ from .issuance_replies import (
     state_of,
 )
 from .issuance_scripts import ACCOUNT, BEGIN, FAIL, FINISH, WISH
-from .leases import KEEP, RELEASE
+from .leases import RELEASE, hold
 from .named_changes import track_names
 from .presence import escape
 from .replies import mapping, text
 from .url import RedisURL
 
 TLS, ACME = "tls:", "acme:"
-STATE_LASTS = 2 * 86_400
-"""Seconds that a failure is remembered; longer than the longest wait after one."""
 _PER_TRIP = 100
 
 
@@ -74,13 +73,9 @@ class RedisIssuance:
         self._lease, self._wanted = f"{self._acme}lease", f"{self._acme}wanted"
 
     async def hold(self, holder: str, seconds: float) -> bool:
-        """A key that expires; only its holder renews it."""
-        milliseconds = int(seconds * 1000)
+        """As all leases are."""
         with self._translated():
-            return bool(
-                await self._client.eval(KEEP, 1, self._lease, holder, milliseconds)
-                or await self._client.set(self._lease, holder, nx=True, px=milliseconds)
-            )
+            return await hold(self._client, self._lease, holder, seconds)
 
     async def release(self, holder: str) -> None:
         """So that another one can begin at once."""

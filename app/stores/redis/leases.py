@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .check_records import Bounded
 from .connections import Connections
 
@@ -10,6 +12,18 @@ KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[
 RELEASE = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('del',KEYS[1]) or 0"
 """A script: give the lease of ARGV[1] back."""
 LEASE_KEY = "hipache:lease:"
+
+
+async def hold(client: Any, key: str, holder: str, seconds: float) -> bool:
+    """Take or keep a lease: a key that expires, and that only its holder renews.
+
+    `client` is redis-py's; its errors pass through.
+    """
+    milliseconds = int(seconds * 1000)
+    return bool(
+        await client.eval(KEEP, 1, key, holder, milliseconds)
+        or await client.set(key, holder, nx=True, px=milliseconds)
+    )
 
 
 class RedisLeases:
@@ -21,12 +35,9 @@ class RedisLeases:
         self._bounded = bounded
 
     async def hold(self, name: str, holder: str, seconds: float) -> bool:
-        """A key that expires; only its holder renews it."""
-        key, client, milliseconds = self._prefix + name, self._writing, int(seconds * 1000)
-        return bool(
-            await self._bounded(lambda: client.eval(KEEP, 1, key, holder, milliseconds))
-            or await self._bounded(lambda: client.set(key, holder, nx=True, px=milliseconds))
-        )
+        """One script, and one command where nobody holds it."""
+        key = self._prefix + name
+        return bool(await self._bounded(lambda: hold(self._writing, key, holder, seconds)))
 
     async def claim(self, name: str, seconds: float) -> bool:
         """A key that expires."""
