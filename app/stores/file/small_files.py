@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -45,8 +46,17 @@ def write_until(path: Path, text: str, seconds: float) -> None:
 
 def unexpired(path: Path) -> str | None:
     """What `write_until` wrote; None without the file, and after its time. Raises OSError."""
-    until, _, text = (text_of(path) or "0").partition("\n")
-    return text if time.time() < float(until) else None
+    until, _, text = (text_of(path) or "").partition("\n")
+    try:
+        return text if time.time() < float(until) else None
+    except ValueError:  # written by something else
+        return None
+
+
+def left_behind(folder: Path, seconds: float) -> Iterator[Path]:
+    """Files of the folder that a writer began more than `seconds` ago and did not end: it was
+    killed. Raises OSError."""
+    return (path for path in folder.glob(".*.new") if age_of(path) > seconds)
 
 
 def decoded(text: str | None, kind: type[T]) -> T | None:

@@ -1,0 +1,68 @@
+"""What is over does not stay in the folder for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from app.stores import driver_for
+from app.stores.issuance import STATE_LASTS, IssuanceState, IssuanceStore
+
+STATE = IssuanceState(error="it failed", failures=(1.0,), not_before=2.0)
+
+
+def opened(folder: Path) -> IssuanceStore:
+    return driver_for((f"file:{folder}/routes.toml",)).issuance(str(folder), timeout=1)
+
+
+def make_old(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_the_holder_removes_what_is_over_and_nothing_else(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    assert await store.hold("one", 60)
+    for name in ("old.test", "new.test"):
+        await store.fail("one", name, STATE)
+    await store.put_challenge("over", "answer", 0)
+    await store.put_challenge("asked", "answer", 60)
+    await store.refuse_clients(0)
+    make_old(tmp_path / "state/old.test", STATE_LASTS)
+    for name in (".young.test.1.new", ".killed.test.2.new"):
+        (tmp_path / "state" / name).touch()
+    make_old(tmp_path / "state/.killed.test.2.new", 3600 + 1)
+    (tmp_path / "challenges/torn").write_text("no time")
+    assert await store.states() == {"new.test": STATE}
+    assert (await store.progress("old.test")).state is None
+    await store.aclose()
+    store = opened(tmp_path)
+    assert await store.hold("two", 60)
+    await store.aclose()
+    assert files(tmp_path) == {
+        "lock",
+        "state/new.test",
+        "state/.young.test.1.new",
+        "challenges/asked",
+    }
+
+
+async def test_it_looks_again_while_it_holds_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path)
+    assert await store.hold("one", 60)
+    await store.put_challenge("over", "answer", 0)
+    assert await store.hold("one", 60)
+    assert files(tmp_path) == {"lock", "challenges/over"}
+    monkeypatch.setattr(store, "_expire_at", 0.0)
+    assert await store.hold("one", 60)
+    assert files(tmp_path) == {"lock"}
+    await store.aclose()
