@@ -15,11 +15,13 @@
 #             (an hour; some of them: make autobahn CASES=1.*,7.*; MESSAGES=100
 #             sends 100 messages in a case of compression, where Autobahn has 1,000)
 # make docs   the site of docs/, in build/site: open build/site/index.html
-# make dist   wheel and sdist in dist/, checked, and installed in an empty environment
+# make dist   wheel and sdist in dist/, checked, and installed in an empty environment of each
+#             Python that is here (PYTHONS=... names others)
 # make deb    a Debian package of it in dist/
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
 BIN := .venv/bin
+PYTHONS := python3.11 python3.12 python3.13
 
 .PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance docs dist deb clean
 MAKEFLAGS += --no-print-directory
@@ -69,9 +71,13 @@ dist: .venv/dist.installed
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
-	rm -rf build/empty && $(BIN)/python -m venv build/empty
-	build/empty/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	cd build/empty && bin/hipache --version && bin/hipache init && bin/hipache check >/dev/null
+	@for python in $(BIN)/python $(PYTHONS); do \
+	  $$python -c 'import ensurepip, venv' 2>/dev/null || { echo "no $$python here"; continue; }; \
+	  rm -rf build/empty && $$python -m venv build/empty && \
+	  build/empty/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl && \
+	  (cd build/empty && bin/hipache version && bin/hipache init && bin/hipache check >/dev/null) \
+	    || exit 1; \
+	done
 
 deb: dist
 	packaging/debian/build dist/*.whl dist
