@@ -105,7 +105,7 @@ def make_gateway(
         added=make_added_fields(config, forwarded),
         decisions=make_decisions(
             config, routes, balancer, examine=examine, overload=overload, paths=paths,
-            pauses=Pauses(), kind=kind,
+            pauses=Pauses(routes.changed), kind=kind,
         ),
         attempts=Attempts(
             balancer, reports, retries=server.retry_on_error,

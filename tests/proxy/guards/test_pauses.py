@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from app.errors import Overloaded
+from app.errors import Overloaded, UnderMaintenance
 from app.proxy.guards import pauses
 from app.proxy.guards.pauses import Pauses
 from tests.backends import answer, answering
@@ -20,7 +20,10 @@ from tests.websocket.peers import echo_backend
 
 
 @pytest.mark.usefixtures("either_way")
-async def test_what_waited_goes_where_the_site_is_by_then(valkey: RedisServer) -> None:
+async def test_what_waited_goes_where_the_site_is_by_then(
+    valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "LOOK_EVERY", 3600)  # the store tells
     async with (
         answering(answer(b"old")) as old,
         answering(answer(b"new")) as new,
@@ -48,7 +51,7 @@ async def test_what_waited_goes_where_the_site_is_by_then(valkey: RedisServer) -
 
 async def test_a_client_that_leaves_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "MAX_WAITING", 2)
-    waits, paused = Pauses(), asyncio.Event()
+    waits, paused = Pauses(asyncio.Event().wait), asyncio.Event()
 
     async def is_paused() -> bool:
         paused.set()
@@ -67,6 +70,34 @@ async def test_a_client_that_leaves_gives_its_place_back(monkeypatch: pytest.Mon
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+async def test_a_store_that_tells_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "LOOK_EVERY", 0.01)
+    looks = iter([True, True, False])
+
+    async def is_paused() -> bool:
+        return next(looks)
+
+    await Pauses(asyncio.Event().wait).wait(is_paused, 60)
+    assert list(looks) == []
+
+
+async def test_a_busy_store_keeps_nobody_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "LOOKS_APART", 3600)
+    looks = 0
+
+    async def is_paused() -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    async def changed() -> None:
+        return
+
+    with pytest.raises(UnderMaintenance):
+        await Pauses(changed).wait(is_paused, 0)
+    assert looks == 1
 
 
 async def test_a_web_socket_waits_for_the_command_to_resume(
