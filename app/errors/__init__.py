@@ -24,7 +24,8 @@
         └── UpstreamError        502, an attempt at a backend failed
             ├── UpstreamUnreachable      no connection was made: no byte was sent
             │   ├── BackendForbidden         502, where the proxy never connects
-            │   │   └── BackendIsUs          508
+            │   │   ├── BackendIsUs          508
+            │   │   └── WebSocketsUnsupported  502
             │   ├── UpstreamConnectTimeout   504
             │   ├── UpstreamTLSFailure       502
             │   ├── UpstreamExhausted        503, this machine has no file or port left
@@ -82,6 +83,7 @@ from .upstream import (
     UpstreamTLSFailure,
     UpstreamUnreachable,
     UpstreamUnresolved,
+    WebSocketsUnsupported,
 )
 
 __all__ = [
@@ -124,4 +126,5 @@ __all__ = [
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "UpstreamUnresolved",
+    "WebSocketsUnsupported",
 ]

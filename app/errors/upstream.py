@@ -54,6 +54,12 @@ class BackendIsUs(BackendForbidden):
     message = "the backend is this proxy itself"
 
 
+class WebSocketsUnsupported(BackendForbidden):
+    """The backend speaks HTTP/2 and nothing else, and takes no WebSockets over it (RFC 8441)."""
+
+    message = "the backend takes no WebSockets over HTTP/2"
+
+
 class UpstreamConnectTimeout(UpstreamUnreachable):
     """No connection within `server.connectTimeout`."""
 

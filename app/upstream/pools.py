@@ -16,16 +16,25 @@ from .sweeper import Sweeper
 from .tls_contexts import ContextSource
 
 
-def _pool_class(origin: Origin) -> type[Pool]:
-    """Raises BackendForbidden for HTTP/2 without its engine: the backend is not to blame."""
-    if origin[0] not in HTTP2:
-        return Pool
+def uses_http2(scheme: str) -> bool:
+    """Whether a backend of this scheme may be asked over HTTP/2.
+
+    Raises BackendForbidden for h2c without its engine: the backend is not to blame.
+    """
+    if scheme not in HTTP2:
+        return False
     if not has_http2():
-        if origin[0] == ALPN:
-            return Pool  # it has HTTP/1.1 to fall back to
+        if scheme == ALPN:
+            return False  # it has HTTP/1.1 to fall back to
         raise BackendForbidden(
             "a backend with h2c:// needs the extra http2: pip install 'hipache[http2]'"
         )
+    return True
+
+
+def _pool_class(origin: Origin) -> type[Pool]:
+    if not uses_http2(origin[0]):
+        return Pool
     from .http2.http2_pool import Http2Pool
 
     return Http2Pool

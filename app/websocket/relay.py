@@ -129,8 +129,11 @@ class Relay:
         try:
             await self._send(message)
         except OSError:  # gone (ASGI, Disconnected Client - send Exception)
-            self._ended("client", ABNORMAL)
-            self.leg.abort()
+            if self.closed_by:
+                self.leg.transport.close()  # its last messages may still be on their way
+            else:
+                self._ended("client", ABNORMAL)
+                self.leg.abort()
 
     async def _say_goodbye(self) -> None:
         code = self._last_words

@@ -8,9 +8,9 @@ from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from ...fields.headers import RawHeaders
+from ...http2.tunnel_transport import TunnelTransport
 from ..exchange import Exchange, Message
 from ..scope import TUNNEL, asgi_scope
-from .tunnel_transport import TunnelTransport
 
 if TYPE_CHECKING:
     from ...fields.trailers import Trailers

@@ -27,6 +27,7 @@ class BackendRequest(AnswerParts):
     does not see: its limits and its queue hold as for HTTP/1.1.
     """
 
+    section = staticmethod(request_section)
     __slots__ = (
         "_clock", "_closed", "_connection", "_drained", "_last", "_owner", "_paused", "_receiver",
         "_unsent", "_uploading", "connect_time", "deadline", "new_future", "number",
@@ -55,11 +56,10 @@ class BackendRequest(AnswerParts):
         body: bytes | None = None, *,
         upload: bool = False, chunked: bool = False, trailers: Trailers = (),
     ) -> None:  # fmt: skip
-        fields = request_section(method, target, headers, self._connection.scheme)
+        fields = self.section(method, target, headers, self._connection.scheme)
         behind = trailer_section(trailers) if chunked else []
         self._forget()
-        self._unsent = 0
-        self._receiver, self._uploading, self._paused = receiver, upload, False
+        self._receiver, self._uploading, self._paused, self._unsent = receiver, upload, False, 0
         engine = self._connection.engine
         whole = not (upload or body or behind)
         self.number = self._last = engine.send_request(fields, end_stream=whole)

@@ -33,10 +33,16 @@ class BackendWire(asyncio.Protocol):
         self._flush_due = self._write_paused = False
         self.engine = make_client_engine(most, head=MAX_HEAD)
         self.scheme = b"http"
+        self.tunnels = False
         self._heartbeat = Heartbeat(ping)
         self._vanished = False
         self.streams: dict[int, BackendRequest] = {}
         """The requests under way, by the engine's numbers."""
+
+    @property
+    def below(self) -> asyncio.BaseTransport | None:
+        """What carries the bytes, None where it is lost."""
+        return self._transport
 
     def _handle(self, events: list[Event]) -> None:
         raise NotImplementedError

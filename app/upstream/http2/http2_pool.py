@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...frontends.backends import ALPN
 from ..backend_stream import PooledConnection
 from ..pool import Pool
 from .multiplexed_connection import MultiplexedConnection
 from .multiplexer import Multiplexer
-from .negotiation import Connection, Negotiation
+from .negotiation import Connection, negotiated
 
 
 class Http2Pool(Pool):
@@ -21,10 +20,7 @@ class Http2Pool(Pool):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        limits = self.limits
-        self._multiplexer = Multiplexer(
-            self, self._dial, most=limits.max_sockets, limit=limits.connect, ping=limits.ping
-        )
+        self._multiplexer = Multiplexer(self, self._dial, self.limits)
 
     def sweep(self, now: float) -> None:
         super().sweep(now)
@@ -38,7 +34,4 @@ class Http2Pool(Pool):
         return await self._multiplexer.place()
 
     async def _dial(self, http2: Callable[[], MultiplexedConnection]) -> Connection:
-        if self.origin[0] != ALPN:
-            return await self._dialler.connect(http2)
-        made = await self._dialler.connect(lambda: Negotiation(http2, self._new_connection))
-        return made.chosen
+        return await negotiated(self._dialler, http2, self._new_connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import (
     UpstreamBadAnswer,
@@ -33,6 +33,8 @@ from ...system.resolver import plain
 from ..backend_stream import Owner
 from .backend_request import BackendRequest
 from .backend_wire import BackendWire
+
+Place = TypeVar("Place", bound=BackendRequest)
 
 
 class MultiplexedConnection(BackendWire):
@@ -87,10 +89,10 @@ class MultiplexedConnection(BackendWire):
         """Whether no place is left."""
         return not self._places
 
-    def add_place(self) -> BackendRequest:
+    def add_place(self, kind: type[Place]) -> Place:
         """A place for one request at a time; it leaves by itself."""
         self._used = True
-        place = BackendRequest(self, self._owner, self._loop)
+        place = kind(self, self._owner, self._loop)
         self._places.add(place)
         return place
 
@@ -209,6 +211,7 @@ class MultiplexedConnection(BackendWire):
     def _on_settings(self, event: SettingsReceived) -> None:
         if (most := event.settings.get(Setting.MAX_CONCURRENT_STREAMS)) is not None:
             self._most = min(self._most, most)
+        self.tunnels = self.tunnels or bool(event.settings.get(Setting.ENABLE_CONNECT_PROTOCOL))
         if not self.ready.done():
             self.ready.set_result(None)
         for place in tuple(self._places):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from ...errors import UpstreamConnectTimeout, UpstreamUnreachable
+from ...errors import UpstreamUnreachable
 from ..backend_connection import BackendConnection
-from ..backend_stream import NEVER, Owner, PooledConnection
+from ..backend_stream import Owner, PooledConnection
+from ..limits import PoolLimits
+from .backend_request import BackendRequest
 from .multiplexed_connection import MultiplexedConnection
 from .negotiation import Connection
 
@@ -18,14 +20,16 @@ Dial = Callable[[Callable[[], MultiplexedConnection]], Awaitable[Connection]]
 class Multiplexer:
     """Finds or makes a place for each request: the pool counts and keeps those."""
 
-    def __init__(self, owner: Owner, dial: Dial, *, most: int, limit: float, ping: float) -> None:
-        """`most`: requests at once on a connection, if the backend takes as many; `limit`: seconds
-        for connecting, NEVER for none; `ping`: of silence until a backend is asked for a sign."""
+    def __init__(
+        self,
+        owner: Owner,
+        dial: Dial,
+        limits: PoolLimits,
+    ) -> None:
+        """A connection has places for `limits.max_sockets` requests, if the backend takes them."""
         self._owner = owner
         self._dial = dial
-        self._most = most
-        self._limit = limit
-        self._ping = ping
+        self._most, self._ping = limits.max_sockets, limits.ping
         self._loop = asyncio.get_running_loop()
         self._connections: list[MultiplexedConnection] = []
         self._dialling: asyncio.Task[Connection] | None = None
@@ -45,7 +49,7 @@ class Multiplexer:
             while True:
                 for connection in self._connections:
                     if connection.has_room:
-                        return connection.add_place()
+                        return connection.add_place(BackendRequest)
                 if self._spare is not None:
                     spare, self._spare = self._spare, None
                     return spare
@@ -108,25 +112,10 @@ class Multiplexer:
 
     async def _connect(self) -> Connection:
         """A connection that has room for a request at least."""
-        due = None if self._limit == NEVER else self._loop.time() + self._limit
         connection = await self._dial(self._new_connection)
         self._apart = isinstance(connection, BackendConnection)
-        if isinstance(connection, BackendConnection):
-            return connection
-        try:
-            async with asyncio.timeout_at(due):
-                await connection.ready
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, TimeoutError):
-                raise UpstreamConnectTimeout("the backend does not speak HTTP/2") from None
-            raise
-        if not connection.accepts:
-            raise UpstreamUnreachable("the backend closed the connection at once")
-        if not connection.has_room:
-            connection.close()
-            raise UpstreamUnreachable("the backend takes no requests")
-        self._connections.append(connection)
+        if isinstance(connection, MultiplexedConnection):
+            self._connections.append(connection)
         return connection
 
     def _new_connection(self) -> MultiplexedConnection:

@@ -29,6 +29,19 @@ def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: b
     return fields
 
 
+def web_socket_section(
+    method: bytes, target: bytes, headers: RawHeaders, scheme: bytes
+) -> RawHeaders:
+    """A handshake of HTTP/1.1 as an extended CONNECT (RFC 8441 §5), which has no key.
+
+    Raises RuntimeError for what would not stay what it is.
+    """
+    fields = [field for field in headers if field[0] != b"sec-websocket-key"]
+    section = request_section(method, target, fields, scheme)
+    section.insert(1, (b":protocol", b"websocket"))
+    return section
+
+
 def status_and_fields(section: RawHeaders) -> tuple[int, RawHeaders]:
     """An answer's `:status`, and its other fields. Raises UpstreamBadAnswer."""
     fields = []

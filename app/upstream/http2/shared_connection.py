@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Set
 from typing import Any, Protocol
 
@@ -14,8 +15,14 @@ class SharedConnection(Protocol):
     engine: Engine
     scheme: bytes
     """Of its requests (RFC 9113 §8.3.1)."""
+    tunnels: bool
+    """Whether the backend takes WebSockets (RFC 8441)."""
     streams: dict[int, Any]
     """The requests under way, by the engine's numbers."""
+
+    @property
+    def below(self) -> asyncio.BaseTransport | None:
+        """What carries its bytes, None where that is lost."""
 
     @property
     def accepts(self) -> bool:

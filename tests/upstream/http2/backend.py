@@ -69,8 +69,10 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.backend.links.append(self)
-        most = {SettingCodes.MAX_CONCURRENT_STREAMS: self.backend.most}
-        self.engine.local_settings = Settings(client=False, initial_values=most)
+        settings = {SettingCodes.MAX_CONCURRENT_STREAMS: self.backend.most}
+        if self.backend.tunnels:
+            settings[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
+        self.engine.local_settings = Settings(client=False, initial_values=settings)
         self.say(self.engine.initiate_connection)
         self.transport.write(self.backend.greeting)
 
@@ -103,6 +105,7 @@ class Link(asyncio.Protocol):
             if self.backend.reads:
                 size = event.flow_controlled_length
                 self.engine.acknowledge_received_data(size, event.stream_id)
+            self.backend.on_data(asked, event.data)
         elif isinstance(event, TrailersReceived):
             asked.trailers = list(event.headers)
         elif isinstance(event, StreamReset):
@@ -130,11 +133,14 @@ class Http2Backend:
     def __init__(self, most: int) -> None:
         self.most = most
         self.reads = True
+        self.tunnels = False
+        """Whether WebSockets are taken (RFC 8441)."""
         self.greeting = b""
         """What follows the SETTINGS."""
         self.links: list[Link] = []
         self.requests: list[Asked] = []
         self.on_request: Callable[[Asked], None] = lambda asked: None
+        self.on_data: Callable[[Asked, bytes], None] = lambda asked, data: None
         self.on_end: Callable[[Asked], None] = echo
         self._changed = asyncio.Event()
 

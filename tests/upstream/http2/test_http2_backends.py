@@ -18,6 +18,7 @@ from app.errors import (
     UpstreamStale,
     UpstreamTimeout,
     UpstreamUnreachable,
+    WebSocketsUnsupported,
 )
 from app.routing import parse_backend
 from app.upstream.client import UpstreamClient
@@ -258,10 +259,12 @@ async def test_a_proxy_without_the_engine_says_what_to_install(client, monkeypat
         await asked(client, "h2c://127.0.0.1:1")
 
 
-async def test_a_web_socket_is_not_asked_for(client: UpstreamClient, backend: Http2Backend):
-    with pytest.raises(BackendForbidden, match="WebSockets"):
+async def test_a_web_socket_is_not_asked_for_where_none_is_taken(
+    client: UpstreamClient, backend: Http2Backend
+):
+    with pytest.raises(WebSocketsUnsupported, match="ENABLE_CONNECT_PROTOCOL"):
         await client.upgrade(parse_backend(backend.url, 0), b"/", [])
-    assert not backend.links
+    assert not backend.requests
 
 
 async def test_a_backend_on_a_socket(client: UpstreamClient, tmp_path: Path) -> None:
