@@ -55,6 +55,8 @@ __all__ = [
     "AT_ONCE",
     "ENGINE_FAULTS",
     "MAX_WINDOW",
+    "WIDE_STREAMS",
+    "WIDE_WINDOW",
     "ConnectionClosed",
     "DataReceived",
     "Engine",
@@ -85,10 +87,15 @@ __all__ = [
     "room_for",
 ]
 
-STREAM_WINDOW = 131072
-"""Bytes that a client may send on one stream before the backend has taken some (RFC 9113 §6.9)."""
-CONNECTION_WINDOW = 4194304
-"""The same for all streams of a connection together."""
+STREAM_WINDOW = 65535
+"""Bytes that a client may send on one stream before its backend has taken some. It is what HTTP/2
+begins with (RFC 9113 §6.9.2), so it holds for the first streams, too."""
+WIDE_WINDOW = 262144
+"""The same once the backend takes the body: the client need not wait for each round trip."""
+WIDE_STREAMS = 16
+"""So many streams of a connection may have it at once."""
+ANSWER_WINDOW = 131072
+"""Bytes that a backend may send on one stream before its client has taken some."""
 AT_ONCE = 32768
 """Bytes that are decoded before their requests are judged: HPACK makes thousands of one."""
 LARGEST_HEADS = 16
@@ -106,8 +113,9 @@ def make_server_engine(limits: Http2Limits, *, head: int, headers: int, tunnels:
     `head`: bytes of a request's fields, `headers`: how many; `tunnels`: clients may open
     WebSockets by an extended CONNECT (RFC 8441).
 
-    The engine widens a window once half of it was taken. So 16 uploads that nobody takes hold
-    up no other one of their connection; more of them do, or they could fill the memory.
+    The connection's window has room for all streams' windows, or uploads that wait for their
+    backends would hold up those that are served. It has twice that room, since the engine tells
+    a client what was taken only once it is half of the window.
 
     A head may be twice as large as the limits say, so that one that is a little too large is
     answered 431; a larger one ends the connection.
@@ -126,7 +134,6 @@ def make_server_engine(limits: Http2Limits, *, head: int, headers: int, tunnels:
     engine.initiate_connection(
         {
             Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
-            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
             Setting.MAX_HEADER_LIST_SIZE: head,
             Setting.ENABLE_CONNECT_PROTOCOL: int(tunnels),
             Setting.NO_RFC7540_PRIORITIES: 1,
@@ -144,8 +151,8 @@ def _bucket(rate: int) -> tuple[int, int]:
 def make_client_engine(streams: int, *, head: int) -> Engine:
     """The engine of a backend's connection; its SETTINGS are ready to be sent.
 
-    The connection's window has room for `streams` that nobody reads. An answer whose fields
-    have more than `head` bytes is reset.
+    The connection's window has room for `streams` that nobody reads, twice as for clients. An
+    answer whose fields have more than `head` bytes is reset.
     """
     engine = Connection(
         Role.CLIENT,
@@ -159,7 +166,7 @@ def make_client_engine(streams: int, *, head: int) -> Engine:
     engine.initiate_connection(
         {
             Setting.ENABLE_PUSH: 0,
-            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            Setting.INITIAL_WINDOW_SIZE: ANSWER_WINDOW,
             Setting.MAX_HEADER_LIST_SIZE: head,
         }
     )
@@ -168,13 +175,15 @@ def make_client_engine(streams: int, *, head: int) -> Engine:
 
 
 def room_for(streams: int) -> int:
-    """Bytes that a backend may send on all of its streams together."""
-    return min(STREAM_WINDOW * streams, MAX_WINDOW)
+    """Bytes that a backend may send on a connection: twice what all streams' windows have."""
+    return min(2 * ANSWER_WINDOW * streams, MAX_WINDOW)
 
 
 def connection_window(limits: Http2Limits) -> int:
-    """Bytes that a client may send on all of its streams together."""
-    return min(STREAM_WINDOW * limits.max_streams, CONNECTION_WINDOW)
+    """Bytes that a client may send on a connection: twice what all streams' windows have."""
+    wide = min(WIDE_STREAMS, limits.max_streams)
+    all_streams = STREAM_WINDOW * limits.max_streams + (WIDE_WINDOW - STREAM_WINDOW) * wide
+    return min(2 * all_streams, MAX_WINDOW)
 
 
 def most_heads(limits: Http2Limits, head: int) -> int:

@@ -6,7 +6,14 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...http2.engine import EngineEnded, ErrorCode, connection_window
+from ...http2.engine import (
+    WIDE_STREAMS,
+    WIDE_WINDOW,
+    EngineEnded,
+    ErrorCode,
+    StreamGone,
+    connection_window,
+)
 from ...http2.receive_window import ReceiveWindow
 from ..client_connection import LINGER_SECONDS
 from ..edge import NO_DEADLINE
@@ -21,8 +28,6 @@ if TYPE_CHECKING:
 
 PIECE = 32768
 """Bytes that are written at once: memory for more is asked of the kernel, page by page."""
-FRAME = 16384
-"""Bytes of DATA that clients send together; some wait with less until they may."""
 MISSED_SWEEPS = 3
 """After so many sweeps without a look at the streams, what was seen then says nothing."""
 
@@ -30,7 +35,7 @@ MISSED_SWEEPS = 3
 class Http2Connection(Http2Ends):
     """The engine's output, and a deadline; the subclass takes the engine's events."""
 
-    __slots__ = ("_flush_due", "_last_look", "_window", "updates_due")
+    __slots__ = ("_flush_due", "_last_look", "_wide", "_window", "updates_due")
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class Http2Connection(Http2Ends):
         self.updates_due = 0
         """Frames of a client that takes what we have sent: WINDOW_UPDATE, PRIORITY_UPDATE."""
         self._window = ReceiveWindow(connection_window(edge.limits.http2))
+        self._wide = 0  # streams whose window was widened
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -122,13 +128,32 @@ class Http2Connection(Http2Ends):
         """`size` bytes of its body were taken: the client may send as many again."""
         if self._state <= SERVE:
             self.give_back(size, stream.id)
+            if stream in self._receiving and not stream.wide and self._wide < WIDE_STREAMS:
+                self._widen(stream)
             if self.engine.want_write:  # it says so for half a window at a time
                 self.flush_soon()
+
+    def _widen(self, stream: Http2Stream) -> None:
+        """Its body is being taken, so the client may send more of it ahead."""
+        if stream.exchange.disconnected or stream.complete:
+            return
+        stream.wide = True
+        self._wide += 1
+        with suppress(EngineEnded, StreamGone):
+            self.engine.set_local_window_size(WIDE_WINDOW, stream_id=stream.id)
 
     def give_back(self, size: int, number: int) -> None:
         """Widen the client's windows by `size`, of stream `number` if that is still there."""
         with suppress(EngineEnded):
             self.engine.acknowledge_received_data(size, number)
+
+    def forget(self, stream: Http2Stream) -> None:
+        """It is over: another one may have its wide window."""
+        self._receiving.discard(stream)
+        self._blocked.discard(stream)
+        self._early.discard(stream)
+        if stream.wide:
+            self._wide -= 1
 
     def refill(self) -> None:
         """A stream was reset whose body was still coming."""
@@ -190,7 +215,6 @@ class Http2Connection(Http2Ends):
         now, patience = self.edge.now, self.edge.limits.idle_timeout
         anew = now - self._last_look > MISSED_SWEEPS * self.edge.sweep_interval
         self._last_look = now
-        shut = self.engine.local_window_size < FRAME  # by uploads that wait for their backends
         for stream in tuple(self.streams.values()):
             unsent = self.engine.queued_body_size(stream.id)
             if anew or unsent != stream.unsent or not unsent:
@@ -198,7 +222,7 @@ class Http2Connection(Http2Ends):
             elif now - stream.took_at >= patience:
                 self.reset_stream(stream, ErrorCode.CANCEL)
                 continue
-            if shut or stream not in self._receiving or stream.unread or stream.complete:
+            if stream not in self._receiving or stream.unread or stream.complete:
                 stream.sent_at = now
             elif now - stream.sent_at >= patience:
                 stream.exchange.refuse(408, "the request's body did not arrive in time")

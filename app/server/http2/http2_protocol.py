@@ -197,9 +197,7 @@ class Http2Protocol(Http2Connection):
                 self._count(Idle.RESET)
             return
         self._heads -= stream.head_size
-        self._receiving.discard(stream)
-        self._blocked.discard(stream)
-        self._early.discard(stream)
+        self.forget(stream)
         theirs = stream.closed(event.error_code)
         if stream.reset and not stream.body_came:
             self.refill()

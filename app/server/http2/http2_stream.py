@@ -62,7 +62,7 @@ class Http2Stream(MeasuredAnswer):
     __slots__ = (
         "_connection", "_end_told", "_head", "body_came", "complete", "exchange",
         "expects_continue", "full", "head_size", "id", "received", "reset", "sent_at", "started",
-        "took_at", "unread", "unsent",
+        "took_at", "unread", "unsent", "wide",
     )  # fmt: skip
 
     exchange: Exchange
@@ -89,6 +89,8 @@ class Http2Stream(MeasuredAnswer):
         """Bytes of the body so far."""
         self.unread = 0
         """Of these, what nobody has taken: the client's window is smaller by as much."""
+        self.wide = False
+        """Its client may send more ahead than on others."""
         self.unsent = 0
         """Bytes that waited for the client's window at the last look."""
         self.sent_at = self.took_at = 0.0

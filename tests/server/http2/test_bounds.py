@@ -17,9 +17,11 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from app.http2.engine import CONNECTION_WINDOW, STREAM_WINDOW
-from tests.server.http2.frames import GET, MAX_FRAME, POST, Http2Client, data, head
-from tests.server.serving import Served, answer, read_body
+from app.config.http2_limits import Http2Limits
+from app.http2.engine import STREAM_WINDOW, WIDE_STREAMS, WIDE_WINDOW, connection_window
+from app.server.edge import ClientLimits
+from tests.server.http2.frames import MAX_FRAME, POST, Http2Client, data, head, speaking
+from tests.server.serving import Served, answer, read_body, serving
 
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR, REFUSED_STREAM, CALM = 1, 3, 7, 11
 MB = 2**20
@@ -119,40 +121,46 @@ async def test_refused_streams_end_the_connection(client: Http2Client) -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["begun", "whole"])
-async def test_uploads_are_bounded_together(client: Http2Client, site: Site, whole: bool) -> None:
-    """All streams send what their own windows allow, and the connection's stops them."""
-    await client.until(lambda: client.opened(0) > 0)
-    room = 65535 + client.opened(0)
-    assert room == CONNECTION_WINDOW
-    streams = room // STREAM_WINDOW
-    for stream in range(1, 2 * streams, 2):
-        client.send(client.headers(stream, head(b"POST", b"/wait")))
-        used = stream // 2 * STREAM_WINDOW
-        await client.upload(stream, bytes(STREAM_WINDOW), end=whole, used=used)
-    await client.ponged()
-    assert site.waiting == streams
-    assert 65535 + client.opened(0) == room
-    client.request(2 * streams + 1, GET)  # what has no body is not held up
-    assert (await client.answer(2 * streams + 1)).status == 200
-    client.send(client.headers(999, POST), data(999, b"x"))
-    assert await client.gone() == FLOW_CONTROL_ERROR
+async def test_uploads_that_nobody_takes_hold_up_no_other_one(site: Site, whole: bool) -> None:
+    """All other streams send what their own windows allow, and the connection has room for one."""
+    limits = ClientLimits(http2=Http2Limits(max_streams=8))
+    async with serving(site, limits, ws="none") as served:
+        served.edge.prior_knowledge = True
+        async with speaking(served.port) as client:
+            for stream in range(1, 15, 2):
+                client.send(client.headers(stream, head(b"POST", b"/wait")))
+                await client.upload(stream, bytes(STREAM_WINDOW), end=whole)
+            await client.ponged()
+            assert site.waiting == 7
+            assert [client.opened(stream) for stream in range(1, 15, 2)] == [0] * 7
+            body = bytes(connection_window(limits.http2))
+            client.send(client.headers(15, POST))
+            await client.upload(15, body, used=7 * STREAM_WINDOW)
+            assert (await client.answer(15)).body == body
 
 
-async def test_uploads_that_nobody_takes_hold_up_no_other_one(client: Http2Client) -> None:
-    for number in range(15):
-        stream = 2 * number + 1
-        client.send(client.headers(stream, head(b"POST", b"/wait")))
-        await client.upload(stream, bytes(STREAM_WINDOW), end=False, used=number * STREAM_WINDOW)
-    body = bytes(CONNECTION_WINDOW + 1000)
+async def test_a_window_is_widened_once_the_body_is_read(client: Http2Client) -> None:
+    """Not for all streams at once: what is sent ahead takes memory."""
+    bodies = [bytes(STREAM_WINDOW)] * (WIDE_STREAMS + 2)
+    for at, body in enumerate(bodies):
+        client.send(client.headers(2 * at + 1, POST))
+        await client.upload(2 * at + 1, body, end=False)
+        await client.ponged()
+    opened = [client.opened(2 * at + 1) for at in range(len(bodies))]
+    assert min(opened[:WIDE_STREAMS]) >= WIDE_WINDOW - STREAM_WINDOW
+    assert max(opened[WIDE_STREAMS:]) <= STREAM_WINDOW
+    client.send(data(1, end=True))
+    await client.answer(1)
     client.send(client.headers(999, POST))
-    await client.upload(999, body, used=15 * STREAM_WINDOW)
-    assert (await client.answer(999)).body == body
+    await client.upload(999, bytes(WIDE_WINDOW))
+    assert len((await client.answer(999)).body) == WIDE_WINDOW
+    assert client.opened(999) >= WIDE_WINDOW - STREAM_WINDOW
 
 
 async def test_data_beyond_a_streams_window(client: Http2Client) -> None:
     client.send(client.headers(1, head(b"POST", b"/wait")))
-    for _ in range(STREAM_WINDOW // MAX_FRAME):
-        client.send(data(1, bytes(MAX_FRAME)))
+    for at in range(0, STREAM_WINDOW, MAX_FRAME):
+        client.send(data(1, bytes(min(MAX_FRAME, STREAM_WINDOW - at))))
     await client.ponged()
     assert client.of(1).reset is None
     client.send(data(1, b"x"))

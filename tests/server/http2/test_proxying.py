@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.http2.engine import STREAM_WINDOW
 from tests.backends import Conversation, answer, answering, scripted
 from tests.redis_servers import RedisServer, until
 from tests.server.http2.frames import GET, POST, Http2Client, data, head, speaking
@@ -150,6 +151,55 @@ async def test_a_backend_that_reads_nothing_stops_the_upload(
         assert taken < 50_000_000
         uploading.cancel()
         release.set()
+
+
+async def test_uploads_that_wait_for_a_backend_hold_up_none_that_is_served(
+    valkey: RedisServer, either_way: None
+) -> None:
+    """What they have sent counts as held; they are served in their turn."""
+    release = asyncio.Event()
+
+    async def slow(conversation: Conversation) -> None:
+        await release.wait()
+        while await conversation.receive():
+            await conversation.send(answer(b"slow"))
+
+    waiting, beyond = range(3, 125, 2), range(301, 311, 2)
+    body = MEGABYTE[:100_000]
+    async with (
+        scripted(slow) as backend,
+        answering(answer(b"quick")) as quick,
+        proxying(valkey, http2=True, maxSockets=1, retryMemory=16 * 2**20) as proxy,
+        speaking(proxy.port) as client,
+    ):
+        await proxy.route("a.test", backend)
+        await proxy.route("b.test", quick)
+        uploads = []
+        for stream in (1, *waiting):
+            client.send(client.headers(stream, POST))
+            uploads.append(asyncio.create_task(client.upload(stream, body)))
+        await until(lambda: held(proxy) >= len(waiting) * STREAM_WINDOW)
+        for stream in (201, 203):
+            client.send(client.headers(stream, head(b"POST", host=b"b.test")))
+            await client.upload(stream, MEGABYTE)
+            assert (await client.answer(stream)).body == b"quick"
+        for stream in beyond:  # more than one client's share of the memory
+            client.send(client.headers(stream, POST))
+            await client.upload(stream, body[:STREAM_WINDOW], end=False)
+        assert (await client.answer(beyond[-1])).status == 503
+        for stream in beyond:
+            client.reset(stream)
+        release.set()
+        await asyncio.gather(*uploads)
+        assert {(await client.answer(stream)).body for stream in (1, *waiting)} == {b"slow"}
+        assert {request.body for request in backend.requests} == {body}
+        await until(lambda: held(proxy) == 0)
+
+
+def held(proxy: Proxy) -> int:
+    """Bytes that count against `retryMemory`."""
+    assert proxy.app is not None
+    return proxy.app.router.default.http._gateway.held.memory.size  # type: ignore[attr-defined,no-any-return]
 
 
 async def test_an_early_answer_is_delivered_and_the_rest_not_wanted(

@@ -141,6 +141,7 @@ async def test_a_large_body_both_ways(client: UpstreamClient, backend: Http2Back
     assert backend.requests[0].get(b"transfer-encoding") is None
 
 
+@pytest.mark.parametrize("server", [{"max_sockets": 4}], ids=["four"])
 async def test_an_answer_that_nobody_reads_hurts_no_other(client, backend: Http2Backend):
     def fill(asked: Asked) -> None:
         asked.head()
@@ -148,15 +149,17 @@ async def test_an_answer_that_nobody_reads_hurts_no_other(client, backend: Http2
             while (room := asked.link.engine.local_flow_control_window(asked.number)) > 0:
                 asked.body_part(bytes(min(room, 16384)))
         else:
-            asked.body_part(b"well", end=True)
+            asked.body_part(b"well" * 4000, end=True)
 
     backend.on_end = fill
-    stuck = await opened(client, backend.url, target=b"/stuck")
-    for _ in range(3):
-        assert (await asked(client, backend.url)).body == b"well"
-    await stuck.aclose()
+    stuck = [await opened(client, backend.url, target=b"/stuck") for _ in range(3)]
+    for _ in range(40):  # more than what stuck ones leave of the connection's window
+        assert (await asked(client, backend.url)).body == b"well" * 4000
+    await stuck[0].aclose()
     await backend.until(lambda: backend.requests[0].reset == 8)
-    assert (await asked(client, backend.url)).body == b"well"
+    assert (await asked(client, backend.url)).body == b"well" * 4000
+    for other in stuck[1:]:
+        await other.aclose()
     assert len(backend.links) == 1
 
 
