@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 from datetime import datetime
+from itertools import islice
 from math import inf
 from operator import itemgetter
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
 
 from ..config.structs import Config
-from ..errors import ConfigError, StoreUnavailable
+from ..errors import StoreUnavailable
 from ..stores import StoreDriver, driver_of
 from ..stores.certificate_store import NO_PAIR, CertificateStore, Pair
-from .certificates import expiry, load_text, wildcard
+from .certificates import expiry, wildcard
 
 logger = logging.getLogger("hipache.tls")
 
@@ -37,10 +38,19 @@ ANSWER_WITHIN, LIST_ANSWER_WITHIN = 1.0, 5.0
 """Seconds for one answer of the store: to a question of ours, and to the list of all."""
 OLD = -inf
 """When a pair was read that may not be believed any more."""
+AT_ONCE = 100
+"""Certificates that are read in one round trip after they changed."""
 MOST_WITHOUT = 10_000
 """Names without a certificate to remember: clients may ask for any."""
 
 T = TypeVar("T")
+
+
+class CertificateUser(Protocol):
+    """Made something of a certificate."""
+
+    def gone(self, name: str) -> None:
+        """It is not there any more. Called in the thread that asks the store."""
 
 
 class StoreCertificates:
@@ -53,10 +63,12 @@ class StoreCertificates:
         self._without: dict[str, None] = {}  # those of them that have none, in order
         self._tracked = False
         self._changes = 0  # pushes so far
+        self._stale: set[str] = set()  # names in use whose certificate changed
+        self._users: WeakSet[CertificateUser] = WeakSet()
         self._pause_until = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._store: CertificateStore | None = None
-        self._over = asyncio.Event()
+        self._over, self._heard = asyncio.Event(), asyncio.Event()
 
     @classmethod
     def of(cls, driver: StoreDriver) -> StoreCertificates | None:
@@ -66,9 +78,13 @@ class StoreCertificates:
             return None
         return cls(lambda: _opened(driver, ANSWER_WITHIN))
 
-    def source(self, new: Callable[[], ssl.SSLContext]) -> Callable[[str], ssl.SSLContext | None]:
-        """Contexts made by `new` for what is in the store."""
-        return StoreSource(self, new).context
+    def add_user(self, user: CertificateUser) -> None:
+        """Tell it from now on, as long as it lives."""
+        self._users.add(user)
+
+    def forget(self, name: str) -> None:
+        """Nobody needs this one for now. May be called from another thread."""
+        self._known.pop(name, None)
 
     def pair(self, name: str) -> Pair:
         """Certificate and key of exactly this name, NO_PAIR if there are none."""
@@ -105,10 +121,11 @@ class StoreCertificates:
 
     async def _follow(self) -> None:
         store = self._store = self._open()
-        watching = asyncio.create_task(store.watch(self))
+        tasks = {asyncio.create_task(each) for each in (store.watch(self), self._keep_fresh(store))}
         await self._over.wait()
-        watching.cancel()
-        await asyncio.wait({watching})
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await store.aclose()
 
     async def _fetch(self, name: str) -> Pair:
@@ -125,6 +142,22 @@ class StoreCertificates:
                     break
         return pairs[0]
 
+    async def _keep_fresh(self, store: CertificateStore) -> None:
+        """Read what changed and is in use, so that no handshake waits for it, and what is gone is
+        dropped though nobody asks."""
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            while names := list(islice(self._stale, AT_ONCE)):
+                self._stale.difference_update(names)
+                try:
+                    answers = await store.read(names)
+                except StoreUnavailable:
+                    continue  # they are read when a client asks
+                for name, answer in zip(names, answers, strict=True):
+                    if name not in self._stale and name in self._known:
+                        self._remember(name, _readable(name, answer))
+
     def _remember(self, name: str, pair: Pair) -> None:
         before, _ = self._known.get(name, (NO_PAIR, OLD))
         # What is read once more and is the same must not be there twice: the contexts hold it.
@@ -132,10 +165,13 @@ class StoreCertificates:
         if pair != NO_PAIR:
             self._without.pop(name, None)
             return
+        for user in self._users:
+            user.gone(name)
         self._without[name] = None
         if len(self._without) > MOST_WITHOUT:
             oldest = next(iter(self._without))
-            del self._without[oldest], self._known[oldest]
+            del self._without[oldest]
+            self.forget(oldest)
 
     # From the store (stores.certificates.CertificateListener).
 
@@ -152,6 +188,9 @@ class StoreCertificates:
         """Have these names read again, with None all of them."""
         self._changes += 1
         self._read_again(list(self._known) if names is None else names)
+        if names is not None:
+            self._stale.update(n for n in names if n in self._known and n not in self._without)
+            self._heard.set()
 
     def _read_again(self, names: Sequence[str]) -> None:
         """What was there before is served where the store is too slow for a handshake."""
@@ -203,27 +242,3 @@ def _end(pem: str | StoreUnavailable) -> datetime | str:
         return expiry(pem.encode())
     except (ValueError, IndexError) as exc:
         return str(exc)
-
-
-class StoreSource:
-    """Contexts for the store's certificates: made at the first question, again after a change."""
-
-    def __init__(self, certificates: StoreCertificates, new: Callable[[], ssl.SSLContext]) -> None:
-        self._certificates = certificates
-        self._new = new
-        self._contexts: dict[str, tuple[Pair, ssl.SSLContext | None]] = {}
-
-    def context(self, name: str) -> ssl.SSLContext | None:
-        """The context for exactly this name; a broken one is logged once, and the old one stays."""
-        pair = self._certificates.pair(name)
-        if pair == NO_PAIR:
-            self._contexts.pop(name, None)
-            return None
-        seen, context = self._contexts.get(name, (NO_PAIR, None))
-        if pair != seen:
-            try:
-                context = load_text(self._new(), *pair, name=f"tls:{name}")
-            except ConfigError as exc:
-                logger.error("certificate refused: %s", exc)
-            self._contexts[name] = pair, context
-        return context

@@ -26,6 +26,7 @@ from ..system.open_files import raise_limit
 from ..tls.certificates import CertificateFolder
 from ..tls.listener import TLSListener
 from ..tls.store_certificates import StoreCertificates
+from ..tls.store_source import StoreSource, most_contexts
 from . import privileges, worker
 from .generation import Generation, Patience
 from .issuing import run_issuer
@@ -189,10 +190,10 @@ def add_stored(config: Config, secured: Sequence[TLSListener], stack: ExitStack)
     """Let the listeners serve the store's certificates, or those of our own folder."""
     acme, driver = config.https.acme, driver_of(config)
     certs = driver.issuance(acme.folder, timeout=1).certs if acme.agree else None
-    stored = StoreCertificates.of(driver)
+    stored, most = StoreCertificates.of(driver), most_contexts(config.memory, len(secured))
     for tls in secured:
         if stored is not None:
-            tls.add_source(stored.source)
+            tls.add_source(lambda new: StoreSource(stored, new, most).context)
         if certs is not None:
             tls.add_source(lambda new: CertificateFolder(new, certs).context)
     if stored is not None:

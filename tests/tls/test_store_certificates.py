@@ -103,13 +103,26 @@ async def test_what_changed_and_cannot_be_read_in_time_is_served_as_it_was(
     store: RedisServer,
 ) -> None:
     with certificates(store) as found:
-        async with store.client as client:
-            await client.hset("tls:*.wild.test", "certificate", "another")
-        await until(lambda: found._known["*.wild.test"][1] == OLD)
         store.pause()
+        assert found._loop is not None
+        found._loop.call_soon_threadsafe(found.changed, ["*.wild.test"])
+        await until(lambda: found._known["*.wild.test"][1] == OLD)
         assert found.pair("*.wild.test") == PAIR
         store.resume()
+        async with store.client as client:
+            await client.hset("tls:*.wild.test", "certificate", "another")
         await until(lambda: found.pair("*.wild.test") == ("another", PAIR[1]), seconds=10)
+
+
+async def test_what_changed_is_read_before_a_client_asks(store: RedisServer) -> None:
+    with certificates(store) as found:
+        async with store.client as client:
+            await client.hset("tls:*.wild.test", "certificate", "another")
+        await until(lambda: found._known["*.wild.test"][0][0] == "another")
+        store.pause()
+        pair, took = timed(found, "*.wild.test")
+        assert pair == ("another", PAIR[1])
+        assert took < LONGEST_WAIT
 
 
 async def test_a_key_of_another_kind_is_named_and_keeps_nobody_else_from_theirs(
