@@ -10,75 +10,108 @@ from contextlib import suppress
 from itertools import islice
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from ..admin.admin_client import AdminClient
-from ..balancing.explain_text import ago
 from ..config.file import here, load
-from ..metrics.quantiles import latencies
 from .cli_options import FineDuration, config_option, json_option
 from .failing import one_line
-from .throughput import AdminReport, Throughput, as_objects, rates
+from .throughput import AdminReport, as_objects
+from .top_keys import TopKeys, raw_keys, typed_within
+from .top_screen import SORTS, TopView, all_rates, screen, wanted
 
-MIB = 1 << 20
+Reports = tuple[AdminReport, AdminReport, float]
+"""Two reports, and the seconds between them."""
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Print one screen and exit.")
+@click.option("--once", is_flag=True, help="Print all of it once, and exit.")
 @click.option(
     "--interval", type=FineDuration(0.1, "1m"), default="1s", show_default=True,
     help="The time over which rates are taken.",
 )  # fmt: skip
+@click.option(
+    "--sort", type=click.Choice(SORTS), default=SORTS[0], show_default=True,
+    help="What the first rows are.",
+)  # fmt: skip
+@click.option("--filter", "text", default="", help="Only names that hold this text.")
 @config_option
 @json_option
-def top(path: str | None, interval: float, *, once: bool, as_json: bool) -> None:
-    """Show what the proxy does now: rates, times, errors and marks. Ctrl-C ends it.
+def top(
+    path: str | None, interval: float, sort: str, text: str, *, once: bool, as_json: bool
+) -> None:
+    """Show what the proxy does now: rates, times, errors and marks.
 
+    Type q to end it, s to sort by something else, / and a text to see only names that hold it.
     It asks the admin listener of the configuration (admin.bind). With --json it prints an object
     for each interval, a line each, with all frontends and backends.
     """
     with suppress(KeyboardInterrupt), one_line():
-        config = load(path, os.environ, here())
+        config, view = load(path, os.environ, here()), TopView(sort, text.lower())
         with AdminClient(config) as admin:
             if as_json:
-                for found in islice(_objects(admin, interval), 1 if once else None):
+                for found in islice(_objects(admin, interval, view), 1 if once else None):
                     click.echo(json.dumps(found))
-                return
-            screens = _screens(admin, interval)
-            if once:
-                Console().print(next(screens))
-                return
-            with Live(Text("counting ..."), screen=True, auto_refresh=False) as live:
-                for screen in screens:
-                    live.update(screen, refresh=True)
+            elif once:
+                _print_whole(screen(*next(_reports(admin, interval)), time.time(), view))
+            else:
+                _show(admin, interval, TopKeys(sort, text))
 
 
-def _screens(admin: AdminClient, interval: float) -> Iterator[Group]:
-    """One screen for each interval, without end."""
-    for before, after, seconds in _reports(admin, interval):
-        yield screen(before, after, seconds, time.time())
+def _print_whole(shown: RenderableType) -> None:
+    """Nothing is cut: a terminal that is narrower wraps."""
+    console = Console()
+    needed = console.measure(shown, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    with console.capture() as printed:
+        console.print(shown, crop=False)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
 
 
-def _objects(admin: AdminClient, interval: float) -> Iterator[AdminReport]:
+def _show(admin: AdminClient, interval: float, keys: TopKeys) -> None:
+    """The screen, until q or Ctrl-C."""
+    with (
+        raw_keys() as typed,
+        Live(Text("counting ..."), screen=True, auto_refresh=False) as live,
+    ):
+        before, then = _report(admin), time.monotonic()
+        reports: Reports | None = None
+        while not keys.over:
+            key = _key_within(then + interval - time.monotonic(), typed=typed)
+            for each in key:
+                keys.press(each)
+            if not key:
+                after, now = _report(admin), time.monotonic()
+                reports, before, then = (before, after, now - then), after, now
+            if reports is not None:
+                view = TopView(
+                    keys.sort, keys.filter.lower(), *live.console.size, keys.footer if typed else ""
+                )
+                live.update(screen(*reports, time.time(), view), refresh=True)
+
+
+def _key_within(seconds: float, *, typed: bool) -> str:
+    if typed:
+        return typed_within(seconds)
+    time.sleep(max(0.0, seconds))
+    return ""
+
+
+def _objects(admin: AdminClient, interval: float, view: TopView) -> Iterator[AdminReport]:
     """The same for programs."""
     for before, after, seconds in _reports(admin, interval):
+        frontends, backends = all_rates(before, after, seconds)
         yield {
             "seconds": round(seconds, 3), "workers": after["workers"],
-            "frontends": as_objects(
-                rates(before["frontends"], after["frontends"], "frontend", "duration", seconds)
-            ),
-            "backends": as_objects(
-                rates(before["backends"], after["backends"], "backend", "time_to_head", seconds)
-            ),
+            "frontends": as_objects(wanted(frontends, view)),
+            "backends": as_objects(wanted(backends, view)),
         }  # fmt: skip
 
 
-def _reports(
-    admin: AdminClient, interval: float
-) -> Iterator[tuple[AdminReport, AdminReport, float]]:
+def _reports(admin: AdminClient, interval: float) -> Iterator[Reports]:
     """Two reports and the seconds between them, for each interval, without end."""
     before, then = _report(admin), time.monotonic()
     while True:
@@ -90,86 +123,3 @@ def _reports(
 
 def _report(admin: AdminClient) -> AdminReport:
     return {part: admin.ask(f"/api/{part}") for part in ("workers", "frontends", "backends")}
-
-
-def screen(before: AdminReport, after: AdminReport, seconds: float, now: float) -> Group:
-    """Two reports as three tables; `seconds` lie between them, `now` is in Unix time."""
-    frontends = rates(before["frontends"], after["frontends"], "frontend", "duration", seconds)
-    backends = rates(before["backends"], after["backends"], "backend", "time_to_head", seconds)
-    total = sum(rate.per_second for rate in frontends)
-    failed = sum(rate.errors_per_second for rate in frontends)
-    flying = sum(worker["in_flight"] for worker in after["workers"])
-    dead = sum(each["state"] == "dead" for each in after["backends"])
-    summary = f"{total:.1f} requests/s  {failed:.1f} errors/s  {flying} in flight  {dead} dead"
-    return Group(
-        Text(f"hipache  {summary}", style="bold"),
-        _workers(before["workers"], after["workers"], seconds, now),
-        _frontends(frontends),
-        _backends(backends),
-    )
-
-
-_LEAST = {"state": 5, "p50": 7, "p99": 7}
-"""Minimum widths: in a narrow terminal, names are cut before these columns."""
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        words = number == 0 or column in ("state", "backend", "why")
-        table.add_column(
-            column, justify="left" if words else "right", no_wrap=column != "why",
-            min_width=_LEAST.get(column, 0 if words else len(column)),
-        )  # fmt: skip
-    return table
-
-
-def _workers(
-    before: list[AdminReport], after: list[AdminReport], seconds: float, now: float
-) -> Table:
-    table = _table(
-        "WORKER", "pid", "state", "age", "memory", "req/s", "flying", "conns",
-        "ws", "lag",
-    )  # fmt: skip
-    then = {each["pid"]: each["requests"] for each in before}
-    for each in after:
-        per_second = (each["requests"] - then.get(each["pid"], 0)) / seconds
-        table.add_row(
-            str(each["worker"]), str(each["pid"]), each["state"],
-            ago(now - each["started"]), f"{each['memory'] / MIB:.0f} MB",
-            f"{per_second:.1f}", str(each["in_flight"]), str(each["connections"]),
-            str(each["web_sockets"]), f"{each['loop_lag'] * 1000:.0f} ms",
-        )  # fmt: skip
-    return table
-
-
-def _frontends(found: list[Throughput]) -> Table:
-    table = _table("FRONTEND", "req/s", "p50", "p99", "err/s", "in", "out")
-    for rate in found[:20]:
-        entry = rate.now
-        name = "(others)" if entry["others"] else entry["frontend"] or "(none matched)"
-        table.add_row(
-            Text(name), f"{rate.per_second:.1f}", *latencies(rate.buckets, rate.bounds),
-            _alarming(rate.errors_per_second), f"{entry['bytes_in'] / MIB:.1f} MB",
-            f"{entry['bytes_out'] / MIB:.1f} MB",
-        )  # fmt: skip
-    return table
-
-
-def _backends(found: list[Throughput]) -> Table:
-    table = _table("FRONTEND", "backend", "state", "ans/s", "p50", "p99", "err/s", "flying", "why")
-    found.sort(key=lambda rate: (rate.now["state"] != "dead", -rate.per_second))
-    for rate in found[:30]:
-        entry = rate.now
-        table.add_row(
-            Text(entry["frontend"]), Text(entry["backend"] or "(others)"),
-            Text(entry["state"], style="red" if entry["state"] == "dead" else ""),
-            f"{rate.per_second:.1f}", *latencies(rate.buckets, rate.bounds),
-            _alarming(rate.errors_per_second), str(entry["in_flight"]),
-            Text((entry.get("reason") or "").partition(":")[0]),
-        )  # fmt: skip
-    return table
-
-
-def _alarming(errors: float) -> Text:
-    return Text(f"{errors:.1f}", style="red" if errors else "")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import fcntl
 import json
+import os
+import struct
+import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -74,6 +79,33 @@ async def test_top_shows_one_screen(tmp_path: Path, valkey: RedisServer) -> None
         assert float(live.split()[3]) > 0
         [marked] = [line for line in said.splitlines() if dead in line]
         assert marked.split()[2] == "dead"
+        told, _ = await hipache(tmp_path, "top", "--once", "--json", "--filter", "HOT")
+        found = json.loads(told)
+        assert found["frontends"] == found["backends"] == []
+        await asyncio.to_thread(quit_by_key, tmp_path)
+
+
+def quit_by_key(folder: Path) -> None:
+    """On a terminal of 80 x 24: it takes the keys, and leaves the terminal as it was."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(theirs)
+    words = (sys.executable, "-m", "app.cli", "top", "--interval", "0.1")
+    environ = {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    asking = subprocess.Popen(
+        words, cwd=folder, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    seen = b""
+    for wanted, key in ((b"q quit", b"s/zzz"), (b"filter: zzz_", b"\rq")):
+        while wanted not in seen:
+            seen += os.read(ours, 65536)
+        os.write(ours, key)
+    while b"\x1b[?1049l" not in seen:  # the end of the screen
+        seen += os.read(ours, 65536)
+    assert asking.wait(60) == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
 
 
 async def test_explain_knows_what_is_in_flight(tmp_path: Path, valkey: RedisServer) -> None:
