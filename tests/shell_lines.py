@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 
 PROGRAMS = {
-    "curl", "docker", "export", "for", "hipache", "make", "openssl", "pip", "pipx", "python3",
-    "redis-cli", "sudo", "uvicorn", "~/hipache/bin/hipache", "~/hipache/bin/pip",
+    "curl", "docker", "export", "for", "hipache", "kubectl", "make", "openssl", "pip", "pipx",
+    "python3", "redis-cli", "sudo", "uvicorn", "~/hipache/bin/hipache", "~/hipache/bin/pip",
 }  # fmt: skip
 COLUMNS = re.compile(r" {3,}(?=hipache )")  # a page that lists forms of a command has two in a line
 COMMENT = re.compile(r" +# .*$")

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app.config.structs import parse
 from tests.ports import free_port
@@ -170,6 +171,24 @@ def comes_and_goes(package: Path, machine: Path) -> None:
     left = [path for path in machine.rglob("*hipache*") if "lib/dpkg" not in str(path)]
     assert left == [etc]
     assert [path.name for path in etc.iterdir()] == ["default.key"]
+
+
+def test_the_pods_of_kubernetes_are_the_image_as_it_is_served() -> None:
+    documents = [*yaml.safe_load_all((ROOT / "packaging/kubernetes/hipache.yaml").read_text())]
+    files, deployment, service, *_ = documents
+    config = parse(files["data"]["config.json"])
+    assert config.warnings == ()
+    assert (config.server.snapshot, config.server.status_socket) == (None, None)
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": config.http.binds[0].port}]
+    assert service["spec"]["ports"][0]["targetPort"] == "http"
+    assert f"USER {pod['securityContext']['runAsUser']}:" in DOCKERFILE
+    [mount] = container["volumeMounts"]
+    assert f"HIPACHE_CONFIG={mount['mountPath']}/config.json" in DOCKERFILE
+    *_, waited = container["lifecycle"]["preStop"]["exec"]["command"]
+    least = int(waited) + config.server.graceful_timeout
+    assert pod["terminationGracePeriodSeconds"] > least
 
 
 def test_the_compose_file_names_what_the_page_says() -> None:

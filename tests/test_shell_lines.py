@@ -23,6 +23,7 @@ LINES = list(dict.fromkeys(shell_lines()))
 
 NOT_RUN = {
     r"sudo (apt|apt-get|systemctl|openssl|chown|sed|ln|python3|/opt|-u) ?.*": "changes the system",
+    r"kubectl .*": "needs a cluster: test_images.py reads the file",
     r"docker .*": "needs a daemon: test_images.py takes the image's steps",
     r"pip install .*|pipx .*|~/hipache/bin/pip .*|python3 -m venv .*|export PATH=.*":
         "installs from an index: test_packaging.py installs the wheel",
