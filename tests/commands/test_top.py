@@ -79,7 +79,9 @@ async def test_top_shows_one_screen(tmp_path: Path, valkey: RedisServer) -> None
         assert float(live.split()[3]) > 0
         [marked] = [line for line in said.splitlines() if dead in line]
         assert marked.split()[2] == "dead"
-        told, _ = await hipache(tmp_path, "top", "--once", "--json", "--filter", "HOT")
+        told, _ = await hipache(
+            tmp_path, "top", "--once", "--json", "--interval", "0.1", "--filter", "HOT"
+        )
         found = json.loads(told)
         assert found["frontends"] == found["backends"] == []
         await asyncio.to_thread(quit_by_key, tmp_path)
