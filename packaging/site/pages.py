@@ -1,4 +1,4 @@
-"""Pages of the site that are no files in docs/: those of other folders, and the commands.
+"""Pages of the site that are no files in docs/: those of other folders, and of the code.
 
 mkdocs calls these functions. A link of a page that leads out of docs/ is led to the same file
 in the site, so that it works there and in a checkout.
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from names import names  # noqa: E402
 
 from app.cli import main  # noqa: E402
 
@@ -41,12 +43,13 @@ LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add all that pages in docs/ link to, and the page of commands."""
+    """Add all that pages in docs/ link to, and the pages that are made of the code."""
     from mkdocs.structure.files import File  # only the build has it
 
     for source, site in PAGES.items():
         files.append(File.generated(config, site, content=(ROOT / source).read_text("utf-8")))
     files.append(File.generated(config, "commands.md", content=commands()))
+    files.append(File.generated(config, "names.md", content=names()))
     linked = {
         target
         for page in files.documentation_pages()
