@@ -111,5 +111,9 @@ def _attempt(each: Try) -> str:
         return ", ".join([f"answered with {each.cause}", *times, f"end after {took(each.total)}"])
     times.insert(0, f"after {took(each.total)}")
     cause = f": {each.cause}" if each.cause and each.cause != each.outcome else ""
-    says = _SAYS.get(Verdict(each.says), "")
-    return f"{each.outcome} {', '.join(times)}{cause}{says}"
+    return f"{each.outcome} {', '.join(times)}{cause}{says(each)}"
+
+
+def says(each: Try) -> str:
+    """What an attempt says about its backend, behind a comma; empty for nothing."""
+    return _SAYS.get(Verdict(each.says), "")

@@ -22,11 +22,12 @@ function renew(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   const had = [...old.childNodes];
-  [...fresh.childNodes].forEach((child, place) => {
+  const wanted = [...fresh.childNodes];  // some of them move out of `fresh` below
+  wanted.forEach((child, place) => {
     if (place < had.length) renew(had[place], child);
     else old.append(child);
   });
-  had.slice(fresh.childNodes.length).forEach((child) => child.remove());
+  had.slice(wanted.length).forEach((child) => child.remove());
 }
 
 function show(html) {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ...errors import HipacheError
+from ...frontends.maintenance import is_off
 from ...metrics.families import GAUGE
 from ...recorder.asking import StoryQuestion, ask_others
 from ...recorder.rings import stories
@@ -118,6 +119,11 @@ class Desk:
                     if each["state"] in state.DOWN:
                         yield key, url, each
 
+    def closed(self, key: str) -> str:
+        """Why a site that had requests lets nobody in; empty if it does."""
+        route = self.sources.routes.in_memory(key)
+        return "" if route is None else closed(route.frontend.options)
+
     async def failures(self, *, refused: bool = False) -> list[Story]:
         """The requests that failed, the newest first; with `refused` also what we refused."""
         now = time.monotonic()
@@ -157,6 +163,14 @@ class Desk:
     def orders(self) -> list[tuple[str, float]]:
         """Names whose last order of a certificate failed, and when the next may be made."""
         return list(self._stored.failing())
+
+
+def closed(options: Mapping[str, str]) -> str:
+    """Why a site with these options lets nobody in; empty if it does."""
+    shut = options.get("maintenance")
+    if shut is not None and not is_off(shut):
+        return "maintenance"
+    return "paused" if options.get("pause", "0") != "0" else ""
 
 
 def in_flight(window: Lookback, url: str) -> int:

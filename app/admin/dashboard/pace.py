@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nlargest
 from operator import sub
 from time import monotonic
 
-from ...metrics.families import BACKEND, BAD, BYTES_IN, DURATION, FRONTEND, HEAD, OTHER, UNANSWERED
+from ...metrics.families import (
+    BACKEND,
+    BAD,
+    BYTES_IN,
+    DURATION,
+    EVIDENCE,
+    FRONTEND,
+    HEAD,
+    OTHER,
+    UNANSWERED,
+)
 from ...metrics.folder import Sum
 from ...metrics.quantiles import quantile
 from ...metrics.shown import requests as requests_of
@@ -40,6 +50,8 @@ class Pace:
     total: int = 0
     """Since the service started."""
     errors: int = 0
+    evidence: int = 0
+    """Attempts that are evidence against a backend, since the service started."""
 
     @property
     def share_failed(self) -> float:
@@ -65,7 +77,8 @@ class Lookback:
         before, after = self._cells("\0".join((BACKEND, key, url)))
         gone = _difference(before, after)
         attempts, failed = _attempts(gone), gone[UNANSWERED] + gone[BAD] if gone else 0.0
-        return self._pace(attempts, failed, gone[HEAD + 1 :], _attempts(after), _bad(after))
+        pace = self._pace(attempts, failed, gone[HEAD + 1 :], _attempts(after), _bad(after))
+        return replace(pace, evidence=int(after[EVIDENCE])) if after else pace
 
     def whole(self) -> Pace:
         """Of all frontends together, with what none matched."""

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ...balancing.explain_text import ago
 from ...masking import printable
 from ...proxy.error_pages import templates_directory
-from ...recorder.telling import clock, ending, took, url_of
+from ...recorder.telling import clock, ending, says, took, url_of
 
 
 def folder() -> Path:
@@ -30,7 +30,7 @@ def environment() -> Environment:
     )  # fmt: skip
     found.filters |= {
         "ago": ago, "clock": clock, "count": count, "ending": ending, "mib": mib,
-        "plain": printable, "rate": rate, "span": span, "url_of": url_of,
+        "plain": printable, "rate": rate, "says": says, "span": span, "url_of": url_of,
     }  # fmt: skip
     found.globals["link"] = link
     return found

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Any
 
 from ...errors import HipacheError
-from ...frontends.maintenance import is_off
 from ...recorder.telling import is_of, told
 from ...stores.journal import RouteChange
 from ...stores.table import Entry, existing, without_secrets
 from ...stores.table_difference import in_words
 from .. import state
-from .desk import Desk, gauge, in_flight
+from .desk import Desk, closed, gauge, in_flight
 from .pace import Lookback, Pace
 
 Context = dict[str, Any]
@@ -76,7 +74,7 @@ class Overview(View):
     async def context(self, desk: Desk, window: Lookback) -> Context:
         sites = [SiteRow(key, window.frontend(key)) for key in window.busiest(TOP)]
         failing = [
-            SiteRow(key, pace)
+            SiteRow(key, pace, closed=desk.closed(key))
             for key in window.failing(TOP)
             if (pace := window.frontend(key)).share_failed >= FAILING
         ]
@@ -162,14 +160,6 @@ def _site(desk: Desk, window: Lookback, key: str, entry: Entry | None) -> SiteRo
         sum(in_flight(window, url) for url in urls),
         closed(options),
     )  # fmt: skip
-
-
-def closed(options: Mapping[str, str]) -> str:
-    """Why a site lets nobody in; empty if it does."""
-    shut = options.get("maintenance")
-    if shut is not None and not is_off(shut):
-        return "maintenance"
-    return "paused" if options.get("pause", "0") != "0" else ""
 
 
 class OneFrontend(View):

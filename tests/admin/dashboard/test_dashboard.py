@@ -107,6 +107,10 @@ async def forms_change_a_site(
         done = await take(step, **fields)
         assert 'class="message good"' in done.text, (step, done.text)
     await answers(service, b" 503 ")
+    shut = '<span class="state warn">maintenance</span> <a href="/frontend?key=a.test">'
+    async with asyncio.timeout(60):
+        while shut not in (await client.get("/")).text:  # no failure that somebody must mend
+            await service.ask("a.test")
     undone = await take("undo")
     assert "as it was before its last change" in undone.text
     shut = re.search(r"dashboard from 127\.0\.0\.1.*?</tr>", undone.text, re.S)

@@ -20,6 +20,14 @@ PATHS = (
     "/explain?url=http://a.test/",
 )  # fmt: skip
 
+LISTS = [
+    '<ul><li><b>dead</b> <i>x</i> of <a href="/a">a</a> why</li></ul>',
+    '<ul><li><b>fails</b> <a href="/b">b</a>: 5 %</li><li>more</li></ul>',
+    "<p>none</p>",
+    '<ul><li id="one"><b>fails</b> c</li></ul><p>text</p>',
+]
+"""Changing parts of a page, one after the other."""
+
 expect.set_options(timeout=20_000)  # milliseconds: a busy machine is slow, and nothing else
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not there: Debian's package chromium has it"
@@ -90,6 +98,20 @@ async def test_a_person_finds_what_is_wrong_and_takes_it_out(
         await expect(row.locator("[data-label='Answers/s']")).not_to_have_text("0")
         await expect(page.get_by_label("What visitors are told")).to_have_value("half a sente")
         await expect(done).to_be_visible()
+        for path in PATHS:
+            await page.goto(base + path)
+            await is_sound(page, path)
+        await page.goto(base + "/failures")
+        await page.locator("summary").filter(has_text="http://broken.test/page?token=…").focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("link", name="Request ").first.focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("connection refused").first).to_be_visible()
+        await is_sound(page, "/failure")
+        await page.goto(base)
+        for now in [*LISTS, *reversed(LISTS)]:  # what changes is shown whole
+            await page.evaluate("html => { events.close(); show(html); }", now)
+            assert await page.locator("#main").inner_html() == now
 
 
 @pytest.mark.long
