@@ -31,6 +31,8 @@ NOT_RUN = {
     r"(~/hipache/bin/)?hipache (demo|serve)|hipache -c \S+|hipache chp .*":
         "serves: commands/test_demo.py, test_fleet.py, commands/test_command_line.py, chp/",
     r"hipache why \S+": "needs an id of its own: commands/test_why.py",
+    r"for site in .*": "a line of Python: commands/test_route.py",
+    r"hipache route list --idle .*": "knows nothing of an hour ago: commands/test_route.py",
     r"hipache failures --follow": "does not end: commands/test_why.py",
     r"hipache drain \S+ \S+ --wait": "takes a second: commands/test_steering.py",
     r"hipache password alice": "asks on a terminal: frontends/test_passwords.py",

@@ -17,6 +17,7 @@ from ..system.loop_lag import LoopLag
 from ..upstream.client import UpstreamClient
 from ..websocket.proxy import WebSocketProxy
 from .metering import Metering
+from .use_noting import noting_uses
 
 Readers = dict[str, Callable[[], float]]
 
@@ -35,10 +36,17 @@ class MetricSources:
 
 @asynccontextmanager
 async def reporting(meter: Metering | None, sources: MetricSources) -> AsyncIterator[None]:
-    """Collect the metrics and serve them on the admin listener while this is open."""
-    if meter is None:
-        yield
-        return
+    """Note uses, collect the metrics and serve them on the admin listener while this is open."""
+    async with noting_uses(sources.routes, sources.gateway.loads):
+        if meter is None:
+            yield
+            return
+        async with _measuring(meter, sources):
+            yield
+
+
+@asynccontextmanager
+async def _measuring(meter: Metering, sources: MetricSources) -> AsyncIterator[None]:
     if (pools := sources.client.pools) is not None:
         pools.on_waited = partial(meter.counters.observe, "queue")
     with LoopLag() as lag:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +34,7 @@ from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
+from .idle import last_use_of, list_idle
 from .importing import Import
 from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
 from .renaming import rename_site
@@ -49,9 +51,14 @@ def route() -> None:
 
 
 @route.command("list")
+@click.option(
+    "--idle",
+    type=Duration("3650d"),
+    help="Only those that nobody has used for TIME (30m, 2h), and when they were used last.",
+)
 @config_option
 @json_option
-def list_(path: str | None, as_json: bool) -> None:
+def list_(path: str | None, *, as_json: bool, idle: int | None) -> None:
     """List all frontends."""
 
     async def work(table: RouteTable) -> None:
@@ -65,7 +72,7 @@ def list_(path: str | None, as_json: bool) -> None:
             told = f"{entry.identifier}  {' '.join(entry.backends)}" if entry.listed else NO_LIST
             click.echo(printable(f"{key:{width}}  {told}".rstrip()))
 
-    run_on_table(path, work)
+    run_on_table(path, work if idle is None else partial(list_idle, idle=idle, as_json=as_json))
 
 
 @route.command()
@@ -93,6 +100,8 @@ def show(host: str, path: str | None, as_json: bool) -> None:
             click.echo(printable(f"  {option} = {value}"))
         if entry.ttl is not None:
             click.echo(f"  disappears in {entry.ttl} s")
+        if used := await last_use_of(table, match):
+            click.echo(f"  last used {used}")
 
     run_on_table(path, work)
 

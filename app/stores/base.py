@@ -9,6 +9,7 @@ from ..errors import StoreUnavailable
 from ..frontends.rates import Rate
 from ..routing import NO_MARKS, Backend, Frontend, Mark, Marks
 from .questions import Questions
+from .uses import UseRecords
 
 FOREIGN = "foreign"
 """A mark is `by` this name if another program set it."""
@@ -166,6 +167,10 @@ class Store(Protocol):
     @property
     def leases(self) -> Leases | None:
         """None where every worker is for itself."""
+
+    @property
+    def uses(self) -> UseRecords | None:
+        """When frontends were last used; None where nobody notes it."""
 
     @property
     def questions(self) -> Questions | None:

@@ -18,7 +18,6 @@ def check_change(key: str, after: Entry, before: Entry | None, objection: Object
     check_entry(key, after)
     check_meant(key, after, before, objection)
     check_options(key, after, before)
-    check_wake(key, after, before, objection)
 
 
 def check_options(key: str, after: Entry, before: Entry | None) -> None:
@@ -34,7 +33,7 @@ def check_options(key: str, after: Entry, before: Entry | None) -> None:
             raise TableError(f"{key}: {problem}")
 
 
-def check_wake(key: str, after: Entry, before: Entry | None, objection: Objection) -> None:
+def _check_wake(key: str, after: Entry, before: Entry | None, objection: Objection) -> None:
     """Raise TableError for a new `wake` that the proxy would never call."""
     service = settings_of(after.options).values.get("wake")
     old = None if before is None else before.options.get("wake")
@@ -47,7 +46,8 @@ def _problems(entry: Entry) -> tuple[str, ...]:
 
 
 def check_meant(key: str, entry: Entry, before: Entry | None, objection: Objection) -> None:
-    """Raise TableError for a backend that is new and cannot be meant as it stands, or is too many.
+    """Raise TableError for a backend or a `wake` that is new and cannot be meant as it stands, or
+    for too many backends.
 
     What is in the list already must not keep anybody from changing the rest.
     """
@@ -60,3 +60,4 @@ def check_meant(key: str, entry: Entry, before: Entry | None, objection: Objecti
         backend = parse_backend(url, 0)
         if why := oddity(backend) or objection(backend):
             raise TableError(f"{key}: backend {masked_url(url)!r}: {why}")
+    _check_wake(key, entry, before, objection)

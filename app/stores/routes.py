@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Set
 from typing import Protocol
 
 from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, Marks, Route
 from .base import CheckRecords, Found, Leases, SharedRates
 from .questions import Questions
+from .uses import UseRecords
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at routes that do not tell of their changes."""
@@ -107,6 +109,18 @@ class Routes(Protocol):
     def questions(self) -> Questions | None:
         """What operators ask all workers; None where each machine is asked by itself."""
         return None
+
+    # For when frontends were last used.
+
+    @property
+    def uses(self) -> UseRecords | None:
+        """Where it is noted; None where nobody does."""
+        return None
+
+    def take_used(self, busy: Set[str]) -> Iterable[str]:
+        """Keys of frontends that were asked for since the last call, and of those that have a
+        backend whose URL is in `busy`."""
+        return ()
 
     async def changed(self) -> None:
         """Wait until a route may have changed, which one ever."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from ..routing import Frontend, lookup_keys, parse_frontend
 from .journal import RouteChange
 from .table import Table, TableError
+from .uses import LastUses
 
 Edit = Callable[[Table], Table]
 
@@ -41,6 +42,9 @@ class RouteTable(Protocol):
 
         None: of all keys. A store that keeps no journal has none.
         """
+
+    async def last_uses(self) -> LastUses:
+        """When frontends were last used, as far as that was noted."""
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait until every running worker has what was changed: how many there are, and the

@@ -3,15 +3,20 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
+from app.commands import idle
 from app.config.structs import Config
 from app.frontends.backends import MAX_BACKENDS
 from app.stores import driver_of, open_store
@@ -426,3 +431,61 @@ async def test_after_waiting_every_worker_of_a_service_serves_what_a_file_says(t
             assert [await client.get("a.example") for client in clients] == [says] * 2
         for client in clients:
             client.close()
+
+
+def test_what_is_idle_is_listed_only_where_it_is_known(
+    run: Run, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def note() -> None:
+        routes = open_store(Config(driver=(driver,)))
+        await routes.start()
+        assert routes.uses is not None
+        await routes.uses.note(["a.test"])
+        await routes.aclose()
+
+    run("set", "a.test", "http://127.0.0.1:1")
+    run("set", "b.test", "http://127.0.0.1:1")
+    assert "no proxy notes when" in run("list", "--idle", "1s", fails=1).output
+    asyncio.run(note())
+    assert "uses are noted for" in run("list", "--idle", "1h", fails=1).output
+    assert re.search(r"last used \d+ s ago", run("show", "a.test").output)
+    assert "or never" in run("show", "b.test").output
+    later = time.time() + 500
+    monkeypatch.setattr(idle, "time", SimpleNamespace(time=lambda: later))
+    assert run("list", "--idle", "5m").output.splitlines() == [
+        "a.test  last used 8 min ago",
+        "b.test  last used more than 8 min ago, or never",
+    ]
+    first, second = json.loads(run("list", "--idle", "5m", "--json").output)
+    assert (first["frontend"], second) == (
+        "a.test",
+        {"frontend": "b.test", "last_used": None, "seconds": None},
+    )
+    assert later - 510 < first["last_used"] < later - 490
+    monkeypatch.setattr(idle, "time", SimpleNamespace(time=lambda: later - 400))
+    assert run("list", "--idle", "90s").output.startswith("a.test  last used")
+
+
+def test_the_pages_script_stops_what_is_idle_and_can_be_woken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/wake.md").read_text("utf-8")
+    program = page[page.index("    import json, subprocess") :].partition("\nA request")[0]
+    said = {
+        ("route", "list", "--idle", "1h"): [{"frontend": "a.test"}, {"frontend": "b.test"}],
+        ("route", "show", "a.test"): {"a.test": {"id": "one", "options": {"wake": "http://h/"}}},
+        ("route", "show", "b.test"): {"b.test": {"id": "two", "backends": []}},
+    }
+    scripts = {
+        "hipache": f"print(json.dumps({said!r}[tuple(words[:-1])]))",
+        "docker": "open('stopped', 'a').write(' '.join(words))",
+    }
+    for name, script in scripts.items():
+        path = tmp_path / name
+        begin = f"#!{sys.executable}\nimport json, sys\nwords = sys.argv[1:]\n"
+        path.write_text(begin + script)
+        path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    exec(textwrap.dedent(program), {})
+    assert (tmp_path / "stopped").read_text() == "stop one"

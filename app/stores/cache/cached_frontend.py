@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from ...routing import NO_MARKS, Frontend, Mark, Marks, Route
 from ..base import Found
 
+KEEP, NOTE = 1, 2
+ASKED_FOR = KEEP | NOTE
 OwnMarks = Callable[[str], Mapping[str, Mark | None]]
 """What this worker itself says of a frontend's marks, by URL; None: there is no mark."""
 
@@ -26,8 +28,8 @@ class CachedFrontend:
         shared = frontend.key.startswith("*") and not frontend.prefix
         self.hosts: set[str] | None = set() if shared else None
         self.route = Route(frontend)
-        self.used = False
-        """Asked for since room was last made."""
+        self.used = 0
+        """Asked for since room was last made (KEEP), and since uses were last noted (NOTE)."""
 
     def add(self, host: str) -> None:
         """`host` is served by this frontend."""

@@ -43,13 +43,14 @@ class CachedStore:
         counts only where the store does not report changes."""
         self.store = store
         self.rates, self.checks, self.leases = store.rates, store.checks, store.leases
-        self.questions = store.questions
+        self.questions, self.uses = store.questions, store.uses
         self.ready = False
         self._ttl = ttl
         self._outage = Outage(store.name)
         self._local = LocalMarks(store, self._mark_written)
         self._memory = RouteCache(size, self._local.of)
         self.known, self.in_memory = self._memory.known, self._memory.route
+        self.take_used = self._memory.uses.take
         self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._background = Background(self.lost)
         self._spawn = self._background.spawn

@@ -13,7 +13,8 @@ from ...frontends.site import Site
 from ...routing import NO_MARKS, Frontend, Mark, Marks, Route
 from ..base import Found
 from .below import Below
-from .cached_frontend import CachedFrontend, OwnMarks
+from .cached_frontend import ASKED_FOR, KEEP, NOTE, CachedFrontend, OwnMarks
+from .used_frontends import UsedFrontends
 
 
 class RouteCache:
@@ -24,12 +25,12 @@ class RouteCache:
         self._size = size or sys.maxsize
         self._own_marks = own_marks
         self._kept: OrderedDict[str, CachedFrontend] = OrderedDict()
-        self._fresh: dict[
-            str, CachedFrontend
-        ] = {}  # the part of _kept that is known to be true now
+        self._fresh: dict[str, CachedFrontend] = {}
+        """The part of _kept that is known to be true now."""
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._by_key: dict[str, CachedFrontend] = {}
         self._below = Below()
+        self.uses = UsedFrontends(self._by_key)
         self.hits = 0
         self.changes = 0
         """Grows with every host that is kept or forgotten."""
@@ -45,7 +46,7 @@ class RouteCache:
         served = self._fresh.get(host)
         if served is None:
             return None
-        served.used = True
+        served.used = ASKED_FOR
         if served.frontend.site is not None:
             return self._by_path(served, served.frontend.site, target)
         self.hits += 1
@@ -56,7 +57,7 @@ class RouteCache:
             below = self._fresh.get(key)
             if below is not None:
                 served = below
-                served.used = True
+                served.used = ASKED_FOR
                 break
             if not self.is_absent(key):
                 return None
@@ -76,7 +77,7 @@ class RouteCache:
         served = self._kept.get(host)
         if served is None:
             return None
-        served.used = True
+        served.used = ASKED_FOR
         return served.route
 
     def is_absent(self, host: str) -> bool:
@@ -100,6 +101,7 @@ class RouteCache:
         if served.take(found, host):
             served.rebuild(self._own_marks)
         self.changes += 1
+        served.used |= NOTE
         self._put(host, served)
         if fresh:
             self._fresh[host] = served
@@ -114,10 +116,10 @@ class RouteCache:
         """
         while True:
             host, served = next(iter(self._kept.items()))
-            if not served.used:
+            if not served.used & KEEP:
                 self.forget(host)
                 return
-            served.used = False
+            served.used &= ~KEEP
             self._kept.move_to_end(host)
 
     def restore(self, host: str, frontend: Frontend) -> None:
@@ -162,6 +164,7 @@ class RouteCache:
             served.rebuild(self._own_marks)
         if served.discard(host):
             del self._by_key[served.frontend.key]
+            self.uses.forgotten(served)
         self._below.discard(host)
 
     def invalidate(self, host: str) -> None:

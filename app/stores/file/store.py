@@ -20,6 +20,7 @@ from ..table import Entry, TableError, parse_table
 from .check_records import FileCheckRecords
 from .leases import FileLeases
 from .presence import FilePresence
+from .uses import FileUses
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class FileStore:
         self._reason = "not read yet"
         self.leases = FileLeases(self._path)
         self.checks = FileCheckRecords(self._checked)
+        self.uses = FileUses(self._path, lambda: self._entries)
 
     async def lookup(self, host: str) -> Found | None:
         """From memory. Raises StoreUnavailable while there never was a good table."""

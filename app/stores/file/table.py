@@ -20,8 +20,10 @@ from ...system.operator import operator
 from ..journal import RouteChange, changes_of, dump_change, newest
 from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
 from ..table_sites import of_keys, with_sites_only
+from ..uses import LastUses
 from .journal_file import append, lines_of
 from .presence import wait_for_all
+from .uses import read_file_uses
 
 
 class FileTable:
@@ -121,6 +123,10 @@ class FileTable:
         except OSError as exc:
             raise StoreUnavailable(str(exc)) from exc
         return list(islice(newest(reversed(lines), key), most))
+
+    async def last_uses(self) -> LastUses:
+        """On this machine."""
+        return await asyncio.to_thread(read_file_uses, self._named)
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait for all workers on this machine that serve from this path."""

@@ -4,5 +4,7 @@ FRONTEND, OPTIONS, DEAD, DEAD_INFO = "frontend:", "options:", "dead:", "dead-inf
 HEALTHCHECK = "healthcheck:"
 JOURNAL = "hipache:journal"
 """The stream of changes of frontends."""
+USED = "hipache:used"
+"""The hash of when frontends were last used."""
 PATHS = "paths:"
 """The set of a host's prefixes, each with its slash in front; absent for most hosts."""

@@ -35,6 +35,7 @@ from .replies import text
 from .shared_rates import RedisRates
 from .tracking import Tracker
 from .url import RedisURL
+from .uses import RedisUses
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class RedisStore:
             self._reading, self.prefix, self._bounded, self._clock, longest_mark
         )
         self.leases = RedisLeases(self._writing, self.prefix, self._bounded)
+        self.uses = RedisUses(self._writing, self.prefix, self._bounded, self._clock.there)
         self.questions = RedisQuestions(self._reading, self._writing, self.prefix, self._bounded)
         self.rates = RateSlices(RedisRates(self._writing, self.prefix, within=rates_within))
         self.checks = RedisCheckRecords(

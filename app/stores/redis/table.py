@@ -15,12 +15,14 @@ from ...system.operator import operator
 from ..journal import RouteChange, changes_of
 from ..table import Entry, Table, TableError
 from ..unavailable import translated
+from ..uses import LastUses
 from .connections import Connections
 from .journal_stream import RedisJournal
 from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, JOURNAL, OPTIONS, PATHS
 from .presence import escape, wait_for_all
 from .replies import mapping, text
 from .url import RedisURL
+from .uses import read_uses
 
 ATTEMPTS = 20
 """Times that a change is tried while others write the same frontends."""
@@ -151,6 +153,11 @@ class RedisTable:
         """The last changes of this key, and of its prefixes."""
         with self._translated():
             return await self._journal.read(key, most)
+
+    async def last_uses(self) -> LastUses:
+        """Some at a time."""
+        with self._translated():
+            return await read_uses(self._client, self._prefix)
 
     async def wait(self, seconds: float) -> tuple[int, list[str]]:
         """Wait for all workers: how many there are, and which did not have the change in time."""

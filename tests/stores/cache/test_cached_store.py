@@ -17,7 +17,7 @@ class ScriptedStore:
 
     name = "scripted"
     shares_marks = True
-    rates = checks = leases = questions = None
+    rates = checks = leases = questions = uses = None
 
     def __init__(self) -> None:
         self.lists: dict[str, str] = {}

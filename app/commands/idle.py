@@ -1,0 +1,62 @@
+"""When frontends were last used, for `hipache route`."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from ..balancing.explain_text import ago
+from ..errors import StoreUnavailable
+from ..masking import printable
+from ..stores.table import TableError, by_domain
+from ..stores.tables import RouteTable
+from ..stores.uses import LastUses
+
+
+async def list_idle(table: RouteTable, idle: float, *, as_json: bool) -> None:
+    """Print the frontends that nobody has used for `idle` seconds.
+
+    Raises TableError where that is not known: what may be in use must not be stopped.
+    """
+    uses, now = await table.last_uses(), time.time()
+    if why := uses.why_unknown(idle, now):
+        raise TableError(f"{why}: nothing can be said of the last {ago(idle)}")
+    found = [
+        (key, uses.by_key.get(key))
+        for key, entry in sorted((await table.read()).items(), key=lambda each: by_domain(each[0]))
+        if entry.listed and now - uses.by_key.get(key, 0.0) >= idle
+    ]
+    if as_json:
+        rows = [
+            {"frontend": key, "last_used": at, "seconds": None if at is None else round(now - at)}
+            for key, at in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(key) for key, _ in found), default=0)
+    for key, _ in found:
+        click.echo(printable(f"{key:{width}}  last used {told_of(uses, key, now)}"))
+
+
+async def last_use_of(table: RouteTable, key: str) -> str:
+    """In words; empty where nobody knows."""
+    try:
+        uses = await table.last_uses()
+    except StoreUnavailable:  # this user may not read it
+        return ""
+    now = time.time()
+    return "" if uses.why_unknown(0.0, now) else told_of(uses, key, now)
+
+
+def told_of(uses: LastUses, key: str, now: float) -> str:
+    """
+    >>> told_of(LastUses(0.0, 9000.0, {"a.test": 8400.0}), "a.test", 9000.0)
+    '10 min ago'
+    >>> told_of(LastUses(0.0, 9000.0), "a.test", 9000.0)
+    'more than 2 h 30 min ago, or never'
+    """
+    if (at := uses.by_key.get(key)) is not None:
+        return f"{ago(max(0.0, now - at))} ago"
+    return f"more than {ago(max(0.0, now - uses.since))} ago, or never"
