@@ -104,7 +104,10 @@ def test_the_text_tells_of_http2_where_it_is_offered() -> None:
     line = "http2     offered to backends with TLS"
     assert line in as_text(explained("https://10.0.0.1", http2="on"), now=NOW)
     assert line not in as_text(explained("https://10.0.0.1", http2="off"), now=NOW)
-    assert line not in as_text(explained("h2c://10.0.0.1", http2="on"), now=NOW)
+    for url in ("h2c://10.0.0.1", "h2c+unix:/run/a"):
+        text = list(as_text(explained(url, http2="on"), now=NOW))
+        assert line not in text
+        assert f"choice    {url}" in text
 
 
 HASH = make_hash(b"open sesame", b"0123456789abcdef", ln=1)

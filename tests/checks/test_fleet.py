@@ -487,6 +487,27 @@ async def test_services_of_grpc_are_asked_for_their_health(valkey, redis):
     assert (asked.get(b"te"), asked.body) == (b"trailers", b"\0\0\0\0\5\n\x03a.B")
 
 
+async def test_backends_with_h2c_are_checked_over_it(valkey, redis, tmp_path):
+    async with (
+        speaking_http2() as well,
+        speaking_http2() as sick,
+        speaking_http2(path=tmp_path / "socket") as sick_too,
+    ):
+        well.on_end = lambda asked: asked.head(end=True)
+        sick.on_end = sick_too.on_end = lambda asked: asked.head(status=500, end=True)
+        await redis.rpush(f"frontend:{HOST}", "id", well.url, sick.url, sick_too.url)
+        async with checker(valkey.url):
+            for index, backend in ((1, sick), (2, sick_too)):
+                await holds(lambda index=index: redis.sismember(f"dead:{HOST}", str(index)))
+                entry = json.loads(await redis.hget(f"dead-info:{HOST}", backend.url))
+                assert entry["reason"] == "check: status 500"
+            assert await redis.smembers(f"dead:{HOST}") == {"1", "2"}
+            sick.on_end = sick_too.on_end = well.on_end
+            await holds(lambda: _unmarked(redis))
+    [asked, *_] = sick_too.requests
+    assert (asked.get(b":method"), asked.get(b":path")) == (b"GET", b"/up")
+
+
 async def test_checks_offer_http2_as_requests_do(valkey, redis):
     """A server of gRPC refuses a handshake that offers nothing but HTTP/1.1."""
     await redis.hset(f"options:{HOST}", "http2", "on")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import WebSocketsUnsupported
 from tests.backends import answer, answering, refusing
 from tests.commands.test_top import hipache
 from tests.processes import ROOT, command, program, serve, write_config
 from tests.redis_servers import RedisServer
+from tests.upstream.http2.backend import speaking_http2
 
 
 async def lines(folder: Path, *words: str) -> list[str]:
@@ -24,10 +26,17 @@ async def lines(folder: Path, *words: str) -> list[str]:
     return said.splitlines()
 
 
-async def failed(port: int, target: str, host: str = "a.test") -> str:
+CLOSE = "Connection: close\r\n"
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+async def failed(port: int, target: str, host: str = "a.test", fields: str = CLOSE) -> str:
     """The id that the page of a request that fails shows, as text."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode())
     page = (await reader.read()).decode()
     writer.close()
     found = re.search(r"\b[0-9a-f]{26}\b", page)
@@ -62,6 +71,30 @@ async def test_an_id_of_a_page_is_told_by_whichever_worker_served_it(
         for worker in service.workers():
             os.kill(worker, signal.SIGKILL)
         assert await lines(tmp_path, "failures") == listed
+
+
+async def test_a_backend_with_h2c_is_told_of_as_any_other(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    there = tmp_path / "socket"
+    gone = f"h2c+unix:{tmp_path}/none"
+    async with (
+        speaking_http2(path=there) as rude,
+        speaking_http2() as plain,
+        valkey.client as redis,
+        serve(tmp_path, valkey.url, 1) as service,
+    ):
+        rude.on_end = lambda asked: asked.reset_by(2)
+        for host, url in (("a.test", gone), ("b.test", rude.url), ("c.test", plain.url)):
+            await redis.rpush(f"frontend:{host}", "id", url)
+        for host, fields in (("a.test", CLOSE), ("b.test", CLOSE), ("c.test", UPGRADE)):
+            await failed(service.port, "/", host, fields)
+        listed = await lines(tmp_path, "failures")  # the same stories as those of `why`, at once
+    assert [re.split(r" {2,}", line)[4:6] for line in listed] == [
+        [gone, "cannot connect to the backend: No such file or directory"],
+        [rude.url, "the backend sent INTERNAL_ERROR"],
+        [plain.url, f"{WebSocketsUnsupported.message}: its SETTINGS lack ENABLE_CONNECT_PROTOCOL"],
+    ]
 
 
 async def test_an_unknown_id_is_one_line(tmp_path: Path, valkey: RedisServer) -> None:

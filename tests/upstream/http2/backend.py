@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from h2.config import H2Configuration
@@ -157,14 +158,21 @@ class Http2Backend:
 
 @asynccontextmanager
 async def speaking_http2(
-    *, most: int = 100, scheme: str = "h2c", tls: ssl.SSLContext | None = None
+    *, most: int = 100, tls: ssl.SSLContext | None = None, path: Path | None = None
 ) -> AsyncIterator[Http2Backend]:
-    """A backend that takes `most` requests at once on a connection; its `url` is in place."""
+    """A backend that takes `most` requests at once on a connection; its `url` is in place.
+
+    With `path` it listens on that socket.
+    """
     backend = Http2Backend(most)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Link(backend), "127.0.0.1", 0, ssl=tls)
-    scheme = scheme if tls is None else "https"
-    backend.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    if path is not None:
+        server = await loop.create_unix_server(lambda: Link(backend), path)
+        backend.url = f"h2c+unix:{path}"
+    else:
+        server = await loop.create_server(lambda: Link(backend), "127.0.0.1", 0, ssl=tls)
+        scheme = "h2c" if tls is None else "https"
+        backend.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield backend
     finally:
