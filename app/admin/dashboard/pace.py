@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from operator import sub
@@ -21,7 +21,7 @@ from ...metrics.families import (
     OTHER,
     UNANSWERED,
 )
-from ...metrics.folder import Sum
+from ...metrics.folder import Sum, YieldBudget
 from ...metrics.quantiles import quantile
 from ...metrics.shown import requests as requests_of
 from ..state import Sources
@@ -61,36 +61,44 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """Two sums and the time between them."""
+    """A sum, and what led to it over the last seconds."""
 
-    before: Sum
     after: Sum
+    moved: Mapping[str, array[float]]
+    """What came between, by the name of the block: of most frontends and backends nothing did."""
     seconds: float
     bounds: tuple[float, ...]
 
     def frontend(self, key: str) -> Pace:
         """Of one frontend, by what its clients got."""
-        return self._of_frontend(*self._cells(f"{FRONTEND}\0{key}"))
+        name = _FRONTENDS + key
+        return self._of_frontend(self.moved.get(name, _NOTHING), self._cells(name))
 
     def backend(self, key: str, url: str) -> Pace:
         """Of one backend of a frontend, by its answers."""
-        before, after = self._cells("\0".join((BACKEND, key, url)))
-        gone = _difference(before, after)
+        name = f"{_BACKENDS}{key}\0{url}"
+        gone, after = self.moved.get(name, _NOTHING), self._cells(name)
         attempts, failed = _attempts(gone), gone[UNANSWERED] + gone[BAD] if gone else 0.0
         pace = self._pace(attempts, failed, gone[HEAD + 1 :], _attempts(after), _bad(after))
         return replace(pace, evidence=int(after[EVIDENCE])) if after else pace
 
     def whole(self) -> Pace:
-        """Of all frontends together, with what none matched."""
-        before, after = (_summed(total, FRONTEND) for total in (self.before, self.after))
-        return self._of_frontend(before, after)
+        """Of all frontends together, with what none matched; without the totals."""
+        rows = [gone for name, gone in self.moved.items() if name.startswith(_FRONTENDS)]
+        gone = array("d", map(sum, zip(*rows, strict=False)))
+        return self._of_frontend(gone, _NOTHING)
+
+    def total(self, key: str) -> float:
+        """The requests of a frontend since the service started."""
+        return requests_of(self._cells(_FRONTENDS + key))
+
+    def moving(self) -> Iterator[str]:
+        """Those of `names` that had requests in these seconds."""
+        return _named(self.moved)
 
     def names(self) -> Iterator[str]:
         """The frontends that had requests and are counted by name."""
-        start = f"{FRONTEND}\0"
-        for name in self.after.blocks:
-            if name.startswith(start) and name not in (start, start + OTHER):
-                yield name[len(start) :]
+        return _named(self.after.blocks)
 
     def busiest(self, most: int) -> list[str]:
         """The frontends with the most requests in these seconds, the busiest first."""
@@ -101,38 +109,27 @@ class Lookback:
         return self._most(_FAILED, most)
 
     def _most(self, part: slice, most: int) -> list[str]:
-        counts = {}
-        for key in self.names():
-            before, after = self._cells(f"{FRONTEND}\0{key}")
-            if count := sum(after[part]) - sum(before[part]):
-                counts[key] = count
-        return nlargest(most, counts, key=counts.__getitem__)
+        counts = {key: sum(self.moved[_FRONTENDS + key][part]) for key in self.moving()}
+        return nlargest(most, filter(counts.get, counts), key=counts.__getitem__)
 
     def slowest(self, most: int) -> list[tuple[str, str]]:
         """Frontend and URL of the backends whose answers took longest, on average."""
         means: dict[tuple[str, str], float] = {}
-        start = f"{BACKEND}\0"
-        for name, after in self.after.blocks.items():
-            if name.startswith(start):
-                before = self.before.blocks.get(name)
-                seconds, count = after[HEAD], sum(after[HEAD + 1 :])
-                if before is not None:
-                    seconds, count = seconds - before[HEAD], count - sum(before[HEAD + 1 :])
+        for name, gone in self.moved.items():
+            if name.startswith(_BACKENDS) and (count := sum(gone[HEAD + 1 :])):
                 _, key, url = name.split("\0")
-                if count > 0 and url and key != OTHER:
-                    means[key, url] = seconds / count
+                if url and key != OTHER:
+                    means[key, url] = gone[HEAD] / count
         return nlargest(most, means, key=means.__getitem__)
 
-    def _of_frontend(self, before: array[float], after: array[float]) -> Pace:
-        gone = _difference(before, after)
+    def _of_frontend(self, gone: array[float], after: array[float]) -> Pace:
         return self._pace(
             requests_of(gone), sum(gone[_FAILED]), gone[DURATION + 1 :],
             requests_of(after), sum(after[_FAILED]),
         )  # fmt: skip
 
-    def _cells(self, name: str) -> tuple[array[float], array[float]]:
-        after = self.after.blocks.get(name, _NOTHING)
-        return self.before.blocks.get(name, _NOTHING), after
+    def _cells(self, name: str) -> array[float]:
+        return self.after.blocks.get(name, _NOTHING)
 
     def _pace(
         self, count: float, failed: float, buckets: array[float], total: float, errors: float
@@ -145,6 +142,29 @@ class Lookback:
         )  # fmt: skip
 
 
+async def looked_back(
+    before: Sum, after: Sum, seconds: float, bounds: tuple[float, ...]
+) -> Lookback:
+    """What came between two sums. Other tasks run meanwhile: there may be thousands of sites."""
+    moved: dict[str, array[float]] = {}
+    budget = YieldBudget()
+    for name, now in after.blocks.items():
+        if name.startswith((_FRONTENDS, _BACKENDS)):
+            then = before.blocks.get(name, _NOTHING)
+            if then != now:
+                moved[name] = _difference(then, now)
+            await budget.yield_if_spent()
+    return Lookback(after, moved, seconds, bounds)
+
+
+def _named(blocks: Iterable[str]) -> Iterator[str]:
+    """The frontends whose blocks are among these, but for the others and for none."""
+    for name in blocks:
+        if name.startswith(_FRONTENDS) and name not in (_FRONTENDS, _FRONTENDS + OTHER):
+            yield name[len(_FRONTENDS) :]
+
+
+_FRONTENDS, _BACKENDS = f"{FRONTEND}\0", f"{BACKEND}\0"
 _NOTHING: array[float] = array("d")
 
 
@@ -153,7 +173,7 @@ def _difference(before: array[float], after: array[float]) -> array[float]:
     if not before:
         return after
     gone = array("d", map(sub, after, before))
-    return gone if all(each >= 0 for each in gone) else after
+    return after if min(gone) < 0 else gone
 
 
 def _attempts(cells: array[float]) -> float:
@@ -162,11 +182,6 @@ def _attempts(cells: array[float]) -> float:
 
 def _bad(cells: array[float]) -> float:
     return cells[UNANSWERED] + cells[BAD] if cells else 0.0
-
-
-def _summed(total: Sum, kind: str) -> array[float]:
-    rows = [cells for name, cells in total.blocks.items() if name.startswith(f"{kind}\0")]
-    return array("d", map(sum, zip(*rows, strict=False)))
 
 
 class Pacer:
@@ -192,7 +207,7 @@ class Pacer:
                 await self._take()
                 (then, before), (now, after) = self._sums[0], self._sums[-1]
                 bounds = tuple(self._sources.config.admin.buckets)
-                self._last = Lookback(before, after, now - then, bounds)
+                self._last = await looked_back(before, after, now - then, bounds)
             return self._last
 
     async def _take(self) -> None:

@@ -134,17 +134,15 @@ class Frontends(View):
         first = (self.page - 1) * ROWS
         if self.sort == "name":
             return keys[first : first + ROWS]
-        known = set(window.names())
-        paces = {key: window.frontend(key) for key in keys if key in known}
+        if self.sort == "total":
+            return nlargest(first + ROWS, keys, key=window.total)[first:]
+        paces = {key: window.frontend(key) for key in window.moving()}
         nothing = Pace()
 
         def weight(key: str) -> float:
             pace = paces.get(key, nothing)
-            by = {
-                "rate": pace.per_second, "errors": pace.errors_per_second,
-                "p99": pace.p99 or 0.0, "total": float(pace.total),
-            }  # fmt: skip
-            return by[self.sort]
+            by = {"rate": pace.per_second, "errors": pace.errors_per_second}
+            return by.get(self.sort, pace.p99 or 0.0)
 
         return nlargest(first + ROWS, keys, key=weight)[first:]
 

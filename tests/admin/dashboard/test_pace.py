@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from app.admin.dashboard.pace import Lookback, Pace
+import asyncio
+
+from app.admin.dashboard.pace import Lookback, Pace, looked_back
 from app.metrics.counters import Counters
 from app.metrics.folder import Sum
 from app.metrics.page import Page
@@ -25,7 +27,7 @@ def lookback(*later: tuple[str, int, float], earlier: int = 3) -> Lookback:
     before = total(page)
     for key, status, seconds in later:
         counters.ended(*request(key, status, total_time=seconds, head_time=seconds))
-    return Lookback(before, total(page), 2.0, BOUNDS)
+    return asyncio.run(looked_back(before, total(page), 2.0, BOUNDS))
 
 
 def test_only_what_came_between_counts() -> None:
@@ -45,7 +47,8 @@ def test_a_backend_and_the_whole_have_theirs() -> None:
 
 def test_a_service_that_was_started_anew_counts_from_zero() -> None:
     one, other = lookback(earlier=9), lookback(("a.test", 200, 0.5), earlier=1)
-    assert Lookback(one.after, other.after, 2.0, BOUNDS).frontend("a.test").per_second == 1.0
+    anew = asyncio.run(looked_back(one.after, other.after, 2.0, BOUNDS))
+    assert anew.frontend("a.test").per_second == 1.0
 
 
 def test_what_is_busiest_fails_most_and_is_slowest() -> None:
@@ -54,3 +57,13 @@ def test_what_is_busiest_fails_most_and_is_slowest() -> None:
     assert seen.busiest(1) == ["b.test"]
     assert seen.failing(5) == ["b.test"]
     assert [key for key, _ in seen.slowest(2)] == ["c.test", "a.test"]
+
+
+def test_what_did_not_move_is_still_counted() -> None:
+    seen = lookback(("b.test", 200, 0.5))
+    assert list(seen.moving()) == ["b.test"]
+    assert sorted(seen.names()) == ["a.test", "b.test"]
+    still = seen.frontend("a.test")
+    assert (still.per_second, still.p99, still.total) == (0.0, None, 3)
+    assert seen.total("a.test") == 3
+    assert seen.backend("a.test", URL).total == 3
