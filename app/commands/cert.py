@@ -28,6 +28,7 @@ from .command_group import CommandGroup
 from .demo_https import how_to_trust, local_authority
 from .failing import CommandFailed, one_line
 from .on_table import read_config
+from .waiting import waiting
 
 STORE_TIMEOUT = 5.0
 """Seconds for each answer of the store."""
@@ -210,15 +211,16 @@ async def _wish(
     if not await store.wish(name, wish):
         raise CommandFailed("too many names wait for a certificate already")
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        await asyncio.sleep(LOOK_EVERY)
-        standing, (_, new) = await store.stands(name), await store.progress(name)
-        if standing is not None and standing != before:
-            click.echo(f"{name}  {_in_words(Shown.of(name, standing, None), time.time())}")
-            return
-        if new is not None and new != state:
-            raise CommandFailed(f"{name}: {new.error}")
-    raise CommandFailed(f"{name} is wanted, but has none after {seconds:g} s: does a service run?")
+    with waiting(f"waiting for a certificate for {name}"):
+        while (standing := await store.stands(name)) is None or standing == before:
+            await asyncio.sleep(LOOK_EVERY)
+            _, new = await store.progress(name)
+            if new is not None and new != state:
+                raise CommandFailed(f"{name}: {new.error}")
+            if time.monotonic() > deadline:
+                asked = f"{name} is wanted, but has none after {seconds:g} s"
+                raise CommandFailed(f"{asked}: does a service run?")
+    click.echo(f"{name}  {_in_words(Shown.of(name, standing, None), time.time())}")
 
 
 async def _why_not(name: str, config: Config) -> str | None:

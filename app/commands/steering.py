@@ -25,6 +25,7 @@ from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
 from .failing import CommandFailed, one_line
 from .on_table import key_of, read_config, run_on_table, wait_option
+from .waiting import waiting
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at what is in flight; the workers tell it once a second."""
@@ -160,7 +161,8 @@ def change(host: str, path: str | None, step: Callable[[Entry], Entry], wait: fl
 def _wait_until_idle(config: Config, key: str, url: str, longest: int) -> None:
     """Until no worker of the proxy that runs here has anything in flight there."""
     began = time.monotonic()
-    with one_line(), AdminClient(config) as admin:
+    awaited = waiting(f"waiting for requests to {url} to end")
+    with one_line(), AdminClient(config) as admin, awaited:
         time.sleep(SETTLED)
         while flying := _in_flight(admin, key, url):
             if time.monotonic() - began > longest:

@@ -14,6 +14,7 @@ from ..config.file import here, load
 from ..errors import ConfigError, HipacheError
 from ..workers.status import ServiceReport, ask
 from .cli_options import config_option
+from .waiting import waiting
 
 PROGRESS_EVERY = 0.1
 """Seconds between two questions about the progress."""
@@ -38,7 +39,9 @@ def upgrade(path: str | None) -> None:
         config = load(path, os.environ, here())
         if config.server.status_socket is None:
             raise ConfigError(f"{config.source}: server.statusSocket is null: no status to ask for")
-        click.echo(_upgrade(config.server.status_socket))
+        with waiting("waiting for the new version to serve"):
+            done = _upgrade(config.server.status_socket)
+        click.echo(done)
     except HipacheError as exc:
         click.echo(f"hipache: {exc}", err=True)
         sys.exit(1)
