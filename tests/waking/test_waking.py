@@ -139,6 +139,8 @@ async def test_a_browser_sees_a_page_that_goes_on_and_others_wait(
         assert page.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 2" in page.lower()
         assert b'<meta http-equiv="refresh" content="2">' in page
+        assert b'<li class="wait">' in page
+        assert b'<li class="bad">' not in page
         await fleet.sleeping("slow.test", service, wakeTimeout="0.2")
         for method in (b"POST", b"GET"):
             request = BROWSER % (method, b"slow.test")
