@@ -74,6 +74,13 @@ def of_frontend(
                 "A request that is sent there fails, or goes to another backend.",
                 commands.hipache("route", "remove", key, trimmed(backend.url)),
             )  # fmt: skip
+    service = frontend.settings.values.get("wake")
+    if service is not None and (why := objection(service.backend)):
+        yield Finding(
+            ERROR, "wake-never-called", key, f"wake {service.shown}: {why}",
+            "While no backend lives, requests wait until their time is over.",
+            commands.hipache("option", "unset", key, "wake"),
+        )  # fmt: skip
     yield from _duplicates(key, frontend, rewrite)
     yield from _of_options(key, listed.options, commands)
     yield from _of_named(key, frontend, commands)

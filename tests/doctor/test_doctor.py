@@ -122,6 +122,12 @@ FAULTS = [
     ("never-connected", "a.test", rows("a.test", "site", A, "http://169.254.169.254"), 2),
     ("never-connected", "a.test", rows("a.test", "site", A, "http://[::ffff:a9fe:a9fe]/"), 2),
     (
+        "wake-never-called",
+        "a.test",
+        both(FINE, lambda r: r.hset("options:a.test", "wake", "http://169.254.169.254/up")),
+        2,
+    ),
+    (
         "option-without-backend",
         "a.test",
         both(FINE, lambda r: r.hset("options:a.test", "drain:http://10.0.0.1:8", "on")),

@@ -10,7 +10,7 @@ from app.config.deny_list import DenyList
 from app.frontends.options import Options
 from app.frontends.settings import settings_of
 from app.routing import Mark, lookup_keys, parse_frontend
-from app.stores.meant import check_change
+from app.stores.meant import check_change, check_meant
 from app.stores.table import Entry, TableError
 from app.upstream.destinations import Destinations
 
@@ -68,4 +68,6 @@ def test_a_url_that_is_never_called_is_not_written(url: str) -> None:
     objection = Destinations(DenyList()).objection
     with pytest.raises(TableError, match=r"a\.test: wake .* the proxy does not connect"):
         check_change("a.test", entry, None, objection)
+    with pytest.raises(TableError, match="wake"):  # an import asks less, but this
+        check_meant("a.test", entry, None, objection)
     check_change("a.test", entry, entry, objection)  # what is there keeps nobody from the rest
