@@ -65,6 +65,8 @@ async def explanation_of(
     remarks = [f"never connected to: {url}" for url in denied]
     if not marks_are_shared:
         remarks.insert(0, "marks live in each worker and are not known here")
+    if config.server.hooks is not None:
+        remarks.append(f"hooks of {config.server.hooks} were not asked: they may decide otherwise")
     found = replace(found, remarks=(*found.remarks, *remarks))
     if answer:
         return refused(found, answer)

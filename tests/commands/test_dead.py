@@ -101,6 +101,10 @@ def test_a_file_has_no_marks_to_show(hipache: Hipache, tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"driver": f"file:{tmp_path}/routes.json"}))
     assert "marks live in each worker" in hipache("dead", "list", fails=1)
     assert "remark    marks live in each worker" in hipache("explain", HOST)
+    values = {"driver": f"file:{tmp_path}/routes.json", "server": {"hooks": "not_there"}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    said = hipache("explain", HOST)  # and the module is not loaded
+    assert "remark    hooks of not_there were not asked: they may decide otherwise" in said
 
 
 def test_a_store_that_is_away_is_one_line(hipache: Hipache, tmp_path) -> None:
