@@ -37,8 +37,7 @@ class BackendRequest(AnswerParts):
         self, connection: SharedConnection, owner: Owner, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__()
-        self._connection = connection
-        self._owner, self._clock = owner, loop.time
+        self._connection, self._owner, self._clock = connection, owner, loop.time
         self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
         self.connect_time: float | None = None
         self.deadline = NEVER
@@ -83,6 +82,7 @@ class BackendRequest(AnswerParts):
         if not self.begun:
             self._watch()
         self._drained = self.new_future()
+        self._connection.waiting.add(self)
         await self._drained
         if not self.begun:
             self.deadline = NEVER  # the next piece is the client's to send, not a backend's fault
@@ -175,8 +175,7 @@ class BackendRequest(AnswerParts):
 
     def on_closed(self, error: UpstreamError) -> None:
         """The stream is over; with `error`, if its answer has not come whole."""
-        self.number = 0
-        self._error = error
+        self.number, self._error = 0, error
         self._wake()
 
     def deliver(self) -> None:
@@ -221,11 +220,11 @@ class BackendRequest(AnswerParts):
         """If request and answer are over, there is room for the next one."""
         if self._closed or self.number or not self.is_idle:
             return
-        if not self._connection.may_keep:
+        if self._connection.may_keep:
+            self.deadline = self._clock() + self._owner.idle_timeout
+            self._owner.on_available(self)
+        else:
             self.close()
-            return
-        self.deadline = self._clock() + self._owner.idle_timeout
-        self._owner.on_available(self)
 
     def _reset(self) -> None:
         number, self.number = self.number, 0
@@ -245,6 +244,7 @@ class BackendRequest(AnswerParts):
         self._unsent = -1
 
     def _wake(self) -> None:
+        self._connection.waiting.discard(self)
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)

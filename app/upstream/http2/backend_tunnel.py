@@ -81,6 +81,7 @@ class BackendTunnel(BackendRequest):
         super().wake_if_drained()
         if self.full and self.queued() <= HELD // 2:
             self.full = False
+            self._connection.waiting.discard(self)
             if self._transport is not None:
                 self._transport.writable()
 
@@ -90,6 +91,8 @@ class BackendTunnel(BackendRequest):
         """Send bytes; without `more` our side ends behind them."""
         self.write(data)
         self.full = self.queued() > HELD
+        if self.full:
+            self._connection.waiting.add(self)
         if not more and self.number and not self._over:
             self._over = True
             with suppress(StreamGone, EngineEnded):

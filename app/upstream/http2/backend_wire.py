@@ -38,6 +38,7 @@ class BackendWire(asyncio.Protocol):
         self._vanished = False
         self.streams: dict[int, BackendRequest] = {}
         """The requests under way, by the engine's numbers."""
+        self.waiting: set[BackendRequest] = set()
 
     @property
     def below(self) -> asyncio.BaseTransport | None:
@@ -99,7 +100,7 @@ class BackendWire(asyncio.Protocol):
             self._handle(self.engine.events())
         except EngineError as error:
             self._fail(error)
-        for place in tuple(self.streams.values()):
+        for place in tuple(self.waiting):
             place.wake_if_drained()
 
     # -- asyncio.Protocol

@@ -19,6 +19,8 @@ class SharedConnection(Protocol):
     """Whether the backend takes WebSockets (RFC 8441)."""
     streams: dict[int, Any]
     """The requests under way, by the engine's numbers."""
+    waiting: set[Any]
+    """Those of them that wait until the backend has taken some of their body."""
 
     @property
     def below(self) -> asyncio.BaseTransport | None:
