@@ -6,8 +6,9 @@ import pytest
 
 from app import routing
 from app.errors import BadHost
+from app.fields.remembering import Memo
 from app.frontends.backends import MAX_BACKENDS, TOO_MANY
-from app.proxy.decision import MAX_NAMES, HostNames
+from app.proxy.decision import MAX_NAMES
 from app.routing import Backend, lookup_keys, normalise_host, parse_backend, parse_frontend
 from app.stores.cache.snapshot import rows_of
 
@@ -94,7 +95,7 @@ def test_an_empty_list_is_a_frontend_without_backends() -> None:
 
 
 def test_names_that_were_read_are_remembered_within_bounds() -> None:
-    names = HostNames()
+    names = Memo(normalise_host, MAX_NAMES)
     for number in range(MAX_NAMES + 10):
         assert names[b"Host%d:80" % number] == f"host{number}"
     assert 0 < len(names) <= MAX_NAMES

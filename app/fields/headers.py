@@ -22,6 +22,7 @@ MAX_LENGTH_DIGITS = 18
 _NEVER_NAMED = frozenset({
     b"authorization", b"content-length", b"content-type", b"cookie", b"host", b"expect",
 })  # fmt: skip
+_LENGTH, _NOTHING = frozenset({b"content-length"}), frozenset[bytes]()
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 
 CHUNKED = (b"transfer-encoding", b"chunked")
@@ -84,13 +85,15 @@ def response_headers(headers: RawHeaders, status: int) -> RawHeaders:
     The server frames the body. A length is kept if it may be there (RFC 9110
     §8.6: never in a 204).
     """
-    drop = HOP_BY_HOP
-    for name, value in headers:
-        if name == b"connection" and value not in _PLAIN_CONNECTION:
+    kept: RawHeaders = []
+    drop: frozenset[bytes] = _LENGTH if status == 204 else _NOTHING
+    for item in headers:
+        name = item[0]
+        if name not in HOP_BY_HOP:
+            kept.append(item)
+        elif name == b"connection" and item[1] not in _PLAIN_CONNECTION:
             drop |= _named_by_connection(headers)
-    if status == 204:
-        drop |= {b"content-length"}
-    return [field for field in headers if field[0] not in drop]
+    return [item for item in kept if item[0] not in drop] if drop else kept
 
 
 def has_body(headers: RawHeaders) -> bool:

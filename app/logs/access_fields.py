@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as json_string
 
+from ..fields.remembering import remembering
 from .record import AccessRecord
 from .syslog import MONTHS
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
-# FUNCTIONS. Calls make up the cost of a line, so the frequent ones are written out here.
-_BYTES = ("escape(r.{0})", "json_bytes(r.{0})")
+# NAMES below. Calls make up the cost of a line, so the frequent ones are written out here.
+_BYTES = (
+    "escape_cached(r.{0}) if len(r.{0}) <= CACHED else escape(r.{0})",
+    "json_bytes(r.{0})",
+)
 _TEXT = ("escape_text(r.{0})", "json_string(r.{0}) if r.{0} else 'null'")
 _SHORT = ("escape_short(r.{0})", _TEXT[1])  # its length is not the client's choice
 NUMBER = ("r.{0}", "r.{0}")
@@ -68,51 +71,55 @@ def escape(value: bytes) -> str:
     >>> escape(b'a"b\n')
     'a\\x22b\\x0A'
     """
-    return _escape_cached(value) if len(value) <= CACHED else _escape(value)
+    return _UNSAFE.sub(lambda found: b"\\x%02X" % ord(found[0]), value).decode("ascii")
 
 
 def escape_text(value: str) -> str:
-    return (
-        escape_short(value) if len(value) <= CACHED else _escape(value.encode("utf-8", "replace"))
-    )
-
-
-def _escape(value: bytes) -> str:
-    return _UNSAFE.sub(lambda found: b"\\x%02X" % ord(found[0]), value).decode("ascii")
+    return escape_short(value) if len(value) <= CACHED else escape(value.encode("utf-8", "replace"))
 
 
 # User agents and hosts repeat. The limits bound the memory to about 1 MB.
 CACHED = 200
-_escape_cached = lru_cache(1024)(_escape)
+escape_cached = remembering(1024)(escape)
 
 
-@lru_cache(1024)
+@remembering(1024)
 def escape_short(value: str) -> str:
-    return _escape(value.encode("utf-8", "replace"))
+    return escape(value.encode("utf-8", "replace"))
 
 
 def request_line(r: AccessRecord) -> str:
     """The request line; empty if none could be read."""
-    if not r.method:
+    short = len(r.target) + len(r.method) <= CACHED
+    write = _line_cached if short else _line
+    return write((r.method, r.target, r.http_version))
+
+
+def _line(parts: tuple[str, bytes, str]) -> str:
+    method, target, http_version = parts
+    if not method:
         return ""
-    version = "2.0" if r.http_version == "2" else escape_short(r.http_version)  # as nginx has it
-    return f"{escape_short(r.method)} {escape(r.target)} HTTP/{version}"
+    version = "2.0" if http_version == "2" else escape_short(http_version)  # as nginx has it
+    return f"{escape(method.encode('utf-8', 'replace'))} {escape(target)} HTTP/{version}"
 
 
-@lru_cache(4096)
+_line_cached = remembering(1024)(_line)
+
+
+@remembering(4096)
 def seconds(milliseconds: int) -> str:
     """Seconds without padding, as JavaScript wrote them: `0.011`, `0.1`, `1`."""
     return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")
 
 
-@lru_cache(64)
+@remembering(64)
 def clf_time(second: int) -> str:
     """The common log format's, in UTC. Not strftime: that would follow the locale."""
     at = datetime.fromtimestamp(second, UTC)
     return f"{at.day:02}/{MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"
 
 
-@lru_cache(64)
+@remembering(64)
 def _rfc3339(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
@@ -129,24 +136,25 @@ def _json(value: bytes) -> str:
     return json_string(value.decode("utf-8", "backslashreplace")) if value else "null"
 
 
-_json_cached = lru_cache(1024)(_json)
+_json_cached = remembering(1024)(_json)
 
 
 def json_list(values: tuple[str, ...]) -> str:
     return f"[{', '.join(map(json_string, values))}]" if values else "[]"
 
 
-FUNCTIONS: dict[str, Callable[..., str]] = {"json_string": json_string} | {
-    function.__name__: function
-    for function in (
-        escape,
-        escape_text,
-        escape_short,
-        request_line,
-        seconds,
-        clf_time,
-        json_time,
-        json_bytes,
-        json_list,
-    )
+NAMES: dict[str, Callable[..., str] | int] = {
+    "CACHED": CACHED,
+    "clf_time": clf_time,
+    "escape": escape,
+    "escape_cached": escape_cached,
+    "escape_short": escape_short,
+    "escape_text": escape_text,
+    "json_bytes": json_bytes,
+    "json_list": json_list,
+    "json_string": json_string,
+    "json_time": json_time,
+    "request_line": request_line,
+    "seconds": seconds,
 }
+"""What the expressions may name."""

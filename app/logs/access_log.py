@@ -15,7 +15,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from string import Formatter
 
-from .access_fields import FUNCTIONS, NUMBER, WRITTEN
+from .access_fields import NAMES, NUMBER, WRITTEN
 from .record import AccessRecord
 
 Format = Callable[[AccessRecord], str]
@@ -77,4 +77,4 @@ def _compile(parts: list[tuple[str, str]]) -> Format:
         literal.replace("%", "%%") + ("%s" if code else "") for literal, code in parts
     )
     values = "".join(f"({code})," for _, code in parts if code)
-    return eval(f"lambda r: {pattern!r} % ({values})", dict(FUNCTIONS))  # type: ignore[no-any-return]
+    return eval(f"lambda r: {pattern!r} % ({values})", dict(NAMES))  # type: ignore[no-any-return]

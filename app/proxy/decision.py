@@ -26,6 +26,7 @@ from typing import Protocol, TypeAlias
 
 from ..errors import BadHost
 from ..fields.headers import request_headers
+from ..fields.remembering import Memo
 from ..frontends.options import Options
 from ..frontends.protection import Protection
 from ..routing import Route, normalise_host
@@ -37,6 +38,7 @@ from .request import Request
 from .stripping import strip_prefix
 
 MAX_NAMES = 8192
+"""`Host` fields that are remembered as parsed: the same few thousand come again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +79,6 @@ class Examine(Protocol):
         """Raise the ProxyError that refuses the request, at once or in what is returned."""
 
 
-class HostNames(dict[bytes, str]):
-    """`Host` fields as parsed before: the same few thousand come again and again, at 2 us each.
-
-    Not an lru_cache: moving one of thousands to the front costs more than finding it.
-    """
-
-    def __missing__(self, host: bytes) -> str:
-        name = normalise_host(host)
-        if len(self) >= MAX_NAMES:
-            self.clear()
-        self[host] = name
-        return name
-
-
 class Decisions:
     """Decides for one worker."""
 
@@ -119,7 +107,7 @@ class Decisions:
         self._prefixes = tuple(paths)
         self.probes = {b"__ping__": self._ping, b"__ready__": self._ready}
         """The `Host` fields of probes, and what answers them."""
-        self._names = HostNames()
+        self._names = Memo(normalise_host, MAX_NAMES)
         self.decide: Decide = self._by_path if paths else self._by_host
         """What becomes of a request that has begun; await what is not a Decision yet.
 

@@ -16,8 +16,12 @@ class RequestIds:
     def __init__(self) -> None:
         self._worker = os.urandom(4).hex()
         self._counter = itertools.count(int.from_bytes(os.urandom(2), "big"))
+        self._millisecond = 0
+        self._beginning = ""
 
     def new(self) -> str:
         """A new id, such as `019234a5b6c7d8e9f0a10003e8`."""
-        number = next(self._counter) & 0xFFFFFF
-        return f"{int(time.time() * 1000):012x}{self._worker}{number:06x}"
+        now = int(time.time() * 1000)
+        if now != self._millisecond:  # many requests come within one
+            self._millisecond, self._beginning = now, f"{now:012x}{self._worker}"
+        return "%s%06x" % (self._beginning, next(self._counter) & 0xFFFFFF)  # noqa: UP031 - faster

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from email.utils import formatdate
-from functools import lru_cache
 from time import time
 
+from ..fields.remembering import remembering
 
-@lru_cache(maxsize=2)
+
+@remembering(2)
 def date_of(second: int) -> bytes:
     """The field's value for a second since the epoch."""
     return formatdate(second, usegmt=True).encode("ascii")
 
 
-@lru_cache(maxsize=2)
 def date_line(second: int) -> bytes:
     """The field line for a second since the epoch.
 
@@ -23,6 +23,9 @@ def date_line(second: int) -> bytes:
     return b"date: " + date_of(second)
 
 
+_date_line = remembering(2)(date_line)
+
+
 def date_now() -> bytes:
     """The field line for this second."""
-    return date_line(int(time()))
+    return _date_line(int(time()))

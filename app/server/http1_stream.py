@@ -65,7 +65,14 @@ class Http1Stream(MeasuredAnswer):
     ) -> None:
         """A whole answer at once."""
         self._build_head(status, headers, reason)
-        self.send_body(body, False)
+        if len(body) != self._left or self._left > SMALL_BODY:
+            self.send_body(body, False)
+            return
+        head, self._head = self._head, b""
+        connection = self._connection
+        connection.transport.write(head + body)
+        self.complete = True
+        connection.response_done(self._keep_alive, self._request.keep_alive)
 
     def send_head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
@@ -101,12 +108,12 @@ class Http1Stream(MeasuredAnswer):
             lines.append(b"connection: keep-alive")
         if status == 426 and http11:
             lines.append(b"connection: upgrade")  # its Upgrade needs it (RFC 9110 §7.8)
+        # Checked once for the whole head: no field may end its line, or the head.
+        text = b"".join(lines)
+        if LF in text or CR in text or NUL in text:
+            raise RuntimeError("CR, LF or NUL in the response's head")
         lines.append(b"\r\n")
         head = status_line(status, reason) + b"\r\n".join(lines)
-        # Checked once for the whole head: no field may end its line, or the head.
-        ends = len(lines) + 1
-        if head.count(LF) != ends or head.count(CR) != ends or NUL in head:
-            raise RuntimeError("CR, LF or NUL in the response's head")
         self.expects_continue = False
         self.started = True
         self._head = head

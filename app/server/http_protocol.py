@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ..fields.names import CR
 from .body_reading import READ_AHEAD, ChunkedBody, LengthBody
 from .edge import NO_DEADLINE
 from .exchange import Exchange
@@ -62,18 +63,19 @@ class HttpProtocol(Http1Connection):
     def _take_head(self, data: bytes, *, sent_ahead: bool = False) -> None:
         if self._buffer:
             data = self._buffer + data
-        if data.startswith(b"\r\n"):  # some clients end a body with one (RFC 9112 §2.2)
+        if data[0] == CR:  # some clients end a body with one (RFC 9112 §2.2)
             data = data[EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr]
         limits = self.edge.limits
-        end = data.find(b"\r\n\r\n")
+        head, found, rest = data.partition(b"\r\n\r\n")
         try:
-            if end < 0:
+            if not found:
                 self._wait_for_head(data)
                 return
+            end = len(head)
             if end > limits.request_line or end > limits.head:
                 check_size(data, end, limits.request_line, limits.head)
             request = parse_head(
-                data[:end], max_headers=limits.headers, secure=self.peer.scheme == "https"
+                head, max_headers=limits.headers, secure=self.peer.scheme == "https"
             )
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
@@ -81,7 +83,6 @@ class HttpProtocol(Http1Connection):
             if refusal.status != 505 or not self._is_http2(data):
                 self._refuse(refusal, data)
             return
-        rest = data[end + 4 :]
         if self._buffer:
             self.let_go()
         if not (request.upgrade == b"websocket" and self._upgrade(request, rest)):

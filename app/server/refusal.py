@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from http import HTTPStatus
 
+from ..fields.names import CR, LF, NUL
+from ..fields.remembering import remembering
 from .dates import date_now
 
 MORE_FIELDS = {405: b"allow: GET, HEAD\r\n", 503: b"retry-after: 1\r\n"}
@@ -31,18 +32,27 @@ class Refusal(Exception):
         return plain_body(self.status, self.reason) if self._body is None else self._body
 
 
-@lru_cache(maxsize=1024)  # backends say the same few all day
 def status_line(status: int, reason: bytes | None = None) -> bytes:
     """`HTTP/1.1 404 Not Found` with CRLF; the phrase of an unknown status is empty.
+
+    Raises RuntimeError for a phrase that is not one line.
 
     >>> status_line(404)
     b'HTTP/1.1 404 Not Found\\r\\n'
     """
+    return _status_line((status, reason))
+
+
+@remembering(1024)  # backends say the same few all day
+def _status_line(told: tuple[int, bytes | None]) -> bytes:
+    status, reason = told
     if not reason:
         try:
             reason = HTTPStatus(status).phrase.encode("ascii")
         except ValueError:
             reason = b""
+    elif LF in reason or CR in reason or NUL in reason:
+        raise RuntimeError("CR, LF or NUL in the response's head")
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from ..fields.headers import RawHeaders
 from ..fields.names import CONTROLS, TOKEN
+from ..fields.remembering import remembering
 from .refusal import Refusal
 
 REMEMBERED_LINE = 128
@@ -31,11 +30,9 @@ def parse_field(line: bytes) -> tuple[bytes, bytes]:
 
 
 # Clients repeat their fields: a hit costs a fifth of parsing the line.
-_remembered = lru_cache(maxsize=2048)(parse_field)
+_remembered = remembering(2048, longest=REMEMBERED_LINE)(parse_field)
 
 
 def parse_fields(lines: list[bytes]) -> RawHeaders:
     """Every line as a pair, in order. Raises Refusal 400."""
-    return [
-        _remembered(line) if len(line) <= REMEMBERED_LINE else parse_field(line) for line in lines
-    ]
+    return [*map(_remembered, lines)]

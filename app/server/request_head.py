@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from ..fields.headers import RawHeaders, plain_length
 from ..fields.names import TOKEN
+from ..fields.remembering import remembering
 from .refusal import Refusal
 from .request_fields import REMEMBERED_LINE, parse_fields
 from .request_target import HOST, TARGET, reduce_target
@@ -84,7 +84,7 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, str]:
     return method, target, http_version
 
 
-_remembered_line = lru_cache(maxsize=1024)(parse_request_line)
+_remembered_line = remembering(1024, longest=REMEMBERED_LINE)(parse_request_line)
 
 
 def check_size(data: bytes, size: int, request_line: int, head: int) -> None:
@@ -112,12 +112,11 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
 
     `secure` says that the bytes came over TLS. Raises Refusal.
     """
-    line, *lines = head.split(b"\r\n")
-    if len(lines) > max_headers:
+    lines = head.split(b"\r\n")
+    if len(lines) > max_headers + 1:
         raise Refusal(431, "too many header fields")
-    parse_line = _remembered_line if len(line) <= REMEMBERED_LINE else parse_request_line
-    method, target, version = parse_line(line)
-    headers = parse_fields(lines)
+    method, target, version = _remembered_line(lines[0])
+    headers = parse_fields(lines[1:])
     fields = dict(headers)
     if len(fields) != len(headers):
         join_repeated(headers, fields)

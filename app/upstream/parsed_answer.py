@@ -20,26 +20,22 @@ class ParsedAnswer:
     `trailers` and `keep` once it is COMPLETE."""
 
     __slots__ = (
-        "_chunked", "_fed", "_fields", "_http", "headers", "interims", "keep", "reason", "state",
-        "status",
+        "_chunked", "_fed", "_http", "headers", "interims", "keep", "reason", "state", "status",
+        "trailers",
     )  # fmt: skip
 
     _chunked: bool
     _fed: int
-    _fields: RawHeaders
     _http: httptools.HttpResponseParser
     state: int
     reason: bytes
     keep: bool
     """Whether another request may follow on the connection."""
     headers: RawHeaders
+    trailers: RawHeaders
+    """Fields after a chunked body; before it, what has come of the head."""
     interims: tuple[tuple[int, RawHeaders], ...]
     """Status and fields of the 1xx answers since it was last emptied."""
-
-    @property
-    def trailers(self) -> RawHeaders:
-        """Fields after a chunked body."""
-        return self._fields
 
     @property
     def refused(self) -> bool:
@@ -66,21 +62,21 @@ class ParsedAnswer:
         name, value = name.lower(), value.rstrip(b" \t")
         if name == b"content-length":
             value = framing.checked_length(value)
-        self._fields.append((name, value))
+        self.trailers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._http.get_status_code()
         if self.state == START:  # 1xx
             framing.check_status(self.status, self.reason)
             self.reason = b""
-            self.interims += ((self.status, self._fields),)
+            self.interims += ((self.status, self.trailers),)
         else:
-            if self._fed > MAX_HEAD and framing.size(self._fields) > MAX_HEAD:
+            if self._fed > MAX_HEAD and framing.size(self.trailers) > MAX_HEAD:
                 raise UpstreamBadAnswer(TOO_LARGE)
             self.keep = self._http.should_keep_alive()
             self.state = CHUNKS
-            self.headers = self._fields
-        self._fields = []
+            self.headers = self.trailers
+        self.trailers = []
 
     def on_chunk_header(self) -> None:
         self._chunked = True

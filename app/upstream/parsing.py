@@ -44,7 +44,7 @@ class AnswerParser(ParsedAnswer):
         """The next bytes answer a request, `to_head` a HEAD request."""
         self.state = START
         self.reason = self._held = b""
-        self._fields = []
+        self.trailers = []
         self._fed = self._interims = 0
         self._chunked = self._http10 = self._more = False
         self._to_head = to_head
@@ -82,7 +82,7 @@ class AnswerParser(ParsedAnswer):
             self._fed = 0
         elif self._fed > MAX_HEAD and self.state <= CHUNKS:
             raise UpstreamBadAnswer("the backend's answer has too large a head or trailer")
-        if self._fields and self.state == COMPLETE and framing.size(self._fields) > MAX_HEAD:
+        if self.trailers and self.state == COMPLETE and framing.size(self.trailers) > MAX_HEAD:
             raise UpstreamBadAnswer("the backend's answer has too large a trailer")
         if state == HEAD:
             ordinary = self.status in ORDINARY and self.reason in REASONS
@@ -127,7 +127,7 @@ class AnswerParser(ParsedAnswer):
         """Forget what was parsed of a head."""
         self._renew()
         self.reason = b""
-        self._fields = []
+        self.trailers = []
         self._fed = 0
 
     def _hold(self, data: bytes) -> bytes:

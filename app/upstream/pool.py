@@ -70,12 +70,14 @@ class Pool:
     def take(self, *, checked: bool) -> BackendStream | None:
         """A free stream, the one used last first, or None.
 
-        With `checked` the kernel is asked too whether the backend has closed its connection. None
-        too where not all requests are served alike: `queue` decides then.
+        With `checked` the kernel is asked too whether the backend has closed its connection: for
+        a request that cannot be sent again, by its method or for its body. None too where not all
+        requests are served alike: `queue` decides then.
         """
         while self._available and self._contention.reserve < 0:
             stream = self._available.pop()
-            if is_fit(stream, checked):
+            # As `is_fit`, without a call for each request.
+            if stream.is_available and not (checked and stream.hung_up()):
                 return stream
             stream.abort()
         return None

@@ -56,6 +56,8 @@ class Pools:
         self._tls = tls
         self._client_of = client_of
         self._pools: dict[Origin, Pool] = {}
+        self.find: Callable[[Origin], Pool | None] = self._pools.get
+        """The pool of an origin, if that is in use."""
         self._sweeper = Sweeper(limits.step, self._sweep)
         self.on_waited: Callable[[float], None] = lambda seconds: None
 
@@ -74,10 +76,6 @@ class Pools:
             pool.on_waited = self.on_waited
             self._sweeper.start()
         return pool
-
-    def find(self, origin: Origin) -> Pool | None:
-        """The pool of `origin`, if that is in use."""
-        return self._pools.get(origin)
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(tuple(self._pools.values()))

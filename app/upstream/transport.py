@@ -49,7 +49,7 @@ class Transport(httpx.AsyncBaseTransport):
         if isinstance(body, bytes):
             check_length(body, length)
         pool = self.pools.pool_for(request.backend.origin)
-        checked = body is not None or _needs_check(request.raw_method)
+        checked = body is not None or request.raw_method not in IDEMPOTENT
         stream = pool.take(checked=checked) if request.waiter is None else None
         if stream is None:
             stream = await self._awaited_stream(request, pool, checked)
@@ -113,7 +113,7 @@ class Transport(httpx.AsyncBaseTransport):
         if pool is None:
             return False
         length = request_length(headers) if body is not None else 0
-        checked = body is not None or _needs_check(method)
+        checked = body is not None or method not in IDEMPOTENT
         if waiter is None:
             stream = pool.take(checked=checked)
         else:
@@ -174,12 +174,6 @@ def _begin(  # noqa: PLR0917 - keywords cost time on this path
     )  # fmt: skip
     if upload is not None:
         answer.send_body(upload, left)
-
-
-def _needs_check(method: bytes) -> bool:
-    """Whether the kernel is asked about the connection: this request cannot be sent again, as
-    one with a body cannot if that is not held."""
-    return method not in IDEMPOTENT
 
 
 def _suspect_others(error: UpstreamError, pool: Pool | None) -> None:
