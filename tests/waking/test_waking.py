@@ -14,11 +14,15 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
+from app.config.admin import AdminConfig
+from app.config.structs import Config
+from app.main import create_app
+from app.testing.dict_routes import DictRoutes
 from app.waking import wakes, waking
 from tests.backends import Conversation, ScriptedBackend, answer, answering, scripted
 from tests.ports import free_port
 from tests.redis_servers import RedisServer
-from tests.serving import Proxy, proxying
+from tests.serving import Proxy, proxying, serving
 from tests.websocket.peers import echo_backend
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -225,3 +229,21 @@ async def test_without_the_option_a_request_fails_at_once(fleet: Fleet) -> None:
     assert b"Cannot find a valid backend" in await fleet.first.get(host=b"none.test")
     await fleet.first.route("gone.test", f"http://127.0.0.1:{free_port()}")
     assert b" 502 " in await fleet.first.get(host=b"gone.test")
+
+
+async def test_a_store_that_tells_no_change_is_looked_at() -> None:
+    """Without leases each worker calls for itself."""
+    routes = DictRoutes()
+
+    async def start() -> None:
+        routes.set("own.test", f"http://127.0.0.1:{backend.port}")
+
+    async with answering(answer(b"awake")) as backend, scripted(waker(start)) as service:
+        routes.set("own.test", options={"wake": f"http://127.0.0.1:{service.port}/start"})
+        config = Config(admin=AdminConfig(bind=None))
+        async with serving(create_app(config, store=routes)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: own.test\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"awake")
+            writer.close()
+        assert len(service.requests) == 1
