@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests import serving
+from tests.redis_cluster import Cluster
 from tests.redis_servers import RedisServer
 
 # A shell has what it starts in the background ignore SIGINT, and our children would, too.
@@ -39,6 +40,22 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
     asyncio.run(server.start())
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    asyncio.run(cluster.start())
+    asyncio.run(cluster.be_patient())
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture
+async def cluster(shared_cluster: Cluster) -> Cluster:
+    """A real, empty cluster: three primaries with a replica each."""
+    await shared_cluster.empty()
+    return shared_cluster
 
 
 @pytest.fixture(params=[False, True], ids=["below ASGI", "through ASGI"])

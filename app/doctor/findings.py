@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from ..frontends.site import host_of
 from ..masking import printable
 
 SHOWN_ALIKE = 20
@@ -61,6 +62,8 @@ class Commands:
     """The value of doctor's `--config`."""
     prefix: str = ""
     """The prefix of the store's keys."""
+    tagged: bool = False
+    """The host in the names of the store's keys stands in braces."""
     can_mend_keys: bool = True
     """Whether the store answers `hipache redis`."""
 
@@ -77,13 +80,22 @@ class Commands:
 
         >>> Commands(prefix="p:").redis("del", "frontend:a.org")
         'hipache redis del p:frontend:a.org'
+        >>> Commands(tagged=True).redis("del", "frontend:a.org/api")
+        "hipache redis del 'frontend:{a.org}/api'"
         """
         if not self.can_mend_keys:
             return ""
         options = ("--config", self.config) if self.config else ()
         command, *arguments = words
-        named = (f"{self.prefix}{a}" if a.startswith(KINDS) else a for a in arguments)
+        named = (self._named(a) if a.startswith(KINDS) else a for a in arguments)
         return shlex.join(("hipache", "redis", *options, command, *named))
+
+    def _named(self, key: str) -> str:
+        kind, _, rest = key.partition(":")
+        if self.tagged and kind != "tls":
+            host = host_of(rest)
+            key = f"{kind}:{{{host}}}{rest[len(host) :]}"
+        return f"{self.prefix}{key}"
 
 
 def worst(findings: Iterable[Finding]) -> int:

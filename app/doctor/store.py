@@ -37,7 +37,9 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     except HipacheError as exc:
         keeps = isinstance(exc, ConfigError) or driver.private
         return [_away(driver, driver.name, exc, keeps_from_starting=keeps)], driver.name
-    commands = replace(commands, prefix=seen.prefix, can_mend_keys=seen.commands)
+    commands = replace(
+        commands, prefix=seen.prefix, tagged=seen.tagged, can_mend_keys=seen.commands
+    )
     return [*_judged(seen, driver, config, commands)], _looked_at(seen, driver.name)
 
 

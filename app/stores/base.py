@@ -122,6 +122,10 @@ class StoreListener(Protocol):
     def tracking(self) -> None:
         """From now on every change is reported; what was read before may be old."""
 
+    def partly_tracking(self, unseen: Callable[[str], bool]) -> None:
+        """From now on changes are reported, but not those of the frontends' keys for which
+        `unseen` is true: a part of the store is away."""
+
     def lost(self, reason: str) -> None:
         """Changes are no longer reported. The store may still answer reads."""
 

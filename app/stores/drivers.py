@@ -17,10 +17,11 @@ from ..masking import masked_url, show
 from .driver import StoreDriver
 from .embedded.driver import EmbeddedDriver
 from .file.driver import FileDriver
+from .redis.cluster.cluster_driver import ClusterDriver
 from .redis.driver import RedisDriver
 
 GROUP = "hipache.drivers"
-BUILT_IN: tuple[type[StoreDriver], ...] = (RedisDriver, EmbeddedDriver, FileDriver)
+BUILT_IN: tuple[type[StoreDriver], ...] = (RedisDriver, ClusterDriver, EmbeddedDriver, FileDriver)
 BY_SCHEME = {scheme: kind for kind in BUILT_IN for scheme in kind.schemes}
 OLD = frozenset({"etcd", "memcached", "zookeeper"})
 """Drivers of older Hipaches that are not there any more."""

@@ -75,6 +75,8 @@ class Inspection:
 
     prefix: str = ""
     """What goes before every key."""
+    tagged: bool = False
+    """The host in the names of frontends' keys stands in braces."""
     commands: bool = False
     """`hipache redis` can mend what is wrong."""
     servers: list[ServerFacts] = field(default_factory=list)

@@ -54,6 +54,11 @@ BAD = [
     ([], "expected one URL, or [read, write] of a Redis"),
     (["file:a", "file:b"], "expected one URL, or [read, write]"),
     (["redis://a", "file:b"], "expected one of redis:"),
+    (["redis+cluster://a", "redis+cluster://b"], "expected one URL, with several servers"),
+    (["redis://a", "redis+cluster://b"], "expected one of redis:"),
+    ("redis+cluster://a/1", "a cluster has no databases: expected none, or /0"),
+    ("redis+cluster://a?keys=some", "expected keys=plain or keys=tagged"),
+    ("redis://a?keys=tagged", "unknown parameter keys"),
     (["redis://a", "redis://b", "redis://c"], "expected one URL, or [read, write]"),
     ("file:", "expected file:PATH"),
     ("redis://h:99999", "expected redis://[user]:password@host:port"),
@@ -236,7 +241,8 @@ def test_what_such_a_driver_does_not_offer_is_said(
         ("absent:x", "the driver of absent:, hipache_absent:Driver, cannot be loaded: ModuleNot"),
         ("nothing:x", "the driver of nothing:, hipache_everything:Everything, is no app.stores."),
         ("other:x", "expected one of redis:, rediss:, unix:, redis+sentinel:, rediss+sentinel:, "
-         "embedded:, file:, absent:, broken:, everything:, nothing:, found"),
+         "redis+cluster:, rediss+cluster:, embedded:, file:, absent:, broken:, everything:, "
+         "nothing:, found"),
     ],
 )  # fmt: skip
 def test_a_driver_that_cannot_be_used_is_named(installed: Path, url: str, problem: str) -> None:

@@ -13,17 +13,24 @@ from app.stores import driver_for
 from app.stores.driver import NotOffered, StoreDriver
 from app.stores.hub_records import HubRecords
 from app.system.background import Background
+from tests.redis_cluster import Cluster
 from tests.redis_servers import RedisServer, free_port, until
 
 ODD = "/user/a@b/ü 秀樹/" + "long" * 200
 
 
-@pytest.fixture(params=["redis", "file"])
+@pytest.fixture(params=["redis", "cluster", "file"])
 async def make(
-    request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: Path
+    request: pytest.FixtureRequest, valkey: RedisServer, shared_cluster: Cluster, tmp_path: Path
 ) -> AsyncIterator[Callable[[], HubRecords]]:
     """Opens the same store as often as it is called."""
-    url = {"redis": f"{valkey.url}#p:", "file": f"file:{tmp_path}/hub"}[request.param]
+    if request.param == "cluster":
+        await shared_cluster.empty()
+    url = {
+        "redis": f"{valkey.url}#p:",
+        "cluster": f"{shared_cluster.url}#p:",
+        "file": f"file:{tmp_path}/hub",
+    }[request.param]
     opened: list[HubRecords] = []
 
     def one_more() -> HubRecords:

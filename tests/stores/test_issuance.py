@@ -14,6 +14,7 @@ from app.errors import StoreUnavailable
 from app.stores import driver_for
 from app.stores.issuance import IssuanceState, IssuanceStore, OrderEnd, Standing, Wish
 from tests.ports import free_port
+from tests.redis_cluster import Cluster
 from tests.redis_servers import RedisServer
 
 NAME, PAIR = "a.test", ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "a key")
@@ -21,25 +22,35 @@ MARK = "https://127.0.0.1/directory"
 STATE = IssuanceState(error="it failed", failures=(1.0, 2.0), not_before=3.0)
 
 
-@pytest.fixture(params=["redis", "file"])
-async def store(
-    request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: Path
-) -> AsyncIterator[IssuanceStore]:
-    urls = {"redis": f"{valkey.url}#p:", "file": f"file:{tmp_path}/routes.toml"}
-    found = driver_for((urls[request.param],)).issuance(str(tmp_path / "acme"), timeout=5)
+@pytest.fixture(params=["redis", "cluster", "file"])
+async def url(
+    request: pytest.FixtureRequest, valkey: RedisServer, shared_cluster: Cluster, tmp_path: Path
+) -> str:
+    if request.param == "cluster":
+        await shared_cluster.empty()
+    urls = {
+        "redis": f"{valkey.url}#p:",
+        "cluster": f"{shared_cluster.url}#p:",
+        "file": f"file:{tmp_path}/routes.toml",
+    }
+    return urls[request.param]
+
+
+@pytest.fixture
+async def store(url: str, tmp_path: Path) -> AsyncIterator[IssuanceStore]:
+    found = driver_for((url,)).issuance(str(tmp_path / "acme"), timeout=5)
     yield found
     await found.aclose()
 
 
-async def other(store: IssuanceStore, valkey: RedisServer, tmp_path: Path) -> IssuanceStore:
-    url = f"{valkey.url}#p:" if store.certs is None else f"file:{tmp_path}/routes.toml"
+async def other(url: str, tmp_path: Path) -> IssuanceStore:
     return driver_for((url,)).issuance(str(tmp_path / "acme"), timeout=5)
 
 
 async def test_one_holds_the_lease_and_only_the_holder_writes(
-    store: IssuanceStore, valkey: RedisServer, tmp_path: Path
+    store: IssuanceStore, url: str, tmp_path: Path
 ) -> None:
-    second = await other(store, valkey, tmp_path)
+    second = await other(url, tmp_path)
     assert await store.hold("one", 60)
     assert await store.hold("one", 60)
     assert not await second.hold("two", 60)

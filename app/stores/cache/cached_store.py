@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
 from ...routing import Backend, Frontend, Mark, Marks, Route
@@ -21,6 +22,7 @@ from .outage import Outage
 from .reads import ReadResult, Reads
 from .route_cache import RouteCache
 from .snapshot import Snapshot
+from .unseen import seen
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +170,7 @@ class CachedStore:
 
     def failed(self, reason: str) -> None:
         """The store did not answer once."""
-        # While the tracking connection lives, it decides: it asks for a sign of life each second,
-        # and one slow answer, or a stop of our own loop, is no outage.
+        # The tracking connection decides while it lives: one slow answer is no outage.
         if self._reads.tracked:
             self._outage.note(reason)
         else:
@@ -180,7 +181,12 @@ class CachedStore:
     def tracking(self) -> None:
         """Every change is reported from now on."""
         self.everything_changed()
-        self._reads.tracked, self._reads.polled = True, False
+        self._reads.track(seen)
+        self.reached()
+
+    def partly_tracking(self, unseen: Callable[[str], bool]) -> None:
+        """What rests on `unseen` keys is read each time, or else served as it was."""
+        self._reads.track(unseen)
         self.reached()
 
     def lost(self, reason: str) -> None:

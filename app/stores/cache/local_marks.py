@@ -85,13 +85,19 @@ class LocalMarks:
         """Bring changes to the store, the latest of each backend, until cancelled."""
         while True:
             await self._work.wait()
+            failed = 0
             while self._to_write:
                 name, change = next(iter(self._to_write.items()))
                 try:
                     await self._write(change)
                 except StoreUnavailable as exc:
                     logger.debug("mark not written key=%s cause=%s", name[0], exc)
-                    await asyncio.sleep(RETRY_AFTER)
+                    if self._to_write.get(name) is change:  # a part of the store may be away
+                        self._to_write[name] = self._to_write.pop(name)
+                    failed += 1
+                    if failed >= len(self._to_write):
+                        await asyncio.sleep(RETRY_AFTER)
+                        failed = 0
                     continue
                 if self._to_write.get(name) is change:
                     del self._to_write[name]

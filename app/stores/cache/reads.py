@@ -16,6 +16,7 @@ from ..base import Found, Store, StoreInTrouble
 from .change_bell import ChangeBell
 from .outage import Outage
 from .route_cache import RouteCache
+from .unseen import forget_unseen, rests_on, seen
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Reads:
         self._listener, self._spawn, self._ttl = listener, spawn, ttl
         self.tracked = False
         """The store reports every change now."""
+        self.unseen: Callable[[str], bool] = seen
+        """Of which keys it does not, although it is `tracked`."""
         self.polled = False
         """The store never reports changes."""
         self.count = 0
@@ -67,6 +70,12 @@ class Reads:
         self._reads: dict[str, asyncio.Task[ReadResult]] = {}
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
+
+    def track(self, unseen: Callable[[str], bool]) -> None:
+        """Changes are reported now, but for `unseen` keys. What is being read may be old."""
+        forget_unseen(self._memory, unseen)
+        self.tracked, self.polled, self.unseen = True, False, unseen
+        self.disown_all()
 
     def route(self, host: str, *, probe: bool = False) -> asyncio.Task[ReadResult]:
         """The one read of `host` that all who ask now share.
@@ -97,10 +106,17 @@ class Reads:
                 del self._reads[host]
         self._listener.reached()
         if current:
-            return self._remember(host, found, fresh=self.tracked or self.polled)
+            return self._remember(host, found, fresh=self.polled or self._is_told(host, found))
         if host in self._reads or host in self._memory:
             return FrontendNotFound() if found is None else Route(found.frontend, found.marks)
         return self._remember(host, found, fresh=False)
+
+    def _is_told(self, host: str, found: Found | None) -> bool:
+        """Whether every change of this answer is reported."""
+        if self.unseen is seen:
+            return self.tracked
+        matched = found.frontend.key if found else None
+        return self.tracked and not rests_on(host, matched, self.unseen)
 
     def _remember(self, host: str, found: Found | None, *, fresh: bool) -> ReadResult:
         if fresh and self.polled and self._ttl:

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ...errors import StoreUnavailable
 from ..certificate_store import NO_PAIR, CertificateListener, Pair
-from .connections import Connections
+from .links import connect
 from .named_changes import NamedChanges, track_names
 from .replies import text
 from .url import RedisURL
@@ -20,7 +20,7 @@ class RedisCertificates:
     def __init__(self, url: RedisURL, *, timeout: float) -> None:
         """`timeout`: seconds for each answer."""
         self._prefix = f"{url.prefix}tls:"
-        self._connections = Connections(url, timeout=timeout)
+        self._connections = connect(url, timeout=timeout)
 
     async def read(self, names: Sequence[str]) -> list[Pair | StoreUnavailable]:
         """All of them in one round trip."""

@@ -15,10 +15,14 @@ from redis.exceptions import ResponseError
 from ...frontends.site import host_of
 from ..base import Checked, Pings, ShardLeases
 from .check_leases import LEASES, RELEASE_SHARE, SHARE, leases_of
-from .connections import Connections
+from .connections import StoreLink
+from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, OPTIONS, KeyNames
 from .replies import LAST_ROW, frontend_of, mapping, text
+from .url import CLUSTER_SCHEMES, RedisURL
 
 PING, PING_BY_US = "hchecker_ping", "hchecker_ping_by_hipache"
+PING_BY_US_TAGGED = "hchecker_ping_by_hipache{hchecker_ping}"
+"""In a cluster, where it has to be in the slot of the other."""
 PING_LASTS = 30
 """Seconds after which a checker that does not ping counts as gone, as in Hipache 0.2.8."""
 
@@ -33,24 +37,28 @@ class RedisCheckRecords:
 
     def __init__(
         self,
-        reading: Connections,
-        writing: Connections,
-        prefix: str,
+        reading: StoreLink,
+        writing: StoreLink,
+        names: KeyNames,
         bounded: Bounded,
         now: Callable[[], float],
+        *,
+        ping_by_us: str = PING_BY_US,
     ) -> None:
         """`now` is the time by the store's clock."""
+        self._ping_by_us = ping_by_us
         self._reading = reading
         self._writing = writing.client
-        self._prefix = prefix
+        self._names = names
         self._bounded = bounded
         self._now = now
 
     async def listed(self, ours: Callable[[str], bool], *, every: bool) -> list[Checked]:
         """Scans all keys of the database, and reads the lists of `ours`."""
-        start = self._prefix + ("frontend:" if every else "healthcheck:")
+        start, of = self._names.prefix + (FRONTEND if every else HEALTHCHECK), self._names.of
         names = scan(self._reading.client, start, self._bounded)
-        keys = [key async for name in names if ours(key := name.removeprefix(start))]
+        listed = [self._names.key_in(name.removeprefix(start)) async for name in names]
+        keys = [key for key in listed if ours(key)]
         found: list[Checked] = []
         for some in _batches(keys):
             answers = await self._ask(
@@ -58,10 +66,10 @@ class RedisCheckRecords:
                     command
                     for key in some
                     for command in (
-                        ("LRANGE", f"{self._prefix}frontend:{key}", "0", LAST_ROW),
-                        ("HGETALL", f"{self._prefix}healthcheck:{key}"),
-                        ("HGET", f"{self._prefix}options:{key}", "http2"),
-                        ("HGET", f"{self._prefix}options:{host_of(key)}", "http2"),
+                        ("LRANGE", of(FRONTEND, key), "0", LAST_ROW),
+                        ("HGETALL", of(HEALTHCHECK, key)),
+                        ("HGET", of(OPTIONS, key), "http2"),
+                        ("HGET", of(OPTIONS, host_of(key)), "http2"),
                     )
                 ]
             )
@@ -76,9 +84,8 @@ class RedisCheckRecords:
         """Some keys in each round trip."""
         found: set[str] = set()
         for some in _batches(keys):
-            names = [
-                (f"{self._prefix}dead:{key}", f"{self._prefix}dead-info:{key}") for key in some
-            ]
+            of = self._names.of
+            names = [(of(DEAD, key), of(DEAD_INFO, key)) for key in some]
             answers = await self._ask([("EXISTS", *pair) for pair in names])
             found.update(key for key, count in zip(some, answers, strict=True) if count)
         return found
@@ -89,7 +96,7 @@ class RedisCheckRecords:
 
     async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
         """One script on one key."""
-        key, client = self._prefix + LEASES, self._writing
+        key, client = self._names.prefix + LEASES, self._writing
         milliseconds = int(seconds * 1000)
         return leases_of(
             await self._bounded(lambda: client.eval(SHARE, 1, key, holder, milliseconds, shards))
@@ -97,7 +104,7 @@ class RedisCheckRecords:
 
     async def release(self, holder: str) -> None:
         """So that others can go on at once."""
-        key, client = self._prefix + LEASES, self._writing
+        key, client = self._names.prefix + LEASES, self._writing
         await self._bounded(lambda: client.eval(RELEASE_SHARE, 1, key, holder))
 
     async def ping(self) -> None:
@@ -107,19 +114,24 @@ class RedisCheckRecords:
         pipe = self._writing.pipeline(transaction=True)
         now = str(int(self._now()))
         pipe.set(PING, now)
-        pipe.set(PING_BY_US, now)
+        pipe.set(self._ping_by_us, now)
         await self._bounded(pipe.execute)
 
     async def pings(self) -> Pings:
         """A ping that is not the one that we wrote last is a foreign checker's."""
         client = self._reading.client
-        ping, ours = await self._bounded(lambda: client.mget(PING, PING_BY_US))
+        ping, ours = await self._bounded(lambda: client.mget(PING, self._ping_by_us))
         written = text(ping) if ping else ""
         # One of the future is no younger: its writer's clock may be ahead for hours.
         if not written.isdecimal() or abs(self._now() - int(written)) > PING_LASTS:
             return Pings()
         by_us = bool(ours) and text(ours) == written
         return Pings(foreign=not by_us, ours=by_us)
+
+
+def ping_by_us(url: RedisURL) -> str:
+    """The key that says which ping was ours."""
+    return PING_BY_US_TAGGED if url.scheme in CLUSTER_SCHEMES else PING_BY_US
 
 
 def _said(http2: Sequence[Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError, ResponseError
 
-from .connections import Connections
+from .connections import StoreLink
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ WARNED = 2.0
 class StoreClock:
     """The clock of the server that takes the writes, as seen from here."""
 
-    def __init__(self, connections: Connections, here: Callable[[], float] = time.time) -> None:
+    def __init__(self, connections: StoreLink, here: Callable[[], float] = time.time) -> None:
         """`here` gives our own time, in Unix seconds."""
         self.here = here
         self.ahead = 0.0

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from .cluster.slot_map import Argument, encoded
 from .dialled import (
     DialledConnection,
     DialledSentinelConnection,
@@ -29,6 +30,23 @@ MAX_STORE_CONNECTIONS = 64
 """Per worker and role; more than all its parts use at once, for redis-py fails beyond it."""
 ASK_SENTINEL_EVERY = 0.5
 """Seconds between two questions which server is the primary."""
+
+
+class StoreLink(Protocol):
+    """What sends commands to one server, or to the right ones of several."""
+
+    @property
+    def client(self) -> Redis:
+        """redis-py's commands, sent in the same way."""
+
+    async def ask(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """The raw answers to these commands; an error reply is one of them.
+
+        Commands may be sent twice. Raises RedisError, OSError.
+        """
+
+    async def aclose(self) -> None:
+        """Close every connection."""
 
 
 class Connections:
@@ -79,7 +97,7 @@ class Connections:
         options |= {"connection_class": DialledSSLConnection if secure else DialledConnection}
         return ConnectionPool(max_connections=MAX_STORE_CONNECTIONS, **options)
 
-    async def ask(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+    async def ask(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """The raw answers to these commands, in one round trip; an error reply is one of them.
 
         A third of the CPU time of redis-py's pipeline, and every new host pays for one. Commands
@@ -90,6 +108,10 @@ class Connections:
             return await self._ask(packed, len(commands))
         except ConnectionError:
             return await self._ask(packed, len(commands))
+
+    async def ask_once(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """As `ask`, for commands that must not be sent twice."""
+        return await self._ask(b"".join(map(_packed, commands)), len(commands))
 
     async def _ask(self, packed: bytes, count: int) -> list[Any]:
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
@@ -135,11 +157,11 @@ class Connections:
             await self._sentinel.aclose()
 
 
-def _packed(command: Sequence[str]) -> bytes:
+def _packed(command: Sequence[Argument]) -> bytes:
     """A command as Redis reads it (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
     parts = [b"*%d\r\n" % len(command)]
     for argument in command:
-        raw = argument.encode()
+        raw = encoded(argument)
         parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return b"".join(parts)
 

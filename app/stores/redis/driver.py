@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote_plus
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -14,13 +14,14 @@ from ...config.places import Places
 from ...config.store_address import StoreAddress
 from ...config.structs import ServerConfig
 from ...errors import HipacheError, StoreUnavailable
+from ...masking import masked_url, show
 from ..driver import StoreDriver
 from ..inspection import Inspection, Remedy
 from .certificate_store import RedisCertificates
-from .connections import Connections
 from .hub_records import RedisHubRecords
 from .inspection import inspect
 from .issuance import RedisIssuance
+from .links import connect
 from .questions import RedisInquiry
 from .replies import text
 from .store import RedisStore
@@ -34,11 +35,14 @@ TABLE_TIMEOUT = 30.0
 class RedisDriver(StoreDriver):
     """One URL, or the URLs of a replica to read from and of its primary."""
 
-    schemes = SCHEMES
+    schemes: ClassVar[tuple[str, ...]] = SCHEMES
 
     def __init__(self, urls: Sequence[StoreAddress]) -> None:
         if len(urls) > 2:
             raise ValueError("expected one URL, or [read, write] of a Redis")
+        if other := next((url for url in urls if url.scheme not in self.schemes), None):
+            known = ", ".join(f"{scheme}:" for scheme in self.schemes)
+            raise ValueError(f"expected one of {known}, found {show(masked_url(other))}")
         self.urls = [parse_url(url) for url in urls]
         self.names = tuple(url.name for url in self.urls)
 
@@ -109,7 +113,7 @@ async def command_of(
 ) -> list[str]:
     """The answer to one command, one element a line. Raises StoreUnavailable."""
     primary = replace(urls[-1], database=urls[0].database)
-    connections = Connections(primary, timeout=timeout, retries=0)
+    connections = connect(primary, timeout=timeout, retries=0)
     try:
         (answer,) = await connections.ask([words])
     except (RedisError, OSError) as exc:

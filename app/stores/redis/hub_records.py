@@ -16,10 +16,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..hub_records import HubRecordListener
 from ..unavailable import translated
-from .connections import Connections
+from .links import connect
 from .named_changes import NamedChanges, track_names
 from .replies import text
-from .url import RedisURL
+from .url import CLUSTER_SCHEMES, RedisURL
 
 _PER_TRIP = 500
 """Routes in one answer: some hundred kilobytes."""
@@ -37,8 +37,9 @@ class RedisHubRecords:
         self.name = last.name
         self._translated = partial(translated, self.name, RedisError)
         primary = replace(last, database=first.database, prefix=first.prefix)
-        self._connections = Connections(primary, timeout=timeout)
-        start = f"{first.prefix}chp:"
+        self._connections = connect(primary, timeout=timeout)
+        # In a cluster a MULTI has the keys of one slot.
+        start = f"{first.prefix}chp:{'{chp}:' if first.scheme in CLUSTER_SCHEMES else ''}"
         self._route, self._routes, self._used = f"{start}route:", f"{start}routes", f"{start}used"
 
     async def put(self, name: str, text: str, used: float) -> None:

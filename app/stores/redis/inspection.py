@@ -13,9 +13,12 @@ from ...errors import StoreUnavailable
 from ...routing import Frontend, Marks, lookup_keys, parse_frontend
 from ..driver import NotOffered
 from ..inspection import Inspection, Listed, MarksFound, ServerFacts, WrongType
-from .check_records import PING, PING_BY_US
+from .check_records import PING, PING_BY_US, ping_by_us
 from .clock import noticed
-from .connections import Connections
+from .cluster.cluster_connections import ClusterConnections
+from .connections import Connections, StoreLink
+from .keys import KeyNames
+from .links import connect
 from .marks import decode_mark
 from .presence import escape
 from .replies import mapping, marks_of, text
@@ -34,14 +37,18 @@ async def inspect(
 ) -> Inspection:
     """`name`: what the operator calls the server; else its URL. Raises StoreUnavailable, and
     NotOffered where it gives routes, but closes on what is asked here, as twemproxy does."""
-    found = Inspection(prefix=urls[0].prefix, commands=True)
-    reading = Connections(urls[0], timeout=timeout)
+    found = Inspection(prefix=urls[0].prefix, tagged=urls[0].tagged, commands=True)
+    reading = connect(urls[0], timeout=timeout)
+    by_us = ping_by_us(urls[0])
     try:
         alone = len(urls) == 1
-        found.servers.append(await _facts(reading, name or urls[0].name, alone=alone))
+        pings = await reading.client.mget(PING, by_us)
+        for where, link in await _servers(reading, name or urls[0].name):
+            found.servers.append(await _facts(link, where, pings, alone=alone))
+            pings = [None, None]  # told once
         if not alone:
             await _look_at_primary(replace(urls[-1], database=urls[0].database), timeout, found)
-        await _Keys(reading.client, found).look()
+        await _Keys(reading.client, found, KeyNames(urls[0].prefix, tagged=urls[0].tagged)).look()
     except (RedisError, OSError) as exc:
         if isinstance(exc, ConnectionError) and await _gives_routes(reading):
             raise NotOffered("it answers reads, but not INFO, TIME or SCAN") from exc
@@ -51,7 +58,15 @@ async def inspect(
     return found
 
 
-async def _gives_routes(connections: Connections) -> bool:
+async def _servers(reading: StoreLink, name: str) -> list[tuple[str, StoreLink]]:
+    """All that are read from: of a cluster every primary."""
+    if not isinstance(reading, ClusterConnections):
+        return [(name, reading)]
+    primaries = (await reading.slots()).primaries()
+    return [(f"{host}:{port}", reading.node((host, port))) for host, port in primaries]
+
+
+async def _gives_routes(connections: StoreLink) -> bool:
     client: Any = connections.client
     try:
         await client.lrange("frontend:", 0, 0)
@@ -63,7 +78,8 @@ async def _gives_routes(connections: Connections) -> bool:
 async def _look_at_primary(primary: RedisURL, timeout: float, found: Inspection) -> None:
     writing = Connections(primary, timeout=timeout)
     try:
-        found.servers.append(await _facts(writing, primary.name, alone=True))
+        pings = await writing.client.mget(PING, PING_BY_US)
+        found.servers.append(await _facts(writing, primary.name, pings, alone=True))
     except (RedisError, OSError) as exc:
         away = StoreUnavailable(str(exc) or "no answer in time")
         away.__cause__ = exc
@@ -72,7 +88,9 @@ async def _look_at_primary(primary: RedisURL, timeout: float, found: Inspection)
         await writing.aclose()
 
 
-async def _facts(connections: Connections, name: str, *, alone: bool) -> ServerFacts:
+async def _facts(
+    connections: StoreLink, name: str, pings: Sequence[Any], *, alone: bool
+) -> ServerFacts:
     client: Any = connections.client
     raw = await client.info("everything")
     before = time.time()
@@ -82,7 +100,7 @@ async def _facts(connections: Connections, name: str, *, alone: bool) -> ServerF
         save = (await client.config_get("save")).get("save", "")
     except ResponseError:
         save = None  # a hosted server does not tell
-    ping, ours = await client.mget(PING, PING_BY_US)
+    ping, ours = pings
     return ServerFacts(
         name, alone, {key: str(value) for key, value in raw.items()}, clock, save,
         None if ping is None else (text(ping), ping == ours),
@@ -92,8 +110,8 @@ async def _facts(connections: Connections, name: str, *, alone: bool) -> ServerF
 class _Keys:
     """Everything under our prefixes; what is there goes to `found`."""
 
-    def __init__(self, client: Any, found: Inspection) -> None:
-        self._client = client
+    def __init__(self, client: Any, found: Inspection, names: KeyNames) -> None:
+        self._client, self._names = client, names
         self._found = found
 
     async def look(self) -> None:
@@ -114,7 +132,7 @@ class _Keys:
         async for raw in self._client.scan_iter(match=escape(prefix) + "*", count=10_000):
             kind, colon, key = text(raw).removeprefix(prefix).partition(":")
             if colon and kind in keys:
-                keys[kind].add(key)
+                keys[kind].add(key if kind == "tls" else self._names.key_in(key))
         return keys
 
     async def _frontends(self, keys: Sequence[str]) -> None:
@@ -183,9 +201,15 @@ class _Keys:
             self._found.certificates[name] = certificate, key
 
     async def _wrong(self, kind: str, key: str) -> None:
-        name = f"{kind}:{key}"
-        found = text(await self._client.type(self._found.prefix + name))
+        name = self._name(kind, key)
+        found = text(await self._client.type(name))
+        name = name.removeprefix(self._found.prefix)
         self._found.wrong_types.append(WrongType(name, found, TYPES[kind]))
+
+    def _name(self, kind: str, key: str) -> str:
+        if kind == "tls":
+            return f"{self._found.prefix}tls:{key}"
+        return self._names.of(f"{kind}:", key)
 
     async def _read(
         self, keys: Sequence[str], reads: Sequence[tuple[str, str, tuple[Any, ...]]]
@@ -196,7 +220,7 @@ class _Keys:
             pipe = self._client.pipeline(transaction=False)
             for key in some:
                 for command, kind, arguments in reads:
-                    getattr(pipe, command)(f"{self._found.prefix}{kind}:{key}", *arguments)
+                    getattr(pipe, command)(self._name(kind, key), *arguments)
             answers = await pipe.execute(raise_on_error=False)
             for number, key in enumerate(some):
                 yield key, answers[number * len(reads) : (number + 1) * len(reads)]

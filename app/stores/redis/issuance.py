@@ -35,7 +35,6 @@ from ..issuance import (
     Wish,
 )
 from ..unavailable import translated
-from .connections import Connections
 from .issuance_replies import (
     IssuanceChanges,
     is_old,
@@ -46,6 +45,7 @@ from .issuance_replies import (
 )
 from .issuance_scripts import ACCOUNT, BEGIN, FAIL, FINISH, WISH
 from .leases import RELEASE, hold
+from .links import connect
 from .named_changes import track_names
 from .presence import escape
 from .replies import mapping, text
@@ -59,6 +59,8 @@ class RedisIssuance:
     """issuance.IssuanceStore on the server that takes the writes. It belongs to one event loop."""
 
     certs: str | None = None
+    kind = ACME
+    """What all keys but those of certificates begin with."""
 
     def __init__(self, urls: Sequence[RedisURL], *, timeout: float) -> None:
         """`timeout`: seconds for each answer."""
@@ -67,9 +69,9 @@ class RedisIssuance:
         self._translated = partial(translated, self.name, RedisError)
         primary = replace(last, database=first.database, prefix=first.prefix)
         # A result written twice could be another one the second time: nothing is sent again.
-        self._connections = Connections(primary, timeout=timeout, retries=0)
+        self._connections = connect(primary, timeout=timeout, retries=0)
         self._client: Any = self._connections.client
-        self._tls, self._acme = f"{first.prefix}{TLS}", f"{first.prefix}{ACME}"
+        self._tls, self._acme = f"{first.prefix}{TLS}", f"{first.prefix}{self.kind}"
         self._lease, self._wanted = f"{self._acme}lease", f"{self._acme}wanted"
 
     async def hold(self, holder: str, seconds: float) -> bool:
@@ -98,9 +100,12 @@ class RedisIssuance:
 
     async def begin(self, holder: str, name: str, seen: str, per_hour: int) -> OrderStart:
         """In one script, so that nothing changes between the look and the count."""
-        keys = (self._lease, f"{self._tls}{name}", f"{self._acme}orders")
+        return await self._begin(holder, f"{self._tls}{name}", seen, per_hour)
+
+    async def _begin(self, holder: str, certificate: str, seen: str, per_hour: int) -> OrderStart:
+        keys = (self._lease, certificate, f"{self._acme}orders")
         with self._translated():
-            words = holder, _digest(seen), per_hour, uuid4().hex
+            words = holder, digest_of(seen), per_hour, uuid4().hex
             said = text(await self._client.eval(BEGIN, 3, *keys, *words))
         match said:
             case "begun":
@@ -114,7 +119,7 @@ class RedisIssuance:
         """In one script, which the holder of the lease alone may run."""
         keys = self._lease, f"{self._tls}{name}", f"{self._acme}state:{name}", self._wanted
         with self._translated():
-            words = holder, name, _digest(seen), *pair, mark
+            words = holder, name, digest_of(seen), *pair, mark
             return OrderEnd(text(await self._client.eval(FINISH, 4, *keys, *words)))
 
     async def fail(self, holder: str, name: str, state: IssuanceState) -> bool:
@@ -231,5 +236,6 @@ class RedisIssuance:
         await self._connections.aclose()
 
 
-def _digest(seen: str) -> str:
+def digest_of(seen: str) -> str:
+    """Of a certificate, as the scripts make it; of none ""."""
     return sha1(seen.encode(), usedforsecurity=False).hexdigest() if seen else ""

@@ -31,6 +31,21 @@ return 'written'
 """
 """Lease, certificate, state, wishes; holder, name, digest of what stood there, certificate, key,
 mark."""
+PUT = """
+local seen = redis.call('hget', KEYS[1], 'certificate')
+if (seen and redis.sha1hex(seen) or '') ~= ARGV[1] then return 'changed' end
+redis.call('hset', KEYS[1], 'certificate', ARGV[2], 'key', ARGV[3], 'acme', ARGV[4])
+return 'written'
+"""
+"""Certificate; digest of what stood there, certificate, key, mark. For a cluster, where it is in
+another slot than the lease."""
+FORGET = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[2])
+redis.call('hdel', KEYS[3], ARGV[2])
+return 1
+"""
+"""Lease, state, wishes; holder, name. For a cluster."""
 ACCOUNT = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return '' end
 if ARGV[3] == '' or not redis.call('get', KEYS[2]) then

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..base import StoreListener
+from .keys import FRONTEND, OPTIONS, PATHS, KeyNames
 from .presence import Presence
 from .questions import QUESTION
 from .replies import text
@@ -19,11 +20,11 @@ class KeyChanges:
         self,
         listener: StoreListener,
         presence: Presence,
-        prefix: str,
+        names: KeyNames,
         asked: Callable[[str], None],
     ) -> None:
         """`asked` hears of questions, by their numbers."""
-        self._listener, self._presence, self._prefix = listener, presence, prefix
+        self._listener, self._presence, self._names = listener, presence, names
         self._asked = asked
         self.look: Callable[[], None] = lambda: None
 
@@ -49,6 +50,11 @@ class KeyChanges:
         self._listener.refused(reason)
         self._presence.polls()
 
+    def partly(self, unseen: Callable[[str], bool]) -> None:
+        """The changes of some keys are not reported."""
+        kinds, of = (FRONTEND, PATHS, OPTIONS), self._names.of
+        self._listener.partly_tracking(lambda key: any(unseen(of(kind, key)) for kind in kinds))
+
     def keys(self, keys: list[bytes] | None) -> None:
         """Keys of a push; None: the server was flushed."""
         if keys is None:
@@ -56,7 +62,8 @@ class KeyChanges:
             self.look()
             return
         for raw in keys:
-            kind, _, key = text(raw).removeprefix(self._prefix).partition(":")
+            kind, _, rest = text(raw).removeprefix(self._names.prefix).partition(":")
+            key = self._names.key_in(rest)
             if kind in ("frontend", "options"):
                 self._listener.frontend_changed(key)
             elif kind in ("dead", "dead-info"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .check_records import Bounded
-from .connections import Connections
+from .connections import StoreLink
 
 KEEP = "return redis.call('get',KEYS[1])==ARGV[1] and redis.call('pexpire',KEYS[1],ARGV[2]) or 0"
 """A script: extend the lease of ARGV[1] to ARGV[2] milliseconds."""
@@ -29,7 +29,7 @@ async def hold(client: Any, key: str, holder: str, seconds: float) -> bool:
 class RedisLeases:
     """base.Leases in Redis."""
 
-    def __init__(self, writing: Connections, prefix: str, bounded: Bounded) -> None:
+    def __init__(self, writing: StoreLink, prefix: str, bounded: Bounded) -> None:
         self._writing = writing.client
         self._prefix = prefix + LEASE_KEY
         self._bounded = bounded

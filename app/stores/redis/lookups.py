@@ -13,8 +13,8 @@ from ...frontends.site import host_of, inherited
 from ...routing import Frontend, Marks, lookup_keys, with_options
 from ..base import Found
 from .clock import StoreClock
-from .connections import Connections
-from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
+from .connections import StoreLink
+from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS, KeyNames
 from .replies import LAST_ROW, frontend_of, marks_of, options_of, prefixes_of, rows_of_list
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ class Lookups:
 
     def __init__(
         self,
-        reading: Connections,
-        prefix: str,
+        reading: StoreLink,
+        names: KeyNames,
         bounded: BoundedAnswers,
         clock: StoreClock,
         longest_mark: float,
@@ -38,7 +38,7 @@ class Lookups:
         """`longest_mark` (seconds): how long a mark is believed that does not say what it was
         meant for."""
         self._reading = reading
-        self._prefix = prefix
+        self._names = names
         self._bounded = bounded
         self._clock = clock
         self._longest_mark = longest_mark
@@ -53,7 +53,7 @@ class Lookups:
             return await self._lookup_prefix(name)
         candidates = lookup_keys(name)
         commands = [self._list_of(key) for key in candidates]
-        commands += [("SMEMBERS", self._prefix + PATHS + key) for key in candidates]
+        commands += [("SMEMBERS", self._names.of(PATHS, key)) for key in candidates]
         answers = await self._ask(commands + self._details_of(name))
         count = len(candidates)
         lists, paths, details = answers[:count], answers[count : 2 * count], answers[2 * count :]
@@ -74,7 +74,7 @@ class Lookups:
 
     async def _lookup_prefix(self, key: str) -> Found | None:
         host = host_of(key)
-        of_host: Command = ("HGETALL", self._prefix + OPTIONS + host)
+        of_host: Command = ("HGETALL", self._names.of(OPTIONS, host))
         rows, options, *details = await self._ask(
             [self._list_of(key), of_host, *self._details_of(key)]
         )
@@ -113,12 +113,12 @@ class Lookups:
         return await self._bounded(lambda: self._reading.ask(commands))
 
     def _list_of(self, key: str) -> Command:
-        return ("LRANGE", self._prefix + FRONTEND + key, "0", LAST_ROW)
+        return ("LRANGE", self._names.of(FRONTEND, key), "0", LAST_ROW)
 
     def _details_of(self, key: str) -> list[Command]:
         return [
-            ("SMEMBERS", self._prefix + DEAD + key),
-            ("PTTL", self._prefix + DEAD + key),
-            ("HGETALL", self._prefix + DEAD_INFO + key),
-            ("HGETALL", self._prefix + OPTIONS + key),
+            ("SMEMBERS", self._names.of(DEAD, key)),
+            ("PTTL", self._names.of(DEAD, key)),
+            ("HGETALL", self._names.of(DEAD_INFO, key)),
+            ("HGETALL", self._names.of(OPTIONS, key)),
         ]

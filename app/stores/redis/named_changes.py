@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .connections import Connections
+from .connections import StoreLink
+from .links import tracker_of
 from .replies import text
-from .tracking import Tracker
+from .tracking import at_once
 
 
 class NameListener(Protocol):
@@ -44,19 +45,19 @@ class NamedChanges:
         """The server never reports changes."""
         self._listener.lost(reason)
 
+    def partly(self, unseen: Callable[[str], bool]) -> None:
+        """Not every change is reported."""
+        self._listener.lost("a primary of the cluster reports no changes")
+
     def heard(self) -> None:
         """Nothing depends on it."""
 
 
 async def track_names(
-    connections: Connections, prefixes: Sequence[str], changes: NamedChanges, landmark: str
+    connections: StoreLink, prefixes: Sequence[str], changes: NamedChanges, landmark: str
 ) -> None:
     """Report what changes below `prefixes` until cancelled, on a connection of its own."""
-    await Tracker(
+    await tracker_of(
         connections, prefixes, on_keys=changes.keys, listener=changes,
-        prepare=_at_once, landmark=landmark, on_landmark=lambda value: None,
+        prepare=at_once, landmark=landmark, on_landmark=lambda value: None,
     ).run()  # fmt: skip
-
-
-async def _at_once() -> None:
-    """Nothing has to be done before connecting."""

@@ -22,7 +22,8 @@ from ...system.background import Background
 from ..questions import Answerer, Replies
 from ..unavailable import translated
 from .check_records import Bounded
-from .connections import Connections
+from .connections import StoreLink
+from .links import connect
 from .presence import workers_present
 from .replies import text
 from .url import RedisURL
@@ -47,7 +48,7 @@ async def _nothing(question: str) -> str:
 class RedisQuestions:
     """questions.Questions of one worker. One without an answerer says that it has nothing."""
 
-    def __init__(self, reading: Connections, writing: Connections, prefix: str, bounded: Bounded):
+    def __init__(self, reading: StoreLink, writing: StoreLink, prefix: str, bounded: Bounded):
         self._reading, self._writing = reading.client, writing.client
         self._prefix, self._bounded = prefix, bounded
         self._name = uuid4().hex
@@ -102,7 +103,7 @@ class RedisInquiry:
         primary = replace(last, database=first.database, prefix=first.prefix)
         self._translated = partial(translated, last.name, RedisError)
         self._prefix = first.prefix
-        self._connections = Connections(primary, timeout=timeout)
+        self._connections = connect(primary, timeout=timeout)
 
     async def ask(self, question: str, *, seconds: float) -> Replies:
         """A look at all keys tells how many workers there are to answer."""

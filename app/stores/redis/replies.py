@@ -8,12 +8,14 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+from ...errors import StoreUnavailable
 from ...frontends.backends import MAX_BACKENDS
 from ...frontends.option_names import UNREADABLE
 from ...frontends.site import site_of
 from ...routing import NO_MARKS, BadEntry, Frontend, Marks, parse_frontend
 from ..base import StoreInTrouble
 from . import marks as marks_format
+from .cluster.parts import ShardAway
 
 LAST_ROW = str(MAX_BACKENDS + 1)
 """The last row of a list that is read, for LRANGE: one more than is used, to see whether there are
@@ -25,11 +27,11 @@ def frontend_of(
 ) -> Frontend:
     """From the answer to LRANGE frontend:<key>, its options and its prefixes.
 
-    Raises StoreInTrouble when the server cannot answer now.
+    Raises StoreUnavailable when the server cannot answer now.
     """
     if isinstance(rows, ResponseError):
         if not str(rows).startswith("WRONGTYPE"):
-            raise StoreInTrouble(str(rows)) from rows
+            raise in_trouble(rows) from rows
         reason = f"frontend:{key} is not a list"
         site = site_of(key, prefixes, listed=True)
         return Frontend(key, "", (), (BadEntry("", 0, reason),), site=site)
@@ -45,12 +47,13 @@ def prefixes_of(answer: Any) -> list[str]:
     """From the answer to SMEMBERS paths:<host>.
 
     None where another type is in its place, or our user may not read it: a user that was set up
-    for an older version has no such right. Raises StoreInTrouble when the server cannot answer now.
+    for an older version has no such right. Raises StoreUnavailable when the server cannot answer
+    now.
     """
     if not isinstance(answer, ResponseError):
         return [text(member) for member in answer]
     if not (isinstance(answer, NoPermissionError) or str(answer).startswith("WRONGTYPE")):
-        raise StoreInTrouble(str(answer)) from answer
+        raise in_trouble(answer) from answer
     return []
 
 
@@ -58,12 +61,12 @@ def options_of(key: str, answer: Any) -> dict[str, str]:
     """From the answer to HGETALL options:<key>.
 
     Options that cannot be read say so: they may hold rules about access.
-    Raises StoreInTrouble when the server cannot answer now.
+    Raises StoreUnavailable when the server cannot answer now.
     """
     if not isinstance(answer, ResponseError):
         return mapping(answer)
     if not (isinstance(answer, NoPermissionError) or str(answer).startswith("WRONGTYPE")):
-        raise StoreInTrouble(str(answer)) from answer
+        raise in_trouble(answer) from answer
     return {UNREADABLE: f"options:{key} cannot be read: {answer}"}
 
 
@@ -88,6 +91,11 @@ def marks_of(
     return marks_format.decide(
         frontend, members, expires, mapping(info), now=now, ahead=ahead, longest=longest
     )
+
+
+def in_trouble(answer: ResponseError) -> StoreUnavailable:
+    """The server cannot answer now: none of our reads, or none of one part of a cluster."""
+    return (StoreUnavailable if isinstance(answer, ShardAway) else StoreInTrouble)(str(answer))
 
 
 def mapping(answer: Any) -> dict[str, str]:

@@ -17,7 +17,8 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ...frontends.rates import Rate
-from .connections import Connections
+from .cluster.parts import ShardAway
+from .connections import StoreLink
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ PendingCount = tuple[str, Rate, int, int, "asyncio.Future[tuple[int, float] | No
 class RedisRates:
     """The counts of all clients, over the connections that write."""
 
-    def __init__(self, connections: Connections, prefix: str, *, within: float) -> None:
+    def __init__(self, connections: StoreLink, prefix: str, *, within: float) -> None:
         """`within`: seconds that Redis has for an answer."""
         self._connections = connections
         self._prefix = prefix + RATE
@@ -120,15 +121,19 @@ class RedisRates:
         try:
             async with asyncio.timeout(self._within):
                 answers = await self._connections.ask([self._command("EVALSHA", q) for q in batch])
-                if any(isinstance(answer, NoScriptError) for answer in answers):
-                    answers = await self._connections.ask([self._command("EVAL", q) for q in batch])
+                # A server of a cluster may not know the script yet; others have counted already.
+                new = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                if new:
+                    commands = [self._command("EVAL", batch[n]) for n in new]
+                    for n, answer in zip(new, await self._connections.ask(commands), strict=True):
+                        answers[n] = answer
         except (TimeoutError, RedisError, OSError) as exc:
             self._failed(f"no answer in {self._within:g} s" if type(exc) is TimeoutError else exc)
             return [None] * len(batch)
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                self._failed(answer)
-                break
+        errors = [answer for answer in answers if isinstance(answer, ResponseError)]
+        # One part of a cluster that is away does not keep the others from counting.
+        if errors and (len(errors) == len(answers) or not isinstance(errors[0], ShardAway)):
+            self._failed(errors[0])
         return [_granted(answer) for answer in answers]
 
     def _command(self, how: str, question: PendingCount) -> list[str]:

@@ -21,19 +21,18 @@ from ...errors import StoreUnavailable
 from ...routing import Backend, Frontend, Mark, Marks
 from ..base import HISTORY, Found, StoreForbids, StoreListener
 from . import marks as marks_format
-from .check_records import RedisCheckRecords, scan
+from .check_records import RedisCheckRecords, ping_by_us, scan
 from .clock import StoreClock
-from .connections import Connections
 from .key_changes import KeyChanges
-from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
+from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS, KeyNames
 from .leases import RedisLeases
+from .links import connect, tracker_of
 from .lookups import Lookups
 from .presence import CHANGE, Presence
 from .questions import QUESTION, RedisQuestions
 from .rate_slices import RateSlices
 from .replies import text
 from .shared_rates import RedisRates
-from .tracking import Tracker
 from .url import RedisURL
 from .uses import RedisUses
 
@@ -72,22 +71,28 @@ class RedisStore:
         first, last = urls[0], urls[-1]
         self.name = first.name
         self.prefix = first.prefix
+        self._names = KeyNames(first.prefix, tagged=first.tagged)
         self._timeout = timeout
-        self._reading = Connections(first, timeout=timeout, bounded=True)
+        self._reading = connect(first, timeout=timeout, bounded=True)
         self._writing = self._reading
         if len(urls) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
-            self._writing = Connections(primary, timeout=timeout, bounded=True)
+            self._writing = connect(primary, timeout=timeout, bounded=True)
         self._clock = StoreClock(self._writing, clock)
         self._lookups = Lookups(
-            self._reading, self.prefix, self._bounded, self._clock, longest_mark
+            self._reading, self._names, self._bounded, self._clock, longest_mark
         )
         self.leases = RedisLeases(self._writing, self.prefix, self._bounded)
-        self.uses = RedisUses(self._writing, self.prefix, self._bounded, self._clock.there)
+        self.uses = RedisUses(self._writing, self._names, self._bounded, self._clock.there)
         self.questions = RedisQuestions(self._reading, self._writing, self.prefix, self._bounded)
         self.rates = RateSlices(RedisRates(self._writing, self.prefix, within=rates_within))
         self.checks = RedisCheckRecords(
-            self._reading, self._writing, self.prefix, self._bounded, self._clock.there
+            self._reading,
+            self._writing,
+            self._names,
+            self._bounded,
+            self._clock.there,
+            ping_by_us=ping_by_us(first),
         )
 
     async def lookup(self, host: str) -> Found | None:
@@ -101,7 +106,8 @@ class RedisStore:
     async def write_mark(
         self, frontend: Frontend, backend: Backend, mark: Mark, *, shared_until: float
     ) -> None:
-        """One MULTI: the index for old readers, our own entry, and the announcement."""
+        """One MULTI: our own entry, the index for old readers, and the announcement. In a cluster
+        one after the other: an index without our entry would be somebody else's mark."""
         dead, info = self._mark_keys(frontend)
         if not self._clock.asked:
             with suppress(RedisError):  # then the clocks count as equal
@@ -111,12 +117,12 @@ class RedisStore:
         seconds = max(1, math.ceil(min(shared_until, now + 10**8) - now))
         stale_index = await self._written_index(info, backend)
         pipe = self._writing.client.pipeline(transaction=True)
+        pipe.hset(info, backend.url, written)
+        pipe.expire(info, seconds + HISTORY)
         if stale_index not in (None, backend.index):
             pipe.srem(dead, str(stale_index))
         pipe.sadd(dead, str(backend.index))
         pipe.expire(dead, seconds)
-        pipe.hset(info, backend.url, written)
-        pipe.expire(info, seconds + HISTORY)
         pipe.publish(DEAD_CHANNEL, marks_format.announcement(frontend, backend))
         await self._bounded(pipe.execute)
 
@@ -140,11 +146,11 @@ class RedisStore:
         for kind in (DEAD, DEAD_INFO):
             start = self.prefix + kind
             async for key in scan(self._reading.client, start, self._bounded):
-                found.add(key.removeprefix(start))
+                found.add(self._names.key_in(key.removeprefix(start)))
         return sorted(found)
 
     def _mark_keys(self, frontend: Frontend) -> tuple[str, str]:
-        return self.prefix + DEAD + frontend.key, self.prefix + DEAD_INFO + frontend.key
+        return self._names.of(DEAD, frontend.key), self._names.of(DEAD_INFO, frontend.key)
 
     async def _written_index(self, info: str, backend: Backend) -> int | None:
         # An index left behind after the list was edited would count as a foreign mark on
@@ -159,11 +165,11 @@ class RedisStore:
         presence = Presence(
             self._reading.client, self._writing.client, self.prefix, delay=self._ttl
         )
-        changes = KeyChanges(listener, presence, self.prefix, self.questions.changed)
+        changes = KeyChanges(listener, presence, self._names, self.questions.changed)
         kinds = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE, QUESTION)
         prefixes = [self.prefix + kind for kind in kinds]
         change = self.prefix + CHANGE
-        tracker = Tracker(
+        tracker = tracker_of(
             self._reading, prefixes, on_keys=changes.keys, listener=changes, prepare=self.prepare,
             landmark=change, on_landmark=presence.reported,
         )  # fmt: skip

@@ -16,9 +16,18 @@ from ..journal import RouteChange, changes_of
 from ..table import Entry, Table, TableError
 from ..unavailable import translated
 from ..uses import LastUses
-from .connections import Connections
 from .journal_stream import RedisJournal
-from .keys import DEAD, DEAD_INFO, FRONTEND, HEALTHCHECK, JOURNAL, OPTIONS, PATHS
+from .keys import (
+    DEAD,
+    DEAD_INFO,
+    FRONTEND,
+    HEALTHCHECK,
+    JOURNAL,
+    OPTIONS,
+    PATHS,
+    KeyNames,
+)
+from .links import connect
 from .presence import escape, wait_for_all
 from .replies import mapping, text
 from .url import RedisURL
@@ -53,9 +62,10 @@ class RedisTable:
         self._name = last.name
         self._translated = partial(translated, self._name, RedisError)
         self._prefix = first.prefix
+        self._names = KeyNames(first.prefix, tagged=first.tagged)
         primary = replace(last, database=first.database, prefix=first.prefix)
         # A list written twice is not the list that was meant: nothing is sent again by itself.
-        self._connections = Connections(primary, timeout=timeout, retries=0)
+        self._connections = connect(primary, timeout=timeout, retries=0)
         self._client = self._connections.client
         self._release = release
         self.by = operator()
@@ -80,7 +90,7 @@ class RedisTable:
         for kind in (FRONTEND, PATHS):
             start = self._prefix + kind
             scan = self._client.scan_iter(match=escape(start) + "*", count=per_trip)
-            found |= {text(key).removeprefix(start) async for key in scan}
+            found |= {self._names.key_in(text(key).removeprefix(start)) async for key in scan}
         return found
 
     async def _read(self, pipe: Any, keys: Sequence[str]) -> Table:
@@ -88,11 +98,11 @@ class RedisTable:
         for start in range(0, len(keys), FRONTENDS_PER_TRIP):
             some = keys[start : start + FRONTENDS_PER_TRIP]
             for key in some:
-                pipe.lrange(self._prefix + FRONTEND + key, 0, -1)
-                pipe.hgetall(self._prefix + OPTIONS + key)
-                pipe.hgetall(self._prefix + HEALTHCHECK + key)
-                pipe.pttl(self._prefix + FRONTEND + key)
-                pipe.scard(self._prefix + PATHS + key)
+                pipe.lrange(self._names.of(FRONTEND, key), 0, -1)
+                pipe.hgetall(self._names.of(OPTIONS, key))
+                pipe.hgetall(self._names.of(HEALTHCHECK, key))
+                pipe.pttl(self._names.of(FRONTEND, key))
+                pipe.scard(self._names.of(PATHS, key))
             answers = iter(await pipe.execute(raise_on_error=False))
             for key, rows, *rest in zip(some, *[answers] * 5, strict=False):
                 if isinstance(rows, ResponseError) and not str(rows).startswith("WRONGTYPE"):
@@ -143,8 +153,8 @@ class RedisTable:
             pipe.delete(*(self._prefix + kind + key for kind in (DEAD, DEAD_INFO)))
         if after.ttl is not None:
             pipe.expire(name, after.ttl)
-        for kind, settings in _hashes(after).items():
-            if before is None or _hashes(before)[kind] != settings:
+        for kind, settings in settings_of(after).items():
+            if before is None or settings_of(before)[kind] != settings:
                 pipe.delete(self._prefix + kind + key)
                 if settings:
                     pipe.hset(self._prefix + kind + key, mapping=dict(settings))
@@ -170,7 +180,8 @@ class RedisTable:
         self._release()
 
 
-def _hashes(entry: Entry) -> dict[str, Mapping[str, str]]:
+def settings_of(entry: Entry) -> dict[str, Mapping[str, str]]:
+    """What its hashes hold."""
     return {OPTIONS: entry.options, HEALTHCHECK: entry.healthcheck}
 
 

@@ -41,6 +41,10 @@ class Declined(Exception):
     """There was a connection, but it did not come to tracking. `__cause__` says why."""
 
 
+async def at_once() -> None:
+    """Nothing has to be done before connecting."""
+
+
 class TrackingListener(Protocol):
     """Hears about the connection itself: the part of StoreListener that a tracker needs."""
 
@@ -59,6 +63,9 @@ class TrackingListener(Protocol):
     def refused(self, reason: str) -> None:
         """The server never reports changes."""
 
+    def partly(self, unseen: Callable[[str], bool]) -> None:
+        """Changes are reported, but not those of the keys for which `unseen` is true."""
+
 
 class Tracker:
     """Keeps one tracking connection open and passes on what it says."""
@@ -71,19 +78,20 @@ class Tracker:
         on_keys: Callable[[list[bytes] | None], None],
         listener: TrackingListener,
         prepare: Callable[[], Awaitable[None]],
-        landmark: str,
+        question: Sequence[str],
         on_landmark: Callable[[bytes], None],
     ) -> None:
         """`on_keys` gets the changed keys, or None when all of them changed. `prepare` is awaited
         before every attempt to connect; it may raise StoreUnavailable.
 
-        `on_landmark` gets the value of the key `landmark` at first and whenever `look` was called.
-        It is read on the tracking connection, so that all that was changed before it has been
-        reported: an answer from another connection could be ahead of the pushes.
+        `on_landmark` gets the answer to `question`, GET or PING, at first and whenever `look` was
+        called. It is asked on the tracking connection, so that all that was changed before it has
+        been reported: an answer from another connection could be ahead of the pushes.
         """
         self._prepare = prepare
-        self._landmark, self._on_landmark = landmark, on_landmark
+        self._question, self._on_landmark = question, on_landmark
         self._looking = False
+        self._silence: asyncio.Timeout | None = None
         self._refused = False
         self._closed = 0
         self._connections = connections
@@ -92,8 +100,10 @@ class Tracker:
         self._listener = listener
 
     def look(self) -> None:
-        """Read the landmark again. May be called from `on_keys`."""
+        """Ask the question again. May be called from `on_keys`."""
         self._looking = True
+        if self._silence is not None:
+            self._silence.reschedule(0.0)
 
     async def run(self) -> None:
         """Track until cancelled."""
@@ -133,7 +143,7 @@ class Tracker:
         """Whether a read of ours gets its answer on an ordinary connection."""
         try:
             async with asyncio.timeout(PONG_WITHIN):
-                (answer,) = await self._connections.ask([("GET", self._landmark)])
+                (answer,) = await self._connections.ask([self._question])
         except (OSError, RedisError):
             return False
         return not isinstance(answer, ResponseError) or _only_of_this_key(answer)
@@ -165,10 +175,7 @@ class Tracker:
                 if self._looking:
                     self._looking = False
                     await self._look(connection)
-                heard = await connection.read_response(
-                    timeout=PING_AFTER, push_request=True, disconnect_on_error=False
-                )
-                if heard is None:
+                if not await self._heard(connection) and not self._looking:
                     await self._ping(connection)
                 self._listener.heard()
             moved.result()
@@ -176,9 +183,22 @@ class Tracker:
         finally:
             moved.cancel()
 
+    async def _heard(self, connection: AbstractConnection) -> bool:
+        """Whether it said something before the silence was too long, or `look` was called."""
+        try:
+            async with asyncio.timeout(PING_AFTER) as self._silence:
+                await connection.read_response(
+                    timeout=math.inf, push_request=True, disconnect_on_error=False
+                )
+        except TimeoutError:
+            return False
+        finally:
+            self._silence = None
+        return True
+
     async def _look(self, connection: AbstractConnection) -> None:
         try:
-            value = await self._ask(connection, "GET", self._landmark)
+            value = await self._ask(connection, *self._question)
         except ResponseError as exc:
             if not _only_of_this_key(exc):
                 # MASTERDOWN, LOADING: it takes connections, but tells nothing. One line says so.

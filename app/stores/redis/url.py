@@ -1,7 +1,8 @@
 """URLs of Redis: the server, the database, the user. Pure.
 
 `redis://[user[:password]@]host[:port][/db][#prefix]` and `rediss://` as Hipache 0.4 wrote them
-(lib/drivers/redis.js), `unix:///path/to.sock`, `redis+sentinel://host[:port],host.../service[/db]`.
+(lib/drivers/redis.js), `unix:///path/to.sock`, `redis+sentinel://host[:port],host.../service[/db]`,
+`redis+cluster://host[:port],host...[?keys=tagged]`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ...config.store_address import StoreAddress
 from ...masking import masked_url, show
 
-DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
+ALL_SCHEMES = (*SCHEMES, *CLUSTER_SCHEMES)
+DEFAULT_PORT, SENTINEL_PORT = 6379, 26379
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +26,9 @@ class RedisURL:
     """One URL, taken apart."""
 
     scheme: str
-    """One of SCHEMES."""
+    """One of ALL_SCHEMES."""
     addresses: tuple[tuple[str, int], ...] = ()
-    """Host and port; several for Sentinel."""
+    """Host and port; several for Sentinel and for a cluster."""
     path: str = ""
     """Of the socket."""
     service: str = ""
@@ -37,6 +40,8 @@ class RedisURL:
     """Goes before every key."""
     tls: tuple[tuple[str, str], ...] = ()
     """`cafile`, `certfile`, `keyfile` and `verify` of the query."""
+    tagged: bool = False
+    """The names of a host's keys have a hash tag: they are in one slot of a cluster."""
 
     @property
     def name(self) -> str:
@@ -56,8 +61,8 @@ class RedisURL:
 def parse_url(address: StoreAddress) -> RedisURL:
     """A URL of Redis taken apart. Raises ValueError, whose text shows no password."""
     try:
-        if address.scheme not in SCHEMES:
-            raise ValueError(f"expected one of {', '.join(f'{name}:' for name in SCHEMES)}")
+        if address.scheme not in ALL_SCHEMES:
+            raise ValueError(f"expected one of {', '.join(f'{name}:' for name in ALL_SCHEMES)}")
         return _parse(address.scheme, address)
     except ValueError as exc:
         raise ValueError(f"{exc}, found {show(masked_url(address))}") from None
@@ -88,13 +93,19 @@ def _parse(scheme: str, address: StoreAddress) -> RedisURL:
     }
     if tls.get("verify", "true") not in ("true", "false"):
         raise ValueError("expected verify=true or verify=false")
+    keys = query.pop("keys", "plain") if scheme in CLUSTER_SCHEMES else "plain"
+    if keys not in ("plain", "tagged"):
+        raise ValueError("expected keys=plain or keys=tagged")
     if query:
         raise ValueError(f"unknown parameter {next(iter(query))}")
     if not re.fullmatch(r"[0-9]{1,5}", database) or len(parts) > 1:
         raise ValueError("expected a database number, as in /0")
+    if scheme in CLUSTER_SCHEMES and int(database):
+        raise ValueError("a cluster has no databases: expected none, or /0")
+    port = SENTINEL_PORT if scheme in SENTINEL_SCHEMES else DEFAULT_PORT
     return RedisURL(
         scheme=scheme,
-        addresses=() if path else _addresses(hosts, DEFAULT_PORTS[scheme]),
+        addresses=() if path else _addresses(hosts, port),
         path=path,
         service=unquote(service),
         username=username or None,
@@ -102,6 +113,7 @@ def _parse(scheme: str, address: StoreAddress) -> RedisURL:
         database=int(database),
         prefix=unquote(url.fragment),
         tls=tuple(tls.items()),
+        tagged=keys == "tagged",
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..uses import GAP, NOTED, SINCE, LastUses
 from .check_records import Bounded
-from .connections import Connections
-from .keys import FRONTEND, USED
+from .connections import StoreLink
+from .keys import FRONTEND, USED, KeyNames
 from .replies import text
 
 IN_ONE = 500
@@ -27,12 +27,12 @@ class RedisUses:
     """uses.UseRecords in Redis."""
 
     def __init__(
-        self, writing: Connections, prefix: str, bounded: Bounded, clock: Callable[[], float]
+        self, writing: StoreLink, names: KeyNames, bounded: Bounded, clock: Callable[[], float]
     ) -> None:
         """`clock` gives Unix seconds by the store's clock."""
         self._client = writing.client
-        self._prefix = prefix
-        self._name = prefix + USED
+        self._names = names
+        self._name = names.prefix + USED
         self._bounded = bounded
         self._clock = clock
 
@@ -63,7 +63,7 @@ class RedisUses:
             return []
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
-            pipe.exists(self._prefix + FRONTEND + key)
+            pipe.exists(self._names.of(FRONTEND, key))
         there = await self._bounded(pipe.execute)
         return [key for key, is_there in zip(keys, there, strict=True) if not is_there]
 

@@ -1,0 +1,78 @@
+"""How `hipache route` changes frontends whose keys are in several slots."""
+
+import asyncio
+
+import pytest
+
+from app.stores import driver_for
+from app.stores.redis.cluster.cluster_table import steps_of
+from app.stores.redis.cluster.slot_map import slot_of
+from app.stores.redis.keys import KeyNames
+from app.stores.table import Entry
+
+URLS = tuple(f"http://127.0.0.1:{n}" for n in range(1, 9))
+OLD = Entry("id", URLS[:1], {"policy": "hash", "auth": "a"}, {"path": "/up"})
+
+
+def test_a_new_frontend_is_visible_last():
+    steps = list(steps_of(KeyNames(""), "a.test/api", None, OLD))
+    names = [step[1] for step in steps if step[0] in ("HSET", "RPUSH", "SADD")]
+    assert names == [
+        "options:a.test/api",
+        "healthcheck:a.test/api",
+        "frontend:a.test/api",
+        "paths:a.test",
+    ]
+
+
+def test_a_frontend_that_is_removed_is_invisible_first():
+    steps = [step[1] for step in steps_of(KeyNames(""), "a.test/api", OLD, None)]
+    assert steps[:2] == ["paths:a.test", "frontend:a.test/api"]
+
+
+def test_options_are_gained_before_the_list_and_lost_after_it():
+    new = Entry("id", URLS[1:2], {"policy": "hash", "https": "force"})
+    steps = list(steps_of(KeyNames(""), "a.test", OLD, new))
+    assert steps == [
+        ("HSET", "options:a.test", "https", "force"),
+        ("DEL", "frontend:a.test"),
+        ("RPUSH", "frontend:a.test", "id", URLS[1]),
+        ("HDEL", "options:a.test", "auth"),
+        ("HDEL", "healthcheck:a.test", "path"),
+    ]
+
+
+def test_tagged_keys_of_a_host_are_in_one_slot():
+    steps = steps_of(KeyNames("p:", tagged=True), "a.test/api", None, OLD)
+    assert len({slot_of(step[1]) for step in steps}) == 1
+
+
+@pytest.mark.parametrize("keys", ["plain", "tagged"])
+async def test_no_change_of_two_writers_is_lost(cluster, keys):
+    tables = [driver_for((f"{cluster.url}?keys={keys}",)).table() for _ in range(4)]
+
+    async def add(number):
+        def edit(before):
+            entry = before.get("a.test") or Entry("id")
+            options = {**entry.options, f"weight:{URLS[number]}": "2"}
+            return {"a.test": Entry("id", (*entry.backends, URLS[number]), options)}
+
+        await tables[number].change(["a.test"], edit)
+
+    await asyncio.gather(*map(add, range(4)))
+    entry = (await tables[0].read())["a.test"]
+    assert set(entry.backends) == set(URLS[:4])
+    assert len(entry.options) == 4
+    changes = await tables[0].journal("a.test", 10)
+    assert len(changes) == 4
+    for table in tables:
+        await table.aclose()
+
+
+async def test_a_renamed_frontend_is_there_before_it_is_gone(cluster):
+    table = driver_for((cluster.url,)).table()
+    await table.change(["a.test"], lambda before: {"a.test": OLD})
+    await table.change(["a.test", "b.test"], lambda before: {"b.test": before["a.test"]})
+    assert await table.read() == {"b.test": OLD}
+    assert await table.keys() == ["b.test"]
+    await table.aclose()
