@@ -58,7 +58,7 @@ async def acme_in_worker(
         yield {}
         return
     store = driver_of(config).issuance(acme.folder, timeout=STORE_TIMEOUT)
-    names = NewNames(store, routes, acme.wait)
+    names = NewNames(store, routes, acme.wait, edge.client_of)
     edge.before_handshake = names.before_handshake
     try:
         yield {ACME: AcmeChallenges(store)}

@@ -138,7 +138,7 @@ class Edge:
         self.connections: set[Swept] = set()
         self.uploads = ReadBrake(self.connections)
         self.by_address: dict[str, int] = {}
-        self._client = lru_cache(maxsize=4096)(self._client_of)
+        self.client_of = lru_cache(maxsize=4096)(self._client_of)
         self.total_requests = 0
         self.handshakes = 0  # of TLS, with clients
         self.http2_connections = 0
@@ -161,7 +161,7 @@ class Edge:
         if connection in self.connections:
             return None
         self.connections.add(connection)
-        client = self._client(address)
+        client = self.client_of(address)
         if client is not None:
             self.by_address[client] = self.by_address.get(client, 0) + 1
         if len(self.connections) > self.max_connections:
@@ -176,7 +176,7 @@ class Edge:
         if connection not in self.connections:
             return
         self.connections.remove(connection)
-        client = self._client(address)
+        client = self.client_of(address)
         if client is not None:
             left = self.by_address[client] - 1
             if left:
@@ -192,7 +192,7 @@ class Edge:
 
     def held_for(self, address: str) -> HeldBytes:
         """What a connection from `address` has us hold of requests that have not begun."""
-        return HeldBytes(self.held, partial(self._client, address), HEADS)
+        return HeldBytes(self.held, partial(self.client_of, address), HEADS)
 
     @property
     def flooded(self) -> bool:

@@ -179,6 +179,9 @@ class IssuanceStore(Protocol):
     async def progress(self, name: str) -> Progress:
         """How far the certificate of this name is."""
 
+    async def progress_of(self, names: Sequence[str]) -> dict[str, Progress]:
+        """The same of several: for those who wait, and look again and again."""
+
     async def states(self) -> dict[str, IssuanceState]:
         """Every name with failures."""
 

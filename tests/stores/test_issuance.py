@@ -19,6 +19,7 @@ from tests.redis_servers import RedisServer
 
 NAME, PAIR = "a.test", ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "a key")
 MARK = "https://127.0.0.1/directory"
+NOTHING = (False, None)
 STATE = IssuanceState(error="it failed", failures=(1.0, 2.0), not_before=3.0)
 
 
@@ -73,6 +74,7 @@ async def test_a_result_ends_wish_and_failures(store: IssuanceStore) -> None:
     assert await store.wishes() == {}
     assert await store.states() == {NAME: STATE}
     assert await store.progress(NAME) == (False, STATE)
+    assert await store.progress_of([NAME, "b.test"]) == {NAME: (False, STATE), "b.test": NOTHING}
     await store.wish(NAME, Wish.ORDER)
     assert await store.finish("one", NAME, "", PAIR, MARK) is OrderEnd.WRITTEN
     assert await store.wishes() == {}
@@ -80,6 +82,7 @@ async def test_a_result_ends_wish_and_failures(store: IssuanceStore) -> None:
     stands = await store.stands(NAME)
     assert stands == Standing(PAIR[0], MARK)
     assert await store.progress(NAME) == (True, None)
+    assert await store.progress_of(["b.test", NAME]) == {"b.test": NOTHING, NAME: (True, None)}
     assert [each async for each in store.standing()] == [(NAME, stands)]
     assert await store.remove(NAME)
     assert not await store.remove(NAME)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -148,6 +148,10 @@ class FileIssuance:
         """Two reads."""
         with self._translated():
             return Progress(self._folder.certificate(name).exists(), self._folder.state(name))
+
+    async def progress_of(self, names: Sequence[str]) -> dict[str, Progress]:
+        """Two reads for each."""
+        return {name: await self.progress(name) for name in names}
 
     async def states(self) -> dict[str, IssuanceState]:
         """Reads every file."""

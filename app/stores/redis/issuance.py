@@ -39,6 +39,7 @@ from .issuance_replies import (
     IssuanceChanges,
     is_old,
     optional_text,
+    progress_from,
     question,
     standing_of,
     state_of,
@@ -152,6 +153,15 @@ class RedisIssuance:
                 [question(self._tls + name), ("GET", f"{self._acme}state:{name}")]
             )
         return Progress(standing_of(standing) is not None, state_of(state))
+
+    async def progress_of(self, names: Sequence[str]) -> dict[str, Progress]:
+        """Two commands, in one round trip, while none of them is there."""
+        keys = [f"{self._tls}{name}" for name in names]
+        states = [f"{self._acme}state:{name}" for name in names]
+        with self._translated():
+            there, found = await self._connections.ask([("EXISTS", *keys), ("MGET", *states)])
+            each = await self._connections.ask([("EXISTS", key) for key in keys]) if there else []
+        return progress_from(names, each, found)
 
     async def states(self) -> dict[str, IssuanceState]:
         """Scans all keys of the database."""

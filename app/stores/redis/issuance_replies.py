@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from redis.exceptions import ResponseError
 
-from ..issuance import IssuanceListener, IssuanceState, Standing, Wish
+from ..issuance import IssuanceListener, IssuanceState, Progress, Standing, Wish
 from .named_changes import NamedChanges
 from .replies import text
 
@@ -33,6 +34,17 @@ def state_of(answer: Any) -> IssuanceState | None:
         return msgspec.json.decode(answer, type=IssuanceState)
     except msgspec.MsgspecError:
         return None  # of another version
+
+
+def progress_from(names: Sequence[str], there: Sequence[Any], states: Any) -> dict[str, Progress]:
+    """From the answers to EXISTS of each certificate, or none where none is there, and to MGET of
+    the states. What may not be read is not there."""
+    known = {name for name, answer in zip(names, there, strict=False) if answer == 1}
+    texts = [None] * len(names) if isinstance(states, ResponseError) else states
+    return {
+        name: Progress(name in known, state_of(text))
+        for name, text in zip(names, texts, strict=True)
+    }
 
 
 def optional_text(value: Any) -> str | None:
