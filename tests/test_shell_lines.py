@@ -37,7 +37,7 @@ NOT_RUN = {
     r"hipache drain \S+ \S+ --wait": "takes a second: commands/test_steering.py",
     r"hipache password alice": "asks on a terminal: frontends/test_passwords.py",
     r"hipache .*(HOST|NAME|\[).*": "a form of a command: its words are looked at",
-    r"hipache --help": "commands/test_command_line.py",
+    r"hipache help": "commands/test_command_line.py",
     r"curl .*http://(127.0.0.1|www.example.com).*|curl --cacert .*":
         "needs the service of its page: admin/, proxy/test_debug_fields.py, tls/",
     r"redis-cli -s \.hipache/valkey\.sock": "talks with the reader: stores/test_embedded.py",
