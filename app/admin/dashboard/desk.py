@@ -17,6 +17,7 @@ from ...recorder.rings import stories
 from ...recorder.stories import Kind, Story
 from ...stores.table import Entry, by_domain
 from ...stores.tables import RouteTable
+from ...stores.uses import LastUses
 from ...tls.listener import expiries
 from .. import state
 from ..admin_client import store_names
@@ -27,6 +28,8 @@ from .pace import FRESH, Lookback, Pacer
 
 KEYS_FOR = 10.0
 """Seconds for which the list of all frontends is good: reading it goes over the whole store."""
+USES_FOR = 15.0
+"""The same for their last uses, which workers note each 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Desk:
         self._stored = stored
         self._keys: list[str] = []
         self._keys_until = 0.0
+        self._uses = LastUses()
+        self._uses_until = 0.0
         self._failures: list[Story] = []
         self._failures_until = 0.0
 
@@ -81,6 +86,15 @@ class Desk:
                 self._keys = sorted(await table.keys(), key=by_domain)
             self._keys_until = time.monotonic() + KEYS_FOR
         return self._keys
+
+    async def uses(self) -> LastUses:
+        """When frontends were last used, as far as the store tells."""
+        if time.monotonic() >= self._uses_until:
+            with suppress(HipacheError):
+                async with self.table() as table:
+                    self._uses = await table.last_uses()
+            self._uses_until = time.monotonic() + USES_FOR
+        return self._uses
 
     def forget_keys(self) -> None:
         """A change may have made or removed one."""

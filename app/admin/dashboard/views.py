@@ -125,6 +125,7 @@ class Frontends(View):
             "rows": [_site(desk, window, key, existing(entries, key)) for key in self._rows],
             "count": self._count, "page": self.page, "pages": max(1, -(-self._count // ROWS)),
             "sort": self.sort, "sorts": SORTS, "wanted": self.wanted,
+            "uses": (await desk.uses()).by_key, "now": time.time(),
         }  # fmt: skip
 
     async def _chosen(self, desk: Desk, window: Lookback) -> list[str]:

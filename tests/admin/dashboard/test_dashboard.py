@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +25,8 @@ async def test_it_shows_what_goes_on_and_changes_nothing_without_a_token(
         dashboard(tmp_path, valkey) as (_, base, backend, dead),
         httpx.AsyncClient(base_url=base, trust_env=False) as client,
     ):
+        async with valkey.client as redis:
+            await redis.hset("hipache:used", HOSTILE, str(time.time() - 7210))
         for path in PATHS:
             page = await client.get(path)
             assert page.status_code == 200, path
@@ -35,6 +38,8 @@ async def test_it_shows_what_goes_on_and_changes_nothing_without_a_token(
         every = (await client.get("/frontends?sort=total")).text
         assert every.index(">a.test<") < every.index(">broken.test<") < every.index("&lt;b&gt;")
         assert "1 of 2 down" in every
+        last = re.findall(r'data-label="Last used"[^>]*>([^<]*)<', every)
+        assert (last[-1], len(last)) == ("2 h 0 min ago", 3)
         assert HOSTILE not in every
         assert str(escape(HOSTILE)) in every
         one = (await client.get(f"/frontend?key={quote(HOSTILE)}")).text
