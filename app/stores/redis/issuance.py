@@ -200,8 +200,7 @@ class RedisIssuance:
         """Those of clients that have gone long ago are dropped."""
         with self._translated():
             found = mapping(await self._client.hgetall(self._wanted))
-            old = [name for name, value in found.items() if is_old(value)]
-            if old:
+            if old := [name for name, value in found.items() if is_old(value)]:
                 await self._client.hdel(self._wanted, *old)
         return {
             name: Wish(value.partition(" ")[0]) for name, value in found.items() if name not in old
