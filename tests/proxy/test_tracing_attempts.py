@@ -17,7 +17,7 @@ from tests.backends import (
     truncating,
 )
 from tests.collector import Collector, Told
-from tests.proxy.test_fast_path import ANSWERS, seen, two_ways
+from tests.proxy.ways import ANSWERS, seen, two_ways
 from tests.proxy.traces import ask, both_ways
 from tests.redis_servers import RedisServer
 from tests.serving import proxying
