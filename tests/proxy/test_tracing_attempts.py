@@ -17,8 +17,8 @@ from tests.backends import (
     truncating,
 )
 from tests.collector import Collector, Told
-from tests.proxy.ways import ANSWERS, seen, two_ways
 from tests.proxy.traces import ask, both_ways
+from tests.proxy.ways import ANSWERS, seen, two_ways
 from tests.redis_servers import RedisServer
 from tests.serving import proxying
 
