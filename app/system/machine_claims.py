@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from .shared_folder import memory_folder
+from .shared_folder import memory_folder, open_own
 
 MOST = 10_000
 """Claims that are kept; the oldest are forgotten."""
@@ -29,7 +29,7 @@ class MachineClaims:
         Where no file can be written, every worker is for itself.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            descriptor = open_own(self._path)
         except OSError:
             return True
         with open(descriptor, "r+b") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import multiprocessing
@@ -30,6 +31,19 @@ def memory_folder() -> Path:
     """A folder that every user may write to: /dev/shm, else the one for temporary files."""
     base = Path("/dev/shm")
     return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def open_own(path: Path) -> int:
+    """A file there that this user alone reads and writes; made if necessary. Its descriptor.
+
+    Another user could lock a file of theirs, and a worker would wait for it. Raises OSError.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    if os.fstat(descriptor).st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "another user made this file", str(path))
+    return descriptor
 
 
 def is_held(descriptor: int) -> bool:

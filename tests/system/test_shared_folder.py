@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from app.system import shared_folder
-from app.system.shared_folder import service_folder, service_folders, shared_by_workers
+from app.system.shared_folder import (
+    open_own,
+    service_folder,
+    service_folders,
+    shared_by_workers,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +61,13 @@ def test_where_there_can_be_none_that_is_told(
     with shared_by_workers(None) as folder:
         assert folder is None
     assert "no request is recorded" in caplog.text
+
+
+def test_a_file_that_another_user_made_is_not_used(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.close(open_own(base / "file"))
+    assert (base / "file").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(os, "geteuid", lambda: -1)
+    with pytest.raises(PermissionError):
+        open_own(base / "file")

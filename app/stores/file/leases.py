@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ...system.machine_claims import MachineClaims
-from ...system.shared_folder import memory_folder
+from ...system.shared_folder import memory_folder, open_own
 
 
 class FileLeases:
@@ -56,8 +56,7 @@ class FileLeases:
         os.close(descriptor)
 
     def _locked(self, name: str) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        descriptor = os.open(self._path(name), flags, 0o600)
+        descriptor = open_own(self._path(name))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.fstat(descriptor).st_nlink:  # its holder has just removed it

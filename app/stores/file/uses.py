@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Collection, Container
 from pathlib import Path
 
-from ...system.shared_folder import memory_folder
+from ...errors import StoreUnavailable
+from ...system.shared_folder import memory_folder, open_own
 from ..uses import NOTED, SINCE, LastUses, noted
 
 
@@ -41,8 +42,7 @@ class FileUses:
 
     def _replace(self, edit: Callable[[dict[str, float]], dict[str, float]]) -> None:
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-            descriptor = os.open(self._path, flags, 0o644)
+            descriptor = open_own(self._path)
         except OSError:
             return
         with open(descriptor, "r+b") as file:
@@ -54,11 +54,14 @@ class FileUses:
 
 
 def read_file_uses(table: Path) -> LastUses:
-    """What was noted of this table on this machine."""
+    """What was noted of this table on this machine. Raises StoreUnavailable."""
+    path = _path(table)
     try:
-        descriptor = os.open(_path(table), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
         return LastUses()
+    except OSError as exc:
+        raise StoreUnavailable(f"{path}: {exc.strerror}: ask as the proxy's user") from exc
     with open(descriptor, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         return LastUses.of(_parsed(file.read()))
