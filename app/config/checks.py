@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from ..fields.names import HOP_BY_HOP
 from ..masking import show
+from .acme import AcmeConfig
 from .binds import HttpsBind
 from .messages import fault
 
@@ -23,13 +24,15 @@ def check_address(address: str, source: str, path: str) -> None:
             raise fault(source, path, f"{expected}, found {show(address)}") from None
 
 
-def check_tls(bind: HttpsBind, source: str, path: str, *, acme: bool) -> None:
+def check_tls(bind: HttpsBind, source: str, path: str, *, acme: AcmeConfig) -> None:
     """Raises ConfigError for an https listener without a certificate, or without a ca it needs.
 
-    `acme`: certificates come by themselves.
+    `acme`: with `agree` certificates come by themselves.
     """
-    if bool(bind.key) != bool(bind.cert) or not (bind.cert or bind.certs or acme):
-        raise fault(source, path, "expected a key and a cert for TLS, or a folder as https.certs")
+    if bool(bind.key) != bool(bind.cert) or not (bind.cert or bind.certs or acme.agree):
+        ways = "expected a key and a cert for TLS, a folder as https.certs, or https.acme"
+        hint = "which orders nothing before its agree is true"
+        raise fault(source, path, f"{ways}, {hint}")
     if bind.client_auth != "none" and not bind.ca:
         raise fault(source, path, "expected a ca that signs the certificates of clients")
 

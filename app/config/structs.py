@@ -240,7 +240,7 @@ def _check(config: _File, source: str, origins: Origins) -> None:
             path = origins.of(f"{section}.bind[{index}]")
             check_address(bind.address, source, path)
             if isinstance(bind, HttpsBind):
-                check_tls(bind, source, path, acme=config.https.acme.agree)
+                check_tls(bind, source, path, acme=config.https.acme)
 
 
 def render(config: Config, *, drivers: Sequence[str] | None = None) -> str:

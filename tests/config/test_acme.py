@@ -18,7 +18,7 @@ def test_with_it_a_listener_needs_no_certificate() -> None:
     config = parse(json.dumps({"https": https}))
     assert config.https.acme.agree
     assert (config.https.acme.wait, config.https.acme.orders_per_hour) == (8.0, 50)
-    with pytest.raises(ConfigError, match="expected a key and a cert"):
+    with pytest.raises(ConfigError, match=r"https\.acme, which .* before its agree is true"):
         parse(json.dumps({"https": https | {"acme": {"agree": False}}}))
 
 
