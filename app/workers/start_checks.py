@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ..config.messages import fault
 from ..config.structs import Config
 from ..errors import ConfigError
 from ..hooks.hook_loading import load_hooks
@@ -70,6 +72,30 @@ def check_log(config: Config) -> None:
         return
     if why := why_unwritable(Path(log.value.file).absolute(), workers_ids(config)):
         raise ConfigError(f"{config.source}: server.accessLog: {log}: {why}")
+
+
+def check_ca_file(config: Config) -> None:
+    """Raises ConfigError if the CA that certificates are ordered from could not be trusted.
+
+    The process that orders asks it, as the user that workers become.
+    """
+    path = config.https.acme.ca
+    if not config.https.acme.agree or path is None:
+        return
+    ids = workers_ids(config)
+    problem = privileges.in_child(partial(_ca_problem, path), ids if ids and ids[0] else None)
+    if problem is not None:
+        raise fault(config.source, "https.acme.ca", f"{path}: {problem}")
+
+
+def _ca_problem(path: str) -> str | None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return "no certificate in PEM form can be read from it"
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return None
 
 
 def check_hooks(config: Config) -> None:
@@ -139,6 +165,7 @@ START_CHECKS = (
     StartCheck(frozenset({"certificate-unusable"}), tls_listeners),
     StartCheck(frozenset({"program-unreadable"}), check_program),
     StartCheck(frozenset({"not-writable"}), check_log),
+    StartCheck(frozenset(), check_ca_file),
     StartCheck(frozenset(), check_hooks),
 )
 

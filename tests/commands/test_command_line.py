@@ -132,6 +132,26 @@ def test_a_configuration_that_would_not_serve_is_not_good(folder: Path) -> None:
     assert any("server.accessLog" in problem for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("", "no certificate in PEM form can be read from it"),
+        ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "no certificate in PEM"),
+    ],
+)
+def test_a_ca_that_cannot_be_read_is_not_good(folder: Path, text: str | None, reason: str) -> None:
+    if text is not None:
+        (folder / "ca.pem").write_text(text)
+    acme = {"agree": True, "directory": "https://127.0.0.1:1/directory", "ca": "ca.pem"}
+    write(folder, https={"bind": "127.0.0.1", "acme": acme})
+    done = hipache("check")
+    assert done.exit_code == 78
+    assert f"config.json: https.acme.ca: {folder}/ca.pem: {reason}" in done.stderr
+    write(folder, https={"acme": acme | {"agree": False}})
+    assert hipache("check").exit_code == 0, "nobody reads it"
+
+
 def test_old_command_lines_work(folder: Path) -> None:
     path = write(folder, "other.json", server={"accessLog": "stdout"})
     assert hipache("-c", str(path), "--dry").stderr == f"{path} is good\n"
