@@ -27,7 +27,7 @@ from .cli_options import FineDuration, config_option, json_option
 from .command_group import CommandGroup
 from .demo_https import how_to_trust, local_authority
 from .failing import CommandFailed, one_line
-from .on_table import read_config
+from .on_table import name_argument, read_config
 from .waiting import waiting
 
 STORE_TIMEOUT = 5.0
@@ -100,7 +100,7 @@ def list_(path: str | None, *, as_json: bool) -> None:
 
 
 @cert.command()
-@click.argument("name")
+@name_argument
 @config_option
 @json_option
 def show(name: str, path: str | None, *, as_json: bool) -> None:
@@ -131,7 +131,7 @@ _wait_option = click.option(
 
 
 @cert.command()
-@click.argument("name")
+@name_argument
 @_wait_option
 @config_option
 def order(name: str, wait: float, path: str | None) -> None:
@@ -140,7 +140,7 @@ def order(name: str, wait: float, path: str | None) -> None:
 
 
 @cert.command()
-@click.argument("name")
+@name_argument
 @_wait_option
 @config_option
 def renew(name: str, wait: float, path: str | None) -> None:
@@ -149,7 +149,7 @@ def renew(name: str, wait: float, path: str | None) -> None:
 
 
 @cert.command()
-@click.argument("name")
+@name_argument
 @config_option
 def remove(name: str, path: str | None) -> None:
     """Remove the certificate of NAME and its key from the store."""

@@ -10,6 +10,7 @@ import click
 
 from ..config.file import here, load
 from ..config.structs import Config
+from ..frontends.site import host_of
 from ..stores import driver_of
 from ..stores.table import TableError, check_key
 from ..stores.tables import RouteTable, seen_by_all
@@ -57,3 +58,14 @@ def key_of(host: str) -> str:
         return check_key(host)
     except TableError as exc:
         raise click.BadParameter(str(exc)) from None
+
+
+def _host_name(context: click.Context, argument: click.Parameter, name: str) -> str:
+    key = key_of(name)
+    if host_of(key) != key:
+        raise click.BadParameter(f"{name!r} has a path: a certificate is for a host")
+    return key
+
+
+name_argument = click.argument("name", callback=_host_name)
+"""NAME, a host without a path, in the form of its frontend's key."""

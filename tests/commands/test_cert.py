@@ -106,3 +106,27 @@ async def test_certificates_in_a_folder_are_listed_as_well(tmp_path: Path) -> No
     write_acme_config(tmp_path, "file:routes.toml", LOOPBACK)
     assert (await cert(tmp_path, "list")).output == ""
     assert "no certificate" in (await cert(tmp_path, "show", "a.test")).output
+
+
+async def test_a_name_may_be_written_as_people_do(tmp_path: Path, valkey: RedisServer) -> None:
+    write_acme_config(tmp_path, valkey.url, LOOPBACK)
+    await put(valkey, "ours.test", timedelta(days=10), "https://127.0.0.1/directory")
+    async with valkey.client as client:
+        await client.rpush("frontend:ours.test", "id", "http://127.0.0.1:1")
+    for words, said in (
+        (("order", "Ours.Test."), "ours.test  has one already"),
+        (("renew", "OURS.TEST", "--wait", "0.1"), "ours.test is wanted"),
+        (("show", "OURS.test"), "from https://127.0.0.1/directory"),
+        (("remove", "ours.TEST."), "ours.test  removed"),
+    ):
+        done = await cert(tmp_path, *words)
+        assert said in done.output, done.output
+    for name, hint in (
+        ("münchen.test", "xn--mnchen-3ya.test"),
+        ("https://ours.test/", "did you mean ours.test?"),
+        ("ours.test:443", "without its port"),
+        ("ours.test/api", "has a path"),
+        ("../ours.test", "is no host"),
+    ):
+        done = await cert(tmp_path, "remove", name)
+        assert (done.exit_code, hint in done.output) == (2, True), done.output
