@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config.structs import Config
 from ..errors import UnderMaintenance
 from ..fields.headers import RawHeaders
-from ..health import Outcome, Verdict, verdict
+from ..health import Outcome, Verdict, can_lose_one, verdict
 from ..logs.record import AccessRecord
 from ..metrics.counters import Counters
 from ..proxy.assembly import WorkerIdentity
@@ -138,7 +138,7 @@ def tries_of(request: Request) -> list[Try]:
     record = request.record
     found = [
         Try(
-            each.backend, each.outcome, verdict(each.outcome), cut(each.cause),
+            each.backend, each.outcome, _said(request, verdict(each.outcome)), cut(each.cause),
             each.started - request.started, each.seconds_to_head, each.seconds,
             queue=each.queue_time,
         )
@@ -149,6 +149,7 @@ def tries_of(request: Request) -> list[Try]:
         answered = record.head_time is not None and record.status != CLIENT_LEFT
         outcome = Outcome.ANSWERED if answered else Outcome.CLIENT_LEFT
         says = verdict(outcome, record.status) if answered else Verdict.NOTHING
+        says = _said(request, says)
         found.append(
             Try(
                 record.backend, outcome, says, f"status {record.status}" if answered else "",
@@ -157,6 +158,15 @@ def tries_of(request: Request) -> list[Try]:
             )
         )  # fmt: skip
     return found
+
+
+def _said(request: Request, says: Verdict) -> Verdict:
+    """What came of a verdict: the only backend of a frontend is never marked, but to be woken."""
+    if says not in {Verdict.DEAD, Verdict.EVIDENCE} or request.route is None:
+        return says
+    frontend = request.route.frontend
+    marked = can_lose_one(frontend) or frontend.settings.values.get("wake") is not None
+    return says if marked else Verdict.NOTHING
 
 
 def service_of(config: Config) -> str:
