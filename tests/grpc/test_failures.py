@@ -60,7 +60,10 @@ async def test_what_the_proxy_answers_itself(valkey: RedisServer, tmp_path: Path
     assert [line["status"] for line in lines] == [400, 502, 504, 403, 308, 413]
 
 
-@pytest.mark.parametrize("kind", [b"application/grpc", b"application/grpc-web-text+proto"])
+@pytest.mark.parametrize(
+    "kind",
+    [b"application/grpc", b"application/grpc-web+proto", b"application/grpc-web-text+proto"],
+)
 async def test_a_client_of_http1_reads_the_status_in_the_head(proxy: Proxy, kind: bytes) -> None:
     reply = await proxy.talk(CALL % (b"none.test", kind) + b"\r\n")
     assert reply.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: 0\r\n" % kind)

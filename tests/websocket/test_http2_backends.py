@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,14 +11,13 @@ from typing import Any
 
 import pytest
 import trustme
-from hypercorn.asyncio import serve
-from hypercorn.config import Config as HypercornConfig
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from tests.hypercorn_server import hypercorn
 from tests.redis_servers import RedisServer
 from tests.server.http2.frames import data, speaking
 from tests.server.http2.test_web_sockets import CONNECT, frame
@@ -145,28 +143,19 @@ async def chat(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def hypercorn(folder: Path, *, tls: bool) -> AsyncIterator[str]:
-    """The URL of `chat` under Hypercorn, which speaks RFC 8441."""
-    config = HypercornConfig()
-    config.errorlog = None
-    config.graceful_timeout = 1
-    if tls:
-        CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(folder / "cert.pem")
-        config.certfile = config.keyfile = str(folder / "cert.pem")
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    config.bind = [f"fd://{listener.detach()}"]
-    stop = asyncio.Event()
-    serving = asyncio.create_task(serve(chat, config, shutdown_trigger=stop.wait))
-    yield f"{'https' if tls else 'h2c'}://127.0.0.1:{port}"
-    stop.set()
-    await serving
+async def chatting(folder: Path, *, tls: bool) -> AsyncIterator[str]:
+    """The URL of `chat` under a server of its own."""
+    certificate = folder / "cert.pem" if tls else None
+    if certificate is not None:
+        CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(certificate)
+    async with hypercorn(chat, certificate=certificate) as port:
+        yield f"{'https' if tls else 'h2c'}://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["h2c", "TLS"])
 async def test_a_real_server(mode: str, tls: bool, ca: str, tmp_path: Path) -> None:
     async with (
-        hypercorn(tmp_path, tls=tls) as url,
+        chatting(tmp_path, tls=tls) as url,
         proxying(
             url, mode=mode, backend_ca=ca, options=HTTP2_ON,
             webSocketCloseTimeout=0.1,  # it does not end its streams
