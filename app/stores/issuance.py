@@ -15,12 +15,18 @@ import msgspec
 from .certificate_store import Pair
 
 MOST_WISHES = 1000
-"""Names that may wait for a certificate; clients cause them, so there is a limit."""
+"""Names that may wait for a certificate; clients cause them, so there is a limit. Those below
+wildcards, which clients can invent, take half of it at most."""
 WISH_LASTS = 600.0
 """Seconds after which a client's wish is forgotten: it has gone long ago."""
 STATE_LASTS = 2 * 86_400
 """Seconds that a failure is remembered; longer than the longest wait after one."""
 HOUR = 3600.0
+
+
+def most_wishes(*, own: bool) -> int:
+    """Names that may wait when a client wishes for one more; `own`: as in IssuanceStore.wish."""
+    return MOST_WISHES if own else MOST_WISHES // 2
 
 
 class Wish(StrEnum):
@@ -148,13 +154,14 @@ class IssuanceStore(Protocol):
 
     # Wishes and challenges.
 
-    async def wish(self, name: str, wish: Wish) -> bool:
+    async def wish(self, name: str, wish: Wish, *, own: bool = True) -> bool:
         """Want a certificate. False: clients want too many already, or are refused; a person may
-        always."""
+        always. `own`: the name is a frontend of its own, and not below a wildcard."""
 
-    async def refuse_clients(self, seconds: float) -> None:
-        """Take no client's wish for so long: it could not be met. They may wish for any names below
-        a wildcard, and what is kept of each one that failed would fill the store."""
+    async def refuse_below_wildcards(self, seconds: float) -> None:
+        """Take no client's wish for a name below a wildcard for so long: it could not be met.
+        Clients can invent such names, and what is kept of each one that failed would fill the
+        store."""
 
     async def wishes(self) -> dict[str, Wish]:
         """Names that somebody wants a certificate for."""

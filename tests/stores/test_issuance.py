@@ -129,25 +129,34 @@ async def test_a_person_s_wish_counts_more_than_a_client_s(store: IssuanceStore)
 
 
 async def test_wishes_are_bounded(store: IssuanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("redis", "file"):
-        monkeypatch.setattr(f"app.stores.{kind}.issuance.MOST_WISHES", 2)
+    monkeypatch.setattr("app.stores.issuance.MOST_WISHES", 2)
     assert [await store.wish(f"{n}.test", Wish.CLIENT) for n in range(3)] == [True, True, False]
     assert await store.wish("0.test", Wish.CLIENT)
     assert await store.wish("3.test", Wish.ORDER), "clients keep no person from what they want"
     assert not await store.wish("4.test", Wish.CLIENT)
 
 
-async def test_clients_are_refused_for_a_while_and_persons_never(
+async def test_names_below_wildcards_take_half_of_the_room(
     store: IssuanceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await store.wish(NAME, Wish.CLIENT)
-    await store.refuse_clients(3600)
-    assert await store.wish(NAME, Wish.CLIENT), "it is wished for already"
-    assert not await store.wish("b.test", Wish.CLIENT)
-    assert await store.wish("b.test", Wish.ORDER)
-    await store.refuse_clients(0.001)
+    monkeypatch.setattr("app.stores.issuance.MOST_WISHES", 4)
+    taken = [await store.wish(f"{n}.wild.test", Wish.CLIENT, own=False) for n in range(3)]
+    assert taken == [True, True, False]
+    assert [await store.wish(f"{n}.test", Wish.CLIENT) for n in range(3)] == [True, True, False]
+
+
+async def test_names_below_wildcards_are_refused_for_a_while_and_others_never(
+    store: IssuanceStore,
+) -> None:
+    assert await store.wish(NAME, Wish.CLIENT, own=False)
+    await store.refuse_below_wildcards(3600)
+    assert await store.wish(NAME, Wish.CLIENT, own=False), "it is wished for already"
+    assert not await store.wish("b.test", Wish.CLIENT, own=False)
+    assert await store.wish("b.test", Wish.ORDER, own=False)
+    assert await store.wish("own.test", Wish.CLIENT)
+    await store.refuse_below_wildcards(0.001)
     async with asyncio.timeout(10):
-        while not await store.wish("c.test", Wish.CLIENT):  # noqa: ASYNC110
+        while not await store.wish("c.test", Wish.CLIENT, own=False):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -21,7 +21,6 @@ from ...errors import StoreUnavailable
 from ..certificate_store import Pair
 from ..issuance import (
     HOUR,
-    MOST_WISHES,
     IssuanceListener,
     IssuanceState,
     OrderEnd,
@@ -29,6 +28,7 @@ from ..issuance import (
     Progress,
     Standing,
     Wish,
+    most_wishes,
 )
 from ..unavailable import translated
 from .issuance_folder import IssuanceFolder
@@ -160,22 +160,19 @@ class FileIssuance:
             found = {name: self._folder.state(name) for name in names}
         return {name: state for name, state in found.items() if state is not None}
 
-    async def wish(self, name: str, wish: Wish) -> bool:
+    async def wish(self, name: str, wish: Wish, *, own: bool = True) -> bool:
         """A file with the reason in it."""
         with self._translated():
             path = self._folder.wanted / name
             if wish is Wish.CLIENT:
-                full = unexpired(self._folder.full) is not None
-                if (
-                    path.exists()
-                    or full
-                    or len(self._folder.files(self._folder.wanted)) >= MOST_WISHES
-                ):
+                full = not own and unexpired(self._folder.full) is not None
+                wanted = self._folder.files(self._folder.wanted)
+                if path.exists() or full or len(wanted) >= most_wishes(own=own):
                     return path.exists()
             write(path, wish.value)
         return True
 
-    async def refuse_clients(self, seconds: float) -> None:
+    async def refuse_below_wildcards(self, seconds: float) -> None:
         """A file that says until when."""
         with self._translated():
             write_until(self._folder.full, "", seconds)

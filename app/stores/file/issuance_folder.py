@@ -3,7 +3,7 @@
     lock                 locked by the process that orders certificates
     account-<hash>.json  the account at a CA, with its private key
     orders.json          when orders of the last hour began
-    full                 until when no client's wish is taken
+    full                 until when no client's wish for a name below a wildcard is taken
     challenges/<token>   until when, and what, a CA is answered
     wanted/<name>        why a certificate is wanted
     state/<name>         what went wrong, until when to wait

@@ -5,7 +5,7 @@ acme:account:<hash>      string: the account at a CA, with its private key
 acme:challenge:<token>   string, expires: what a CA is answered
 acme:wanted              hash: name -> why, and since when
 acme:orders              hash: orders of the last hour
-acme:full                string, expires: no client's wish is taken
+acme:full                string, expires: no client's wish for a name below a wildcard is taken
 acme:state:<name>        string, expires: what went wrong, until when to wait
 """
 
@@ -24,7 +24,6 @@ from redis.exceptions import RedisError
 
 from ..certificate_store import Pair
 from ..issuance import (
-    MOST_WISHES,
     STATE_LASTS,
     IssuanceListener,
     IssuanceState,
@@ -33,6 +32,7 @@ from ..issuance import (
     Progress,
     Standing,
     Wish,
+    most_wishes,
 )
 from ..unavailable import translated
 from .issuance_replies import (
@@ -184,14 +184,14 @@ class RedisIssuance:
                 yield rest[:_PER_TRIP]
                 del rest[:_PER_TRIP]
 
-    async def wish(self, name: str, wish: Wish) -> bool:
+    async def wish(self, name: str, wish: Wish, *, own: bool = True) -> bool:
         """In one script: the limit holds for all workers together."""
         keys = self._wanted, f"{self._acme}full"
-        words = name, f"{time.time():.0f}", wish.value, MOST_WISHES
+        words = name, f"{time.time():.0f}", wish.value, most_wishes(own=own), "own" * own
         with self._translated():
             return bool(await self._client.eval(WISH, 2, *keys, *words))
 
-    async def refuse_clients(self, seconds: float) -> None:
+    async def refuse_below_wildcards(self, seconds: float) -> None:
         """A key that expires by itself."""
         with self._translated():
             await self._client.set(f"{self._acme}full", "", px=max(1, int(seconds * 1000)))

@@ -63,9 +63,10 @@ return 1
 """Lease, state, wishes; holder, name, state, seconds that it is kept."""
 WISH = """
 if redis.call('hget', KEYS[1], ARGV[1]) and ARGV[3] == 'client' then return 1 end
-if ARGV[3] == 'client' and (redis.call('get', KEYS[2])
+if ARGV[3] == 'client' and (ARGV[5] == '' and redis.call('get', KEYS[2])
   or redis.call('hlen', KEYS[1]) >= tonumber(ARGV[4])) then return 0 end
 redis.call('hset', KEYS[1], ARGV[1], ARGV[3] .. ' ' .. ARGV[2])
 return 1
 """
-"""Wishes, what refuses clients; name, seconds, why, the most with which a client may still wish."""
+"""Wishes, what refuses names below wildcards; name, seconds, why, the most with which a client may
+still wish, empty for a name below a wildcard."""

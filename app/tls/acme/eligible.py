@@ -29,6 +29,11 @@ def why_not(name: str) -> str | None:
     return None
 
 
+def is_own(name: str, frontend: Frontend | None) -> bool:
+    """Whether the frontend is of this very name: clients can invent those below a wildcard."""
+    return frontend is not None and frontend.key == name
+
+
 def why_not_for(name: str, frontend: Frontend | None) -> str | None:
     """The same, also of the frontend that serves `name`."""
     if (reason := why_not(name)) is not None:
@@ -40,6 +45,6 @@ def why_not_for(name: str, frontend: Frontend | None) -> str | None:
         return f"{frontend.key} has the option acme off"
     if frontend.key == EVERYTHING:
         return f"{name} has no frontend but {EVERYTHING}, which would serve any name"
-    if frontend.key != name and not wanted:
+    if not is_own(name, frontend) and not wanted:
         return f"{frontend.key} serves {name}, and has no option acme on"
     return None

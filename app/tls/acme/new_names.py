@@ -14,7 +14,7 @@ from ...stores.issuance import IssuanceStore, Wish
 from ...stores.routes import Routes
 from ..client_hello import asked_name, come_already, likely_name, record_size, server_name
 from .arrivals import Arrivals
-from .eligible import why_not, why_not_for
+from .eligible import is_own, why_not, why_not_for
 
 logger = logging.getLogger("hipache.acme")
 
@@ -103,11 +103,11 @@ class NewNames:
             frontend = (await self._routes.find_host(name)).frontend
             if why_not_for(name, frontend) is not None:
                 return
-            if frontend.key == name:
-                await self._wish(name, has)
+            if is_own(name, frontend):
+                await self._wish(name, has, own=True)
             elif self._room.take(client):
                 try:
-                    await self._wish(name, has)
+                    await self._wish(name, has, own=False)
                 finally:
                     self._room.give_back(client)
         except StoreUnavailable as exc:
@@ -115,14 +115,14 @@ class NewNames:
         except ProxyError:
             pass  # no frontend
 
-    async def _wish(self, name: str, has: HasCertificate) -> None:
+    async def _wish(self, name: str, has: HasCertificate, *, own: bool) -> None:
         loop = asyncio.get_running_loop()
         wait = 0.0 if loop.time() < self._in_vain.pop(name, 0.0) else self._wait
         async with self._store_turn:
             there, state = await self._store.progress(name)
             if not there and state is not None and time.time() < state.not_before:
                 return
-            if not there and not await self._store.wish(name, Wish.CLIENT):
+            if not there and not await self._store.wish(name, Wish.CLIENT, own=own):
                 return
         if not await self._arrivals.wait(name, has, state, wait):
             self._remember(name, loop.time() + IN_VAIN)

@@ -34,7 +34,7 @@ async def test_the_holder_removes_what_is_over_and_nothing_else(tmp_path: Path) 
         await store.fail("one", name, STATE)
     await store.put_challenge("over", "answer", 0)
     await store.put_challenge("asked", "answer", 60)
-    await store.refuse_clients(0)
+    await store.refuse_below_wildcards(0)
     make_old(tmp_path / "state/old.test", STATE_LASTS)
     for name in (".young.test.1.new", ".killed.test.2.new"):
         (tmp_path / "state" / name).touch()

@@ -78,7 +78,7 @@ async def test_the_rights_that_certificates_need_are_enough(server):
     await found.drop_challenge("token")
     assert await found.wish("a.example", Wish.CLIENT)
     assert await found.wishes()
-    await found.refuse_clients(0.001)
+    await found.refuse_below_wildcards(0.001)
     assert (await found.begin("one", "a.example", "", 50)).begun
     assert await found.fail("one", "a.example", IssuanceState(error="no"))
     assert await found.finish("one", "a.example", "", pair, "mark")

@@ -126,22 +126,27 @@ async def test_which_names_a_certificate_is_ordered_for(
         assert [order.name for order in ca.orders] == ["a.wild.test"]
 
 
-async def test_names_below_a_wildcard_fill_no_store_once_the_orders_are_used_up(
+async def test_names_below_a_wildcard_fill_no_store_and_take_no_order_from_a_name_of_its_own(
     tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, served_ca: AcmeCA
 ) -> None:
-    await route(valkey, backend, "*.wild.test")
+    await route(valkey, backend, "*.wild.test", NAME, OTHER)
     await option(valkey, "*.wild.test", "on")
-    acme, port = acme_of(served_ca, ordersPerHour=1), served_ca.http_port
+    acme, port = acme_of(served_ca, ordersPerHour=5), served_ca.http_port
     async with (
         proxy(tmp_path / "one", valkey.url, acme, http=port, workers=1) as one,
         valkey.client as client,
     ):
-        await one.certificate("a.wild.test")
+        invented = [f"{letter}.wild.test" for letter in "abc"]
+        shown = await asyncio.gather(*map(one.certificate, invented))
+        assert list(map(names_in, shown)) == [[name] for name in invented]
         for n in range(10):
             with pytest.raises(REFUSED):
                 await one.certificate(f"{n}.wild.test")
         assert await client.keys("acme:state:*") == ["acme:state:0.wild.test"]
         assert not await client.exists("acme:wanted")
+        assert names_in(await one.certificate(NAME)) == [NAME]
+        with pytest.raises(REFUSED):  # what is left is for renewals
+            await one.certificate(OTHER)
 
 
 async def test_without_a_certificate_in_time_a_client_gets_the_default_one(
