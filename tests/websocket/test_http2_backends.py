@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 import trustme
+from msgspec.structs import replace
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from app.config.backend_tls import BackendTLS
+from app.main import create_app
 from tests.hypercorn_server import hypercorn
 from tests.redis_servers import RedisServer
 from tests.server.http2.frames import data, speaking
 from tests.server.http2.test_web_sockets import CONNECT, frame
-from tests.serving import proxying as whole_proxy
+from tests.serving import config_of, serving
 from tests.upstream.http2.backend import Asked, Http2Backend, Link, speaking_http2
 from tests.websocket.peers import Wire, after_handshake
 from tests.websocket.serving import proxying
@@ -335,17 +338,27 @@ async def test_a_backend_that_never_ends_is_left_behind(mode: str) -> None:
         await backend.until(lambda: backend.links[0].closed)
 
 
-async def test_from_http2_to_http2(valkey: RedisServer) -> None:
+@pytest.mark.parametrize("kind", ["h2c", "h2c+unix", "TLS"])
+async def test_from_http2_to_http2(valkey: RedisServer, kind: str, ca: str, tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CERTIFICATE.configure_cert(tls)
+    tls.set_alpn_protocols(["h2"])
+    where = {"h2c": {}, "h2c+unix": {"path": tmp_path / "socket"}, "TLS": {"tls": tls}}[kind]
+    config = replace(config_of(valkey, http2=True), backend_tls=BackendTLS(ca=ca))
     async with (
-        whole_proxy(valkey, http2=True) as proxy,
-        echoing() as backend,
-        speaking(proxy.port) as client,
+        serving(create_app(config)) as port,
+        echoing(**where) as backend,
+        speaking(port) as client,
+        valkey.client as redis,
     ):
-        await proxy.route("a.test", backend.url)
+        await redis.rpush("frontend:a.test", "the-site", backend.url)
+        await redis.hset("options:a.test", mapping=HTTP2_ON)
         client.send(client.headers(1, CONNECT))
         await client.until(lambda: client.of(1).fields)
+        assert client.of(1).status == 200
         client.send(data(1, frame(b"hello")))
         said = Frame(Opcode.BINARY, b"hello").serialize(mask=False)
         await client.until(lambda: client.of(1).body == said)
         client.send(data(1, frame(Close(1000, "").serialize(), Opcode.CLOSE), end=True))
         await client.until(lambda: client.of(1).ended)
+        assert backend.requests[0].get(b":protocol") == b"websocket"
