@@ -17,6 +17,7 @@ from ..config.structs import Config
 from ..errors import BadHost, HipacheError, ProxyError, StoreUnavailable, Unauthorized
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import field, only
+from ..frontends.backends import ALPN, HTTP2
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
 from ..logs.record import AccessRecord
@@ -67,6 +68,11 @@ async def explanation_of(
         remarks.insert(0, "marks live in each worker and are not known here")
     if config.server.hooks is not None:
         remarks.append(f"hooks of {config.server.hooks} were not asked: they may decide otherwise")
+    if request.web_socket and {each.scheme for each in route.frontend.backends} & (HTTP2 - {ALPN}):
+        remarks.append(
+            "backends with h2c take WebSockets by RFC 8441 only, if their SETTINGS have "
+            "ENABLE_CONNECT_PROTOCOL; if not, the answer is 502"
+        )
     found = replace(found, remarks=(*found.remarks, *remarks))
     if answer:
         return refused(found, answer)

@@ -107,6 +107,20 @@ def test_a_file_has_no_marks_to_show(hipache: Hipache, tmp_path) -> None:
     assert "remark    hooks of not_there were not asked: they may decide otherwise" in said
 
 
+def test_explain_tells_what_web_sockets_need_of_h2c(hipache: Hipache, tmp_path) -> None:
+    remark = "remark    backends with h2c take WebSockets by RFC 8441 only, if their SETTINGS have "
+    for url, scheme, told in (
+        ("h2c://127.0.0.1:1", "ws", True),
+        ("h2c+unix:/a", "wss", True),
+        ("h2c://127.0.0.1:1", "http", False),
+        ("http://127.0.0.1:1", "ws", False),
+    ):
+        (tmp_path / "routes.json").write_text(json.dumps({HOST: {"id": "x", "backends": [url]}}))
+        values = {"driver": f"file:{tmp_path}/routes.json"}
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        assert (remark in hipache("explain", f"{scheme}://{HOST}/")) is told
+
+
 def test_a_store_that_is_away_is_one_line(hipache: Hipache, tmp_path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"driver": f"redis://127.0.0.1:{free_port()}"})
