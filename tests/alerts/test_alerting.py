@@ -24,7 +24,15 @@ from app.stores.mark_news import MarkNews
 from app.system import machine_claims
 from app.testing.dict_routes import DictRoutes
 from app.upstream.client import UpstreamClient
-from tests.backends import Conversation, Received, ScriptedBackend, answer, answering, scripted
+from tests.backends import (
+    Conversation,
+    Received,
+    ScriptedBackend,
+    answer,
+    answering,
+    refusing,
+    scripted,
+)
 from tests.ports import free_port
 from tests.redis_servers import RedisServer
 from tests.serving import proxying
@@ -153,8 +161,10 @@ async def test_a_message_is_repeated_until_it_is_taken_and_others_do_not_wait() 
 async def test_a_frontend_that_sleeps_and_one_without_the_backend_are_not_told() -> None:
     routes = DictRoutes()
     routes.set("asleep.test", A, options={"wake": "http://127.0.0.1:7000/"})
+    routes.set("asleep.test/api", B)  # it inherits its host's `wake`
     routes.set("a.test", A, B)
     asleep = (await routes.find("asleep.test")).frontend
+    below = (await routes.find("asleep.test", b"/api")).frontend
     frontend = (await routes.find("a.test")).frontend
     async with (
         receiving(b"200 OK") as receiver,
@@ -162,6 +172,8 @@ async def test_a_frontend_that_sleeps_and_one_without_the_backend_are_not_told()
     ):
         news.dead(asleep, asleep.backends[0], "refused", True)
         news.alive(asleep, asleep.backends[0])
+        news.dead(below, below.backends[0], "refused", True)
+        news.alive(below, below.backends[0])
         news.dead(frontend, frontend.backends[0], "refused", True)
         routes.set("a.test", B)  # it is taken from the list: its end is no return
         await receiver.until(lambda it: len(it.requests) == 1)
@@ -169,6 +181,28 @@ async def test_a_frontend_that_sleeps_and_one_without_the_backend_are_not_told()
         routes.mark_dead(frontend, frontend.backends[1], Mark(2e9, 1.0, "refused", "web1"))
         await receiver.until(lambda it: len(it.requests) == 2)
     assert told(*receiver.requests) == [("dead", A), ("dead", B)]
+
+
+async def test_a_prefix_sleeps_as_its_host_does(valkey: RedisServer) -> None:
+    async with (
+        receiving(b"204 No Content") as receiver,
+        receiving(b"204 No Content") as waker,
+        refusing() as gone,
+        refusing() as other,
+        proxying(valkey, alerts=[{"url": receiver.url}]) as proxy,
+    ):
+        async with valkey.client as store:
+            await store.hset("options:asleep.test", "wake", waker.url)
+            await store.hset("options:asleep.test", "wakeTimeout", "0.1")
+            await store.sadd("paths:asleep.test", "/api")
+        await proxy.route("asleep.test/api", gone)
+        await proxy.route("a.test", gone, other)
+        assert (await proxy.get(b"/api", b"asleep.test")).startswith(b"HTTP/1.1 503 ")
+        await waker.until(lambda it: bool(it.requests))
+        await proxy.get()
+        await receiver.until(lambda it: bool(it.requests))
+        events = json.loads(receiver.requests[0].body)["events"]
+    assert {event["frontend"] for event in events} == {"a.test"}
 
 
 async def test_events_beyond_what_may_wait_are_counted_and_their_number_is_told() -> None:
