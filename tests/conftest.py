@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests import serving
+from tests.machine_memory import remove_notes_of_tables
 from tests.redis_cluster import Cluster
 from tests.redis_servers import RedisServer
 
@@ -32,6 +33,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="a long form: --long runs it"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_notes_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Removes what stores in files of these tests have noted in the machine's memory."""
+    yield
+    remove_notes_of_tables(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ class MachineClaims:
     def __init__(self, store: str) -> None:
         """`store` is its name without secrets: what several proxies share on this machine."""
         name = hashlib.sha256(store.encode()).hexdigest()[:16]
-        self._path: Path = memory_folder() / f"hipache-told-{os.geteuid()}-{name}"
+        self.path: Path = memory_folder() / f"hipache-told-{os.geteuid()}-{name}"
 
     def claim(self, name: str, seconds: float) -> bool:
         """Whether nobody here has claimed `name` in its time. It is ours then, for `seconds`.
@@ -29,7 +29,7 @@ class MachineClaims:
         Where no file can be written, every worker is for itself.
         """
         try:
-            descriptor = open_own(self._path)
+            descriptor = open_own(self.path)
         except OSError:
             return True
         with open(descriptor, "r+b") as file:

@@ -19,7 +19,7 @@ class FileLeases:
     def __init__(self, table: Path) -> None:
         """`table`: the path as the configuration names it, made absolute."""
         self._table = table
-        self._claims = MachineClaims(f"file:{table}")
+        self._claims = claims_of_table(table)
         self._held: dict[str, tuple[int, asyncio.TimerHandle]] = {}
 
     async def hold(self, name: str, holder: str, seconds: float) -> bool:
@@ -69,3 +69,8 @@ class FileLeases:
     def _path(self, name: str) -> Path:
         lease = hashlib.sha256(os.fsencode(self._table) + b"\0" + name.encode()).hexdigest()[:24]
         return memory_folder() / f"hipache-lease-{os.geteuid()}-{lease}"
+
+
+def claims_of_table(table: Path) -> MachineClaims:
+    """What the workers of one machine that serve it have claimed."""
+    return MachineClaims(f"file:{table}")

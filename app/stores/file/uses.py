@@ -21,7 +21,7 @@ class FileUses:
     def __init__(self, table: Path, keys: Callable[[], Container[str]]) -> None:
         """`table`: the path as the configuration names it, made absolute. `keys` gives those that
         it has now."""
-        self._path = _path(table)
+        self._path = uses_file(table)
         self._keys = keys
 
     async def note(self, keys: Collection[str]) -> None:
@@ -55,7 +55,7 @@ class FileUses:
 
 def read_file_uses(table: Path) -> LastUses:
     """What was noted of this table on this machine. Raises StoreUnavailable."""
-    path = _path(table)
+    path = uses_file(table)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -67,7 +67,8 @@ def read_file_uses(table: Path) -> LastUses:
         return LastUses.of(_parsed(file.read()))
 
 
-def _path(table: Path) -> Path:
+def uses_file(table: Path) -> Path:
+    """Where they are noted."""
     return memory_folder() / f"hipache-used-{hashlib.sha256(os.fsencode(table)).hexdigest()[:16]}"
 
 
