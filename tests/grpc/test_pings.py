@@ -99,6 +99,7 @@ async def test_a_server_of_grpcio_gets_no_ping_too_many(valkey: RedisServer) -> 
         assert relay.goaways == 0
 
 
+@pytest.mark.long
 async def test_with_shorter_pauses_it_would_end_the_connection(
     valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
