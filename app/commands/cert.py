@@ -25,7 +25,7 @@ from ..tls.acme.eligible import why_not_for
 from ..tls.certificates import expiry
 from .cli_options import FineDuration, config_option, json_option
 from .command_group import CommandGroup
-from .demo_https import how_to_trust, local_authority
+from .demo_https import authority_to_trust, how_to_trust
 from .failing import CommandFailed, one_line
 from .on_table import name_argument, read_config
 from .waiting import waiting
@@ -170,7 +170,7 @@ def remove(name: str, path: str | None) -> None:
 def trust(path: str | None) -> None:
     """Print how to make programs of this machine trust the CA of 'hipache demo'."""
     with one_line():
-        authority = local_authority(read_config(path))
+        authority = authority_to_trust(path)
         if not authority.root.exists():
             raise CommandFailed("there is no CA yet: 'hipache demo' makes one")
         click.echo(how_to_trust(authority))

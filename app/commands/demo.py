@@ -36,7 +36,7 @@ from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent
 from ..stores.table import Entry
 from ..workers.serve import serve
-from .demo_https import WANTED, over_https, put_certificate, with_https
+from .demo_https import DEMO_FILE, WANTED, over_https, put_certificate, with_https
 
 DEMO_HOST = "demo.localhost"
 BACKEND_NAMES = ("A", "B")
@@ -211,7 +211,7 @@ def write_config(folder: Path) -> str:
     A file, so that what the demo tells to type works: it is in .hipache of `folder`, or in a
     folder of its own where that cannot be written to.
     """
-    path = folder / ".hipache" / "demo.json"
+    path = folder / DEMO_FILE
     try:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(CONFIG, indent=4) + "\n")

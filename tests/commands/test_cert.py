@@ -9,9 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
+from app.commands.demo import write_config as write_demo_config
+from app.commands.demo_https import local_authority
+from app.commands.on_table import read_config
 from app.stores.issuance import IssuanceState
 from tests.backends import ScriptedBackend
 from tests.redis_servers import RedisServer
@@ -130,3 +134,17 @@ async def test_a_name_may_be_written_as_people_do(tmp_path: Path, valkey: RedisS
     ):
         done = await cert(tmp_path, "remove", name)
         assert (done.exit_code, hint in done.output) == (2, True), done.output
+
+
+def test_the_demo_in_this_folder_has_the_ca_to_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HIPACHE_CONFIG", raising=False)
+    assert "there is no CA yet" in CliRunner().invoke(main, ["cert", "trust"]).output
+    demo = write_demo_config(tmp_path)
+    authority = local_authority(read_config(demo))
+    authority.issue("demo.localhost")
+    done = CliRunner().invoke(main, ["cert", "trust"])
+    assert (done.exit_code, f"curl --cacert {authority.root}" in done.output) == (0, True)
+    assert CliRunner().invoke(main, ["cert", "trust", "--config", demo]).output == done.output
