@@ -91,7 +91,7 @@ def test_the_words_of_a_line_are_known() -> None:
         command: click.Command = main
         while isinstance(command, click.Group):
             command = command.commands[words.pop(0)]
-        parser = command.make_parser(click.Context(command))
+        parser = command.make_parser(click.Context(command, **main.context_settings))
         parser.parse_args(words)
 
 

@@ -121,7 +121,7 @@ number alone means seconds.
 
 def commands() -> str:
     """The page of all commands and options, made of their help."""
-    root = click.Context(main, info_name="hipache")
+    root = click.Context(main, info_name="hipache", **main.context_settings)
     return "\n".join([COMMANDS, *_command(root, "hipache", 2)])
 
 

@@ -279,7 +279,8 @@ async def test_a_comparison_that_is_told_to_end_takes_its_servers_along(tmp_path
         servers = family.children(recursive=True)
         comparing.signal(signal.SIGTERM)
         assert await comparing.ended() == 128 + signal.SIGTERM
-    left = [each for each in servers if processes.runs(each)]
-    for each in left:
-        each.kill()
-    assert left == []
+    try:  # the last of them were killed just now
+        await until(lambda: not any(map(processes.runs, servers)))
+    finally:
+        for each in filter(processes.runs, servers):
+            each.kill()

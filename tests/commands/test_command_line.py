@@ -99,7 +99,7 @@ def test_help_leaves_nothing_out_and_fits_the_terminal(group: tuple[str, ...], w
 def test_every_command_explains_itself() -> None:
     for name in main.commands:
         done = hipache(name, "-h")
-        assert done.exit_code == 0
+        assert done.exit_code == 0, done.output
         assert max(map(len, done.output.splitlines())) <= 80
         assert hipache(name, "--help").output == done.output
 
