@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -51,6 +52,19 @@ class Service:
         for _ in range(workers):
             await self.saw("worker ready")
 
+    async def bare_ready(self, workers: int, port: int = 0) -> None:
+        """The same of a bare uvicorn, whose workers say that they serve before they listen.
+
+        It may have chosen the port itself.
+        """
+        found = port or (await self.saw(r"running on http://127\.0\.0\.1:(\d+)"))[1]
+        self.port = int(found)
+        for _ in range(workers):
+            await self.saw("Application startup complete")
+        async with asyncio.timeout(PATIENCE):
+            while not _listens(self.port):  # noqa: ASYNC110 - it does not tell
+                await asyncio.sleep(0.01)
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -82,6 +96,11 @@ class Service:
         reply = await reader.read()
         writer.close()
         return reply
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 @asynccontextmanager

@@ -98,9 +98,7 @@ async def test_uvicorn_serves_the_installed_package_by_its_name(
     )
     environ = {k: v for k, v in ENVIRONMENT.items() if k != "PORT"}
     async with program(str(installed), *way, cwd=tmp_path, environ=environ) as service:
-        service.port = port
-        for _ in range(2):  # the parent listens before it starts them
-            await service.saw("Application startup complete")
+        await service.bare_ready(2, port)
         assert b"<h1>There is no site at this address</h1>" in await service.ask("a.test")
         service.signal(signal.SIGTERM)
         assert await service.ended() == 0
@@ -166,10 +164,7 @@ async def test_the_procfile_runs_on_what_a_platform_gives(
     given = {"PORT": str(port), "WEB_CONCURRENCY": "3", "REDIS_URL": valkey.url}
     path = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "PYTHONPATH": str(ROOT)}
     async with program("sh", "-c", f"exec {line}", cwd=tmp_path, environ=path | given) as service:
-        service.port = port
-        await service.saw("Started parent process")
-        for _ in range(3):
-            await service.saw("Application startup complete")
+        await service.bare_ready(3, port)
         assert b"502 Bad Gateway" in await service.ask("a.test")
         service.signal(signal.SIGTERM)
         assert await service.ended() == 0

@@ -70,10 +70,7 @@ async def test_no_route_leads_to_the_admin_listener(
         way = ("uvicorn", "app:create_app", "--factory", "--workers", "2", "--port", "0")
     async with command(*way, cwd=tmp_path) as service, valkey.client as client:
         if bare:
-            found = await service.saw(r"running on http://127\.0\.0\.1:(\d+)")
-            service.port = int(found[1])
-            for _ in range(2):
-                await service.saw("Application startup complete")
+            await service.bare_ready(2)
         else:
             await service.ready(2)
         await client.rpush("frontend:127.0.0.1", "id", f"http://{address}")

@@ -67,9 +67,7 @@ async def test_under_a_bare_uvicorn_it_is_the_same_and_another_takes_over(
         answering(answer(b"hi")) as backend,
         valkey.client as client,
     ):
-        service.port = int((await service.saw(r"running on http://127\.0\.0\.1:(\d+)"))[1])
-        for _ in range(2):
-            await service.saw("Application startup complete")
+        await service.bare_ready(2)
         await client.rpush("frontend:a.test", "id", backend.url)
         admin = AdminClient(address)
         async with admin.http:

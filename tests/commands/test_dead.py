@@ -98,11 +98,11 @@ def test_what_can_not_be_done_is_one_line(hipache: Hipache, words: list[str], sa
 
 def test_a_file_has_no_marks_to_show(hipache: Hipache, tmp_path) -> None:
     (tmp_path / "routes.json").write_text(json.dumps({HOST: {"id": "x", "backends": [A, B]}}))
-    (tmp_path / "config.json").write_text(json.dumps({"driver": f"file:{tmp_path}/routes.json"}))
+    values = {"driver": f"file:{tmp_path}/routes.json", "admin": {"bind": None}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
     assert "marks live in each worker" in hipache("dead", "list", fails=1)
     assert "remark    marks live in each worker" in hipache("explain", HOST)
-    values = {"driver": f"file:{tmp_path}/routes.json", "server": {"hooks": "not_there"}}
-    (tmp_path / "config.json").write_text(json.dumps(values))
+    (tmp_path / "config.json").write_text(json.dumps(values | {"server": {"hooks": "not_there"}}))
     said = hipache("explain", HOST)  # and the module is not loaded
     assert "remark    hooks of not_there were not asked: they may decide otherwise" in said
 
@@ -116,7 +116,7 @@ def test_explain_tells_what_web_sockets_need_of_h2c(hipache: Hipache, tmp_path) 
         ("http://127.0.0.1:1", "ws", False),
     ):
         (tmp_path / "routes.json").write_text(json.dumps({HOST: {"id": "x", "backends": [url]}}))
-        values = {"driver": f"file:{tmp_path}/routes.json"}
+        values = {"driver": f"file:{tmp_path}/routes.json", "admin": {"bind": None}}
         (tmp_path / "config.json").write_text(json.dumps(values))
         assert (remark in hipache("explain", f"{scheme}://{HOST}/")) is told
 

@@ -173,9 +173,7 @@ async def test_a_bare_uvicorn_gets_our_protocols_and_adds_nothing_of_its_own(
     write_config(tmp_path, valkey.url)
     bare = ("uvicorn", "app:create_app", "--factory", "--workers", "2", "--port", "0")
     async with command(*bare, cwd=tmp_path) as service, answering(answer(b"hi")) as backend:
-        service.port = int((await service.saw(r"running on http://127\.0\.0\.1:(\d+)"))[1])
-        for _ in range(2):
-            await service.saw("Application startup complete")
+        await service.bare_ready(2)
         async with valkey.client as client:
             await client.rpush("frontend:a.test", "id", backend.url)
         reply = (await service.ask()).lower()
