@@ -54,3 +54,9 @@ def free_port() -> int:
         _held.append(holder)
         return port
     raise AssertionError("there is always a next port")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

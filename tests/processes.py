@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.ports import listens
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60.0
@@ -62,7 +63,7 @@ class Service:
         for _ in range(workers):
             await self.saw("Application startup complete")
         async with asyncio.timeout(PATIENCE):
-            while not _listens(self.port):  # noqa: ASYNC110 - it does not tell
+            while not listens(self.port):  # noqa: ASYNC110 - it does not tell
                 await asyncio.sleep(0.01)
 
     def signal(self, number: signal.Signals) -> None:
@@ -96,11 +97,6 @@ class Service:
         reply = await reader.read()
         writer.close()
         return reply
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 import urllib.request
@@ -21,7 +20,7 @@ from app.cli import main
 from app.commands.chp import options_of
 from app.errors import ConfigError
 from tests.chp.programs import TOKEN, HubProxy, echo, start
-from tests.ports import free_port
+from tests.ports import free_port, listens
 
 REFUSED = [
     (["--ssl-protocol", "TLSv1_2"], "TLS 1.2 and 1.3"),
@@ -142,11 +141,6 @@ def until(true: Callable[[], object], proxy: HubProxy) -> None:
         assert proxy.process.poll() is None, proxy.log.read_text()
         pause.wait(0.05)
     raise AssertionError(proxy.log.read_text())
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_clients_and_the_hub_are_served_over_tls(secured: Secured) -> None:
