@@ -23,17 +23,22 @@
 BIN := .venv/bin
 PYTHONS := python3.11 python3.12 python3.13
 
-.PHONY: run test test-long lint bench fuzz soak chaos autobahn compare-conformance docs dist deb clean
+.PHONY: run test test-long lint compiled bench fuzz soak chaos autobahn compare-conformance docs dist deb clean
 MAKEFLAGS += --no-print-directory
 
 run: .venv/run.installed
 	@exec $(BIN)/hipache demo
 
-test: lint
+test: lint compiled
 	$(BIN)/python -m pytest -q -n 3
 
-test-long: .venv/test.installed
+test-long: .venv/test.installed compiled
 	$(BIN)/python -m pytest -q -m long --long
+
+# The tests start the program hundreds of times. Where PYTHONDONTWRITEBYTECODE is set, each
+# start would compile all of it again.
+compiled: .venv/test.installed
+	@$(BIN)/python -m compileall -q app bench tests
 
 lint: .venv/test.installed
 	$(BIN)/ruff check .
