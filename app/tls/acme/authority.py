@@ -198,7 +198,8 @@ class Authority:
         try:
             yield
         except Exception as exc:
-            raise order_failed(exc, retry_after=self._net.retry_after) from None
+            net = self._net
+            raise order_failed(exc, retry_after=net.retry_after, refused=net.refused) from None
 
 
 def _http_challenge(authorization: messages.AuthorizationResource) -> messages.ChallengeBody:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import josepy
 import requests
@@ -33,11 +35,15 @@ class OrderFailed(HipacheError):
         """When the name may be tried again (Unix seconds), once that is known."""
 
 
-def order_failed(exc: Exception, *, retry_after: float = 0.0) -> OrderFailed:
-    """The failure that an exception of the ACME library stands for."""
+def order_failed(exc: Exception, *, retry_after: float = 0.0, refused: str = "") -> OrderFailed:
+    """The failure that an exception of the ACME library stands for; `refused`: the last answer
+    that was an error."""
     match exc:
         case OrderFailed():
             return exc
+        case messages.Error() if not messages.is_acme_error(exc):  # another program's, perhaps
+            text = f"the CA's answer cannot be used: {refused} {exc.detail or ''}"
+            return OrderFailed(text, of_the_ca=True, retry_after=retry_after)
         case messages.Error():
             of_the_ca = exc.code in OF_THE_CA
             return OrderFailed(_problem(exc), of_the_ca=of_the_ca, retry_after=retry_after)
@@ -50,12 +56,12 @@ def order_failed(exc: Exception, *, retry_after: float = 0.0) -> OrderFailed:
         case requests.exceptions.Timeout():
             return OrderFailed("the CA does not answer", of_the_ca=True)
         case requests.exceptions.SSLError():
-            return OrderFailed(f"the CA's TLS is not trusted: {exc}", of_the_ca=True)
+            return OrderFailed(f"the CA's TLS is not trusted: {_cause(exc)}", of_the_ca=True)
         case requests.exceptions.ConnectionError() | OSError():
-            return OrderFailed(f"the CA cannot be reached: {exc}", of_the_ca=True)
+            return OrderFailed(f"the CA cannot be reached: {_cause(exc)}", of_the_ca=True)
         case errors.Error() | josepy.errors.Error() | ValueError() | KeyError():
             return OrderFailed(
-                f"the CA's answer cannot be used: {_answer(exc)}",
+                f"the CA's answer cannot be used: {refused or f'{type(exc).__name__}: {exc}'}",
                 of_the_ca=True, retry_after=retry_after,
             )  # fmt: skip
     raise exc
@@ -76,9 +82,20 @@ def _validation(exc: errors.ValidationError) -> Iterator[str]:
                 yield _problem(challenge.error)
 
 
-def _answer(exc: Exception) -> str:
-    """A response is named by its status: the library puts the whole object into the text."""
-    for argument in exc.args:
-        if isinstance(argument, requests.Response):
-            return f"status {argument.status_code}"
-    return f"{type(exc).__name__}: {exc}"
+def _cause(exc: BaseException) -> str:
+    """Where it happened, and the innermost reason: the libraries wrap that three times."""
+    found: list[BaseException] = [exc]
+    while (inner := found[-1].__cause__ or found[-1].__context__) and inner not in found:
+        found.append(inner)
+    request = getattr(exc, "request", None)
+    where = f"{urlsplit(request.url).netloc.rpartition('@')[2]}: " if request is not None else ""
+    match found[-1]:
+        case ssl.SSLCertVerificationError() as cause:
+            hint = "https.acme.ca names the authority of a CA of your own"
+            return f"{where}{cause.verify_message} ({hint})"
+        case ssl.SSLError(reason=str(reason)):
+            return f"{where}{reason.lower().replace('_', ' ')}"
+        case OSError(strerror=str(reason)):
+            return f"{where}{reason}"
+        case cause:
+            return f"{where}{cause}"

@@ -11,6 +11,8 @@ from cryptography import x509
 from josepy.b64 import b64encode
 from josepy.json_util import field
 
+from ...masking import masked_url
+
 NONCES = 10
 """Attempts while the CA says badNonce, which any request may meet (RFC 8555 §6.5)."""
 
@@ -20,6 +22,8 @@ class CaNetwork(client.ClientNetwork):
 
     retry_after = 0.0
     """Seconds that the last refusal asked for."""
+    refused = ""
+    """Status and URL of the last answer, if that was an error."""
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
         for _ in range(NONCES - 1):
@@ -33,7 +37,9 @@ class CaNetwork(client.ClientNetwork):
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         response = super()._send_request(method, url, *args, **kwargs)
-        self.retry_after = 0.0
+        self.retry_after, self.refused = 0.0, ""
+        if not response.ok:
+            self.refused = f"status {response.status_code} of {masked_url(url)}"
         if not response.ok and "Retry-After" in response.headers:
             until = client.ClientV2.retry_after(response, 0)
             self.retry_after = max(0.0, (until - datetime.now()).total_seconds())
