@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 
 import click
 
@@ -17,17 +14,17 @@ from ..balancing.explain_text import ago
 from ..config.structs import Config
 from ..masking import printable
 from ..stores import driver_of
-from ..stores.issuance import IssuanceState, IssuanceStore, Standing, Wish
+from ..stores.issuance import IssuanceStore, Wish
 from ..stores.table import by_domain
 from ..stores.tables import RouteTable, frontend_in
 from ..tls.acme.backoff import by_hand
 from ..tls.acme.eligible import why_not_for
-from ..tls.certificates import expiry
+from .cert_shown import Shown, in_words
 from .cli_options import FineDuration, config_option, json_option
 from .command_group import CommandGroup
-from .demo_https import authority_to_trust, how_to_trust
+from .demo_https import how_to_trust, local_authority, own_or_demo
 from .failing import CommandFailed, one_line
-from .on_table import name_argument, read_config
+from .on_table import name_argument
 from .waiting import waiting
 
 STORE_TIMEOUT = 5.0
@@ -42,42 +39,6 @@ def cert() -> None:
     """Show, order, renew and remove certificates in the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One name. Times are Unix seconds."""
-
-    name: str
-    ends: float | None = None
-    """None without a certificate, or where none can be read."""
-    ordered_from: str = ""
-    """Empty where somebody else put it there."""
-    fingerprint: str = ""
-    """SHA-256 of the certificate."""
-    error: str = ""
-    """Of the last attempt, if that failed."""
-    failures: tuple[float, ...] = ()
-    not_before: float | None = None
-    """When the next attempt may be made."""
-
-    @classmethod
-    def of(cls, name: str, standing: Standing | None, state: IssuanceState | None) -> Shown:
-        """From what is in the store."""
-        ends, fingerprint = None, ""
-        if standing is not None:
-            try:
-                ends = expiry(standing.certificate.encode()).timestamp()
-                first = standing.certificate.partition("-----END CERTIFICATE-----")
-                der = ssl.PEM_cert_to_DER_cert(f"{first[0]}{first[1]}".strip())
-                fingerprint = hashlib.sha256(der).hexdigest()
-            except (ValueError, IndexError):
-                pass
-        return cls(
-            name, ends, standing.mark if standing else "", fingerprint,
-            state.error if state else "", state.failures if state else (),
-            state.not_before if state and state.not_before else None,
-        )  # fmt: skip
-
-
 @cert.command("list")
 @config_option
 @json_option
@@ -85,16 +46,20 @@ def list_(path: str | None, *, as_json: bool) -> None:
     """List the names that have a certificate in the store, or should have one."""
 
     async def work(store: IssuanceStore, config: Config) -> None:
-        states = await store.states()
+        states, wishes = await store.states(), await store.wishes()
         found = {name: standing async for name, standing in store.standing()}
-        names = sorted(found.keys() | states.keys(), key=by_domain)
-        shown = [Shown.of(name, found.get(name), states.get(name)) for name in names]
+        names = sorted(found.keys() | states.keys() | wishes.keys(), key=by_domain)
+        shown = [
+            Shown.of(name, found.get(name), states.get(name), wishes.get(name, ""))
+            for name in names
+        ]
         if as_json:
             click.echo(json.dumps([asdict(each) for each in shown], indent=2))
             return
         width = max(map(len, names), default=0)
         for each in shown:
-            click.echo(printable(f"{each.name:{width}}  {_in_words(each, time.time())}"))
+            wanted = f", wanted: {each.wanted}" if each.wanted else ""
+            click.echo(printable(f"{each.name:{width}}  {in_words(each, time.time())}{wanted}"))
 
     _run(path, work)
 
@@ -108,14 +73,14 @@ def show(name: str, path: str | None, *, as_json: bool) -> None:
 
     async def work(store: IssuanceStore, config: Config) -> None:
         standing, (_, state) = await store.stands(name), await store.progress(name)
-        shown = Shown.of(name, standing, state)
+        shown = Shown.of(name, standing, state, (await store.wishes()).get(name, ""))
         if as_json:
             click.echo(json.dumps(asdict(shown), indent=2))
             return
         lines = [
-            ("certificate", _in_words(shown, time.time())),
+            ("certificate", in_words(shown, time.time())),
             ("sha256", shown.fingerprint),
-            ("wanted", (await store.wishes()).get(name, "")),
+            ("wanted", shown.wanted),
             ("not ordered", await _why_not(name, config) or ""),
         ]
         for label, text in lines:
@@ -170,28 +135,10 @@ def remove(name: str, path: str | None) -> None:
 def trust(path: str | None) -> None:
     """Print how to make programs of this machine trust the CA of 'hipache demo'."""
     with one_line():
-        authority = authority_to_trust(path)
+        authority = local_authority(own_or_demo(path))
         if not authority.root.exists():
             raise CommandFailed("there is no CA yet: 'hipache demo' makes one")
         click.echo(how_to_trust(authority))
-
-
-def _in_words(shown: Shown, now: float) -> str:
-    parts = ["no certificate"]
-    if shown.ends is not None:
-        day = datetime.fromtimestamp(shown.ends, UTC)
-        left = shown.ends - now
-        days = f"in {left / 86_400:.0f} days" if left > 0 else "it is over"
-        parts = [f"ends {day:%Y-%m-%d %H:%M} UTC ({days})"]
-    elif shown.ordered_from:
-        parts = ["a certificate that cannot be read"]
-    if shown.ends is not None:
-        parts.append(f"from {shown.ordered_from}" if shown.ordered_from else "put there by hand")
-    if shown.error:
-        parts.append(f"failed: {shown.error}")
-    if shown.not_before is not None and shown.not_before > now:
-        parts.append(f"next attempt in {ago(shown.not_before - now)}")
-    return ", ".join(parts)
 
 
 async def _wish(
@@ -218,9 +165,17 @@ async def _wish(
             if new is not None and new != state:
                 raise CommandFailed(f"{name}: {new.error}")
             if time.monotonic() > deadline:
-                asked = f"{name} is wanted, but has none after {seconds:g} s"
-                raise CommandFailed(f"{asked}: does a service run?")
-    click.echo(f"{name}  {_in_words(Shown.of(name, standing, None), time.time())}")
+                raise CommandFailed(f"{name} {await _none_came(store, seconds)}")
+    click.echo(f"{name}  {in_words(Shown.of(name, standing, None), time.time())}")
+
+
+async def _none_came(store: IssuanceStore, seconds: float) -> str:
+    """What to say where nothing is known of the name itself: a failed CA holds up all names."""
+    now, states = time.time(), await store.states()
+    failing = {name: each for name, each in states.items() if each.not_before > now}
+    last = max(failing, key=lambda name: failing[name].not_before, default=None)
+    hint = f" {last} failed: {failing[last].error}" if last else ""
+    return f"is wanted, but has none after {seconds:g} s: does a service run?{hint}"
 
 
 async def _why_not(name: str, config: Config) -> str | None:
@@ -243,4 +198,4 @@ def _run(path: str | None, work: CertWork) -> None:
             await store.aclose()
 
     with one_line():
-        asyncio.run(with_store(read_config(path)))
+        asyncio.run(with_store(own_or_demo(path)))

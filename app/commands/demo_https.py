@@ -28,15 +28,10 @@ def local_authority(config: Config) -> LocalAuthority:
     return LocalAuthority(config.places.kept(FOLDER))
 
 
-def authority_to_trust(path: str | None) -> LocalAuthority:
-    """The CA of this configuration's demo; without one, that of the demo in this folder.
-
-    Raises ConfigError.
-    """
+def own_or_demo(path: str | None) -> Config:
+    """The configuration; without one, that of the demo in this folder. Raises ConfigError."""
     config, demo = read_config(path), here() / DEMO_FILE
-    if config.source == DEFAULTS and demo.exists():
-        config = read_config(str(demo))
-    return local_authority(config)
+    return read_config(str(demo)) if config.source == DEFAULTS and demo.exists() else config
 
 
 def with_https(config: Config, address: ListenAddress) -> Config:

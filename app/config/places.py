@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+OWN_FOLDER = ".hipache"
+"""Where most of what we write is, beside a configuration."""
+
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
     """The folders that relative paths begin at. Empty: where the process was started."""
@@ -22,8 +25,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, file: str, environ: Mapping[str, str]) -> Places:
         """Those of a configuration file with an absolute path.
 
-        Sockets and state are beside it, but a folder in /etc holds neither. systemd's
-        `RuntimeDirectory=` and `StateDirectory=` win.
+        Sockets and state are beside it, but a folder in /etc holds neither, and one that we wrote
+        into our own folder belongs to the folder around it. systemd's `RuntimeDirectory=` and
+        `StateDirectory=` win.
 
         >>> Places.of("/etc/hipache/config.json", {}).state
         '/var/lib/hipache'
@@ -33,8 +37,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         folder = posixpath.dirname(file)
         parent, name = posixpath.split(folder)
         of_system = parent == "/etc"
-        runtime = f"/run/{name}" if of_system else folder
-        state = f"/var/lib/{name}" if of_system else folder
+        around = parent if name == OWN_FOLDER else folder
+        runtime = f"/run/{name}" if of_system else around
+        state = f"/var/lib/{name}" if of_system else around
         return cls(
             folder=folder,
             runtime=environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or runtime,

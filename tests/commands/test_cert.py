@@ -78,7 +78,13 @@ async def test_why_none_is_ordered_is_said_at_once(tmp_path: Path, valkey: Redis
     async with valkey.client as client:
         await client.delete(f"acme:state:{NAME}")
     waited = await cert(tmp_path, "order", NAME, "--wait", "0.1")
-    assert "does a service run?" in waited.output
+    assert waited.output.endswith("does a service run?\n")
+    assert f"{NAME}  no certificate, wanted: order" in (await cert(tmp_path, "list")).output
+    async with valkey.client as client:
+        state = IssuanceState(error="the CA is away", not_before=2e11)
+        await client.set("acme:state:other.test", msgspec.json.encode(state))
+    waited = await cert(tmp_path, "order", NAME, "--wait", "0.1")
+    assert "does a service run? other.test failed: the CA is away" in waited.output
     write_acme_config(tmp_path, valkey.url, LOOPBACK | {"agree": False}, bind=[])
     assert "agree is not true" in (await cert(tmp_path, "order", NAME)).output
 
@@ -136,7 +142,7 @@ async def test_a_name_may_be_written_as_people_do(tmp_path: Path, valkey: RedisS
         assert (done.exit_code, hint in done.output) == (2, True), done.output
 
 
-def test_the_demo_in_this_folder_has_the_ca_to_trust(
+def test_the_demo_in_this_folder_has_the_ca_to_trust_and_the_certificates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -147,4 +153,5 @@ def test_the_demo_in_this_folder_has_the_ca_to_trust(
     authority.issue("demo.localhost")
     done = CliRunner().invoke(main, ["cert", "trust"])
     assert (done.exit_code, f"curl --cacert {authority.root}" in done.output) == (0, True)
+    assert authority.root == tmp_path / ".hipache/local-ca/root.pem"
     assert CliRunner().invoke(main, ["cert", "trust", "--config", demo]).output == done.output

@@ -185,6 +185,11 @@ def test_without_a_configuration_it_brings_one(tmp_path: Path) -> None:
             shlex.split(add), cwd=demo.folder, env=ENVIRON, check=True, capture_output=True
         )
         assert demo.ask(Host="new.localhost") == "backend A: GET / for new.localhost\n"
+        [trust] = [line for line in told.splitlines() if "cert trust" in line]
+        listed = [*shlex.split(trust.partition(" trust")[0]), "list"]
+        shown = subprocess.run(listed, cwd=tmp_path, env=ENVIRON, check=True, capture_output=True)
+        assert shown.stdout.startswith(b"demo.localhost  ends ")
+        assert not (tmp_path / ".hipache/.hipache").exists()
         assert demo.stop(signal.SIGINT)[0] == 0
     finally:
         demo.process.kill()

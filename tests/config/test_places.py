@@ -57,6 +57,14 @@ def test_without_a_file_it_begins_where_one_stands(tmp_path: Path) -> None:
     assert config.server.status_socket == f"{tmp_path}/.hipache/status.sock"
 
 
+def test_one_in_our_own_folder_belongs_to_the_folder_around_it(folder: Path) -> None:
+    (folder / ".hipache").mkdir()
+    (folder / "config.json").rename(folder / ".hipache/demo.json")
+    config = read(folder, ".hipache/demo.json")
+    assert config.server.status_socket == f"{folder}/status.sock"
+    assert config.https.acme.folder == f"{folder}/.hipache/acme"
+
+
 def test_systemd_says_where_sockets_and_state_are(folder: Path) -> None:
     config = read(folder, RUNTIME_DIRECTORY="/run/a", STATE_DIRECTORY="/var/lib/a:/var/lib/b")
     assert config.server.status_socket == "/run/a/status.sock"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from ...config.places import Places
+from ...config.places import OWN_FOLDER, Places
 from ...config.store_address import StoreAddress
 from ...config.structs import ServerConfig
 from ...errors import ConfigError, HipacheError
@@ -21,8 +21,6 @@ from ..redis.issuance import RedisIssuance
 from ..redis.table import RedisTable
 from .store import SOCKET, EmbeddedServer, EmbeddedStore
 
-DEFAULT_DIRECTORY = ".hipache"
-
 
 class EmbeddedDriver(StoreDriver):
     """A server that runs while somebody uses its folder."""
@@ -31,13 +29,13 @@ class EmbeddedDriver(StoreDriver):
     private = True
 
     def __init__(self, urls: Sequence[StoreAddress]) -> None:
-        self._directory = unquote(only_url(urls).removeprefix("//")) or DEFAULT_DIRECTORY
+        self._directory = unquote(only_url(urls).removeprefix("//")) or OWN_FOLDER
         self.names = (f"embedded:{self._directory}",)
 
     @classmethod
     def placed(cls, url: StoreAddress, places: Places) -> str:
         """The server's data is state."""
-        path = unquote(only_url([url]).removeprefix("//")) or DEFAULT_DIRECTORY
+        path = unquote(only_url([url]).removeprefix("//")) or OWN_FOLDER
         absolute = places.kept(path)
         return url if absolute == path else f"embedded:{absolute.replace('%', '%25')}"
 
