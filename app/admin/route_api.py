@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from ..errors import ConfigError, StoreUnavailable
 from ..stores import driver_of
 from ..stores.driver import NotOffered
 from ..stores.journal import shown_as_json
+from ..stores.key_pattern import KeyPattern
 from ..stores.table import (
     Entry,
     TableError,
@@ -26,6 +26,7 @@ from ..stores.table import (
     in_file_form,
     without_secrets,
 )
+from ..stores.table_pieces import first_keys
 from ..stores.tables import ChangedButNotSeen, RouteTable, seen_by_all
 from ..upstream.destinations import configured
 from .route_edits import (
@@ -85,9 +86,8 @@ class RouteApi:
         start, after = query.get("prefix", ""), query.get("after", "")
         limit = _limit(query.get("limit", str(PAGE)))
         async with opened_table(self._config) as table:
-            known = await table.keys()
-            some = (key for key in known if key > after and key.startswith(start))
-            chosen = heapq.nsmallest(limit + 1, some)
+            wanted = KeyPattern.beginning(start)
+            chosen, _ = await first_keys(table, wanted, limit + 1, after=after)
             found = await table.read(chosen[:limit])
         routes = {
             key: self._form(entry)

@@ -23,6 +23,7 @@ from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
 from .check import checked_config
 from .cli_options import config_option, json_option
+from .waiting import looking
 
 STORE_ANSWERS_WITHIN = 5.0
 """Seconds for each answer of the store."""
@@ -30,8 +31,12 @@ STORE_ANSWERS_WITHIN = 5.0
 
 @click.command()
 @config_option
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N",
+    help="Look at N frontends of the store, whichever come first, not at all of them.",
+)  # fmt: skip
 @json_option
-def doctor(path: str | None, *, as_json: bool) -> None:
+def doctor(path: str | None, *, sample: int | None, as_json: bool) -> None:
     """Look for problems of the configuration, this machine and the store.
 
     Changes nothing. Says what each finding means and which command fixes it.
@@ -43,7 +48,7 @@ def doctor(path: str | None, *, as_json: bool) -> None:
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]
     else:
-        found, looked_at = _look(config, commands)
+        found, looked_at = _look(config, commands, sample)
     found = findings.in_order(found)
     if as_json:
         click.echo(findings.as_json(found, looked_at))
@@ -52,7 +57,9 @@ def doctor(path: str | None, *, as_json: bool) -> None:
     sys.exit(findings.worst(found))
 
 
-def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]:
+def _look(
+    config: Config, commands: Commands, sample: int | None
+) -> tuple[list[Finding], list[str]]:
     pid = service.running(config)
     found = [
         *settings.look(config, commands),
@@ -64,7 +71,12 @@ def _look(config: Config, commands: Commands) -> tuple[list[Finding], list[str]]
         *certificates.look(config),
         *receivers.look(config),
     ]
-    of_store, name = asyncio.run(store.look(config, commands, timeout=STORE_ANSWERS_WITHIN))
+    with looking() as looked_at:
+        of_store, name = asyncio.run(
+            store.look(
+                config, commands, timeout=STORE_ANSWERS_WITHIN, sample=sample, looked_at=looked_at
+            )
+        )
     found = [*found, *of_store, *asyncio.run(ordering.look(config, commands))]
     found += settings.of_start(config, found)
     here = "this machine" if pid is None else f"the service that runs here (pid {pid})"

@@ -10,12 +10,15 @@ import click
 from ..balancing.explain_text import ago
 from ..errors import StoreUnavailable
 from ..masking import printable
+from ..stores.key_pattern import KeyPattern
+from ..stores.sorted_keys import SortedKeys
 from ..stores.table import TableError, by_domain
+from ..stores.table_pieces import all_keys, read_pieces
 from ..stores.tables import RouteTable
 from ..stores.uses import LastUses
 
 
-async def list_idle(table: RouteTable, idle: float, *, as_json: bool) -> None:
+async def list_idle(table: RouteTable, *, matching: KeyPattern, idle: float, as_json: bool) -> None:
     """Print the frontends that nobody has used for `idle` seconds.
 
     Raises TableError where that is not known: what may be in use must not be stopped.
@@ -23,11 +26,12 @@ async def list_idle(table: RouteTable, idle: float, *, as_json: bool) -> None:
     uses, now = await table.last_uses(), time.time()
     if why := uses.why_unknown(idle, now):
         raise TableError(f"{why}: nothing can be said of the last {ago(idle)}")
-    found = [
-        (key, uses.by_key.get(key))
-        for key, entry in sorted((await table.read()).items(), key=lambda each: by_domain(each[0]))
-        if entry.listed and now - uses.by_key.get(key, 0.0) >= idle
-    ]
+    found = list[tuple[str, float | None]]()
+    with SortedKeys(by_domain) as keys:
+        async for some in all_keys(table, matching):
+            keys.add(key for key in some if now - uses.by_key.get(key, 0.0) >= idle)
+        async for piece in read_pieces(table, keys):
+            found += [(key, uses.by_key.get(key)) for key in piece if piece[key].listed]
     if as_json:
         rows = [
             {"frontend": key, "last_used": at, "seconds": None if at is None else round(now - at)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ..frontends.site import prefix_of
+from ..stores.key_pattern import KeyPattern
 from ..stores.table import Table, TableError
+from ..stores.table_pieces import all_keys
 from ..stores.tables import RouteTable
 
 
@@ -15,7 +17,10 @@ async def rename_site(table: RouteTable, old: str, new: str) -> None:
     there = (await table.read([old])).get(old)
     names = [old]
     if there is not None and there.below:
-        names += [key for key in await table.read() if key.startswith(f"{old}/")]
+        below = set[str]()
+        async for some in all_keys(table, KeyPattern.beginning(f"{old}/")):
+            below.update(some)
+        names += below
         if prefix_of(new):
             raise TableError(f"{old} has prefixes, so it cannot become a prefix itself")
     moves = {key: new + key[len(old) :] for key in names}

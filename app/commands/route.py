@@ -6,9 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -21,9 +19,7 @@ from ..stores.table import (
     Entry,
     Table,
     TableError,
-    by_domain,
     check_key,
-    dump_table,
     in_file_form,
     parse_table,
     without_secrets,
@@ -34,12 +30,11 @@ from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
-from .idle import last_use_of, list_idle
+from .idle import last_use_of
 from .importing import Import
+from .listing import export, list_
 from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
 from .renaming import rename_site
-
-NO_LIST = "(no list of its own: options for its prefixes)"
 
 SHOWN = 1000
 """Frontends whose change an import prints."""
@@ -50,29 +45,8 @@ def route() -> None:
     """Show and change routes. Every change is made as a whole or not at all, but a large import."""
 
 
-@route.command("list")
-@click.option(
-    "--idle",
-    type=Duration("3650d"),
-    help="Only those that nobody has used for TIME (30m, 2h), and when they were used last.",
-)
-@config_option
-@json_option
-def list_(path: str | None, *, as_json: bool, idle: int | None) -> None:
-    """List all frontends."""
-
-    async def work(table: RouteTable) -> None:
-        routes = await table.read()
-        if as_json:
-            click.echo(dump_table(routes), nl=False)
-            return
-        width = max((len(key) for key in routes), default=0)
-        for key in sorted(routes, key=by_domain):
-            entry = routes[key]
-            told = f"{entry.identifier}  {' '.join(entry.backends)}" if entry.listed else NO_LIST
-            click.echo(printable(f"{key:{width}}  {told}".rstrip()))
-
-    run_on_table(path, work if idle is None else partial(list_idle, idle=idle, as_json=as_json))
+route.add_command(list_)
+route.add_command(export)
 
 
 @route.command()
@@ -185,18 +159,6 @@ def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
     """Move the frontend HOST, with its options and its prefixes, to the key NEW."""
     old_key, new_key = key_of(host), key_of(new)
     run_on_table(path, lambda table: rename_site(table, old_key, new_key), wait)
-
-
-@route.command()
-@click.argument("file", type=click.File("w"), default="-")
-@config_option
-def export(file: IO[str], path: str | None) -> None:
-    """Write the whole table as JSON to FILE, or to the terminal."""
-
-    async def work(table: RouteTable) -> None:
-        file.write(dump_table(await table.read()))
-
-    run_on_table(path, work)
 
 
 @route.command("import")

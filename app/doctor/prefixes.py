@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 from ..frontends.site import can_match, host_of, prefix_of
 from .findings import Commands, Finding, Severity
@@ -11,19 +11,22 @@ ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
 
 def of_prefixes(
-    paths: Mapping[str, Collection[str]], keys: Collection[str], commands: Commands
+    paths: Mapping[str, Collection[str]],
+    there: Container[str],
+    unnamed: Iterable[str],
+    commands: Commands,
 ) -> Iterator[Finding]:
-    """Hold the sets of prefixes, by host, against the keys of all frontends."""
+    """Hold sets of prefixes, by host, against the keys that have a list, and say of `unnamed`
+    keys that the set of their host lacks them."""
     for host, prefixes in paths.items():
         for prefix in prefixes:
             if not can_match(prefix):
                 yield _never(host, prefix, commands)
-            elif host + prefix not in keys:
+            elif host + prefix not in there:
                 yield _without_list(host, prefix, commands)
-    for key in keys:
-        host, prefix = host_of(key), prefix_of(key)
-        if prefix and can_match(prefix) and prefix not in paths.get(host, ()):
-            yield _not_named(host, prefix, commands)
+    for key in unnamed:
+        if can_match(prefix_of(key)):
+            yield _not_named(host_of(key), prefix_of(key), commands)
 
 
 def _never(host: str, prefix: str, commands: Commands) -> Finding:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
@@ -25,11 +26,31 @@ from .routes import of_frontend, of_orphan, of_type
 NEW_PAIR = ' certificate "$(cat new.crt)" key "$(cat new.key)"'
 
 
-async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[list[Finding], str]:
-    """Check the store and its content; also returns a phrase that says what was checked."""
-    driver = driver_of(config)
+LookedAt = Callable[[int, int], None]
+"""Is told of how many keys of the store were looked at, and how many there are."""
+
+
+async def look(
+    config: Config,
+    commands: Commands,
+    *,
+    timeout: float,
+    sample: int | None = None,
+    looked_at: LookedAt = lambda count, total: None,
+) -> tuple[list[Finding], str]:
+    """Check the store and its content; also returns a phrase that says what was checked.
+
+    `sample`: frontends after which it is enough.
+    """
+    driver, seen = driver_of(config), _Seen()
     try:
-        seen = await driver.inspect(timeout=timeout)
+        async with aclosing(driver.inspect(timeout=timeout)) as parts:
+            async for part in parts:
+                seen.take(part, driver, config, commands)
+                looked_at(seen.looked, seen.total)
+                if sample is not None and seen.count >= sample:
+                    seen.sampled = True
+                    break
     except NotOffered as exc:
         return [_unread(driver, exc)], f"{driver.name} (but not its routes)"
     except TableError as exc:
@@ -37,17 +58,41 @@ async def look(config: Config, commands: Commands, *, timeout: float) -> tuple[l
     except HipacheError as exc:
         keeps = isinstance(exc, ConfigError) or driver.private
         return [_away(driver, driver.name, exc, keeps_from_starting=keeps)], driver.name
-    commands = replace(
-        commands, prefix=seen.prefix, tagged=seen.tagged, can_mend_keys=seen.commands
-    )
-    return [*_judged(seen, driver, config, commands)], _looked_at(seen, driver.name)
+    if not seen.count:
+        seen.found[_none_at_all(driver.name, seen.commands or commands)] = None
+    return [*seen.found], seen.told(driver.name)
 
 
-def _looked_at(seen: Inspection, name: str) -> str:
-    count = len(seen.frontends)
-    if seen.servers:
-        name = f"{name}, {' '.join(version_of(seen.servers[0].info))}"
-    return f"{name} ({count} frontend{'s' * (count != 1)})"
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of the store so far."""
+
+    found: dict[Finding, None] = field(default_factory=dict)
+    """A key that is looked at twice is told once."""
+    commands: Commands | None = None
+    server: str = ""
+    count: int = 0
+    """Frontends."""
+    looked: int = 0
+    total: int = 0
+    """Keys, of all programs."""
+    sampled: bool = False
+
+    def take(self, part: Inspection, driver: StoreDriver, config: Config, given: Commands) -> None:
+        if self.commands is None:
+            self.commands = replace(
+                given, prefix=part.prefix, tagged=part.tagged, can_mend_keys=part.commands
+            )
+            self.total = part.total
+            if part.servers:
+                self.server = f", {' '.join(version_of(part.servers[0].info))}"
+        self.found |= dict.fromkeys(_judged(part, driver, config, self.commands))
+        self.count += len(part.frontends)
+        self.looked += part.looked
+
+    def told(self, name: str) -> str:
+        some = "a sample of " * self.sampled
+        return f"{name}{self.server} ({some}{self.count} frontend{'s' * (self.count != 1)})"
 
 
 def _unread(driver: StoreDriver, exc: NotOffered) -> Finding:
@@ -87,8 +132,8 @@ def _judged(
         yield _away(driver, *seen.primary_away)
     objection = configured(config).objection
     for key, listed in seen.frontends.items():
-        yield from of_frontend(key, listed, seen.frontends, objection, commands)
-    yield from of_prefixes(seen.paths, seen.frontends, commands)
+        yield from of_frontend(key, listed, seen.there, objection, commands)
+    yield from of_prefixes(seen.paths, seen.there, seen.unnamed, commands)
     now = time.time()
     longest = max(config.server.dead_backend_ttl, config.server.dead_backend_max_ttl)
     for key, marks in seen.marks.items():
@@ -99,8 +144,6 @@ def _judged(
         yield of_type(*wrong, commands)
     for name, (certificate, private) in seen.certificates.items():
         yield from _of_certificate(name, certificate, private, commands)
-    if not seen.frontends:
-        yield _none_at_all(driver.name, commands)
 
 
 def _of_one_server(server: ServerFacts, commands: Commands) -> Iterator[Finding]:

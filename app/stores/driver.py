@@ -7,7 +7,7 @@ docs/stores.md shows how to write one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
@@ -110,15 +110,17 @@ class StoreDriver(ABC):
         """
         return nullcontext()
 
-    async def inspect(self, *, timeout: float) -> Inspection:
-        """Everything that the store holds, as it is, for `hipache doctor`. Changes nothing.
+    async def inspect(self, *, timeout: float) -> AsyncGenerator[Inspection, None]:
+        """What the store holds, as it is, part by part, for `hipache doctor`. Changes nothing.
+
+        The first part says what kind of store it is.
 
         `timeout`: seconds for each answer. Raises ConfigError, StoreUnavailable, TableError,
         NotOffered.
         """
         table = self.table()
         try:
-            return Inspection.of_table(await table.read())
+            yield Inspection.of_table(await table.read())
         finally:
             await table.aclose()
 

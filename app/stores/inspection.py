@@ -71,7 +71,7 @@ class ServerFacts:
 
 @dataclass(slots=True)
 class Inspection:
-    """Everything in one store."""
+    """What is in one store, or a part of it: each key is in one part, mostly."""
 
     prefix: str = ""
     """What goes before every key."""
@@ -86,17 +86,27 @@ class Inspection:
     frontends: dict[str, Listed] = field(default_factory=dict)
     paths: dict[str, Sequence[str]] = field(default_factory=dict)
     """The prefixes of hosts that have any, by the host's key."""
+    unnamed: list[str] = field(default_factory=list)
+    """Frontends of prefixes that the set of their host does not name."""
+    there: set[str] = field(default_factory=set)
+    """Keys that have a list, of those that anything in this part refers to."""
     marks: dict[str, MarksFound] = field(default_factory=dict)
     orphans: list[tuple[str, str]] = field(default_factory=list)
     """Settings of frontends that do not exist: `options` or `healthcheck`, and the key."""
     certificates: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Certificate and private key in PEM form, by name."""
     wrong_types: list[WrongType] = field(default_factory=list)
+    looked: int = 0
+    """Keys of the store that were looked at for this part."""
+    total: int = 0
+    """All keys of the store, in its first part; 0 where that is not known."""
 
     @classmethod
     def of_table(cls, table: Table) -> Inspection:
         """Of a store that holds frontends and nothing else."""
+        lists = {k: Listed(e.rows, e.options, e.ttl) for k, e in table.items() if e.listed}
         return cls(
-            frontends={k: Listed(e.rows, e.options, e.ttl) for k, e in table.items() if e.listed},
+            frontends=lists,
+            there=set(lists),
             paths={host: sorted(found) for host, found in prefixes_by_host(table).items()},
         )

@@ -193,9 +193,10 @@ def _setting(where: str, setting: Any) -> str:
     raise TableError(f"{where}: expected a text or a number, found {setting!r}")
 
 
-def dump_table(table: Mapping[str, Entry]) -> str:
-    """The table as JSON that `parse_table` reads, keys in order."""
-    return json.dumps({key: in_file_form(table[key]) for key in sorted(table)}, indent=2) + "\n"
+def dump_entries(table: Mapping[str, Entry]) -> str:
+    """Some frontends of a table as JSON, for `{` and what came before with a comma to precede, and
+    `}` to follow: `parse_table` reads that."""
+    return json.dumps({key: in_file_form(entry) for key, entry in table.items()}, indent=2)[2:-2]
 
 
 def in_file_form(entry: Entry) -> dict[str, Any]:

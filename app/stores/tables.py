@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..routing import Frontend, lookup_keys, parse_frontend
 from .journal import RouteChange
+from .key_pattern import KeyPattern
 from .table import Table, TableError
 from .uses import LastUses
 
@@ -27,8 +28,12 @@ class RouteTable(Protocol):
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
 
-    async def keys(self) -> list[str]:
-        """The keys of all frontends, in no order."""
+    async def scan(self, cursor: int, matching: KeyPattern) -> tuple[int, list[str]]:
+        """Some of the keys that match, in no order, and the cursor to go on with.
+
+        0 begins, and is given back at the end. Keys that are there all the time come at least
+        once. Also those of hosts that have prefixes and nothing else.
+        """
 
     async def change(self, keys: Collection[str], edit: Edit) -> None:
         """Replace the frontends of `keys` by what `edit` makes of them, all at once.

@@ -1,4 +1,4 @@
-"""Short forms of bench/questions/routes and bench/questions/checks."""
+"""Short forms of bench/questions/routes, checks and million."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from tests.processes import ROOT
     [
         pytest.param("routes hot --requests 2000", id="a hot route costs Redis no command"),
         pytest.param("checks --backends 20 --seconds 1 --rounds 1", id="checks beside traffic"),
+        pytest.param(
+            "million --frontends 300 --certificates 3 --only export", id="a table of a million"
+        ),
     ],
 )
 def test_what_routes_and_checks_cost_can_be_measured(what: str) -> None:

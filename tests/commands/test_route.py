@@ -197,6 +197,33 @@ def test_options_and_checks_move_with_their_frontend(run, tmp_path):
     assert moved == {"b.example": entry | {"backends": ["http://a:1", "http://a:2"]}}
 
 
+def test_a_list_can_be_filtered_and_paged(run):
+    for host in ("a.shop.test", "b.shop.test", "c.shop.test", "shop.test", "shop.test/api"):
+        run("set", host, "http://127.0.0.1:1")
+    assert keys_of(run("list", "*.shop.test")) == ["a.shop.test", "b.shop.test", "c.shop.test"]
+    assert keys_of(run("list", "shop.test")) == ["shop.test", "shop.test/api"]
+    assert list(json.loads(run("list", "b.shop", "--json").output)) == ["b.shop.test"]
+    assert run("list", "nothing").output == ""
+    first = run("list", "*.shop.test", "--limit", "2")
+    [place] = re.findall(r"--after '?([^ ']+)'? lists them", first.stderr)
+    second = run("list", "*.shop.test", "--limit", "2", "--after", place)
+    assert len(first.stdout.splitlines()) == 2
+    assert second.stderr == ""
+    lines = first.stdout.splitlines() + second.stdout.splitlines()
+    assert sorted(line.split()[0] for line in lines) == [
+        "a.shop.test",
+        "b.shop.test",
+        "c.shop.test",
+    ]
+    assert "needs --limit" in run("list", "--after", place, fails=2).output
+    assert "takes no --limit" in run("list", "--idle", "1h", "--limit", "2", fails=2).output
+    assert "is no place" in run("list", "--limit", "2", "--after", "x", fails=1).output
+
+
+def keys_of(result: Result) -> list[str]:
+    return [line.split()[0] for line in result.output.splitlines()]
+
+
 def test_an_import_shows_the_difference_and_asks(run, tmp_path):
     run("set", "a.example", "http://a:1")
     run("set", "b.example", "http://b:1")

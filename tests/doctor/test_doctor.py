@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -228,6 +229,29 @@ def test_a_frontend_whose_backends_are_all_dead(doctor: Doctor, redis: Redis) ->
     found = doctor.only()
     assert found["problem"] == "all its backends are marked dead: burns"
     doctor.mend(found)
+
+
+def test_a_large_table_is_looked_at_in_parts_or_as_a_sample(doctor: Doctor, redis: Redis) -> None:
+    with redis.pipeline(transaction=False) as pipe:
+        for number in range(3_000):
+            pipe.rpush(f"frontend:host{number}.test", "id", A)
+        pipe.sadd("paths:host1.test", "/api", "/gone")
+        pipe.rpush("frontend:host1.test/api", "id", A)
+        pipe.rpush("frontend:host2.test/lost", "id", A)
+        pipe.rpush("frontend:host3.test.", "id", A)
+        pipe.hset("options:host4.test", "policy", "hash")
+        pipe.hset("options:nowhere.test", "policy", "hash")
+        pipe.execute()
+    found = {(f["name"], f["subject"]) for f in doctor.findings()} - {("no-routes", "")}
+    assert {each for each in found if each[0] != "redis-forgets"} == {
+        ("prefix-without-list", "paths:host1.test"),
+        ("list-without-prefix", "host2.test/lost"),
+        ("host-never-matches", "host3.test."),
+        ("orphan", "options:nowhere.test"),
+    }
+    _, output = doctor.run("doctor", "--sample", "100", "--config", str(doctor.config))
+    (count,) = re.findall(r"\(a sample of (\d+) frontends\)", output)
+    assert 100 <= int(count) < 3_000
 
 
 def test_keys_have_their_prefix(valkey: RedisServer, doctor: Doctor, redis: Redis) -> None:

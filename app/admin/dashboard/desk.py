@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from ...errors import HipacheError
 from ...frontends.maintenance import is_off
@@ -15,7 +16,9 @@ from ...metrics.families import GAUGE
 from ...recorder.asking import StoryQuestion, ask_others
 from ...recorder.rings import stories
 from ...recorder.stories import Kind, Story
-from ...stores.table import Entry, by_domain
+from ...stores.key_pattern import KeyPattern
+from ...stores.table import Entry
+from ...stores.table_pieces import FirstKeys, first_keys
 from ...stores.tables import RouteTable
 from ...stores.uses import LastUses
 from ...tls.listener import expiries
@@ -26,10 +29,8 @@ from ..state import Sources
 from ..stored_certificates import StoredCertificates
 from .pace import FRESH, Lookback, Pacer
 
-KEYS_FOR = 10.0
-"""Seconds for which the list of all frontends is good: reading it goes over the whole store."""
 USES_FOR = 15.0
-"""The same for their last uses, which workers note each 30 s."""
+"""Seconds for which the last uses are good: workers note them each 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,7 @@ class Desk:
         self.config = sources.config
         self.pacer = Pacer(sources)
         self._stored = stored
-        self._keys: list[str] = []
-        self._keys_until = 0.0
+        self._looking = asyncio.Lock()
         self._uses = LastUses()
         self._uses_until = 0.0
         self._failures: list[Story] = []
@@ -76,16 +76,14 @@ class Desk:
         away = self.sources.routes.away
         return "the store does not answer; known routes are served" if away else ""
 
-    async def keys(self) -> list[str]:
-        """All frontends of the store, those of one domain together.
+    async def first_keys(self, part: str, most: int, order: Callable[[str], Any]) -> FirstKeys:
+        """The first keys of the store's frontends that contain `part`, and how many do.
 
-        Raises StoreUnavailable, TableError, NotOffered.
+        It goes over the whole store, so one at a time. Raises StoreUnavailable, TableError,
+        NotOffered.
         """
-        if time.monotonic() >= self._keys_until:
-            async with self.table() as table:
-                self._keys = sorted(await table.keys(), key=by_domain)
-            self._keys_until = time.monotonic() + KEYS_FOR
-        return self._keys
+        async with self._looking, self.table() as table:
+            return await first_keys(table, KeyPattern.containing(part), most, order)
 
     async def uses(self) -> LastUses:
         """When frontends were last used, as far as the store tells."""
@@ -95,10 +93,6 @@ class Desk:
                     self._uses = await table.last_uses()
             self._uses_until = time.monotonic() + USES_FOR
         return self._uses
-
-    def forget_keys(self) -> None:
-        """A change may have made or removed one."""
-        self._keys_until = 0.0
 
     async def entries(self, keys: list[str]) -> Mapping[str, Entry]:
         """These frontends as the store has them; none if it does not say."""

@@ -76,7 +76,6 @@ async def take_step(desk: Desk, key: str, form: Form, by: str) -> None:
             raise TableError(f"no such change: {name!r}")
     except KeyError as exc:
         raise TableError(f"{exc.args[0]}: expected a value") from None
-    desk.forget_keys()
 
 
 async def _change(desk: Desk, key: str, step: Callable[[Entry], Entry], by: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import nlargest
 from typing import Any
 
 from ...errors import HipacheError
 from ...recorder.telling import is_of, told
 from ...stores.journal import RouteChange
-from ...stores.table import Entry, existing, without_secrets
+from ...stores.table import Entry, by_domain, existing, without_secrets
 from ...stores.table_difference import in_words
 from .. import state
 from .desk import Desk, closed, gauge, in_flight
@@ -24,6 +24,8 @@ SOON = 14.0
 FAILING = 0.05
 """The share of failed requests from which a site needs attention."""
 ROWS = 50
+PAGES = 100
+"""Pages of all frontends, at most: who looks for one of more types a part of its name."""
 TOP = 10
 
 
@@ -111,7 +113,7 @@ class Frontends(View):
     def __init__(self, wanted: str, sort: str, page: int) -> None:
         self.wanted = wanted.strip().lower()
         self.sort = sort if sort in SORTS else "name"
-        self.page = max(1, page)
+        self.page = min(max(1, page), PAGES)
         self._rows: list[str] | None = None
         self._count = 0
 
@@ -123,29 +125,33 @@ class Frontends(View):
         entries = await desk.entries(unknown)
         return {
             "rows": [_site(desk, window, key, existing(entries, key)) for key in self._rows],
-            "count": self._count, "page": self.page, "pages": max(1, -(-self._count // ROWS)),
+            "count": self._count, "most": PAGES * ROWS,
+            "page": self.page, "pages": min(max(1, -(-self._count // ROWS)), PAGES),
             "sort": self.sort, "sorts": SORTS, "wanted": self.wanted,
             "uses": (await desk.uses()).by_key, "now": time.time(),
         }  # fmt: skip
 
     async def _chosen(self, desk: Desk, window: Lookback) -> list[str]:
         """Raises StoreUnavailable, TableError, NotOffered."""
-        keys = [key for key in await desk.keys() if self.wanted in key]
-        self._count = len(keys)
         first = (self.page - 1) * ROWS
+        order = self._order(window)
+        keys, self._count = await desk.first_keys(self.wanted, first + ROWS, order)
+        return keys[first:]
+
+    def _order(self, window: Lookback) -> Callable[[str], Any]:
         if self.sort == "name":
-            return keys[first : first + ROWS]
+            return by_domain
         if self.sort == "total":
-            return nlargest(first + ROWS, keys, key=window.total)[first:]
+            return lambda key: (-window.total(key), by_domain(key))
         paces = {key: window.frontend(key) for key in window.moving()}
         nothing = Pace()
 
-        def weight(key: str) -> float:
+        def weight(key: str) -> tuple[float, Any]:
             pace = paces.get(key, nothing)
             by = {"rate": pace.per_second, "errors": pace.errors_per_second}
-            return by.get(self.sort, pace.p99 or 0.0)
+            return -by.get(self.sort, pace.p99 or 0.0), by_domain(key)
 
-        return nlargest(first + ROWS, keys, key=weight)[first:]
+        return weight
 
 
 def _site(desk: Desk, window: Lookback, key: str, entry: Entry | None) -> SiteRow:

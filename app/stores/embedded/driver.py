@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -75,12 +75,13 @@ class EmbeddedDriver(StoreDriver):
         """A share in the server."""
         return EmbeddedServer(self._directory)
 
-    async def inspect(self, *, timeout: float) -> Inspection:
+    async def inspect(self, *, timeout: float) -> AsyncGenerator[Inspection, None]:
         """Starts the server if it does not run."""
         server = EmbeddedServer(self._directory)
         await asyncio.to_thread(server.acquire)
         try:
-            return await inspect([server.url], timeout=timeout, name=self.name)
+            async for part in inspect([server.url], timeout=timeout, name=self.name):
+                yield part
         finally:
             server.release()
 

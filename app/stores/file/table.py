@@ -16,8 +16,10 @@ from pathlib import Path
 import tomlkit
 
 from ...errors import StoreUnavailable
+from ...system.file_stamp import Stamp, stamp_of
 from ...system.operator import operator
 from ..journal import RouteChange, changes_of, dump_change, newest
+from ..key_pattern import KeyPattern
 from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
 from ..table_sites import of_keys, with_sites_only
 from ..uses import LastUses
@@ -37,15 +39,27 @@ class FileTable:
         self._path = self._named.resolve()
         self._journal = self._path.with_name(f"{self._path.name}.journal")
         self.by = operator()
+        self._stamp: Stamp = None
+        self._table: Table = {}
 
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
-        table = await asyncio.to_thread(lambda: self._parse(self._text()))
+        table = await asyncio.to_thread(self._parsed)
         return of_keys(table, table if keys is None else keys)
 
-    async def keys(self) -> list[str]:
-        """The keys of all frontends."""
-        return list(await self.read())
+    def _parsed(self) -> Table:
+        """The file's table, which is parsed again when the file has changed: a large one is read
+        in many pieces."""
+        stamp = stamp_of(self._path)
+        if stamp is None or stamp != self._stamp:
+            self._table = self._parse(self._text())
+            self._stamp = stamp
+        return self._table
+
+    async def scan(self, cursor: int, matching: KeyPattern) -> tuple[int, list[str]]:
+        """All at once: the file must be read whole."""
+        wanted = matching.regex().fullmatch
+        return 0, [key for key in await self.read() if wanted(key)]
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys`: the new file is renamed over the old one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote_plus
@@ -85,9 +85,9 @@ class RedisDriver(StoreDriver):
         """Over the server that takes the writes."""
         return RedisInquiry(self.urls, timeout=timeout)
 
-    async def inspect(self, *, timeout: float) -> Inspection:
+    def inspect(self, *, timeout: float) -> AsyncGenerator[Inspection, None]:
         """Reads every key under our prefixes."""
-        return await inspect(self.urls, timeout=timeout)
+        return inspect(self.urls, timeout=timeout)
 
     def remedy(self, error: HipacheError) -> Remedy:
         """A refused user needs another password, or more rights."""

@@ -34,6 +34,7 @@ from ..issuance import (
     Wish,
     most_wishes,
 )
+from ..key_pattern import escaped
 from ..unavailable import translated
 from .issuance_replies import (
     IssuanceChanges,
@@ -48,7 +49,6 @@ from .issuance_scripts import ACCOUNT, BEGIN, FAIL, FINISH, WISH
 from .leases import RELEASE, hold
 from .links import connect
 from .named_changes import track_names
-from .presence import escape
 from .replies import mapping, text
 from .url import RedisURL
 
@@ -175,7 +175,7 @@ class RedisIssuance:
         return found
 
     async def _scanned(self, start: str) -> AsyncIterator[list[str]]:
-        cursor, pattern, rest = -1, escape(start) + "*", list[str]()
+        cursor, pattern, rest = -1, escaped(start) + "*", list[str]()
         while cursor:
             with self._translated():
                 cursor, keys = await self._client.scan(max(cursor, 0), match=pattern, count=1000)

@@ -23,11 +23,11 @@ class KeyNames:
 
     def __init__(self, prefix: str, *, tagged: bool = False) -> None:
         """`tagged`: all keys of a host are in one slot of a cluster."""
-        self.prefix, self._tagged = prefix, tagged
+        self.prefix, self.tagged = prefix, tagged
 
     def of(self, kind: str, key: str) -> str:
         """The name of a kind's key of a frontend."""
-        if not self._tagged:
+        if not self.tagged:
             return f"{self.prefix}{kind}{key}"
         host = host_of(key)
         return f"{self.prefix}{kind}{{{host}}}{key[len(host) :]}"
@@ -38,4 +38,4 @@ class KeyNames:
         >>> KeyNames("", tagged=True).key_in("{a.example}/x")
         'a.example/x'
         """
-        return rest.replace("{", "", 1).replace("}", "", 1) if self._tagged else rest
+        return rest.replace("{", "", 1).replace("}", "", 1) if self.tagged else rest

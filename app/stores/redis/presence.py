@@ -17,6 +17,8 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..key_pattern import escaped
+
 logger = logging.getLogger(__name__)
 
 CHANGE, WORKER = "hipache:change", "hipache:worker:"
@@ -114,9 +116,5 @@ async def wait_for_all(client: Redis, prefix: str, seconds: float) -> tuple[int,
 
 async def workers_present(client: Redis, prefix: str) -> list[bytes]:
     """The keys of all workers. Looks at every key. Raises RedisError, OSError."""
-    pattern = escape(prefix + WORKER) + "*"
+    pattern = escaped(prefix + WORKER) + "*"
     return [key async for key in client.scan_iter(match=pattern, count=10_000)]
-
-
-def escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in "*?[]\\" else c for c in text)

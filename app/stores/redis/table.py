@@ -13,7 +13,9 @@ from redis.exceptions import RedisError, ResponseError, WatchError
 from ...frontends.site import host_of, prefix_of
 from ...system.operator import operator
 from ..journal import RouteChange, changes_of
+from ..key_pattern import EVERY_KEY, KeyPattern, escaped
 from ..table import Entry, Table, TableError
+from ..table_pieces import all_keys
 from ..unavailable import translated
 from ..uses import LastUses
 from .journal_stream import RedisJournal
@@ -28,7 +30,7 @@ from .keys import (
     KeyNames,
 )
 from .links import connect
-from .presence import escape, wait_for_all
+from .presence import wait_for_all
 from .replies import mapping, text
 from .url import RedisURL
 from .uses import read_uses
@@ -39,7 +41,7 @@ HASHES = (OPTIONS, HEALTHCHECK)
 FRONTENDS_PER_TRIP = 250
 """Frontends read in one round trip."""
 KEYS_PER_TRIP = 1_000
-"""Keys listed in one round trip while this process serves requests."""
+"""Keys looked at in one round trip: the server is held for less than a millisecond."""
 ROWS_AT_ONCE = 500
 """Rows and fields written in one MULTI: a few milliseconds in which the server does nothing else,
 for each row is told to every worker as well."""
@@ -74,36 +76,46 @@ class RedisTable:
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
         with self._translated():
-            found = sorted(await self._keys(10_000)) if keys is None else list(keys)
-            table = await self._read(self._client.pipeline(transaction=False), found)
-        if keys is None:  # what has prefixes and nothing else is not worth a line
-            return {key: entry for key, entry in table.items() if entry.says_something}
-        return table
+            if keys is not None:
+                return await self._read(list(keys))
+            found = set[str]()
+            async for some in all_keys(self, EVERY_KEY):
+                found.update(some)
+            table = await self._read(sorted(found))
+        # What has prefixes and nothing else is not worth a line.
+        return {key: entry for key, entry in table.items() if entry.says_something}
 
-    async def keys(self) -> list[str]:
-        """Also of hosts that have prefixes and nothing else."""
+    async def scan(self, cursor: int, matching: KeyPattern) -> tuple[int, list[str]]:
+        """The server filters by the pattern, and is held by no answer for long."""
+        # One look for both kinds: frontend: and paths:. In tagged names a brace may stand anywhere.
+        pattern = "*" if self._names.tagged else matching.glob
         with self._translated():
-            return list(await self._keys(KEYS_PER_TRIP))
+            following, names = await self._client.scan(
+                cursor, match=f"{escaped(self._prefix)}[fp]*:{pattern}", count=KEYS_PER_TRIP
+            )
+        wanted = matching.regex().fullmatch
+        starts = self._prefix + FRONTEND, self._prefix + PATHS
+        keys = (
+            self._names.key_in(name.removeprefix(start))
+            for name in map(text, names) for start in starts if name.startswith(start)
+        )  # fmt: skip
+        return following, list(keys if matching.everything else filter(wanted, keys))
 
-    async def _keys(self, per_trip: int) -> set[str]:
-        found: set[str] = set()
-        for kind in (FRONTEND, PATHS):
-            start = self._prefix + kind
-            scan = self._client.scan_iter(match=escape(start) + "*", count=per_trip)
-            found |= {self._names.key_in(text(key).removeprefix(start)) async for key in scan}
-        return found
-
-    async def _read(self, pipe: Any, keys: Sequence[str]) -> Table:
+    async def _read(self, keys: Sequence[str]) -> Table:
         table: Table = {}
         for start in range(0, len(keys), FRONTENDS_PER_TRIP):
             some = keys[start : start + FRONTENDS_PER_TRIP]
+            commands: list[tuple[str, ...]] = []
             for key in some:
-                pipe.lrange(self._names.of(FRONTEND, key), 0, -1)
-                pipe.hgetall(self._names.of(OPTIONS, key))
-                pipe.hgetall(self._names.of(HEALTHCHECK, key))
-                pipe.pttl(self._names.of(FRONTEND, key))
-                pipe.scard(self._names.of(PATHS, key))
-            answers = iter(await pipe.execute(raise_on_error=False))
+                name = self._names.of(FRONTEND, key)
+                commands += (
+                    ("LRANGE", name, "0", "-1"),
+                    ("HGETALL", self._names.of(OPTIONS, key)),
+                    ("HGETALL", self._names.of(HEALTHCHECK, key)),
+                    ("PTTL", name),
+                    ("SCARD", self._names.of(PATHS, key)),
+                )
+            answers = iter(await self._connections.ask(commands))
             for key, rows, *rest in zip(some, *[answers] * 5, strict=False):
                 if isinstance(rows, ResponseError) and not str(rows).startswith("WRONGTYPE"):
                     raise rows
@@ -119,7 +131,7 @@ class RedisTable:
             for _ in range(ATTEMPTS):
                 async with self._client.pipeline(transaction=True) as pipe:
                     await pipe.watch(*watched)
-                    before = await self._read(self._client.pipeline(transaction=False), names)
+                    before = await self._read(names)
                     after = edit(dict(before))
                     pipe.multi()  # type: ignore[no-untyped-call]
                     for key in names:

@@ -44,7 +44,7 @@ class ClusterTable(RedisTable):
         names, was, written = sorted(keys), Table(), set[str]()
         with self._translated():
             for _ in range(ATTEMPTS):
-                before = await self._read(self._client.pipeline(transaction=False), names)
+                before = await self._read(names)
                 after = edit(dict(before))
                 try:
                     for key in sorted(names, key=lambda name: name not in after):
@@ -83,7 +83,7 @@ class ClusterTable(RedisTable):
                 if slot not in pipes:
                     pipes[slot] = await stack.enter_async_context(await self._pipe(slot))
                 await pipes[slot].watch(name)
-            now = await self._read(self._client.pipeline(transaction=False), [key])
+            now = await self._read([key])
             if not same_tables(now, {} if before is None else {key: before}):
                 raise WatchError
             for slot, commands in _by_slot(steps):

@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from app.stores import driver_for
+from app.stores.key_pattern import EVERY_KEY, KeyPattern
 from app.stores.redis.cluster.cluster_table import steps_of
 from app.stores.redis.cluster.slot_map import slot_of
 from app.stores.redis.keys import KeyNames
 from app.stores.table import Entry
+from app.stores.table_pieces import all_keys
 
 URLS = tuple(f"http://127.0.0.1:{n}" for n in range(1, 9))
 OLD = Entry("id", URLS[:1], {"policy": "hash", "auth": "a"}, {"path": "/up"})
@@ -74,5 +76,15 @@ async def test_a_renamed_frontend_is_there_before_it_is_gone(cluster):
     await table.change(["a.test"], lambda before: {"a.test": OLD})
     await table.change(["a.test", "b.test"], lambda before: {"b.test": before["a.test"]})
     assert await table.read() == {"b.test": OLD}
-    assert await table.keys() == ["b.test"]
+    assert [key async for keys in all_keys(table, EVERY_KEY) for key in keys] == ["b.test"]
+    await table.aclose()
+
+
+async def test_a_scan_finds_tagged_keys_by_what_they_are_called(cluster):
+    table = driver_for((f"{cluster.url}?keys=tagged",)).table()
+    new = {"a.test": OLD, "a.test/api": OLD, "b.test": OLD}
+    await table.change(list(new), lambda before: new)
+    for pattern, keys in (("a.test", {"a.test", "a.test/api"}), ("*test/api", {"a.test/api"})):
+        matching = KeyPattern.written(pattern)
+        assert {key async for some in all_keys(table, matching) for key in some} == keys
     await table.aclose()
