@@ -97,7 +97,7 @@ def create_app(
             shared = stack.enter_context(shared_by_workers(supervisor_of(supervision)))
             meter = stack.enter_context(metering(config, supervision, worker_number(), shared))
             own = partial(own_listeners, config, server, meter)
-            routes = await enter(_started(config, store))
+            routes = await enter(_started(config, store, shared))
             log = await enter(_access_log(config.server))
             client = await enter(UpstreamClient(config, transport=transport, listening=own))
             counters = meter.counters if meter else None
@@ -130,8 +130,8 @@ def create_app(
 
 
 @asynccontextmanager
-async def _started(config: Config, store: Routes | None) -> AsyncIterator[Routes]:
-    routes = open_store(config) if store is None else store  # one without routes may be false
+async def _started(config: Config, store: Routes | None, at: Path | None) -> AsyncIterator[Routes]:
+    routes = open_store(config, at) if store is None else store  # one without routes may be false
     await routes.start()
     try:
         yield routes

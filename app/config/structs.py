@@ -25,6 +25,7 @@ from .binds import Bind, HttpConfig, HttpsBind, HttpsConfig
 from .checks import check_address, check_health_check, check_id_field, check_tls
 from .http2_limits import Http2Limits
 from .legacy import OLD_NAMES, translate, without_effect
+from .lru_cache import LruCache
 from .memory import MemoryConfig
 from .messages import Origins
 from .normalise import overlay, write_out
@@ -43,13 +44,6 @@ from .parsed import (
 from .places import Places
 from .store_address import StoreAddress
 from .types import Count, Seconds, Section
-
-
-class LruCache(Section, frozen=True, kw_only=True):
-    """How many hosts a worker remembers, and for how long if the store cannot push changes."""
-
-    size: Count = 10_000  # hosts; 0 means no limit
-    ttl: Seconds = 1.0  # used only without pushed invalidation; 0 means for ever
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
@@ -87,6 +81,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     # the store
     lru_cache: LruCache = LruCache()
     store_timeout: Seconds = 1.0  # one read
+    store_reads: Annotated[int, Meta(ge=1, le=48)] = 8  # at once, of each worker
     rate_limit_timeout: Annotated[float, Meta(gt=0, le=60)] = 0.1  # for a count shared by proxies
     snapshot: str | None = ".hipache/routes.json"  # the last known routes; None keeps none
 

@@ -38,6 +38,9 @@ class StoreDriver(ABC):
     """What stands before the colon of its URLs, in lower case."""
     private: ClassVar[bool] = False
     """The store belongs to the proxies of one folder: other programs' routes are not in it."""
+    one_server: bool = False
+    """All workers ask and hear the same server, over a network: then those of one proxy share
+    what they read. Where a failover moves them one by one, what one reads may be old for others."""
     names: tuple[str, ...]
     """The URLs without secrets, for logs."""
 

@@ -19,7 +19,7 @@ from .archive import Archive
 from .cache_numbers import CountedCache
 from .local_marks import LocalMarks
 from .outage import Outage
-from .reads import ReadResult, Reads
+from .reads import ReadPlan, ReadResult, Reads
 from .route_cache import RouteCache
 from .snapshot import Snapshot
 from .unseen import seen
@@ -40,14 +40,14 @@ class CachedStore:
         size: int = 10_000,
         ttl: float = 1.0,
         snapshot: Snapshot | None = None,
+        plan: ReadPlan = ReadPlan(),  # noqa: B008 - frozen
     ) -> None:
         """Keep `size` hosts (0: all), and as many that do not exist. `ttl` (seconds, 0: for ever)
-        counts only where the store does not report changes."""
+        counts only where the store does not report changes. `plan`: how it is read."""
         self.store = store
-        self.rates, self.checks, self.leases = store.rates, store.checks, store.leases
-        self.questions, self.uses = store.questions, store.uses
-        self.ready = False
-        self._ttl = ttl
+        self.rates, self.checks, self.uses = store.rates, store.checks, store.uses
+        self.questions, self.leases = store.questions, store.leases
+        self.ready, self._ttl = False, ttl
         self._outage = Outage(store.name)
         self._local = LocalMarks(store, self._mark_written)
         self._memory = RouteCache(size, self._local.of)
@@ -55,8 +55,8 @@ class CachedStore:
         self.take_used = self._memory.uses.take
         self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._background = Background(self.lost)
-        self._spawn = self._background.spawn
-        self._reads = Reads(store, self._memory, self._outage, self, self._spawn, ttl=ttl)
+        spawn = self._spawn = self._background.spawn
+        self._reads = Reads(store, self._memory, self._outage, self, spawn, plan=plan, ttl=ttl)
         self._first_word = asyncio.Event()
         self.changed = self._reads.bell.wait
         self.numbers = CountedCache(self._memory, self._reads, self._outage)
@@ -75,6 +75,7 @@ class CachedStore:
         if not self.away:
             await self._local.flush(CLOSE_WITHIN)
         await self._background.aclose()
+        self._reads.close()
         if self._archive is not None:
             await self._archive.aclose()
         await self.store.aclose()
@@ -171,10 +172,8 @@ class CachedStore:
     def failed(self, reason: str) -> None:
         """The store did not answer once."""
         # The tracking connection decides while it lives: one slow answer is no outage.
-        if self._reads.tracked:
-            self._outage.note(reason)
-        else:
-            self.unreachable(reason)
+        note = self._outage.note if self._reads.tracked else self.unreachable
+        note(reason)
 
     # What the store reports (base.StoreListener; `heard` is the outage's own).
 

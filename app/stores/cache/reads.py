@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...errors import FrontendNotFound, ProxyError, StoreUnavailable
@@ -16,11 +17,11 @@ from ..base import Found, Store, StoreInTrouble
 from .change_bell import ChangeBell
 from .outage import Outage
 from .route_cache import RouteCache
+from .sibling_reads import SiblingReads
 from .unseen import forget_unseen, rests_on, seen
 
 logger = logging.getLogger(__name__)
 
-CONCURRENT_READS = 16
 MAX_TOLD = 5
 """Lines about rows of one kind at each change of a list: some thousands would stop the worker."""
 
@@ -42,6 +43,16 @@ class ReadListener(Protocol):
         """It says that it does not answer reads now."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """How a worker reads the store."""
+
+    most: int = 8
+    """Reads at once; others wait, those first that were asked for first."""
+    siblings: SiblingReads | None = None
+    """What it shares with the other workers of its proxy; None: nothing."""
+
+
 class Reads:
     """The reads of one worker that are under way, and whether their answers may be believed."""
 
@@ -53,6 +64,7 @@ class Reads:
         listener: ReadListener,
         spawn: Spawn,
         *,
+        plan: ReadPlan,
         ttl: float,
     ) -> None:
         """`ttl` (seconds, 0: for ever): how long an answer is believed in a `polled` store."""
@@ -69,7 +81,8 @@ class Reads:
         self.bell = ChangeBell()
         self._reads: dict[str, asyncio.Task[ReadResult]] = {}
         self._mark_reads: dict[str, bool] = {}  # by key: must it be read once more?
-        self._slots = asyncio.Semaphore(CONCURRENT_READS)
+        self._slots = asyncio.Semaphore(plan.most)
+        self._siblings = plan.siblings
 
     def track(self, unseen: Callable[[str], bool]) -> None:
         """Changes are reported now, but for `unseen` keys. What is being read may be old."""
@@ -94,7 +107,7 @@ class Reads:
             async with self._slots:
                 if self._outage.away and not probe:  # found out while this one waited
                     raise StoreUnavailable
-                found = await self._store.lookup(host)
+                found = await self._found(host)
         except StoreUnavailable as exc:
             self._failed(exc)
             return self._memory.last_known(host) or exc
@@ -110,6 +123,19 @@ class Reads:
         if host in self._reads or host in self._memory:
             return FrontendNotFound() if found is None else Route(found.frontend, found.marks)
         return self._remember(host, found, fresh=False)
+
+    async def _found(self, host: str) -> Found | None:
+        """What the store says, or what a sibling has just read of it."""
+        siblings = self._siblings
+        if siblings is None or not self.tracked:
+            return await self._store.lookup(host)
+        answer = await siblings.answer(host)
+        if answer is not None and self.tracked:
+            return answer[0]
+        with siblings.reading(host) as publish:
+            found = await self._store.lookup(host)
+            publish(found)
+        return found
 
     def _is_told(self, host: str, found: Found | None) -> bool:
         """Whether every change of this answer is reported."""
@@ -166,6 +192,8 @@ class Reads:
     def disown(self, key: str, *, prefixes: bool = True) -> None:
         """What is being read about this key changes: the answers are not remembered; nor are
         those about its prefixes, which inherit its options, if `prefixes` says so."""
+        if self._siblings is not None:
+            self._siblings.changed(key)
         for name in list(self._reads):
             if key in lookup_keys(name) or (prefixes and key == host_of(name)):
                 del self._reads[name]
@@ -173,8 +201,15 @@ class Reads:
 
     def disown_all(self) -> None:
         """What is being read may be old when it comes."""
+        if self._siblings is not None:
+            self._siblings.all_changed()
         self._reads.clear()
         self.bell.ring()
+
+    def close(self) -> None:
+        """Share no more reads with siblings."""
+        if self._siblings is not None:
+            self._siblings.close()
 
 
 def _warn_of_entries(frontend: Frontend) -> None:

@@ -20,7 +20,8 @@ import time
 from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
 
-from ...routing import Frontend, parse_frontend
+from ...routing import Frontend
+from .frontend_text import frontend_from, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,7 @@ class Snapshot:
             try:
                 _, host, text = line.split(b"\t")
                 if text not in frontends:
-                    value = json.loads(text)
-                    frontends[text] = parse_frontend(
-                        value["key"], value["rows"], value["options"], value.get("paths", ())
-                    )
+                    frontends[text] = frontend_from(text)
                 found[host.decode()] = frontends[text]
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 if line:
@@ -83,7 +81,7 @@ class Snapshot:
             if number % LINES_AT_A_TIME == 0:
                 yield
             if id(frontend) not in texts:
-                texts[id(frontend)] = _as_json(frontend)
+                texts[id(frontend)] = text_of(frontend)
             merged.append(b"%d\t%b\t%b" % (now, host.encode(), texts[id(frontend)]))
         for number, line in enumerate(lines, 1):
             if number % LINES_AT_A_TIME == 0:
@@ -119,24 +117,6 @@ class Snapshot:
                 yield False
             else:
                 yield True
-
-
-def rows_of(frontend: Frontend) -> list[str]:
-    """Hipache's list, as it was read; empty for a host that has prefixes only."""
-    if frontend.site is not None and not frontend.site.listed:
-        return []
-    urls = {backend.index: backend.url for backend in frontend.backends}
-    urls |= {entry.index: entry.text for entry in frontend.bad_entries}
-    return [frontend.identifier, *(urls[index] for index in sorted(urls))]
-
-
-def _as_json(frontend: Frontend) -> bytes:
-    value = {
-        "key": frontend.key, "rows": rows_of(frontend), "options": dict(frontend.options),
-    }  # fmt: skip
-    if frontend.site is not None:
-        value["paths"] = [prefix.decode() for prefix in frontend.site.keys]
-    return json.dumps(value).encode()
 
 
 def _seen(line: bytes) -> int:

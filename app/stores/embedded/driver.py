@@ -27,6 +27,7 @@ class EmbeddedDriver(StoreDriver):
 
     schemes = ("embedded",)
     private = True
+    one_server = True
 
     def __init__(self, urls: Sequence[StoreAddress]) -> None:
         self._directory = unquote(only_url(urls).removeprefix("//")) or OWN_FOLDER

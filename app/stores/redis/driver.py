@@ -26,7 +26,7 @@ from .questions import RedisInquiry
 from .replies import text
 from .store import RedisStore
 from .table import RedisTable
-from .url import SCHEMES, RedisURL, parse_url
+from .url import CLUSTER_SCHEMES, SCHEMES, SENTINEL_SCHEMES, RedisURL, parse_url
 
 TABLE_TIMEOUT = 30.0
 """Seconds for each answer: a whole table takes longer than the one read of a request."""
@@ -45,6 +45,9 @@ class RedisDriver(StoreDriver):
             raise ValueError(f"expected one of {known}, found {show(masked_url(other))}")
         self.urls = [parse_url(url) for url in urls]
         self.names = tuple(url.name for url in self.urls)
+        self.one_server = not {url.scheme for url in self.urls} & {
+            *SENTINEL_SCHEMES, *CLUSTER_SCHEMES,
+        }  # fmt: skip
 
     @classmethod
     def placed(cls, url: StoreAddress, places: Places) -> str:

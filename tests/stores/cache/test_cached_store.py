@@ -6,67 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import FrontendNotFound, StoreUnavailable
-from app.routing import NO_MARKS, Mark, parse_frontend
-from app.stores.base import Found, StoreListener
+from app.routing import Mark, parse_frontend
+from app.stores.base import Found
 from app.stores.cache.cached_store import CachedStore
+from app.stores.cache.reads import ReadPlan
 from app.stores.cache.route_cache import RouteCache
-
-
-class ScriptedStore:
-    """Answers a lookup when the test lets it, with what it held when it was asked."""
-
-    name = "scripted"
-    shares_marks = True
-    rates = checks = leases = questions = uses = None
-
-    def __init__(self) -> None:
-        self.lists: dict[str, str] = {}
-        self.marked: dict[str, dict[str, Mark]] = {}
-        self.reads = 0
-        self.open = asyncio.Event()
-        self.open.set()
-        self.asked = asyncio.Event()
-        self.away = False
-        self.listener: StoreListener | None = None
-
-    async def lookup(self, host: str) -> Found | None:
-        self.reads += 1
-        url = self.lists.get(host)
-        self.asked.set()
-        await self.open.wait()
-        if self.away:
-            raise StoreUnavailable("away")
-        if url is None:
-            return None
-        return Found(parse_frontend(host, ["id", url]), self.marked.get(host, NO_MARKS))
-
-    async def marks(self, frontend):
-        self.reads += 1
-        marks = self.marked.get(frontend.key, NO_MARKS)
-        self.asked.set()
-        await self.open.wait()
-        if self.away:
-            raise StoreUnavailable("away")
-        return marks
-
-    async def write_mark(self, frontend, backend, mark, *, shared_until):
-        if self.away:
-            raise StoreUnavailable("away")
-        self.marked.setdefault(frontend.key, {})[backend.url] = mark
-
-    async def erase_mark(self, frontend, backend):
-        self.marked[frontend.key].pop(backend.url, None)
-
-    async def announce(self, frontend, backend):
-        raise AssertionError
-
-    async def watch(self, listener):
-        self.listener = listener
-        listener.tracking()
-        await asyncio.Event().wait()
-
-    async def aclose(self):
-        pass
+from tests.stores.cache.scripted_store import ScriptedStore
 
 
 @pytest.fixture
@@ -284,4 +229,20 @@ async def test_who_waits_for_a_read_when_the_outage_is_found_does_not_wait_on(st
     store.store.open.set()
     results = await asyncio.gather(first, *others, return_exceptions=True)
     assert {type(result) for result in results} == {StoreUnavailable}
-    assert store.store.reads <= 16
+    assert store.store.reads <= ReadPlan().most
+
+
+async def test_hosts_beyond_the_set_number_are_read_in_the_order_in_which_they_were_asked_for():
+    scripted = ScriptedStore()
+    scripted.lists = {f"{n}.example": "http://a:1" for n in range(9)}
+    store = CachedStore(scripted, plan=ReadPlan(most=3))
+    await store.start()
+    first = await in_flight(store, "0.example")
+    others = [asyncio.create_task(url_of(store, f"{n}.example")) for n in range(1, 9)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert scripted.reads == 3
+    scripted.open.set()
+    assert set(await asyncio.gather(first, *others)) == {"http://a:1"}
+    assert list(store._memory.fresh()) == list(scripted.lists)
+    await store.aclose()

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -12,7 +14,7 @@ from app.config.structs import Config, LruCache, ServerConfig
 from app.errors import FrontendNotFound
 from app.frontends.site import host_of, prefix_of
 from app.routing import Route, lookup_keys
-from app.stores import driver_of, open_store
+from app.stores import CachedStore, driver_of, open_store
 from tests.redis_servers import RedisServer
 
 T = TypeVar("T")
@@ -31,7 +33,8 @@ indexes = st.integers(0, 3)
 
 
 class CacheAndServer(RuleBasedStateMachine):
-    """A cache of five hosts over a real server, beside two dictionaries."""
+    """Two workers' caches of five hosts over a real server, beside dictionaries. The workers tell
+    each other what they read."""
 
     server: ClassVar[RedisServer]
 
@@ -46,10 +49,13 @@ class CacheAndServer(RuleBasedStateMachine):
             driver=(self.server.url,),
             server=ServerConfig(snapshot=None, lru_cache=LruCache(size=SIZE)),
         )
-        self.store, self.table = open_store(config), driver_of(config).table()
+        self.folder = TemporaryDirectory()
+        self.stores = [open_store(config, Path(self.folder.name)) for _ in range(2)]
+        self.table = driver_of(config).table()
         self.redis = self.server.client
         self.run(self.redis.flushall())
-        self.run(self.store.start())
+        for store in self.stores:
+            self.run(store.start())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -114,7 +120,7 @@ class CacheAndServer(RuleBasedStateMachine):
     def flush(self) -> None:
         async def work() -> None:
             await self.redis.flushall()
-            while not await self.redis.keys("hipache:worker:*"):  # noqa: ASYNC110
+            while len(await self.redis.keys("hipache:worker:*")) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)  # `wait` knows only workers that have shown up again
 
         self.run(work())
@@ -133,18 +139,20 @@ class CacheAndServer(RuleBasedStateMachine):
     @rule(host=hosts, asked=targets)
     def ask(self, host: str, asked: bytes) -> None:
         """Only so that reads are under way while something changes."""
-        self.loop.create_task(self._find(host, asked))
+        for store in self.stores:
+            self.loop.create_task(self._find(store, host, asked))
 
     @rule(order=st.permutations(HOSTS), asked=targets)
     def compare(self, order: list[str], asked: bytes) -> None:
         workers, missing = self.run(self.table.wait(5))
-        assert (workers, missing) == (1, [])
+        assert (workers, missing) == (2, [])
         for host in (*order, *order):  # the second time most of it comes from memory
-            self.check(host, asked, self.run(self._find(host, asked)))
+            for store in self.stores:
+                self.check(host, asked, self.run(self._find(store, host, asked)))
 
-    async def _find(self, host: str, target: bytes) -> Route | None:
+    async def _find(self, store: CachedStore, host: str, target: bytes) -> Route | None:
         try:
-            return self.store.known(host, target) or await self.store.find(host, target)
+            return store.known(host, target) or await store.find(host, target)
         except FrontendNotFound:
             return None
 
@@ -184,11 +192,14 @@ class CacheAndServer(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        assert len(self.store._memory) <= SIZE
-        assert len(self.store._memory.absent()) <= SIZE
+        for store in self.stores:
+            assert len(store._memory) <= SIZE
+            assert len(store._memory.absent()) <= SIZE
 
     def teardown(self) -> None:
-        self.run(self.store.aclose())
+        for store in self.stores:
+            self.run(store.aclose())
+        self.folder.cleanup()
         self.run(self.table.aclose())
         self.run(self.redis.aclose())
         self.loop.close()

@@ -13,8 +13,9 @@ from app.routing import Frontend, parse_frontend
 from app.stores import open_store
 from app.stores.base import Found
 from app.stores.cache.archive import Archive
+from app.stores.cache.frontend_text import rows_of
 from app.stores.cache.route_cache import RouteCache
-from app.stores.cache.snapshot import Snapshot, rows_of
+from app.stores.cache.snapshot import Snapshot
 from tests.ports import free_port
 from tests.redis_servers import RedisServer
 

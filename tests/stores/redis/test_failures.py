@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -78,20 +79,19 @@ class Workers:
 @asynccontextmanager
 async def workers(driver: str) -> AsyncIterator[Workers]:
     config = Config(driver=(driver,), server=ServerConfig(snapshot=None))
-    running = Workers([open_store(config) for _ in range(2)])
-    for store in running.stores:
-        await store.start()
-        for host in HOSTS:
-            await store.find(host)
-    load = asyncio.create_task(running.ask_for_ever())
-    try:
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory())  # what one reads, the other need not
+        running = Workers([open_store(config, Path(folder)) for _ in range(2)])
+        for store in running.stores:
+            stack.push_async_callback(store.aclose)
+            await store.start()
+            for host in HOSTS:
+                await store.find(host)
+        load = asyncio.create_task(running.ask_for_ever())
+        stack.callback(load.cancel)
         yield running
         assert not load.done()
         assert running.asked > 0
-    finally:
-        load.cancel()
-        for store in running.stores:
-            await store.aclose()
 
 
 async def test_killed_and_back_empty(server):
