@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..system.file_stamp import Stamp, stamp_of
+from .last_used import LastUsed
 
 logger = logging.getLogger("hipache.tls")
 
@@ -152,10 +153,11 @@ class CertificateFolder:
     quotes in a shell.
     """
 
-    def __init__(self, new: NewContext, folder: str) -> None:
+    def __init__(self, new: NewContext, folder: str, most: int = 0) -> None:
+        """`most`: contexts to keep; 0: all that are in use."""
         self._new = new
         self._folder = folder
-        self._files: dict[str, CertificateFile] = {}
+        self._files = LastUsed[CertificateFile](most)
 
     def context(self, name: str) -> ssl.SSLContext | None:
         """The context for exactly this name (a checked host name, or `*.` and one)."""
@@ -163,9 +165,10 @@ class CertificateFolder:
             path = os.path.join(self._folder, stem)
             for cert, key in ((f"{path}.crt", f"{path}.key"), (f"{path}.pem", None)):
                 if os.path.exists(cert):
-                    file = self._files.setdefault(name, CertificateFile())
+                    file = self._files.get(name) or CertificateFile()
+                    self._files.use(name, file)
                     return file.context(self._new, cert, key)
-        self._files.pop(name, None)
+        self._files.drop(name)
         return None
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable
-from time import monotonic
 
 from ..config.memory import MemoryConfig
 from ..errors import ConfigError
 from ..stores.certificate_store import NO_PAIR, Pair
 from .certificates import load_text
+from .last_used import LastUsed
 from .store_certificates import StoreCertificates
 
 logger = logging.getLogger("hipache.tls")
 
-UNUSED_FOR = 3600.0
-"""Seconds after which a context goes that no client has asked for."""
 EACH = 22 * 1024
 """Bytes of a context, its certificate and key: OpenSSL takes nearly all of them."""
 SHARE = 2
@@ -34,8 +31,7 @@ class StoreSource:
         """`most`: contexts to keep; 0: all that are in use."""
         self._certificates = certificates
         self._new = new
-        self._most = most
-        self._contexts: OrderedDict[str, _Kept] = OrderedDict()  # the one used last is last
+        self._contexts = LastUsed[_Kept](most, certificates.forget)
         certificates.add_user(self)
 
     def context(self, name: str) -> ssl.SSLContext | None:
@@ -51,31 +47,20 @@ class StoreSource:
                 kept.context = load_text(self._new(), *pair, name=f"tls:{name}")
             except ConfigError as exc:
                 logger.error("certificate refused: %s", exc)
-        self._keep(name, kept)
+        self._contexts.use(name, kept)
         return kept.context
 
     def gone(self, name: str) -> None:
-        """There is no such certificate any more. Another thread may say so: it is one step."""
-        self._contexts.pop(name, None)
-
-    def _keep(self, name: str, kept: _Kept) -> None:
-        kept.used = now = monotonic()
-        self._contexts[name] = kept
-        self._contexts.move_to_end(name)
-        oldest, unused = next(iter(self._contexts.items()))
-        if now - unused.used > UNUSED_FOR or 0 < self._most < len(self._contexts):
-            self.gone(oldest)
-            self._certificates.forget(oldest)
+        """There is no such certificate any more. Another thread may say so."""
+        self._contexts.drop(name)
 
 
 class _Kept:
-    __slots__ = ("context", "pair", "used")
+    __slots__ = ("context", "pair")
 
     def __init__(self) -> None:
         self.pair: Pair = NO_PAIR
         self.context: ssl.SSLContext | None = None
-        self.used = 0.0
-        """When a client last asked for it."""
 
 
 def most_contexts(memory: MemoryConfig, listeners: int) -> int:

@@ -195,7 +195,7 @@ def add_stored(config: Config, secured: Sequence[TLSListener], stack: ExitStack)
         if stored is not None:
             tls.add_source(lambda new: StoreSource(stored, new, most).context)
         if certs is not None:
-            tls.add_source(lambda new: CertificateFolder(new, certs).context)
+            tls.add_source(lambda new: CertificateFolder(new, certs, most).context)
     if stored is not None:
         stack.callback(stored.close)
 

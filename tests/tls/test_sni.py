@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import ssl
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.config.structs import parse
+from app.tls import last_used
+from app.tls.certificates import CertificateFolder
 from app.tls.listener import TLSListener
 from tests.tls.authority import EXACT, OTHER, WILD, chain, listener, private, shake, shown_to, write
 
@@ -87,6 +90,32 @@ def test_a_broken_file_is_named_once_and_the_old_one_stays(
         assert shown_to(server, "a.test") == "a.test"
     assert caplog.text.count("a.test.crt with") == 1
     assert "the key does not fit the certificate" in caplog.text
+
+
+def test_one_that_was_removed_or_is_not_used_goes_though_nobody_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = CertificateFolder(partial(ssl.SSLContext, ssl.PROTOCOL_TLS_SERVER), str(tmp_path))
+    for name in ("a.test", "b.test", "c.test"):
+        write(tmp_path, name, EXACT)
+        assert folder.context(name) is not None
+    (tmp_path / "a.test.crt").unlink()
+    monkeypatch.setattr(last_used, "UNUSED_FOR", -1.0)
+    folder.context("c.test")
+    folder.context("c.test")
+    assert list(folder._files) == ["c.test"]
+
+
+def test_no_more_are_kept_than_memory_allows(tmp_path: Path) -> None:
+    new = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_SERVER)
+    folder = CertificateFolder(new, str(tmp_path), most=2)
+    for name in ("a.test", "b.test", "c.test"):
+        write(tmp_path, name, EXACT)
+    first = folder.context("a.test")
+    for name in ("b.test", "a.test", "c.test"):
+        folder.context(name)
+    assert list(folder._files) == ["a.test", "c.test"]
+    assert folder.context("a.test") is first
 
 
 def test_a_thousand_certificates_are_not_read_before_they_are_asked_for(tmp_path: Path) -> None:

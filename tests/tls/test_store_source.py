@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from app.stores import driver_for
-from app.tls import store_source
+from app.tls import last_used
 from app.tls.store_certificates import StoreCertificates
 from app.tls.store_source import StoreSource
 from tests.redis_servers import RedisServer, until
@@ -95,6 +95,6 @@ async def test_one_that_is_not_used_goes(
 ) -> None:
     source = StoreSource(certificates, new, 0)
     context(source, "a.test")
-    monkeypatch.setattr(store_source, "UNUSED_FOR", -1.0)
+    monkeypatch.setattr(last_used, "UNUSED_FOR", -1.0)
     context(source, "b.test")
     assert list(source._contexts) == ["b.test"]
