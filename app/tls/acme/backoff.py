@@ -6,13 +6,33 @@ Let's Encrypt takes five failed validations of a name in an hour
 
 from __future__ import annotations
 
-from ...stores.issuance import HOUR, IssuanceState
+from ...stores.issuance import HOUR, IssuanceState, Wish
 
 FIRST, FACTOR, LONGEST = 60.0, 4.0, 86_400.0
 PER_HOUR = 5
 """Failures of a name in an hour, also where a person insists."""
 REMEMBERED = 10
 """Failures that are remembered."""
+
+
+def budget(per_hour: int, wish: Wish | None, *, own: bool) -> int:
+    """Orders in an hour, of all kinds, with which one more may still begin.
+
+    `wish`: why it is ordered, None where its time has come. `own`: the name is a frontend of its
+    own. Clients can invent names below wildcards, so what others need is kept from those, now and
+    when they are renewed. At least one may always begin.
+
+    >>> [budget(50, why, own=own) for own in (False, True) for why in (Wish.CLIENT, None)]
+    [30, 35, 40, 50]
+    """
+    match wish:
+        case Wish.ORDER | Wish.RENEW:
+            tenths = 10
+        case Wish.CLIENT:
+            tenths = 8 if own else 6
+        case None:
+            tenths = 10 if own else 7
+    return max(1, per_hour * tenths // 10)
 
 
 def after_failure(

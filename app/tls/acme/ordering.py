@@ -19,7 +19,7 @@ from ...stores.issuance import IssuanceState, IssuanceStore, OrderEnd, Standing,
 from ...stores.tables import RouteTable, frontend_in
 from ..certificates import load_text
 from .authority import Account, Authority
-from .backoff import after_failure, may_try, postponed
+from .backoff import after_failure, budget, may_try, postponed
 from .eligible import is_own, why_not_for
 from .failures import OrderFailed
 from .schedule import LOOK_AGAIN
@@ -28,9 +28,6 @@ logger = logging.getLogger("hipache.acme")
 
 AT_ONCE = 8
 """Orders that one process works on at the same time."""
-RESERVED = 5
-"""One in so many orders of an hour is not for new names that clients ask for, and one more not for
-those of them that are below wildcards: clients can invent such names."""
 CA_FAILED = 30.0
 """Seconds that a name waits at least when the CA has failed; that is no failure of its own."""
 CHALLENGE_LASTS = 300.0
@@ -98,7 +95,8 @@ class Ordering:
             return state.not_before if state else now
         seen = standing.certificate if standing else ""
         own = is_own(name, frontend)
-        start = await store.begin(self._holder, name, seen, self._budget(wish, own=own))
+        most = budget(self._settings.orders_per_hour, wish, own=own)
+        start = await store.begin(self._holder, name, seen, most)
         if start.begun:
             await self._order(name, state, standing)
         elif start.wait:
@@ -109,13 +107,6 @@ class Ordering:
             await store.fail(self._holder, name, postponed(state, start.reason, until=until))
             return until
         return None
-
-    def _budget(self, wish: Wish | None, *, own: bool) -> int:
-        """Orders in an hour, of all kinds, with which this one may still begin."""
-        per_hour = self._settings.orders_per_hour
-        if wish is not Wish.CLIENT:
-            return per_hour
-        return per_hour - per_hour // RESERVED * (1 if own else 2)
 
     async def _refuse(self, name: str, wish: Wish | None, reason: str) -> float:
         """Say why only where a person asked: a client's name may be anything."""

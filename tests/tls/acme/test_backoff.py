@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from app.stores.issuance import HOUR, IssuanceState
-from app.tls.acme.backoff import LONGEST, after_failure, may_try, postponed
+import pytest
+
+from app.stores.issuance import HOUR, IssuanceState, Wish
+from app.tls.acme.backoff import LONGEST, after_failure, budget, may_try, postponed
 
 
 def failing(times: int) -> tuple[list[float], IssuanceState]:
@@ -38,6 +40,21 @@ def test_it_waits_as_long_as_the_ca_says() -> None:
     state = after_failure(None, "rateLimited", now=0.0, retry_after=7200.0)
     assert not may_try(state, now=7199.0, insists=False)
     assert may_try(state, now=7200.0, insists=False)
+
+
+@pytest.mark.parametrize(
+    ("per_hour", "invented", "invented_again", "own", "everything"),
+    [(50, 30, 35, 40, 50), (5, 3, 3, 4, 5), (4, 2, 2, 3, 4), (3, 1, 2, 2, 3), (1, 1, 1, 1, 1)],
+)
+def test_what_clients_invent_does_not_use_up_the_orders_of_others(
+    per_hour: int, invented: int, invented_again: int, own: int, everything: int
+) -> None:
+    assert budget(per_hour, Wish.CLIENT, own=False) == invented
+    assert budget(per_hour, None, own=False) == invented_again
+    assert budget(per_hour, Wish.CLIENT, own=True) == own
+    assert budget(per_hour, None, own=True) == everything
+    for wish in (Wish.ORDER, Wish.RENEW):
+        assert budget(per_hour, wish, own=False) == everything
 
 
 def test_what_is_not_its_fault_does_not_count() -> None:
