@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 import click
 
@@ -16,6 +17,7 @@ from ..stores.table import TableError, check_key
 from ..stores.tables import RouteTable, seen_by_all
 from .cli_options import FineDuration
 from .failing import one_line
+from .waiting import waiting
 
 TableWork = Callable[[RouteTable], Awaitable[None]]
 
@@ -46,10 +48,19 @@ async def _with_table(path: str | None, work: TableWork, wait: float | None) -> 
         if wait is None:
             await work(table)
         else:
-            workers = await seen_by_all(table, lambda: work(table), wait)
-            click.echo(f"workers that have it: {workers}")
+            click.echo(f"workers that have it: {await _seen_by_all(table, work, wait)}")
     finally:
         await table.aclose()
+
+
+async def _seen_by_all(table: RouteTable, work: TableWork, wait: float) -> int:
+    with ExitStack() as shown:
+
+        async def change() -> None:
+            await work(table)  # it may ask, or show how far it is
+            shown.enter_context(waiting("waiting until every worker has it"))
+
+        return await seen_by_all(table, change, wait)
 
 
 def key_of(host: str) -> str:
