@@ -16,7 +16,8 @@
 #             sends 100 messages in a case of compression, where Autobahn has 1,000)
 # make docs   the site of docs/, in build/site: open build/site/index.html
 # make dist   wheel and sdist in dist/, checked, and installed in an empty environment of each
-#             Python that is here (PYTHONS=... names others)
+#             Python that is here (PYTHONS=... names others). URL=https://... is where people see
+#             the repository: README's links then lead there, to REF=v1.0.0 of it, or to HEAD
 # make deb    a Debian package of it in dist/
 # Each installs what it needs into .venv first; PYTHON=... chooses the interpreter.
 
@@ -73,8 +74,15 @@ docs: .venv/test.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 dist: .venv/dist.installed
-	rm -rf dist
+	rm -rf dist build/release
 	$(BIN)/python -m build --outdir dist
+	@if [ -n "$(URL)" ]; then \
+	  mkdir -p build/release && tar -xzf dist/*.tar.gz -C build/release --strip-components=1 && \
+	  $(BIN)/python packaging/release/addresses.py build/release '$(URL)' $(REF) && \
+	  rm dist/* && $(BIN)/python -m build --outdir dist build/release || exit 1; \
+	else \
+	  echo "README's links are relative: for a package index, make dist URL=https://..."; \
+	fi
 	$(BIN)/python -m twine check --strict dist/*
 	@for python in $(BIN)/python $(PYTHONS); do \
 	  $$python -c 'import ensurepip, venv' 2>/dev/null || { echo "no $$python here"; continue; }; \

@@ -1,6 +1,8 @@
 """The wheel, built from the sdist and installed elsewhere, has all that it needs."""
 
 import os
+import re
+import shutil
 import signal
 import site
 import subprocess
@@ -67,6 +69,32 @@ def test_the_sdist_has_what_a_person_looks_for(built: Path) -> None:
         "docs/configuration.md",
     }  # fmt: skip
     assert not [name for name in names if name.startswith((".venv/", ".hipache/", "dist/"))]
+
+
+def test_a_release_leads_readers_of_an_index_to_the_repository(tmp_path: Path) -> None:
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    relative = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert len(relative) > 20
+    program = ROOT / "packaging/release/addresses.py"
+    run(sys.executable, program, tmp_path, "https://git.test/us/", "v1.0.0", cwd=tmp_path)
+    readme = (tmp_path / "README.md").read_text("utf-8")
+    assert "![Clients reach" in readme
+    assert "](https://git.test/us/raw/v1.0.0/docs/fleet.svg)" in readme
+    for path in set(relative) - {"docs/fleet.svg"}:
+        assert f"](https://git.test/us/blob/v1.0.0/{path})" in readme
+    assert not re.search(r"\]\((?!https:)", readme)
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["urls"]["Source"] == "https://git.test/us"
+    assert project["scripts"] == {"hipache": "hipache.cli:main"}
+
+
+def test_what_is_no_address_of_a_repository_is_refused(tmp_path: Path) -> None:
+    program = ROOT / "packaging/release/addresses.py"
+    words = [sys.executable, program, tmp_path, "git.test/us"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "URL=git.test/us: expected the address of the repository, as https://…\n"
 
 
 async def test_the_installed_wheel_serves_its_own_pages(installed: Path, tmp_path: Path) -> None:
