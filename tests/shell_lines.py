@@ -10,11 +10,17 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 
 PROGRAMS = {
-    "curl", "docker", "export", "for", "hipache", "kubectl", "make", "openssl", "pip", "pipx",
-    "python3", "redis-cli", "sudo", "uvicorn", "~/hipache/bin/hipache", "~/hipache/bin/pip",
+    "apt", "apt-get", "cat", "cd", "cp", "curl", "daphne", "dnf", "docker", "echo", "export", "for",
+    "git", "granian", "hipache", "hypercorn", "journalctl", "kill", "kubectl", "make", "mkdir",
+    "npm", "openssl", "pip", "pipx", "pytest", "python", "python3", "redis-cli", "sudo",
+    "systemctl", "uvicorn", "valkey-cli", "~/hipache/bin/hipache", "~/hipache/bin/pip",
 }  # fmt: skip
+"""What a line that is a command begins with."""
 COLUMNS = re.compile(r" {3,}(?=hipache )")  # a page that lists forms of a command has two in a line
 COMMENT = re.compile(r" +# .*$")
+INLINE = re.compile(r"`(hipache [^`]+)`")
+REDIS = re.compile(r"(?:HSET|RPUSH|SADD) .+")
+"""Commands that a page gives as Redis reads them."""
 
 
 class ShellLine(NamedTuple):
@@ -37,3 +43,13 @@ def shell_lines() -> Iterator[ShellLine]:
             if line.split()[0] in PROGRAMS and not re.match(r"hipache: ", line):
                 for command in COLUMNS.split(COMMENT.sub("", line)):
                     yield ShellLine(page.name, command.strip())
+            elif REDIS.fullmatch(line):
+                yield ShellLine(page.name, f"redis-cli {line}")
+
+
+def inline_commands() -> Iterator[ShellLine]:
+    """Those of `hipache` that stand in sentences and tables; some are named without their words."""
+    for page in PAGES:
+        text = re.sub(r"^ {4,}.*$", "", page.read_text("utf-8"), flags=re.M)
+        for command in INLINE.findall(text):
+            yield ShellLine(page.name, " ".join(command.split()))
