@@ -12,6 +12,8 @@ import click
 from ..config.file import DEFAULTS, here, load
 from ..config.file import modernise as modernise_file
 from ..config.structs import Config, render
+from ..doctor.findings import Commands
+from ..doctor.service import asked_as, is_closed
 from ..errors import EX_CONFIG, ConfigError
 from ..proxy.tracing import check_tracing
 from ..stores.drivers import driver_of, shown
@@ -61,13 +63,17 @@ def check(path: str | None, *, as_json: bool, modernise: bool) -> None:
         if modernise:
             kept = modernise_file(path, os.environ, here())
             click.echo(f"rewritten; the old file is {kept}", err=True)
-        verdict = _verdict(checked_config(path))
+        config = checked_config(path)
+        verdict = _verdict(config)
     except ConfigError as exc:
         verdict = CheckVerdict(False, problems=(str(exc),))
     if as_json:
         click.echo(json.dumps(asdict(verdict), indent=4))
     else:
         _tell(verdict)
+        if verdict.problems and verdict.config is not None and is_closed(config):
+            ask = f"{asked_as(config)} {Commands(path).hipache('check')}"
+            click.echo(f"the service is another user's: {ask}", err=True)
     sys.exit(0 if verdict.good else EX_CONFIG)
 
 

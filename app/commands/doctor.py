@@ -60,14 +60,14 @@ def doctor(path: str | None, *, sample: int | None, as_json: bool) -> None:
 def _look(
     config: Config, commands: Commands, sample: int | None
 ) -> tuple[list[Finding], list[str]]:
-    pid = service.running(config)
+    pid, closed = service.running(config), service.is_closed(config)
     found = [
         *settings.look(config, commands),
         *machine.of_user(config),
         *machine.of_files(config, pid),
         *service.of_closed(config),
-        *(() if service.is_closed(config) else ports.of_ports(config, pid)),
-        *(() if service.is_closed(config) else ports.of_admin(config, pid)),
+        *(() if closed else ports.of_ports(config, pid)),
+        *(() if closed else ports.of_admin(config, pid)),
         *certificates.look(config),
         *receivers.look(config),
     ]
@@ -79,5 +79,6 @@ def _look(
         )
     found = [*found, *of_store, *asyncio.run(ordering.look(config, commands))]
     found += settings.of_start(config, found)
+    found = [*service.of_others(found)] if closed else found
     here = "this machine" if pid is None else f"the service that runs here (pid {pid})"
     return found, [config.source, here, name]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+import pwd
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from ..config.structs import Config
 from ..errors import ConfigError
 from ..workers.status import ask
 from .findings import Finding, Severity
+
+DENIED = os.strerror(errno.EACCES)
 
 
 def running(config: Config) -> int | None:
@@ -43,6 +49,23 @@ def of_closed(config: Config) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE, "status-closed", f"server.statusSocket = {config.server.status_socket}",
             "it is closed to you, so whether the service runs is not known",
-            "Its addresses and its limits were not looked at.", "sudo hipache doctor",
-            "Ask as root or as the user who runs it:",
+            "Its addresses, its limits, and what it may read and write were not looked at.",
+            "sudo hipache doctor", "Ask as root or as the user who runs it:",
         )  # fmt: skip
+
+
+def of_others(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Of another user's service: those that do not only say what we may not do."""
+    for finding in found:
+        if finding.name != "not-writable" and DENIED not in finding.problem:
+            yield finding
+
+
+def asked_as(config: Config) -> str:
+    """What stands before a command so that it sees what the service's own user sees."""
+    path = Path(config.server.status_socket or "/")
+    for place in (path, *path.parents):
+        with suppress(OSError, KeyError):
+            uid = place.stat().st_uid
+            return "sudo" if uid == 0 else f"sudo -u {pwd.getpwuid(uid).pw_name}"
+    return "sudo"

@@ -201,3 +201,32 @@ def test_a_closed_status_socket_says_nothing_of_ports(tmp_path: Path) -> None:
         assert "status-closed" in names
         assert "port-taken" not in names
         assert "port-taken" in ask().split()
+
+
+@as_root
+def test_of_another_users_service_what_we_may_not_do_is_no_fault(tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    (tmp_path / "key.pem").touch(0o600)
+    with socket.socket(socket.AF_UNIX) as status:
+        status.bind(str(tmp_path / "status.sock"))
+        os.chown(tmp_path / "status.sock", pwd.getpwnam("daemon").pw_uid, 0)
+        (tmp_path / "status.sock").chmod(0o600)
+        server = {"accessLog": "access.log", "snapshot": "s.json", "statusSocket": "status.sock"}
+        values = {"server": server, "user": None, "driver": "file:routes.toml"}
+        https = {"bind": "127.0.0.1", "cert": "key.pem", "key": "key.pem"}
+        values |= {"https": https, "admin": {"bind": None}}
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(values))
+        ask_doctor(file)  # imports what it needs while that can be read
+        nobody = pwd.getpwnam("nobody")
+
+        def ask() -> str:
+            names = " ".join(f["name"] for f in ask_doctor(file))
+            return names + CliRunner().invoke(main, ["check", "-c", str(file)]).output
+
+        said = str(privileges.as_user(nobody.pw_uid, nobody.pw_gid, ask))
+        assert "status-closed" in said
+        assert not {"not-writable", "certificate-unusable", "start-refused"} & {*said.split()}
+        assert said.endswith(
+            f"not good\nthe service is another user's: sudo -u daemon hipache check --config {file}\n"
+        )
