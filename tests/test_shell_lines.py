@@ -41,6 +41,7 @@ NOT_RUN = {
     r"hipache drain \S+ \S+ --wait": "takes a second: commands/test_steering.py",
     r"hipache password alice": "asks on a terminal: frontends/test_passwords.py",
     r"hipache .*(HOST|NAME|\[).*": "a form of a command: its words are looked at",
+    r"python -m bench\..*": "measures for minutes: test_documentation.py looks for it",
     r"hipache help": "commands/test_command_line.py",
     r"hipache cert trust": "needs the CA of a demo: commands/test_cert.py",
     r"hipache upgrade": "replaces the service: workers/test_upgrade.py",

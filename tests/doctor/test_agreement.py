@@ -228,5 +228,6 @@ def test_of_another_users_service_what_we_may_not_do_is_no_fault(tmp_path: Path)
         assert "status-closed" in said
         assert not {"not-writable", "certificate-unusable", "start-refused"} & {*said.split()}
         assert said.endswith(
-            f"not good\nthe service is another user's: sudo -u daemon hipache check --config {file}\n"
+            "not good\nthe service is another user's: "
+            f"sudo -u daemon hipache check --config {file}\n"
         )
