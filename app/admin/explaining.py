@@ -14,15 +14,18 @@ from ..balancing.explain import explain as explained
 from ..balancing.sticky import secret_of
 from ..config.defaults import default_options
 from ..config.structs import Config
-from ..errors import BadHost, HipacheError, ProxyError, StoreUnavailable, Unauthorized
+from ..errors import BadHost, HipacheError, HookFailed, ProxyError, StoreUnavailable, Unauthorized
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import field, only
 from ..frontends.backends import ALPN, HTTP2
 from ..frontends.passwords import credentials
 from ..frontends.protection import Protection
+from ..hooks.hook_calls import HookCalls
+from ..hooks.hook_loading import told
+from ..hooks.hook_moments import hooked_by
 from ..logs.record import AccessRecord
 from ..proxy.assembly import make_added_fields, make_decisions, make_forwarded
-from ..proxy.decision import OwnAnswer, Redirect, settled
+from ..proxy.decision import Decisions, OwnAnswer, Redirect, settled
 from ..proxy.guards.gate import check_address, check_maintenance, check_readable
 from ..proxy.guards.overload import Overload
 from ..proxy.request import Request
@@ -33,6 +36,10 @@ from ..upstream.destinations import configured
 
 KEPT_IN_TARGET = "/%:@!$&'()*+,;=~-._"
 """Characters of a path that stay as they are (RFC 3986 §3.3); `%` begins an escape."""
+
+
+LONGEST_BODY = 80
+"""Bytes of a hook's answer that are shown."""
 
 
 class NoSuchRequest(HipacheError):
@@ -47,16 +54,21 @@ async def explanation_of(
     *,
     for_client: bool,
     marks_are_shared: bool = True,
+    hooks: HookCalls | None = None,
 ) -> Explanation:
     """What the proxy would do: its own decision, then the backends that may be chosen.
 
-    `in_flight` tells requests in flight by URL, from a frontend's key. Raises StoreUnavailable.
+    `in_flight` tells requests in flight by URL, from a frontend's key; `hooks` are asked, too.
+    Raises StoreUnavailable.
     """
     balancer = _balancer(config)
-    answer = await _answer(request, routes, config, balancer)
+    answer, from_hook = await _answer(request, routes, config, balancer, hooks)
     route, host = request.route, _host(request)
+    of_hooks = () if from_hook else _of_hooks(request, routes, config, hooks)
     if route is None:
-        return not_forwarded(host or request.host.decode(), lookup_keys(host), answer)
+        keys = () if from_hook else lookup_keys(host)
+        found = not_forwarded(host or request.host.decode(), keys, answer)
+        return replace(found, remarks=of_hooks)
     objection = configured(config).objection
     denied = [backend.url for backend in route.frontend.backends if objection(backend)]
     found = explained(
@@ -66,8 +78,7 @@ async def explanation_of(
     remarks = [f"never connected to: {url}" for url in denied]
     if not marks_are_shared:
         remarks.insert(0, "marks live in each worker and are not known here")
-    if config.server.hooks is not None:
-        remarks.append(f"hooks of {config.server.hooks} were not asked: they may decide otherwise")
+    remarks += of_hooks
     if request.web_socket and {each.scheme for each in route.frontend.backends} & (HTTP2 - {ALPN}):
         remarks.append(
             "backends with h2c take WebSockets by RFC 8441 only, if their SETTINGS have "
@@ -79,25 +90,69 @@ async def explanation_of(
     return _for_client(found, request, balancer, denied) if for_client else found
 
 
-async def _answer(request: Request, routes: Routes, config: Config, balancer: Balancer) -> str:
-    """How the proxy answers by itself; empty if the request goes to a backend."""
+async def _answer(
+    request: Request,
+    routes: Routes,
+    config: Config,
+    balancer: Balancer,
+    hooks: HookCalls | None,
+) -> tuple[str, bool]:
+    """How the proxy answers by itself, empty if the request goes to a backend; whether it is a
+    hook that answers."""
     forwarded = make_forwarded(config)
     make_added_fields(config, forwarded).add(request)
     decisions = make_decisions(
         config, routes, balancer,
         examine=partial(_examine, forwarded), overload=Overload(0.0, time.monotonic),
+        kind=Decisions if hooks is None else hooked_by(hooks).kind,
     )  # fmt: skip
+    if (probe := decisions.probe(request.host)) is not None:
+        return f"{probe.status} {probe.body.decode()}, from the proxy itself", False
     try:
-        decision = decisions.probe(request.host) or await settled(decisions.decide(request))
+        decision = await settled(decisions.decide(request))
+    except HookFailed as error:
+        return f"{error.status} {error}: {told(error.__cause__ or error)}", True
     except StoreUnavailable:
         raise  # this command cannot know what the workers remember
     except ProxyError as error:
-        return f"{error.status} {error}"
+        return f"{error.status} {error}", False
     if isinstance(decision, Redirect):
-        return f"{decision.status} to {decision.location.decode('latin-1')}"
+        return f"{decision.status} to {decision.location.decode('latin-1')}", False
     if isinstance(decision, OwnAnswer):
-        return f"{decision.status} {decision.body.decode()}, from the proxy itself"
-    return ""
+        return f"{_shown(decision)}, by the hook on_request of {config.server.hooks}", True
+    return "", False
+
+
+def _shown(answer: OwnAnswer) -> str:
+    """An answer in a line."""
+    location = field(list(answer.fields), b"location")
+    if location is not None:
+        return f"{answer.status} to {location.decode('latin-1')}"
+    return f"{answer.status} {answer.body[:LONGEST_BODY].decode('utf-8', 'replace')!r}"
+
+
+def _of_hooks(
+    request: Request, routes: Routes, config: Config, hooks: HookCalls | None
+) -> tuple[str, ...]:
+    """What the hooks have to do with a request that none of them answers."""
+    name = config.server.hooks
+    if name is None:
+        return ()
+    if hooks is None:
+        return (
+            f"hooks of {name} were not asked: they may decide otherwise; explain --hooks asks them",
+        )
+    has, said = hooks.hooks, []
+    if has.on_request is not None:
+        said.append(f"the hook on_request of {name} lets it pass")
+    if has.on_route is not None and (route := request.route) is not None:
+        led = route is not routes.known(_host(request), request.target)
+        said.append(
+            f"the hook on_route of {name} " + ("chooses the route" if led else "lets it pass")
+        )
+    if has.on_response is not None:
+        said.append(f"the hook on_response of {name} sees the answer's fields, and may change them")
+    return tuple(said)
 
 
 def _examine(

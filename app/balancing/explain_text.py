@@ -31,6 +31,7 @@ def _lines(found: Explanation, now: float) -> Iterator[str]:
         yield f"          frontend:{key}  none"
     if found.matched is None:
         yield f"answer    {found.why}"
+        yield from _remarks(found)
         return
     yield f"matched   frontend:{found.matched}  {found.identifier}"
     if found.prefix:
@@ -44,13 +45,16 @@ def _lines(found: Explanation, now: float) -> Iterator[str]:
         yield f"wake      {found.wake}"
     for guard in found.guards:
         yield f"guard     {guard}"
-    for remark in found.remarks:
-        yield f"remark    {remark}"
+    yield from _remarks(found)
     width = max((len(state.url) for state in found.backends), default=0)
     for state in found.backends:
         yield f"backend {state.index:<2}{state.url:{width}}  {_described(state, now)}"
     yield f"choice    {', '.join(map(_share, found.choice, found.shares.values())) or 'none'}"
     yield f"why       {found.why}"
+
+
+def _remarks(found: Explanation) -> Iterator[str]:
+    return (f"remark    {remark}" for remark in found.remarks)
 
 
 def _share(url: str, share: float) -> str:

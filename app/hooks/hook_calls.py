@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from ..config.structs import Config
@@ -90,12 +90,16 @@ class HookCalls:
 
     def misfit(self, name: str, request: Request, wanted: str, said: object) -> HookFailed:
         """Log that a hook returned what it may not; the error that answers the request."""
+        if iscoroutine(said):
+            said.close()  # nobody will await it
         self._failed.add(id(request))
+        cause = f"returned neither {wanted} nor None: {said!r:.100}"
         logger.error(
-            "hook failed hook=%s request_id=%s cause=returned neither %s nor None: %.100r",
-            name, request.record.request_id, wanted, said,
-        )  # fmt: skip
-        return HookFailed(f"hook {name} failed")
+            "hook failed hook=%s request_id=%s cause=%s", name, request.record.request_id, cause
+        )
+        failed = HookFailed(f"hook {name} failed")
+        failed.__cause__ = TypeError(cause)
+        return failed
 
     @property
     def news(self) -> MarkNews:

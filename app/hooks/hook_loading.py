@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import Any
 
@@ -44,7 +43,7 @@ def load_hooks(config: Config) -> Hooks:
     except BaseException as error:  # SystemExit, too: it is the user's own code
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise ConfigError(f"{config.source}: server.hooks: {name}: {_told(error)}") from error
+        raise ConfigError(f"{config.source}: server.hooks: {name}: {told(error)}") from error
     try:
         return _defined(module)
     except ValueError as error:
@@ -76,13 +75,11 @@ def _defined(module: ModuleType) -> Hooks:
             raise ValueError(f"{name} is not a function")
     if not known:
         raise ValueError(f"it defines none of {', '.join(Hooks.__slots__)}")
-    if iscoroutinefunction(known.get("on_response")):
-        raise ValueError("on_response must be a plain function: an answer does not wait for it")
     return Hooks(**known)
 
 
-def _told(error: BaseException) -> str:
-    """What went wrong, and in which line: one line for people."""
+def told(error: BaseException) -> str:
+    """What went wrong in a user's code, and in which line: one line for people."""
     said = f"{type(error).__name__}: {error}".replace("\n", " ")
     frames = [each for each in traceback.extract_tb(error.__traceback__) if _is_users(each)]
     if isinstance(error, SyntaxError) or not frames:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Any, NamedTuple
 
 from ..fields.headers import RawHeaders
@@ -14,7 +14,7 @@ from ..proxy.observers import Observer
 from ..proxy.request import Request
 from ..routing import Route
 from .hook_calls import HookCalls, logger
-from .hook_loading import NO_HOOKS
+from .hook_loading import NO_HOOKS, Hook
 from .hook_views import HookAnswer, HookEnd, HookResponse, checked_field, is_framing
 
 
@@ -71,35 +71,42 @@ class HookedDecisions(Decisions):
         return self._routed(request, route, await asking)
 
 
-class HookObserver(Observer):
-    """Calls `on_response` with the head of every answer, and `on_end` when all is over."""
+class _Edit:
+    """The head of one answer, while a hook edits it."""
+
+    def __init__(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        backend = None if attempt is None else attempt.backend.url
+        self.response = HookResponse(status, headers, backend)
+        self._request = request
+        self._headers = headers
+        self._framing = [item for item in headers if is_framing(item[0])]
+
+    def end(self, said: object) -> None:
+        """Take over what the hook has left, if it may be sent. Raises TypeError, ValueError."""
+        if said is not None:
+            if iscoroutine(said):
+                said.close()  # nobody will await it
+            raise TypeError(
+                f"on_response returned {said!r:.100}; it edits response.headers, "
+                "and is defined with async def if it has to wait"
+            )
+        edited = [checked_field(name, value) for name, value in self.response.headers]
+        if [item for item in edited if is_framing(item[0])] != self._framing:
+            edited = [*self._framing, *(item for item in edited if not is_framing(item[0]))]
+            logger.warning(
+                "hook's edit ignored, these fields frame the answer request_id=%s",
+                self._request.record.request_id,
+            )
+        self._headers[:] = edited
+
+
+class EndHookObserver(Observer):
+    """Calls `on_end` when all is over."""
 
     def __init__(self, calls: HookCalls) -> None:
         self._calls = calls
-
-    def answered(
-        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
-    ) -> None:
-        """Raises HookFailed."""
-        hook = self._calls.hooks.on_response
-        if hook is None or (attempt is None and self._calls.has_failed(request)):
-            return
-        framing = [item for item in headers if is_framing(item[0])]
-        backend = None if attempt is None else attempt.backend.url
-        response = HookResponse(status, headers, backend)
-        try:
-            if (said := hook(self._calls.view(request), response)) is not None:
-                raise TypeError(f"on_response returned {said!r:.100}; it edits response.headers")
-            edited = [checked_field(name, value) for name, value in response.headers]
-        except Exception as error:
-            raise self._calls.failure(hook, request) from error
-        if [item for item in edited if is_framing(item[0])] != framing:
-            edited = [*framing, *(item for item in edited if not is_framing(item[0]))]
-            logger.warning(
-                "hook's edit ignored, these fields frame the answer request_id=%s",
-                request.record.request_id,
-            )
-        headers[:] = edited
 
     def ended(self, request: Request) -> None:
         calls, record = self._calls, request.record
@@ -111,6 +118,46 @@ class HookObserver(Observer):
             )  # fmt: skip
             calls.tell(calls.hooks.on_end, end)
         calls.forget(request)
+
+
+class HookObserver(EndHookObserver):
+    """Calls `on_response`, a plain function, with the head of every answer."""
+
+    def __init__(self, calls: HookCalls, hook: Hook) -> None:
+        super().__init__(calls)
+        self._hook = hook
+
+    def answered(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        """Raises HookFailed."""
+        if attempt is None and self._calls.has_failed(request):
+            return
+        edit = _Edit(request, attempt, status, headers)
+        try:
+            edit.end(self._hook(self._calls.view(request), edit.response))
+        except Exception as error:
+            raise self._calls.failure(self._hook, request) from error
+
+
+class WaitingHookObserver(EndHookObserver):
+    """Calls `on_response`, a coroutine function, with the head of every answer."""
+
+    def __init__(self, calls: HookCalls, hook: Hook) -> None:
+        super().__init__(calls)
+        self._hook = hook
+
+    async def edit(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        """Raises HookFailed."""
+        if attempt is None and self._calls.has_failed(request):
+            return
+        edit = _Edit(request, attempt, status, headers)
+        try:
+            edit.end(await self._hook(self._calls.view(request), edit.response))
+        except Exception as error:
+            raise self._calls.failure(self._hook, request) from error
 
 
 class HookedParts(NamedTuple):
@@ -125,4 +172,12 @@ def hooked_by(calls: HookCalls) -> HookedParts:
     hooks = calls.hooks
     asks = hooks.on_request is not None or hooks.on_route is not None
     kind = partial(HookedDecisions, calls) if asks else Decisions
-    return HookedParts(kind, () if hooks == NO_HOOKS else (HookObserver(calls),))
+    return HookedParts(kind, () if hooks == NO_HOOKS else (_observer(calls),))
+
+
+def _observer(calls: HookCalls) -> Observer:
+    hook = calls.hooks.on_response
+    if hook is None:
+        return EndHookObserver(calls)
+    of_coroutine = iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__)
+    return WaitingHookObserver(calls, hook) if of_coroutine else HookObserver(calls, hook)

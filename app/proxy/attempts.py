@@ -174,7 +174,10 @@ class Attempts:
         attempt.request.record.head_time = seconds
 
     def answered(self, attempt: Attempt[T], status: int, headers: RawHeaders) -> None:
-        """Judge the backend by its head, and add what keeps the client at it and tells the id."""
+        """Judge the backend by its head, and add what keeps the client at it and tells the id.
+
+        Where there are edits, `Observers.tell_head` must follow. Raises HookFailed.
+        """
         request, route, backend = attempt.request, attempt.route, attempt.backend
         if attempt.grpc_status is None or not self._calls.judge(attempt):
             self._reports.answered(attempt, status, headers)
@@ -192,6 +195,12 @@ class Attempts:
                 raise
             except Exception:
                 observer_failed(tell)
+
+    async def told(self, attempt: Attempt[T], status: int, headers: RawHeaders) -> None:
+        """As `answered`, and waits for the observers that have to. Raises HookFailed."""
+        self.answered(attempt, status, headers)
+        if self._observers.edits:
+            await self._observers.tell_head(attempt.request, attempt, status, headers)
 
     def failed(self, attempt: Attempt[T], error: UpstreamError) -> None:
         """It is over, without an answer."""

@@ -1,10 +1,10 @@
 """The fast path, below ASGI: serves an ordinary request inside the event loop's own reads.
 
-It needs no task, no future, no scope and no message: they are half the cost of a small
-request. It calls the same functions as HttpProxy, in the same order. HttpProxy takes over
-what is not ordinary, in the state that the request has reached (app.proxy.handover): a
-route that memory does not have, a guard that has to ask, a backend to connect to, an
-answer in pieces, a worker that drains. It has all requests whose bodies are still to come.
+It needs no task, no future, no scope and no message: they are half the cost of a small request.
+It calls the same functions as HttpProxy, in the same order. HttpProxy takes over what is not
+ordinary, in the state that the request has reached (app.proxy.handover): a route that memory does
+not have, a guard that has to ask, a backend to connect to, an answer in pieces, an answer that
+waits for a hook, a worker that drains. It has all requests whose bodies are still to come.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class FastPath:
         self._probes = gateway.decisions.probes
         self._decide = gateway.decisions.decide
         self._count = count
+        self._answer = _EditedAnswer if gateway.observers.edits else FastAnswer
 
     def begin(self, exchange: Exchange, head: RequestHead) -> bool:
         """Take over a request that is here whole; False, with nothing done, for a probe.
@@ -56,9 +57,8 @@ class FastPath:
         `direct`.
         """
         request = Request(
-            head.method, head.target, head.headers, exchange.peer, head.http_version,
-            exchange,
-        )  # fmt: skip
+            head.method, head.target, head.headers, exchange.peer, head.http_version, exchange
+        )
         if request.host in self._probes:
             return False
         self._count()
@@ -83,10 +83,8 @@ class FastPath:
         try:
             if self.send(exchange, request, attempt):
                 return None
-            if request.body is not None:
-                return Unsent(attempt)  # HttpProxy holds it while it waits
-            waiter = self.client.queue(attempt.backend, request)
-            if waiter is None:
+            waiter = self.client.queue(attempt.backend, request) if request.body is None else None
+            if waiter is None:  # HttpProxy holds a body while it waits
                 return Unsent(attempt)
             QueuedRequest(self, exchange, request, attempt, waiter)
         except BaseException:
@@ -105,7 +103,7 @@ class FastPath:
                 self.gateway.held.before_attempt(body, attempt.backend)
             return self.client.send_now(
                 attempt.backend, request.method, request.backend_target, request.fields,
-                partial(FastAnswer, self, exchange, request, attempt), waiter, body,
+                partial(self._answer, self, exchange, request, attempt), waiter, body,
             )  # fmt: skip
         except BaseException:
             if isinstance(exchange.direct, FastAnswer):
@@ -156,8 +154,6 @@ class QueuedRequest:
         else:
             if not sent:
                 self.hand_over()
-
-    # -- direct.Direct
 
     def client_gone(self) -> None:
         """The client has gone."""
@@ -210,6 +206,7 @@ class FastAnswer(Answer):
                 fields = path.http.head_down(request, attempt, self)
             finally:
                 path.attempts.finished(attempt)
+            request.record.status = status
             request.record.bytes_out = len(body)
             exchange.stream.answer(status, fields, reason, body)
         except Exception as failure:
@@ -224,8 +221,6 @@ class FastAnswer(Answer):
     def on_lost(self, error: BaseException) -> None:
         super().on_lost(error)
         self.hand_over()
-
-    # -- direct.Direct
 
     def client_gone(self) -> None:
         """The client has gone."""
@@ -243,3 +238,13 @@ class FastAnswer(Answer):
         if exchange is not None:
             self._path.hand_over(exchange, self.asker, Sent(self._attempt, self))
             del self._attempt  # it will refer to us
+
+
+class _EditedAnswer(FastAnswer):
+    """One that has to wait for an observer before it goes down."""
+
+    __slots__ = ()
+
+    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+        Answer.on_whole(self, status, reason, headers, body)
+        self.hand_over()

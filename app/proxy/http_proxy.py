@@ -126,7 +126,7 @@ class HttpProxy:
                         body.wait_or_refuse()
                     state = await state
                 if not isinstance(state, Route):
-                    await _send(self._gateway.responses.of(request, state), send)
+                    await _send(await self._gateway.responses.of(request, state), send)
                     return
             await self._forward(request, state, body, send)
         finally:
@@ -188,6 +188,9 @@ class HttpProxy:
         record, answer = request.record, attempt.answer
         call = is_call(attempt, answer)
         headers = self.head_down(request, attempt, answer)
+        if (observers := self._gateway.observers).edits:
+            await observers.tell_head(request, attempt, answer.status, headers)
+        record.status = answer.status  # the answer has begun: an error can only cut it now
         trailing = trailers_may_follow(request, answer, headers)
         await send({
             "type": "http.response.start",
@@ -218,17 +221,16 @@ class HttpProxy:
             await send({"type": EXTENSION, "headers": trailers})
 
     def head_down(self, request: Request, attempt: Attempt[Any], answer: AnyAnswer) -> RawHeaders:
-        """The fields of the answer's head for the client; judges the backend by it, too."""
+        """The fields of the head for the client; judges the backend, too. See Attempts.answered."""
         headers = response_headers(answer.headers, answer.status)
         if answer.status == 426 and request.http_version == "1.1":
             headers += [field for field in answer.headers if field[0] == b"upgrade"]
-        gateway, record = self._gateway, request.record
-        gateway.attempts.answered(attempt, answer.status, headers)
+        gateway = self._gateway
         options = gateway.decisions.options(attempt.route)
         if options.hsts:
             add_hsts(options.hsts, request.ours, headers)
-        record.status = answer.status
-        record.connect_time = answer.connect_time
+        gateway.attempts.answered(attempt, answer.status, headers)
+        request.record.connect_time = answer.connect_time
         return headers
 
     async def _send_error(self, request: Request, error: ProxyError, send: Send) -> None:

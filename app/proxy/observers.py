@@ -6,7 +6,8 @@ this order for each request:
 
     began
         attempt_began
-        answered            the head of an answer: the backend's, or one of the proxy's own
+        edit                the head of an answer: the backend's, or one of the proxy's own
+        answered            the same, as it is after all edits
         failed              that answer is a 5xx of the proxy's own
         attempt_ended
         ...                 one pair for each attempt
@@ -14,16 +15,18 @@ this order for each request:
 
 What one request needs from moment to moment an observer keeps by itself, under the request
 or the attempt. An exception of an observer is logged; it hurts neither the request nor the
-other observers. Only HookFailed, at the moment `answered`, takes the answer's place.
+other observers. Only HookFailed, at the moments `edit` and `answered`, takes the answer's place.
+`edit` may wait: where an observer has it, every answer goes down in a task.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any
 
+from ..errors import HookFailed
 from ..fields.headers import RawHeaders
 from ..logs.record import AccessRecord
 from ..metrics.counters import Counters
@@ -52,6 +55,11 @@ class Observer:
         `request.record.error`.
         """
 
+    async def edit(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        """As `answered`, for what has to wait before it knows what to change."""
+
     def failed(self, request: Request) -> None:
         """The client will get a 5xx of the proxy's own; `request.record` has status and error."""
 
@@ -70,19 +78,18 @@ class Observers:
     """For each moment, those who override it."""
 
     __slots__ = (
-        "answered",
-        "attempt_began",
-        "attempt_ended",
-        "began",
-        "ended",
-        "failed",
-        "refused",
-    )
+        "_edited", "answered", "attempt_began", "attempt_ended", "began", "edits", "ended",
+        "failed", "refused",
+    )  # fmt: skip
+
+    answered: tuple[Callable[..., None], ...]
+    """Nobody where there are edits: `tell_head` tells all of them after those."""
+    edits: tuple[Callable[..., Awaitable[None]], ...]
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         all_of_them = tuple(observers)
 
-        def of(moment: str) -> tuple[Callable[..., None], ...]:
+        def of(moment: str) -> tuple[Callable[..., Any], ...]:
             ignored = getattr(Observer, moment)
             return tuple(
                 getattr(observer, moment)
@@ -92,11 +99,30 @@ class Observers:
 
         self.began = of("began")
         self.attempt_began = of("attempt_began")
-        self.answered = of("answered")
+        self.edits = of("edit")
+        answered = of("answered")
+        self.answered = () if self.edits else answered
+        self._edited = answered if self.edits else ()
         self.attempt_ended = of("attempt_ended")
         self.ended = of("ended")
         self.failed = of("failed")
         self.refused = of("refused")
+
+    async def tell_head(
+        self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
+    ) -> None:
+        """Wait for the edits of an answer's head, then tell those of `answered`.
+
+        Raises HookFailed.
+        """
+        for tell in (*self.edits, *self.answered, *self._edited):
+            try:
+                if (pending := tell(request, attempt, status, headers)) is not None:
+                    await pending
+            except HookFailed:
+                raise
+            except Exception:
+                observer_failed(tell)
 
 
 def observer_failed(tell: Callable[..., None]) -> None:

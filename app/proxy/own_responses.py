@@ -40,9 +40,9 @@ class OwnResponses:
         """The response to a request that failed."""
         if self._on_error is not None:
             error = await self._on_error(request, error)
-        return self.of(request, error)
+        return await self.of(request, error)
 
-    def of(self, request: Request, what: ProxyError | Redirect | OwnAnswer) -> OwnResponse:
+    async def of(self, request: Request, what: ProxyError | Redirect | OwnAnswer) -> OwnResponse:
         """The response to `request`, also written into its record.
 
         A call of gRPC gets a status of its own, with 200; the record has the HTTP status.
@@ -59,13 +59,10 @@ class OwnResponses:
             headers, body = of_decision(what)
         if self._id_field is not None:
             headers.append((self._id_field, record.request_id.encode("latin-1")))
-        for tell in self._observers.answered:
-            try:
-                tell(request, None, status, headers)
-            except HookFailed as failure:
-                return self.of(request, failure)
-            except Exception:
-                observer_failed(tell)
+        try:
+            await self._observers.tell_head(request, None, status, headers)
+        except HookFailed as failure:
+            return await self.of(request, failure)
         if record.status >= 500 and not (isinstance(what, ProxyError) and what.planned):
             for tell_failed in self._observers.failed:
                 try:

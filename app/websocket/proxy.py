@@ -97,7 +97,7 @@ class WebSocketProxy:
         except ProxyError as error:
             await respond(request, await gateway.responses.of_error(request, error), send)
         except _NotForwarded as answer:
-            await respond(request, gateway.responses.of(request, answer.decision), send)
+            await respond(request, await gateway.responses.of(request, answer.decision), send)
         except ClientLeft:
             request.client_left = True
         finally:
@@ -139,7 +139,7 @@ class WebSocketProxy:
         session: Session | None = None
         try:
             headers = response_headers(backend.headers, backend.status)
-            self._gateway.attempts.answered(attempt, backend.status, headers)
+            await self._gateway.attempts.told(attempt, backend.status, headers)
             if backend.status != 101:
                 await self._pass_refusal(request, attempt, backend, headers, send)
             elif isinstance(offer, TunnelOffer):

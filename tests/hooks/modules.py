@@ -37,6 +37,14 @@ def write_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write
 
 
+FORMS = ("def", "async def")
+
+
+def in_form(form: str, code: str) -> str:
+    """The same hooks, all of them as plain functions or as coroutine functions."""
+    return re.sub(r"^( *)(?:async )?def (?=on_)", rf"\1{form} ", code, flags=re.MULTILINE)
+
+
 def loaded(name: str) -> ModuleType:
     """The module as the running proxy has it."""
     return sys.modules[name]

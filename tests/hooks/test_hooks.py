@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from app.hooks import Answer
 from tests.backends import answer, answering, refusing
-from tests.hooks.modules import Write, loaded
+from tests.hooks.modules import FORMS, Write, in_form, loaded
 from tests.redis_servers import RedisServer, until
 from tests.serving import proxying
 from tests.websocket.peers import echo_backend
@@ -27,6 +27,7 @@ async def divide_later(*_: object) -> None:
     raise ZeroDivisionError
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WRONG: list[tuple[str, str, Callable[..., object]]] = [
     ("it raises", "request", divide),
     ("it raises in the end", "request", divide_later),
@@ -40,16 +41,20 @@ WRONG: list[tuple[str, str, Callable[..., object]]] = [
     ("it raises", "response", divide),
     ("it gives no value", "response", lambda r, response: response.headers.append((b"x", None))),
     ("it splits the head", "response", lambda r, it: it.headers.append((b"x", b"1\r\ny: b"))),
-    ("it must not wait", "response", lambda request, response: "later"),
+    ("it says a word", "response", lambda request, response: "later"),
+    ("it leaves a coroutine", "response", divide_later),
 ]
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.usefixtures("either_way")
 async def test_a_hook_that_fails_lets_nobody_in(
-    valkey: RedisServer, write_hooks: Write, caplog: pytest.LogCaptureFixture
+    valkey: RedisServer, write_hooks: Write, caplog: pytest.LogCaptureFixture, form: str
 ) -> None:
     name = write_hooks(
-        """
+        in_form(
+            form,
+            """
         wrong = {}
         def on_request(request):
             return wrong["request"](request) if "request" in wrong else None
@@ -57,7 +62,8 @@ async def test_a_hook_that_fails_lets_nobody_in(
             return wrong["route"](request, route) if "route" in wrong else None
         def on_response(request, response):
             return wrong["response"](request, response) if "response" in wrong else None
-        """
+        """,
+        )
     )
     async with (
         answering(answer(b"secret")) as there,
@@ -77,30 +83,31 @@ async def test_a_hook_that_fails_lets_nobody_in(
             assert any(f"hook=on_{hook}" in r.getMessage() for r in lines), (hook, what)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.usefixtures("either_way")
-async def test_coroutines_and_plain_functions_meet_every_request(
-    valkey: RedisServer, write_hooks: Write
+async def test_every_hook_may_be_a_coroutine_or_a_plain_function(
+    valkey: RedisServer, write_hooks: Write, form: str
 ) -> None:
     name = write_hooks(
-        """
-        import asyncio
+        in_form(
+            form,
+            """
         ends = []
         deaths = []
-        async def on_request(request):
-            await asyncio.sleep(0)
+        def on_request(request):
             request.state["seen"] = request.id
             request.set_header("X-Seen", request.id)
-        async def on_route(request, route):
-            await asyncio.sleep(0)
+        def on_route(request, route):
             request.set_header("X-Key", route.frontend.key)
         def on_response(request, response):
             response.headers.append(("X-State", request.state["seen"]))
             response.headers.append((b"x-backend", (response.backend or "none").encode()))
-        async def on_end(end):
+        def on_end(end):
             ends.append((end.request.path, end.status, end.attempts, end.bytes_in, end.error))
         def on_dead(frontend, backend, cause):
             deaths.append((frontend, backend, cause))
-        """
+        """,
+        )
     )
     async with (
         answering(answer(b"in")) as there,
@@ -120,7 +127,7 @@ async def test_coroutines_and_plain_functions_meet_every_request(
         await proxy.route("b.test", gone, gone.replace("127.0.0.1", "127.0.0.2"))
         await proxy.get(b"/four", b"b.test")
         module = loaded(name)
-        await until(lambda: len(module.ends) == 4)
+        await until(lambda: len(module.ends) == 4 and module.deaths)
         assert module.ends[:3] == [
             ("/one", 200, 1, 0, ""),
             ("/two", 200, 1, 3, ""),
@@ -129,18 +136,22 @@ async def test_coroutines_and_plain_functions_meet_every_request(
         assert {death[:2] for death in module.deaths} >= {("b.test", gone)}
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.usefixtures("either_way")
 async def test_no_edit_moves_the_end_of_an_answer(
-    valkey: RedisServer, write_hooks: Write, caplog: pytest.LogCaptureFixture
+    valkey: RedisServer, write_hooks: Write, caplog: pytest.LogCaptureFixture, form: str
 ) -> None:
     name = write_hooks(
-        """
+        in_form(
+            form,
+            """
         def on_response(request, response):
             response.headers = [
                 (b"Content-Length", b"1"), (b"transfer-encoding", b"chunked"),
                 (b"connection", b"x-a"), (b"x-a", b"b"),
             ]
-        """
+        """,
+        )
     )
     async with answering(answer(b"whole")) as there, proxying(valkey, hooks=name) as proxy:
         await proxy.route("a.test", there)
@@ -179,19 +190,22 @@ async def test_a_request_that_plain_hooks_meet_needs_no_task(
         assert loaded(name).tasks[-2:] == [None, None]
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("relayed", [False, True])
 async def test_websockets_meet_hooks(
-    valkey: RedisServer, write_hooks: Write, relayed: bool
+    valkey: RedisServer, write_hooks: Write, relayed: bool, form: str
 ) -> None:
     name = write_hooks(
-        """
+        in_form(
+            form,
+            """
         from hipache.hooks import Answer
         ends = []
         def on_request(request):
             assert request.web_socket
             if request.path == "/closed":
                 return Answer(403, "closed")
-        async def on_route(request, route):
+        def on_route(request, route):
             if request.path == "/broken":
                 raise RuntimeError
         def on_response(request, response):
@@ -201,7 +215,8 @@ async def test_websockets_meet_hooks(
             response.headers.append((b"x-hooked", b"yes"))
         def on_end(end):
             ends.append(end.status)
-        """
+        """,
+        )
     )
     async with (
         echo_backend() as there,
@@ -221,14 +236,15 @@ async def test_websockets_meet_hooks(
         await until(lambda: sorted(loaded(name).ends) == [101, 403, 500, 500])
 
 
+@pytest.mark.parametrize("hook", ["on_request(request)", "on_response(request, response)"])
 async def test_a_hook_that_waits_ends_with_its_client(
-    valkey: RedisServer, write_hooks: Write
+    valkey: RedisServer, write_hooks: Write, hook: str
 ) -> None:
     name = write_hooks(
-        """
+        f"""
         import asyncio
         came, left = asyncio.Event(), asyncio.Event()
-        async def on_request(request):
+        async def {hook}:
             came.set()
             try:
                 await asyncio.Event().wait()
@@ -236,7 +252,8 @@ async def test_a_hook_that_waits_ends_with_its_client(
                 left.set()
         """
     )
-    async with proxying(valkey, hooks=name) as proxy:
+    async with answering(answer(b"in")) as there, proxying(valkey, hooks=name) as proxy:
+        await proxy.route("a.test", there)
         client = await proxy.connect()
         client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
         await loaded(name).came.wait()
@@ -278,16 +295,22 @@ async def test_a_hook_in_the_background_that_fails_is_logged(
     assert [r.levelno for r in caplog.records if "hook failed" in r.getMessage()] == [logging.ERROR]
 
 
-async def test_requests_over_http2_meet_hooks(valkey: RedisServer, write_hooks: Write) -> None:
+@pytest.mark.parametrize("form", FORMS)
+async def test_requests_over_http2_meet_hooks(
+    valkey: RedisServer, write_hooks: Write, form: str
+) -> None:
     name = write_hooks(
-        """
+        in_form(
+            form,
+            """
         from hipache.hooks import Answer
         def on_request(request):
             if request.path == "/closed":
                 return Answer(403, request.http_version)
         def on_response(request, response):
             response.headers += [(b"x-hooked", b"yes"), (b"connection", b"close")]
-        """
+        """,
+        )
     )
     async with (
         answering(answer(b"in")) as there,
@@ -301,3 +324,50 @@ async def test_requests_over_http2_meet_hooks(valkey: RedisServer, write_hooks: 
             assert (reply.http_version, reply.status_code, reply.text) == ("HTTP/2", status, body)
             assert reply.headers["x-hooked"] == "yes"
             assert "connection" not in reply.headers
+
+
+@pytest.mark.usefixtures("either_way")
+async def test_an_answer_waits_for_a_coroutine_and_comes_whole(
+    valkey: RedisServer, write_hooks: Write
+) -> None:
+    name = write_hooks(
+        """
+        from asyncio import Event
+        came, goes = Event(), Event()
+        async def on_response(request, response):
+            came.set()
+            await goes.wait()
+            fields = dict(response.headers)
+            response.headers.append((b"x-hsts", fields[b"strict-transport-security"]))
+        """
+    )
+    long = bytes(300_000)
+    bodies = {
+        "short": (b"in", answer(b"in")),
+        "long": (long, answer(long)),
+        "in chunks": (long, CHUNKED + b"493e0\r\n%b\r\n0\r\n\r\n" % long),
+        "up to the close": (long, b"HTTP/1.1 200 OK\r\n\r\n" + long),
+    }
+    async with (
+        proxying(valkey, hooks=name, trustedProxies=["127.0.0.1"]) as proxy,
+        httpx.AsyncClient(trust_env=False) as client,
+        valkey.client as store,
+    ):
+        module = loaded(name)
+        for number, (body, said) in enumerate(bodies.values()):
+            host = f"{number}.test"
+            await store.hset(f"options:{host}", "hsts", "60")
+            async with answering(said) as there:
+                await proxy.route(host, there)
+                for sent in (b"", b"ok"):
+                    module.came, module.goes = asyncio.Event(), asyncio.Event()
+                    asking = asyncio.create_task(client.request(
+                        "POST" if sent else "GET", f"http://127.0.0.1:{proxy.port}/", content=sent,
+                        headers={"Host": host, "X-Forwarded-Proto": "https"},
+                    ))  # fmt: skip
+                    await module.came.wait()
+                    assert not asking.done()
+                    module.goes.set()
+                    reply = await asking
+                    assert (reply.status_code, reply.content) == (200, body)
+                    assert reply.headers["x-hsts"].startswith("max-age=60")
