@@ -15,6 +15,7 @@ def default_options(config: Config) -> Options:
         sticky=balance.sticky.value if balance.sticky else None,
         slow_start=balance.slow_start,
         panic=balance.panic,
+        wake_timeout=balance.wake_timeout,
         redirect=https.redirect,
         hsts=https.hsts,
     )

@@ -134,6 +134,7 @@ class Balance(Section, frozen=True, kw_only=True):
     sticky: StickyCookie | None = None  # on, or the name of the cookie
     slow_start: Seconds = 0.0  # until a backend that came back has its full share
     panic: bool = True  # when all are dead, try the one marked longest ago before a 502
+    wake_timeout: Annotated[float, Meta(ge=0, le=600)] = 30.0  # a request waits for a wake so long
     secret: str | None = None  # of the sticky cookie; None derives it from driver
 
 

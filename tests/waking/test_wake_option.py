@@ -55,8 +55,11 @@ def test_no_message_quotes_a_url_that_cannot_be_used(value: str) -> None:
     assert bool(settings.problems) is bool(value)  # empty is off, as for every switch
 
 
-def test_off_takes_back_what_a_host_says() -> None:
+def test_a_site_says_otherwise_than_all_others() -> None:
     assert settings_of({"wake": "off"}).over(Options()).wake is None
+    of_all = Options(wake_timeout=90)  # `balance.wakeTimeout`
+    assert settings_of({"wake": WAKE["wake"]}).over(of_all).wake_timeout == 90
+    assert settings_of(WAKE).over(of_all).wake_timeout == 45
     assert settings_of({"wakeTimeout": "601"}).problems == (
         "wakeTimeout '601' is no number from 0 to 600",
     )
