@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from ..config.alerts import Alert
-from ..errors import ProxyError
 from ..masking import masked_path
 from ..upstream.client import UpstreamClient
-from ..upstream.own_requests import status_of
+from ..upstream.own_requests import told
 from .alert_events import AlertEvent, fields_of, message_of
 
 logger = logging.getLogger(__name__)
@@ -108,18 +107,8 @@ class AlertReceiver:
 
     async def _post(self, body: bytes, delivery: str) -> tuple[str, bool]:
         """Why it was not taken, empty if it was; and whether it may be taken later."""
-        service = self.alert.url.value
         fields = fields_of(self.alert, body, delivery=delivery, now=time.time())
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                status = await status_of(
-                    self._client, service.backend, b"POST", service.target,
-                    fields=fields, body=body,
-                )  # fmt: skip
-        except TimeoutError:
-            return f"no answer in {ANSWER_WITHIN:g} s", True
-        except ProxyError as error:
-            return str(error), True
-        if 200 <= status < 300:
-            return "", False
-        return f"status {status}", status >= 500 or status in MAY_PASS
+        status, why = await told(
+            self._client, self.alert.url.value, fields=fields, body=body, within=ANSWER_WITHIN
+        )
+        return why, not status or status >= 500 or status in MAY_PASS

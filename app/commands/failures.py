@@ -48,7 +48,6 @@ def failures(
     with suppress(KeyboardInterrupt), one_line():
         began = time.time() - since if since else 0.0
         config = load(path, os.environ, here())
-        check_recorded(config)
         question = StoryQuestion("", host, began, last)
         for batch in [_of_all(config, question)] if fleet else _batches(config, follow=follow):
             wanted = [
@@ -62,6 +61,7 @@ def failures(
 
 def _of_all(config: Config, question: StoryQuestion) -> list[Story]:
     """What this service keeps, and what other proxies say."""
+    check_recorded(config)
     answer = asyncio.run(ask_others(config, question))
     if answer is None:
         raise CommandFailed("--all: this store is of one machine: leave it out")
@@ -72,9 +72,9 @@ def _of_all(config: Config, question: StoryQuestion) -> list[Story]:
 
 def _batches(config: Config, *, follow: bool) -> Iterator[list[Story]]:
     """What is kept, and then, with `follow`, what has come since."""
-    if not recorded_by(config):
+    if not (folders := recorded_by(config)):
         raise CommandFailed(f"no service of {service_of(config)} runs here")
-    known = stories(recorded_by(config), (Kind.FAILED, Kind.REFUSED))
+    known = stories(folders, (Kind.FAILED, Kind.REFUSED))
     yield known
     while follow:
         time.sleep(EVERY)

@@ -1,8 +1,7 @@
 """What `config.json` may say: the structs, their defaults and ranges, and `parse`. Opens no file.
 
-Attributes are snake_case, the names in the file are Hipache's camelCase. All
-times are seconds, and 0 switches a limit off. Keys of older Hipaches are
-translated in `legacy`, short forms are written out in `normalise`.
+Attributes are snake_case, names in the file are Hipache's camelCase. All times are seconds, and 0
+switches a limit off. `legacy` translates old keys, `normalise` writes out short forms.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from .shared_folder import memory_folder, open_own
+from .shared_folder import edit_numbers, memory_folder
 
 MOST = 10_000
 """Claims that are kept; the oldest are forgotten."""
@@ -28,31 +27,18 @@ class MachineClaims:
 
         Where no file can be written, every worker is for itself.
         """
-        try:
-            descriptor = open_own(self.path)
-        except OSError:
-            return True
-        with open(descriptor, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        ours = True
+
+        def claimed(before: dict[str, float]) -> dict[str, float] | None:
+            nonlocal ours
             now = time.time()
-            until = {each: end for each, end in _read(file.read()).items() if end > now}
+            until = {each: end for each, end in before.items() if end > now}
             if name in until:
-                return False
+                ours = False
+                return None
             until[name] = now + seconds
-            kept = dict(sorted(until.items(), key=lambda each: each[1])[-MOST:])
-            file.seek(0)
-            file.truncate()
-            file.write(json.dumps(kept).encode())
-        return True
+            return dict(sorted(until.items(), key=lambda each: each[1])[-MOST:])
 
-
-def _read(data: bytes) -> dict[str, float]:
-    try:
-        found = json.loads(data or b"{}")
-    except ValueError:  # written by halves when a machine stopped
-        return {}
-    return {str(name): float(end) for name, end in found.items()} if _is_claims(found) else {}
-
-
-def _is_claims(found: object) -> bool:
-    return isinstance(found, dict) and all(isinstance(end, int | float) for end in found.values())
+        with suppress(OSError):
+            edit_numbers(self.path, claimed)
+        return ours

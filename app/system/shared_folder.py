@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +45,35 @@ def open_own(path: Path) -> int:
         os.close(descriptor)
         raise PermissionError(errno.EPERM, "another user made this file", str(path))
     return descriptor
+
+
+def numbers_in(data: bytes) -> dict[str, float]:
+    """The numbers by name that a small file has, as far as they can be read."""
+    try:
+        found = json.loads(data or b"{}")
+    except ValueError:  # written by halves when the machine stopped
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): float(number) for name, number in found.items() if _is_number(number)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def edit_numbers(path: Path, edit: Callable[[dict[str, float]], dict[str, float] | None]) -> None:
+    """Change the numbers in a file that `open_own` opens, one process after another.
+
+    Where `edit` returns None they stay. Raises OSError.
+    """
+    with open(open_own(path), "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        after = edit(numbers_in(file.read()))
+        if after is not None:
+            file.seek(0)
+            file.write(json.dumps(after).encode())
+            file.truncate()
 
 
 def is_held(descriptor: int) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import UpstreamStale
+import asyncio
+
+from ..errors import ProxyError, UpstreamStale
 from ..fields.headers import RawHeaders
+from ..frontends.services import Service
 from ..health import REPLACEMENTS
 from ..routing import Backend
 from .client import AnyAnswer, UpstreamClient
@@ -45,3 +48,20 @@ async def status_of(
     answer = await own_request(client, backend, method, target, fields=fields, body=body)
     await answer.aclose()
     return answer.status
+
+
+async def told(
+    client: UpstreamClient, service: Service, *, fields: RawHeaders, body: bytes, within: float
+) -> tuple[int, str]:
+    """POST `body` to a program of a user's. The status, 0 if none came in `within` seconds, and
+    why it was not taken: empty for 2xx."""
+    try:
+        async with asyncio.timeout(within):
+            status = await status_of(
+                client, service.backend, b"POST", service.target, fields=fields, body=body
+            )
+    except TimeoutError:
+        return 0, f"no answer in {within:g} s"
+    except ProxyError as error:
+        return 0, str(error)
+    return status, "" if 200 <= status < 300 else f"status {status}"

@@ -10,7 +10,7 @@ from ..errors import ProxyError
 from ..frontends.services import Service
 from ..routing import Backend, Frontend
 from ..upstream.client import UpstreamClient
-from ..upstream.own_requests import status_of
+from ..upstream.own_requests import status_of, told
 
 CALL_WITHIN = 10.0
 """Seconds for the answer to a call."""
@@ -33,16 +33,8 @@ async def call(client: UpstreamClient, service: Service, frontend: Frontend) -> 
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
     ]
-    try:
-        async with asyncio.timeout(CALL_WITHIN):
-            status = await status_of(
-                client, service.backend, b"POST", service.target, fields=fields, body=body
-            )
-    except TimeoutError:
-        return f"no answer in {CALL_WITHIN:g} s"
-    except ProxyError as error:
-        return str(error)
-    return "" if 200 <= status < 300 else f"status {status}"
+    _, why_not = await told(client, service, fields=fields, body=body, within=CALL_WITHIN)
+    return why_not
 
 
 async def is_awake(client: UpstreamClient, backend: Backend, host: str) -> bool:

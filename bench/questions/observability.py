@@ -1,8 +1,9 @@
-"""What access log, metrics and request id cost together, and how long /metrics takes.
+"""What access log, metrics, recorder and request id cost, and how long /metrics takes.
 
 `python -m bench.questions.observability` runs the beginning and the end of requests, which is where
-all three are made, in one process: all off and all on in turns, in CPU time with the
-log's writing thread included. Then it fills the pages of four workers with 500 frontends
+all of them are made, in one process: all off and all on in turns, in CPU time with the
+log's writing thread included. `watched` is all but the log: what the dashboard, `hipache why` and
+alerts show is noted, and nobody looks. Then it fills the pages of four workers with 500 frontends
 of two backends each and asks for /metrics, while another task of the same event loop
 notes how long it has to wait for its turn.
 """
@@ -53,7 +54,9 @@ class NoIds:
         return "0"
 
 
-def config_of(folder: Path, log: str | None, admin: str | None) -> Config:
+def config_of(
+    folder: Path, log: str | None, admin: str | None, *, recorder: bool = False
+) -> Config:
     routes = folder / "routes.toml"
     routes.write_text(
         "".join(
@@ -62,8 +65,11 @@ def config_of(folder: Path, log: str | None, admin: str | None) -> Config:
             for n in range(FRONTENDS)
         )
     )
-    server = {"accessLog": log, "snapshot": None}
-    values = {"server": server, "driver": f"file:{routes}", "admin": {"bind": admin}}
+    server = {"accessLog": log, "snapshot": None, "flightRecorder": recorder}
+    alerts = [{"url": "http://127.0.0.1:9/"}] if admin and recorder else []
+    values = {
+        "server": server, "driver": f"file:{routes}", "admin": {"bind": admin}, "alerts": alerts,
+    }  # fmt: skip
     return parse(json.dumps(values))
 
 
@@ -95,26 +101,34 @@ async def compare(folder: Path) -> None:
     backend = Backend("http://10.0.0.1:80", 0, "http", "10.0.0.1", 80)
     route = Route(Frontend("www.example.com", "site", (backend,)))
     off = config_of(folder, None, None)
-    on = config_of(folder, str(folder / "access.log"), "127.0.0.1:0")
+    on = config_of(folder, str(folder / "access.log"), "127.0.0.1:0", recorder=True)
     log = config_of(folder, str(folder / "log-only.log"), None)
     metrics = config_of(folder, None, "127.0.0.1:0")
+    recorder = config_of(folder, None, None, recorder=True)
+    watched = config_of(folder, None, "127.0.0.1:0", recorder=True)
     async with (
         gateway_of(off) as nothing,
         gateway_of(on) as all_on,
         gateway_of(log) as logging,
         gateway_of(metrics) as counting,
+        gateway_of(recorder) as recording,
+        gateway_of(watched) as watching,
     ):
-        nothing._added.ids = logging._added.ids = counting._added.ids = NoIds()  # type: ignore[assignment]
-        ways = {"off": nothing, "all on": all_on, "log": logging, "metrics": counting}
+        ways = {
+            "off": nothing, "log": logging, "metrics": counting, "recorder": recording,
+            "watched": watching,
+        }  # fmt: skip
+        for gateway in ways.values():
+            gateway._added.ids = NoIds()  # type: ignore[assignment]
+        ways["all on"] = all_on
         found: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(ROUNDS):
             for name, gateway in ways.items():
                 found[name].append(await cost(gateway, route))
     least = {name: statistics.median(times) * 1e6 for name, times in found.items()}
-    for name in ("all on", "log", "metrics"):
-        print(
-            f"{name:8} {least[name] - least['off']:.2f} us more than the {least['off']:.2f} us off"
-        )
+    bare = least.pop("off")
+    for name, took in least.items():
+        print(f"{name:8} {took - bare:.2f} us more than the {bare:.2f} us off")
 
 
 async def scrape(folder: Path) -> None:

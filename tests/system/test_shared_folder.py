@@ -10,6 +10,7 @@ import pytest
 
 from app.system import shared_folder
 from app.system.shared_folder import (
+    edit_numbers,
     open_own,
     service_folder,
     service_folders,
@@ -71,3 +72,25 @@ def test_a_file_that_another_user_made_is_not_used(
     monkeypatch.setattr(os, "geteuid", lambda: -1)
     with pytest.raises(PermissionError):
         open_own(base / "file")
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        (b"", {}),
+        (b'{"a": 1, "long": 123456789}', {"a": 1.0, "long": 123456789.0}),
+        (b'{"a": 1, "b": "x"}', {"a": 1.0}),
+        (b'{"a": 1', {}),
+        (b"[1]", {}),
+    ],
+)
+def test_numbers_are_changed_in_their_file(
+    base: Path, before: bytes, found: dict[str, float]
+) -> None:
+    (base / "file").write_bytes(before)
+    seen = []
+    edit_numbers(base / "file", seen.append)
+    assert (base / "file").read_bytes() == before
+    edit_numbers(base / "file", lambda numbers: {"c": 2.0})
+    assert (base / "file").read_bytes() == b'{"c": 2.0}'
+    assert seen == [found]
