@@ -12,7 +12,7 @@ from ..errors import StoreUnavailable
 from ..masking import printable
 from ..stores.key_pattern import KeyPattern
 from ..stores.sorted_keys import SortedKeys
-from ..stores.table import TableError, by_domain
+from ..stores.table import LAST_USED, TableError, by_domain
 from ..stores.table_pieces import all_keys, read_pieces
 from ..stores.tables import RouteTable
 from ..stores.uses import LastUses
@@ -34,7 +34,7 @@ async def list_idle(table: RouteTable, *, matching: KeyPattern, idle: float, as_
             found += [(key, uses.by_key.get(key)) for key in piece if piece[key].listed]
     if as_json:
         rows = [
-            {"frontend": key, "last_used": at, "seconds": None if at is None else round(now - at)}
+            {"frontend": key, LAST_USED: at, "seconds": None if at is None else round(now - at)}
             for key, at in found
         ]
         click.echo(json.dumps(rows, indent=2))
@@ -46,12 +46,22 @@ async def list_idle(table: RouteTable, *, matching: KeyPattern, idle: float, as_
 
 async def last_use_of(table: RouteTable, key: str) -> str:
     """In words; empty where nobody knows."""
+    uses = await _known_uses(table)
+    return "" if uses is None else told_of(uses, key, time.time())
+
+
+async def last_use_as_json(table: RouteTable, key: str) -> dict[str, float | None]:
+    """In Unix seconds, None for never; empty where nobody knows."""
+    uses = await _known_uses(table)
+    return {} if uses is None else {LAST_USED: uses.by_key.get(key)}
+
+
+async def _known_uses(table: RouteTable) -> LastUses | None:
     try:
         uses = await table.last_uses()
     except StoreUnavailable:  # this user may not read it
-        return ""
-    now = time.time()
-    return "" if uses.why_unknown(0.0, now) else told_of(uses, key, now)
+        return None
+    return None if uses.why_unknown(0.0, time.time()) else uses
 
 
 def told_of(uses: LastUses, key: str, now: float) -> str:

@@ -30,7 +30,7 @@ from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
-from .idle import last_use_of
+from .idle import last_use_as_json, last_use_of
 from .importing import Import
 from .listing import export, list_
 from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
@@ -65,7 +65,8 @@ def show(host: str, path: str | None, as_json: bool) -> None:
             raise TableError(f"no frontend for {key}; looked for {', '.join(hosts)}")
         entry = found[match]
         if as_json:
-            click.echo(json.dumps({match: in_file_form(entry)}, indent=2))
+            told = in_file_form(entry) | await last_use_as_json(table, match)
+            click.echo(json.dumps({match: told}, indent=2))
             return
         click.echo(printable(f"{match}  {entry.identifier}"))
         for index, url in enumerate(entry.backends):

@@ -29,6 +29,8 @@ HEALTHCHECK_FIELDS = ("path", "status", "body", "grpc")
 """Fields of `healthcheck:<host>`: the first three as planb and tsuru write them."""
 
 
+LAST_USED = "last_used"
+"""A key beside those of an entry in what `hipache route show --json` prints: nothing to import."""
 MAX_TTL = 10 * 365 * 86_400
 
 
@@ -152,7 +154,7 @@ def entry_of(name: str, value: Any) -> Entry:
     if not isinstance(value, dict):
         raise TableError(f'{name}: expected a table: ["{name}"]')
     known = ("id", "backends", "options", "healthcheck", "ttl")
-    unknown = [key for key in value if key not in known]
+    unknown = [key for key in value if key not in known and key != LAST_USED]
     if unknown and isinstance(value[unknown[0]], dict):
         raise TableError(f'quote the host: ["{name}.{unknown[0]}..."]')
     if unknown:

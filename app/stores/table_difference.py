@@ -38,9 +38,16 @@ def _changed(old: Entry, new: Entry) -> str:
     if old.identifier != new.identifier:
         parts.append(f"id {old.identifier} -> {new.identifier}")
     if old.options != new.options:
-        parts.append(f"options {without_secrets(old.options)} -> {without_secrets(new.options)}")
+        was, now = _only_in(old.options, new.options), _only_in(new.options, old.options)
+        parts.append(f"options {without_secrets(was)} -> {without_secrets(now)}")
     if old.healthcheck != new.healthcheck:
-        parts.append(f"healthcheck {dict(old.healthcheck)} -> {dict(new.healthcheck)}")
+        was = _only_in(old.healthcheck, new.healthcheck)
+        parts.append(f"healthcheck {was} -> {_only_in(new.healthcheck, old.healthcheck)}")
     if old.ttl != new.ttl:
         parts.append(f"ttl {old.ttl} -> {new.ttl}")
     return " ".join(parts) or "the order of its backends"
+
+
+def _only_in(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """What `other` has not, or otherwise."""
+    return {name: value for name, value in one.items() if other.get(name) != value}

@@ -21,7 +21,7 @@ from app.config.structs import Config
 from app.frontends.backends import MAX_BACKENDS
 from app.stores import driver_of, open_store
 from app.stores.file.presence import FilePresence, wait_for_all
-from app.stores.table import Entry
+from app.stores.table import Entry, entry_of
 from app.system.shared_folder import memory_folder
 from tests.backends import answer, answering
 from tests.ports import free_port
@@ -470,13 +470,19 @@ def test_what_is_idle_is_listed_only_where_it_is_known(
         await routes.uses.note(["a.test"])
         await routes.aclose()
 
-    run("set", "a.test", "http://127.0.0.1:1")
-    run("set", "b.test", "http://127.0.0.1:1")
+    keys = ("a.test", "b.test")
+    for key in keys:
+        run("set", key, "http://127.0.0.1:1")
+        assert "last_used" not in run("show", key, "--json").output
     assert "no proxy notes when" in run("list", "--idle", "1s", fails=1).output
     asyncio.run(note())
     assert "uses are noted for" in run("list", "--idle", "1h", fails=1).output
     assert re.search(r"last used \d+ s ago", run("show", "a.test").output)
     assert "or never" in run("show", "b.test").output
+    used, never = (json.loads(run("show", key, "--json").output)[key] for key in keys)
+    assert time.time() - 60 < used["last_used"] <= time.time()
+    assert never == {"id": "b.test", "backends": ["http://127.0.0.1:1"], "last_used": None}
+    assert entry_of("b.test", never) == Entry("b.test", ("http://127.0.0.1:1",))
     later = time.time() + 500
     monkeypatch.setattr(idle, "time", SimpleNamespace(time=lambda: later))
     assert run("list", "--idle", "5m").output.splitlines() == [

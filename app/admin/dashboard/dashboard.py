@@ -24,7 +24,8 @@ from .desk import Desk, in_flight
 from .live import LivePages
 from .rendering import folder, link, render
 from .route_steps import Form, said, take_step
-from .views import Certificates, Failures, Frontends, OneFrontend, Overview, View
+from .site_list import Frontends
+from .views import Certificates, Failures, OneFrontend, Overview, View
 from .visits import COOKIE, LIFETIME, Visits
 
 PAGES = ("/", "/frontends", "/frontend", "/certificates", "/failures", "/failure", "/explain")

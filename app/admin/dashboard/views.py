@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import HipacheError
 from ...recorder.telling import is_of, told
 from ...stores.journal import RouteChange
-from ...stores.table import Entry, by_domain, existing, without_secrets
+from ...stores.table import existing, without_secrets
 from ...stores.table_difference import in_words
 from .. import state
 from .desk import Desk, closed, gauge, in_flight
@@ -24,8 +23,6 @@ SOON = 14.0
 FAILING = 0.05
 """The share of failed requests from which a site needs attention."""
 ROWS = 50
-PAGES = 100
-"""Pages of all frontends, at most: who looks for one of more types a part of its name."""
 TOP = 10
 
 
@@ -98,73 +95,6 @@ class Overview(View):
             "web_sockets": gauge(window, "web_sockets"), "queued": gauge(window, "queued"),
             "store": desk.store(), "trouble": desk.store_trouble(), "now": now,
         }  # fmt: skip
-
-
-SORTS = {
-    "name": "name", "rate": "requests/s", "errors": "errors/s", "p99": "p99", "total": "requests",
-}  # fmt: skip
-
-
-class Frontends(View):
-    """A page of all frontends."""
-
-    template = "frontends.html"
-
-    def __init__(self, wanted: str, sort: str, page: int) -> None:
-        self.wanted = wanted.strip().lower()
-        self.sort = sort if sort in SORTS else "name"
-        self.page = min(max(1, page), PAGES)
-        self._rows: list[str] | None = None
-        self._count = 0
-
-    async def context(self, desk: Desk, window: Lookback) -> Context:
-        if self._rows is None:
-            self._rows = await self._chosen(desk, window)
-        await state.learn(desk.sources, self._rows)
-        unknown = [key for key in self._rows if desk.sources.routes.in_memory(key) is None]
-        entries = await desk.entries(unknown)
-        return {
-            "rows": [_site(desk, window, key, existing(entries, key)) for key in self._rows],
-            "count": self._count, "most": PAGES * ROWS,
-            "page": self.page, "pages": min(max(1, -(-self._count // ROWS)), PAGES),
-            "sort": self.sort, "sorts": SORTS, "wanted": self.wanted,
-            "uses": (await desk.uses()).by_key, "now": time.time(),
-        }  # fmt: skip
-
-    async def _chosen(self, desk: Desk, window: Lookback) -> list[str]:
-        """Raises StoreUnavailable, TableError, NotOffered."""
-        first = (self.page - 1) * ROWS
-        order = self._order(window)
-        keys, self._count = await desk.first_keys(self.wanted, first + ROWS, order)
-        return keys[first:]
-
-    def _order(self, window: Lookback) -> Callable[[str], Any]:
-        if self.sort == "name":
-            return by_domain
-        if self.sort == "total":
-            return lambda key: (-window.total(key), by_domain(key))
-        paces = {key: window.frontend(key) for key in window.moving()}
-        nothing = Pace()
-
-        def weight(key: str) -> tuple[float, Any]:
-            pace = paces.get(key, nothing)
-            by = {"rate": pace.per_second, "errors": pace.errors_per_second}
-            return -by.get(self.sort, pace.p99 or 0.0), by_domain(key)
-
-        return weight
-
-
-def _site(desk: Desk, window: Lookback, key: str, entry: Entry | None) -> SiteRow:
-    route = desk.sources.routes.in_memory(key)
-    states = {} if route is None else state.backend_states(route, desk.config)
-    urls = list(states) or list(entry.backends if entry else ())
-    options = route.frontend.options if route is not None else entry.options if entry else {}
-    return SiteRow(
-        key, window.frontend(key), len(urls),
-        sum(each in state.DOWN for each in states.values()),
-        sum(in_flight(window, url) for url in urls),
-        closed(options),
-    )  # fmt: skip
 
 
 class OneFrontend(View):

@@ -40,6 +40,9 @@ async def test_it_shows_what_goes_on_and_changes_nothing_without_a_token(
         assert "1 of 2 down" in every
         last = re.findall(r'data-label="Last used"[^>]*>([^<]*)<', every)
         assert (last[-1], len(last)) == ("2 h 0 min ago", 3)
+        for sort, order in (("used", "descending"), ("idle", "ascending")):
+            found = (await client.get(f"/frontends?sort={sort}")).text
+            assert re.search(f'aria-sort="{order}"[^>]*><a [^>]*>Last used<', found), sort
         assert HOSTILE not in every
         assert str(escape(HOSTILE)) in every
         one = (await client.get(f"/frontend?key={quote(HOSTILE)}")).text

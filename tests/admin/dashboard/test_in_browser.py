@@ -16,7 +16,7 @@ from tests.redis_servers import RedisServer
 
 CHROMIUM = shutil.which("chromium")
 PATHS = (
-    "/", "/frontends", "/frontend?key=a.test", "/failures", "/certificates",
+    "/", "/frontends", "/frontends?sort=idle", "/frontend?key=a.test", "/failures", "/certificates",
     "/explain?url=http://a.test/",
 )  # fmt: skip
 
