@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ from tests.admin_client import AdminClient
 from tests.backends import answer, answering
 from tests.processes import ROOT, command
 from tests.redis_servers import RedisServer
-from tests.tls.authority import DEFAULT, chain, private
+from tests.tls.authority import DEFAULT, EXACT, chain, private
 
+DIRECTORY = "https://127.0.0.1:1/directory"
 HASH = make_hash(b"planted-password", b"0123456789abcdef", ln=2)
 SECRETS = {
     "driver": "planted-driver",
@@ -43,6 +45,8 @@ SECRETS = {
     "a password in a URL": "planted-backend",
     "a cookie": "planted-cookie",
     "a key": private(DEFAULT).decode().splitlines()[1],
+    "a key in the store": private(EXACT).decode().splitlines()[1],
+    "the key of an account": "planted-account",
 }
 
 
@@ -75,7 +79,7 @@ def write(folder: Path, driver: str, **more: object) -> None:
             "bind": [bind], "cert": "a.crt", "key": "a.key",
             "passphrase": SECRETS["passphrase"],
             "acme": {
-                "directory": "https://127.0.0.1:1/directory",
+                "agree": True, "directory": DIRECTORY,
                 "eab": {"kid": "me", "key": SECRETS["https.acme.eab.key"]},
             },
         },
@@ -95,6 +99,11 @@ async def plant(client: redis.asyncio.Redis, backend: str, sso: str) -> None:
     await client.hset("options:shut.test", "basicAuth", f"alice:{SECRETS['a wrong hash']}")
     url = f"{sso}/?token={SECRETS['a token of forwardAuth']}"
     await client.hset("options:sso.test", "forwardAuth", url)
+    pair = {"certificate": chain(EXACT), "key": private(EXACT), "acme": DIRECTORY}
+    await client.hset("tls:keyed.test", mapping=pair)  # type: ignore[arg-type]
+    key = json.dumps({"kty": "EC", "crv": "P-256", "d": SECRETS["the key of an account"]})
+    account = f"acme:account:{sha256(DIRECTORY.encode()).hexdigest()[:16]}"
+    await client.set(account, json.dumps({"key": key, "uri": ""}))
 
 
 async def ask(port: int, host: str, fields: str = "") -> str:
@@ -132,6 +141,7 @@ async def test_nothing_that_is_said_tells_a_secret(tmp_path: Path) -> None:
                     for path in ("/metrics", "/api/frontends", "/api/backends", "/api/workers"):
                         said.append((await admin.http.get(path)).text)
                 said += await asyncio.to_thread(commands, tmp_path)
+                assert "the account in the store cannot be read" in said[-5]
                 await client.acl_setuser("hipache", enabled=True, reset_passwords=True)
                 await client.client_kill_filter(user="hipache")
                 await service.saw("store away")
@@ -155,6 +165,8 @@ def commands(folder: Path) -> list[str]:
         ["check"], ["explain", "http://a.test/"], ["explain", "http://sso.test/"],
         ["explain", "http://shut.test/", "--client", "::1", "--json"], ["doctor"],
         ["doctor", "--json"], ["route", "show", "a.test"], ["route", "list"], ["dead", "list"],
+        ["cert", "order", "a.test"], ["cert", "list"], ["cert", "list", "--json"],
+        ["cert", "show", "keyed.test"], ["cert", "renew", "keyed.test"],
     ):  # fmt: skip
         done = CliRunner().invoke(main, [*words, *file])
         assert done.exception is None or isinstance(done.exception, SystemExit), words

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import josepy
 import msgspec
 from acme import challenges, client, crypto_util, errors, messages
 from cryptography.hazmat.primitives import serialization
@@ -49,9 +50,11 @@ class Account(msgspec.Struct, frozen=True):
     def read(cls, text: str) -> Account:
         """From the store. Raises OrderFailed."""
         try:
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError:
+            account = msgspec.json.decode(text, type=cls)
+            JWKEC.json_loads(account.key)
+        except (msgspec.MsgspecError, ValueError, LookupError, TypeError, josepy.errors.Error):
             raise OrderFailed("the account in the store cannot be read", of_the_ca=True) from None
+        return account
 
     def text(self) -> str:
         """For the store."""

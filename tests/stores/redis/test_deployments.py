@@ -85,6 +85,7 @@ async def test_the_rights_that_certificates_need_are_enough(server):
     assert [name async for name, _ in found.standing()] == ["a.example"]
     assert await found.states() == {}
     assert (await found.progress("a.example")).there
+    assert (await found.progress_of(["a.example"]))["a.example"].there
     assert await found.remove("a.example")
     await found.release("one")
     await found.aclose()

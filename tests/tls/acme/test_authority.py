@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -169,6 +170,10 @@ def test_a_ca_that_is_away_says_nothing_or_is_not_trusted(
         Authority(unknown, Account.new()).open()
     assert caught.value.of_the_ca
     monkeypatch.setattr(authority, "ANSWER_WITHIN", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # not even its TLS begins
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(OrderFailed, match="does not answer"):
+            Authority(AcmeConfig(agree=True, directory=url), Account.new()).open()
     ca.silent.set()
     with pytest.raises(OrderFailed, match="does not answer") as caught:
         Authority(settings(ca), Account.new()).open()

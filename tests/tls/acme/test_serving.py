@@ -7,8 +7,10 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import sys
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,6 +22,7 @@ from tests.backends import ScriptedBackend
 from tests.processes import PATIENCE, ROOT, command, program, runs, status
 from tests.redis_servers import RedisServer, until
 from tests.tls.acme.ca import AcmeCA
+from tests.tls.acme.load import asking_for_ever, put
 from tests.tls.acme.serving import kill_all, names_in, proxy, write_acme_config
 from tests.tls.authority import DEFAULT, write
 
@@ -181,6 +184,38 @@ async def test_without_a_certificate_in_time_a_client_gets_the_default_one(
         ca.silent.clear()
         ca.released.set()
     assert ca.issued("default.test") == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("default", [False, True])
+async def test_a_silent_ca_holds_up_no_handshake_for_ten_seconds(
+    tmp_path: Path, valkey: RedisServer, backend: ScriptedBackend, default: bool
+) -> None:
+    """Not even its TLS begins. Known names go on, and later the reason is there."""
+    await route(valkey, backend, NAME, OTHER)
+    await put(valkey, OTHER, timedelta(days=1), None)
+    folder, more = tmp_path / "one", {}
+    folder.mkdir()
+    if default:
+        write(folder, "default", DEFAULT)
+        more = {"cert": "default.crt", "key": "default.key"}
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        acme = {"directory": f"https://127.0.0.1:{silent.getsockname()[1]}/directory"}
+        async with (
+            proxy(folder, valkey.url, acme, **more) as one,
+            asking_for_ever([one], [OTHER], set()) as others,
+        ):
+            began = monotonic()
+            clients = [asyncio.create_task(one.certificate(NAME)) for _ in range(25)]
+            shown = await asyncio.gather(*clients, return_exceptions=True)
+            assert 8 <= monotonic() - began < 10
+            if default:
+                assert {tuple(names_in(each)) for each in shown} == {("default.test",)}
+            else:
+                assert all(isinstance(each, REFUSED) for each in shown)
+            assert max(others) < 1
+            line = await one.service.saw("certificate not ordered")
+            assert "the CA does not answer" in line.string
 
 
 async def test_a_name_that_failed_is_not_waited_for(
