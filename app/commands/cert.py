@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -19,6 +20,8 @@ from ..stores.table import by_domain
 from ..stores.tables import RouteTable, frontend_in
 from ..tls.acme.backoff import by_hand
 from ..tls.acme.eligible import why_not_for
+from ..workers.privileges import make_folder
+from ..workers.start_checks import workers_ids
 from .cert_shown import Shown, in_words
 from .cli_options import FineDuration, config_option, json_option
 from .command_group import CommandGroup
@@ -155,6 +158,10 @@ async def _wish(
     if state is not None and (until := by_hand(state.failures)) > time.time():
         wait = ago(until - time.time())
         raise CommandFailed(f"{name} failed too often in the last hour, try again in {wait}")
+    if store.certs is not None and (ids := workers_ids(config)) is not None:
+        folder = Path(config.https.acme.folder)  # for the proxy, which may be started later
+        for each in (folder.parent, folder):
+            make_folder(each, *ids)
     if not await store.wish(name, wish):
         raise CommandFailed("too many names wait for a certificate already")
     deadline = time.monotonic() + seconds

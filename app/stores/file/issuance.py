@@ -32,7 +32,7 @@ from ..issuance import (
 )
 from ..unavailable import translated
 from .issuance_folder import IssuanceFolder
-from .small_files import age_of, decoded, text_of, unexpired, write, write_until
+from .small_files import age_of, decoded, make_folder, text_of, unexpired, write, write_until
 
 EXPIRE_EVERY = 600.0
 """Seconds between two looks for what is over."""
@@ -63,7 +63,7 @@ class FileIssuance:
         return True
 
     def _locked(self) -> bool:
-        self._folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._folder.path)
         lock = os.fdopen(os.open(self._folder.lock, os.O_CREAT | os.O_WRONLY, 0o600), "w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,7 +222,7 @@ class FileIssuance:
         with self._translated():
             folders = self._folder.wanted, self._folder.certs
             for folder in folders:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(folder)
         listener.tracking()
         try:
             async for changes in awatch(*folders, debounce=50, step=20, recursive=False):

@@ -1,4 +1,8 @@
-"""Small files of our own, readable by this user only, each replaced as a whole."""
+"""Small files of our own, readable by their owner only, each replaced as a whole.
+
+What root makes belongs to the owner of the folder around it: a person at a terminal may be root,
+and the proxy that has to read it is not.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,12 @@ T = TypeVar("T")
 
 def write(path: Path, text: str) -> None:
     """Replace the file, or make it and its folder. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     # Two threads may write it at once, and two containers that share a folder have the same ids.
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
-        with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
+            _give(file.fileno(), path.parent)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -29,6 +34,23 @@ def write(path: Path, text: str) -> None:
     except OSError:
         new.unlink(missing_ok=True)
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make it, and those around it, where they are missing. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _give(folder, folder.parent)
+
+
+def _give(made: Path | int, folder: Path) -> None:
+    if os.geteuid() == 0:
+        around = folder.stat()
+        if isinstance(made, int):
+            os.fchown(made, around.st_uid, around.st_gid)
+        else:
+            os.chown(made, around.st_uid, around.st_gid, follow_symlinks=False)
 
 
 def text_of(path: Path) -> str | None:

@@ -21,6 +21,7 @@ from .authority import Authority
 from .failures import OrderFailed
 from .ordering import AT_ONCE, Ordering
 from .schedule import LOOK_AGAIN, RenewalSchedule
+from .standing_back import StandingBack
 
 logger = logging.getLogger("hipache.acme")
 
@@ -29,9 +30,6 @@ LEASE_LASTS = 3.0
 BEAT = 0.8
 READ_ALL_EVERY = 30.0
 """Seconds between two readings of all certificates while the store reports no changes."""
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
-"""Seconds for which a process asks no CA after the CA failed: doubled, unless the CA says how
-long. It gives the lease away meanwhile: another machine may reach the CA."""
 RENEWALS = 2
 """Orders at once that are not for new names that clients ask for."""
 TROUBLED_FOR = 60.0
@@ -67,7 +65,7 @@ class Issuer:
         self._changed: set[str] = set()
         self._troubled: dict[str, float] = {}
         self._read_all_at = 0.0
-        self._pause, self._paused_until = FIRST_PAUSE, 0.0
+        self._standing_back = StandingBack(clock)
 
     async def run(self) -> None:
         """Work while the lease is held."""
@@ -122,17 +120,22 @@ class Issuer:
             await asyncio.sleep(BEAT)
 
     async def _work(self) -> None:
+        last = ""
         while True:
             if self._held:
-                with suppress(StoreUnavailable):  # the lease's keeper tells that
+                try:
                     await self._look()
+                    last = ""
+                except StoreUnavailable as exc:
+                    if (cause := str(exc)) != last:
+                        logger.warning("certificates wait cause=%s", cause)
+                    last = cause
             with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT):
-                    await self._wake.wait()
+                await asyncio.wait_for(self._wake.wait(), BEAT)
             self._wake.clear()
 
     async def _hold(self) -> None:
-        if self._clock() < self._paused_until:
+        if self._standing_back:
             if self._held:
                 self._let_go()
                 await self._store.release(self._holder)
@@ -181,7 +184,7 @@ class Issuer:
         most = AT_ONCE - RENEWALS if wish is Wish.CLIENT else AT_ONCE
         if name in self._running or len(self._running) >= most:
             return
-        if self._clock() < max(self._paused_until, self._troubled.get(name, 0.0)):
+        if self._standing_back or self._clock() < self._troubled.get(name, 0.0):
             return
         self._troubled.pop(name, None)
         work = self._ordering.get(name, wish, partial(self._schedule.is_known, name))
@@ -202,26 +205,20 @@ class Issuer:
             case OrderFailed() as exc:
                 self._schedule.put_off(name, exc.until)
                 if exc.of_the_ca:
-                    self._stand_back(exc)
+                    self._standing_back.failed(exc)
             case exc:
                 # A key that is somebody else's, for one: the other names go on.
                 self._troubled[name] = self._clock() + TROUBLED_FOR
-                level = logging.WARNING if isinstance(exc, HipacheError) else logging.ERROR
-                trace = None if isinstance(exc, HipacheError) else exc
-                text = "certificate not ordered name=%s cause=%s"
-                logger.log(level, text, name, exc, exc_info=trace)
+                ours, text = (
+                    isinstance(exc, HipacheError),
+                    "certificate not ordered name=%s cause=%s",
+                )
+                level = logging.WARNING if ours else logging.ERROR
+                logger.log(level, text, name, exc, exc_info=None if ours else exc)
 
     def _ordered(self, name: str) -> None:
-        self._pause = FIRST_PAUSE
+        self._standing_back.worked()
         self._schedule.ordered(name, self._clock())
-
-    def _stand_back(self, exc: OrderFailed) -> None:
-        if self._clock() < self._paused_until:
-            return  # others that began before failed alike
-        pause = min(exc.retry_after or self._pause, LONGEST_PAUSE)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        self._paused_until = self._clock() + pause
-        logger.warning("no CA is asked for a while pause=%.0fs cause=%s", pause, exc)
 
     # Advice (RFC 9773).
 
@@ -229,7 +226,7 @@ class Issuer:
         authority: Authority | None = None
         while True:
             now = self._clock()
-            idle = not self._held or now < self._paused_until
+            idle = not self._held or self._standing_back
             name = None if idle else self._schedule.to_ask(now)
             if name is None:
                 authority = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.stores import driver_for
-from app.stores.issuance import STATE_LASTS, IssuanceState, IssuanceStore
+from app.stores.issuance import STATE_LASTS, IssuanceState, IssuanceStore, Wish
 
 STATE = IssuanceState(error="it failed", failures=(1.0,), not_before=2.0)
 
@@ -52,6 +52,17 @@ async def test_the_holder_removes_what_is_over_and_nothing_else(tmp_path: Path) 
         "state/.young.test.1.new",
         "challenges/asked",
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_what_root_wants_the_owner_of_the_folder_can_read(tmp_path: Path) -> None:
+    """A person at a terminal is root, and the proxy is not."""
+    os.chown(tmp_path, 1234, 1235)
+    store = opened(tmp_path / "acme")
+    assert await store.wish("a.test", Wish.ORDER)
+    paths = [tmp_path / "acme", tmp_path / "acme/wanted", tmp_path / "acme/wanted/a.test"]
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in paths} == {(1234, 1235)}
+    assert [each.stat().st_mode & 0o777 for each in paths] == [0o700, 0o700, 0o600]
 
 
 async def test_it_looks_again_while_it_holds_the_lock(
