@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .known_fields import KnownFields, PassingFields
 from .names import HOP_BY_HOP
 from .passing import STRANGERS, Passing, Rule
 from .trailers import WELCOME, takes_trailers
@@ -85,6 +86,16 @@ def response_headers(headers: RawHeaders, status: int) -> RawHeaders:
     The server frames the body. A length is kept if it may be there (RFC 9110
     §8.6: never in a 204).
     """
+    if not isinstance(headers, KnownFields):
+        return _end_to_end(headers, status)
+    if headers.passing is None:
+        headers.passing = _end_to_end(headers, status)
+    passing = PassingFields(headers.passing)
+    passing.known = headers
+    return passing
+
+
+def _end_to_end(headers: RawHeaders, status: int) -> RawHeaders:
     kept: RawHeaders = []
     drop: frozenset[bytes] = _LENGTH if status == 204 else _NOTHING
     for item in headers:

@@ -10,6 +10,7 @@ from ..fields.trailers import takes_trailers
 from ..system import kernel
 from .answer_length import MeasuredAnswer
 from .dates import date_now
+from .field_lines import lines_of
 from .half_close import CONTINUE
 from .refusal import status_line
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from .http1_connection import Http1Connection
     from .request_head import RequestHead
 
-READ = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
-"""Fields of an answer that tell us something."""
 SMALL_BODY = 65536
 """Up to here a body is copied behind its head, so that both leave in one write."""
 
@@ -87,7 +86,12 @@ class Http1Stream(MeasuredAnswer):
         """The head, held until the body or a flush."""
         if status < 200:
             raise RuntimeError(f"{status} is no final status")
-        lines, length = self._fields(headers)
+        text, length, dated, closes = lines_of(headers)
+        if closes:
+            self._keep_alive = False
+        head = status_line(status, reason) + text
+        if not dated:
+            head += date_now() + b"\r\n"
         request = self._request
         http11 = request.http_version == "1.1"
         if request.method == b"HEAD" or status in (204, 304):
@@ -95,7 +99,7 @@ class Http1Stream(MeasuredAnswer):
         elif length < 0:
             if http11:
                 self._chunked = True
-                lines.append(b"transfer-encoding: chunked")
+                head += b"transfer-encoding: chunked\r\n"
             else:
                 self._keep_alive = False
         self._left = length
@@ -103,45 +107,14 @@ class Http1Stream(MeasuredAnswer):
         if self.expects_continue or self._connection.must_close():
             self._keep_alive = False
         if not self._keep_alive:
-            lines.append(b"connection: close")
+            head += b"connection: close\r\n"
         elif not http11:
-            lines.append(b"connection: keep-alive")
+            head += b"connection: keep-alive\r\n"
         if status == 426 and http11:
-            lines.append(b"connection: upgrade")  # its Upgrade needs it (RFC 9110 §7.8)
-        # Checked once for the whole head: no field may end its line, or the head.
-        text = b"".join(lines)
-        if LF in text or CR in text or NUL in text:
-            raise RuntimeError("CR, LF or NUL in the response's head")
-        lines.append(b"\r\n")
-        head = status_line(status, reason) + b"\r\n".join(lines)
+            head += b"connection: upgrade\r\n"  # its Upgrade needs it (RFC 9110 §7.8)
         self.expects_continue = False
         self.started = True
-        self._head = head
-
-    def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], int]:
-        """The field lines, without those that are ours to write, and Content-Length or -1."""
-        length = -1
-        dated = False
-        lines = []
-        for field in headers:
-            name = field[0]
-            if not name.islower():  # as ASGI has it; a copy would have to be hashed again
-                name = name.lower()
-            if name in READ:
-                if name == b"date":
-                    dated = True
-                elif name == b"content-length":
-                    if length >= 0 or not field[1].isdigit():
-                        raise RuntimeError("malformed or repeated Content-Length")
-                    length = int(field[1])
-                else:
-                    if name == b"connection" and b"close" in field[1].lower():
-                        self._keep_alive = False
-                    continue
-            lines.append(b": ".join(field))
-        if not dated:
-            lines.append(date_now())
-        return lines, length
+        self._head = head + b"\r\n"
 
     def _flush_head(self) -> None:
         """Send the head alone if no body came at once: server-sent events wait for it."""

@@ -10,6 +10,7 @@ from ..errors import UpstreamBadAnswer
 from ..fields.headers import RawHeaders
 from . import framing
 from .framing import MAX_HEAD, TOO_LARGE
+from .known_heads import KnownHead
 
 # Where in an answer we are. Up to HEAD nothing of it is known for sure.
 START, HEAD, CHUNKS, COUNTED, ENDLESS, COMPLETE = range(6)
@@ -20,13 +21,21 @@ class ParsedAnswer:
     `trailers` and `keep` once it is COMPLETE."""
 
     __slots__ = (
-        "_chunked", "_fed", "_http", "headers", "interims", "keep", "reason", "state", "status",
-        "trailers",
+        "_chunked", "_fed", "_http", "_left", "_more", "_new", "_spent", "headers", "interims",
+        "keep", "reason", "state", "status", "trailers",
     )  # fmt: skip
 
     _chunked: bool
     _fed: int
     _http: httptools.HttpResponseParser
+    _left: int
+    """Bytes of a body of known length that have not come."""
+    _more: bool
+    """Bytes came behind the end."""
+    _new: int
+    """Heads in a row that were not known."""
+    _spent: bool
+    """The next answer needs another httptools parser."""
     state: int
     reason: bytes
     keep: bool
@@ -84,3 +93,29 @@ class ParsedAnswer:
     def on_message_complete(self) -> None:
         if self.state != START:
             self.state = COMPLETE
+
+    # -- without httptools
+
+    def _take_known(self, known: KnownHead, body: bytes) -> bytes:
+        """Take a head that needs no parser, and what came with it of its body."""
+        self.status, self.reason, self.headers, length = known
+        self.keep = True
+        self._left, self._new = length, 0
+        return self._count(body)
+
+    def _count(self, data: bytes) -> bytes:
+        """A body of known length needs no parser, and no copy of every byte."""
+        self._left -= len(data)
+        if self._left > 0:
+            self.state = COUNTED
+            return data
+        self.state = COMPLETE
+        if self._left < 0:
+            self._has_more()
+            return data[: self._left]
+        return data
+
+    def _has_more(self) -> None:
+        """There are bytes behind the end."""
+        self._more = self._spent = True
+        self.keep = False

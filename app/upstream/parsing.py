@@ -8,6 +8,7 @@ from ..errors import UpstreamBadAnswer, UpstreamCut, UpstreamError, UpstreamRese
 from ..fields.names import LF
 from . import framing
 from .framing import MAX_HEAD, MAX_INTERIM, REASONS, SHORTEST_START
+from .known_heads import END, KNOWN_HEADS, SELDOM, SMALL
 from .mending import head_end, mended
 from .parsed_answer import CHUNKS, COMPLETE, COUNTED, ENDLESS, HEAD, START, ParsedAnswer
 
@@ -26,8 +27,7 @@ class AnswerParser(ParsedAnswer):
     """
 
     __slots__ = (
-        "_held", "_http10", "_interims", "_left", "_more", "_pieces", "_spent", "_to_head",
-        "may_switch", "on_body",
+        "_held", "_http10", "_interims", "_pieces", "_to_head", "may_switch", "on_body",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class AnswerParser(ParsedAnswer):
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # called by httptools, without a frame of ours
         self._spent = True
+        self._new = 0
         self.may_switch = False
         """Whether 101 may be the answer. What follows its head is handed on as it comes."""
 
@@ -51,10 +52,15 @@ class AnswerParser(ParsedAnswer):
 
     def feed(self, data: bytes) -> bytes:
         """Parse what was read; returns the part of the body in it. Raises UpstreamBadAnswer."""
-        state = self.state
+        state, head = self.state, b""
         if state >= COUNTED:
             return self._count(data) if state == COUNTED else data
         if state == START:
+            if not (self._new & SELDOM or len(data) > SMALL or self._held or self._to_head):
+                head, _, body = data.partition(END)
+                if len(head) < len(data) and (known := KNOWN_HEADS.get(head)) is not None:
+                    return self._take_known(known, body)
+            self._new += 1
             if self._spent:  # only now: a request that waits for its answer needs no parser
                 self._renew()
             # By far the most answers begin like this, in one piece; the others cost a call more.
@@ -89,6 +95,8 @@ class AnswerParser(ParsedAnswer):
             # Of an ordinary answer that is here to its end, httptools has found all there is.
             if self.state != COMPLETE or not ordinary or self._chunked or self._to_head:
                 body = self._judge(body)
+            elif head and self.keep and len(head) + len(END) + len(body) == len(data):
+                KNOWN_HEADS.learn(head, self.status, self.reason, self.headers, len(body))
         if data[-1] == LF and self.state == COMPLETE:
             self._look_behind(data, body)
         return body
@@ -187,11 +195,6 @@ class AnswerParser(ParsedAnswer):
                 text = f"the backend's answer is not valid HTTP: {exc}"
                 raise UpstreamBadAnswer(text) from None
 
-    def _has_more(self) -> None:
-        """There are bytes behind the end."""
-        self._more = self._spent = True
-        self.keep = False
-
     def _look_behind(self, data: bytes, body: bytes) -> None:
         """Find line breaks behind the end, which httptools skips. `data` has `body` in it."""
         if self._chunked:
@@ -229,13 +232,3 @@ class AnswerParser(ParsedAnswer):
         if body or self._chunked or self._more:
             self._has_more()
         return b""
-
-    def _count(self, data: bytes) -> bytes:
-        """A body of known length needs no parser, and no copy of every byte."""
-        self._left -= len(data)
-        if self._left <= 0:
-            self.state = COMPLETE
-            if self._left < 0:
-                self._has_more()
-                return data[: self._left]
-        return data

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import UpstreamBadAnswer, UpstreamCut, UpstreamError
+from app.upstream import parsing
 from app.upstream.client import UpstreamClient
 from app.upstream.framing import MAX_HEAD
+from app.upstream.known_heads import MAX_HEADS, KnownHeads
 from app.upstream.parsed_answer import COMPLETE, HEAD
 from app.upstream.parsing import AnswerParser
 from tests.backends import Conversation, answer, answering, scripted, truncating
@@ -330,3 +332,45 @@ def test_the_parser_says_the_same_wherever_an_answer_is_split(number, places):
 def test_the_parser_says_the_same_at_every_single_split(data):
     for cut in range(1, len(data)):
         assert parsed([data[:cut], data[cut:]]) == parsed([data])
+
+
+@pytest.mark.parametrize("data", SHORT)
+def test_a_head_that_has_come_before_means_the_same(data, monkeypatch):
+    known = KnownHeads()
+    monkeypatch.setattr(parsing, "KNOWN_HEADS", known)
+    new = parsed([data])
+    assert [parsed([data]), parsed([data])] == [new, new]
+    for head in [head for head, what in known.items() if what is not None]:
+        end = len(head) + 4
+        for cut in (end, end + 1, len(data)):
+            pieces = [data[:cut], *([data[cut:]] if cut < len(data) else [])]
+            assert parsed(pieces) == new
+        for behind in (b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n"):
+            assert parsed([data + behind]) == (*new[:-1], False)
+        assert parsed([data[:end]])[0] == (new[0] if end == len(data) else "cut")
+        assert parsed([head]) == ("cut", False)
+
+
+def test_an_answer_to_head_looks_for_no_known_head(monkeypatch):
+    monkeypatch.setattr(parsing, "KNOWN_HEADS", known := KnownHeads())
+    parser = AnswerParser()
+    for to_head in (False, False, True):
+        assert parser.state == COMPLETE
+        parser.expect(to_head=to_head)
+        body = parser.feed(answer(b"" if to_head else b"hello").replace(b": 0", b": 5"))
+        assert (parser.state, parser.keep, body) == (COMPLETE, True, b"" if to_head else b"hello")
+    assert len(known) == 1
+
+
+def test_heads_that_never_come_again_are_looked_for_seldom_and_not_kept(monkeypatch):
+    monkeypatch.setattr(parsing, "KNOWN_HEADS", known := KnownHeads())
+    parser = AnswerParser()
+    for number in range(MAX_HEADS * 10):
+        parser.expect(to_head=False)
+        parser.feed(answer(b"a", b"X: %d" % number))
+    assert 0 < len(known) <= MAX_HEADS
+    assert set(known.values()) == {None}
+    for _ in range(60):  # until the next look, and one more
+        parser.expect(to_head=False)
+        parser.feed(answer(b"a"))
+    assert any(known.values())

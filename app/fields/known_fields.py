@@ -1,0 +1,40 @@
+"""Fields of answers that come again and again, and what was made of them. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class FieldLines(NamedTuple):
+    """Fields as HTTP/1 writes them, and what they tell."""
+
+    text: bytes
+    """The lines, each with its CRLF, without those that are the server's own to write."""
+    length: int
+    """Content-Length, -1 without one."""
+    dated: bool
+    closes: bool
+    """`Connection` has asked to close."""
+
+
+class KnownFields(list[tuple[bytes, bytes]]):
+    """The fields of an answer that has come before. All who come share it: nobody changes it."""
+
+    __slots__ = ("lines", "passing")
+
+    passing: list[tuple[bytes, bytes]] | None
+    """Those that go on to the client; None until somebody has asked."""
+    lines: FieldLines | None
+    """`passing` as HTTP/1 writes it; None until then."""
+
+    def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(fields)
+        self.passing = self.lines = None
+
+
+class PassingFields(list[tuple[bytes, bytes]]):
+    """A copy of `known.passing` for one answer, which may be changed."""
+
+    __slots__ = ("known",)
+
+    known: KnownFields
