@@ -58,7 +58,7 @@ from .system.release import version
 from .system.shared_folder import shared_by_workers
 from .system.worker_name import worker_name, worker_number
 from .tls.acme.installed import check_installed
-from .upstream.client import UpstreamClient
+from .upstream.client import UpstreamClient, upstream_client
 from .waking.waker import waking
 from .websocket.protocol import install
 from .websocket.proxy import WebSocketProxy
@@ -99,7 +99,7 @@ def create_app(
             own = partial(own_listeners, config, server, meter)
             routes = await enter(_started(config, store, shared))
             log = await enter(_access_log(config.server))
-            client = await enter(UpstreamClient(config, transport=transport, listening=own))
+            client = await enter(upstream_client(config, shared, own, transport))
             counters = meter.counters if meter else None
             calls, news = await enter(_told_of_marks(config, routes, client, counters))
             watch = partial(checking, config, routes, name=worker_name(), counters=counters)

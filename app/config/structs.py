@@ -55,6 +55,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     # to a backend
     max_sockets: Annotated[int, Meta(ge=1, le=1_000_000)] = 100  # per backend and per worker
+    max_sockets_shared: bool = False  # per backend, for all workers of this proxy together
     tcp_timeout: Seconds = 30.0  # nothing moved in either direction
     connect_timeout: Seconds = 3.0
     resolve_interval: Annotated[float, Meta(ge=1, le=3600)] = 30.0  # until a move is followed
@@ -226,10 +227,8 @@ def _check(config: _File, source: str, origins: Origins) -> None:
     check_acme(config.https.acme, source)
     if config.health_check is not None:
         check_health_check(config.health_check.path, source)
-    listeners: dict[str, tuple[Bind | HttpsBind, ...]] = {
-        "http": config.http.binds,
-        "https": config.https.binds,
-    }
+    listeners: dict[str, tuple[Bind | HttpsBind, ...]]
+    listeners = {"http": config.http.binds, "https": config.https.binds}
     for section, binds in listeners.items():
         for index, bind in enumerate(binds):
             path = origins.of(f"{section}.bind[{index}]")

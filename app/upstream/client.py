@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
@@ -11,6 +13,7 @@ from .. import errors
 from ..config.structs import Config
 from ..fields.headers import RawHeaders
 from ..routing import Backend
+from ..system.worker_team import WorkerTeam, joined_team
 from .answer import Answer, OnInterim
 from .asker import Asker
 from .backend_stream import BackendStream
@@ -33,6 +36,7 @@ class UpstreamClient(httpx.AsyncClient):
     `transport` takes the place of our own: `httpx.MockTransport`, respx's
     router or any other of httpx's. Use it within one event loop.
     `listening` returns the addresses of this proxy's own listeners: it never connects there.
+    `team`: the workers that share `server.maxSockets`; None where each counts for itself.
     Raises ConfigError where a file of `backendTLS` cannot be used.
     """
 
@@ -42,13 +46,18 @@ class UpstreamClient(httpx.AsyncClient):
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         listening: Callable[[], Iterable[Bound]] = lambda: (),
+        team: WorkerTeam | None = None,
     ) -> None:
         server = config.server
         destinations = Destinations(server.deny_backends.value, listening)
         limits, tls = pool_limits(server), context_source(config.backend_tls)
         trusted = server.trusted_proxies.value
-        ours = None if transport else Transport(limits, tls, destinations, trusted=trusted)
+        ours = (
+            None if transport
+            else Transport(limits, tls, destinations, trusted=trusted, team=team)
+        )  # fmt: skip
         self._upgrades = Upgrades(limits, tls, destinations)
+        self.team = team
         self.pools = ours.pools if ours else None
         """The connections of our own transport."""
         super().__init__(transport=transport or ours, trust_env=False)
@@ -217,3 +226,21 @@ def _translated(exc: Exception) -> errors.UpstreamError:
     """What another transport raised, as what it means to us."""
     ours = next((ours for theirs, ours in _OURS if isinstance(exc, theirs)), errors.UpstreamReset)
     return ours(str(exc) or None)
+
+
+@asynccontextmanager
+async def upstream_client(
+    config: Config,
+    shared: Path | None,
+    listening: Callable[[], Iterable[Bound]],
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[UpstreamClient]:
+    """The worker's client, with the others who share that folder where the configuration says so.
+
+    The rest as for UpstreamClient.
+    """
+    with joined_team(shared, config.server.max_sockets_shared) as team:
+        async with UpstreamClient(
+            config, transport=transport, listening=listening, team=team
+        ) as client:
+            yield client

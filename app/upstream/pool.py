@@ -39,8 +39,7 @@ class Pool:
     ) -> None:
         self.origin = origin
         self.limits = limits
-        self.tcp_timeout = limits.tcp
-        self.response_timeout = limits.response
+        self.tcp_timeout, self.response_timeout = limits.tcp, limits.response
         self.max_age = limits.age if limits.keep_alive else 0.0
         self.idle_timeout = limits.idle
         self._dialler = Dialler(origin, tls, limits.connect, destinations or Destinations())
@@ -49,8 +48,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._available = FreeStreams()
-        self._open: set[PooledConnection] = set()
-        self._connecting = 0
+        self._open, self._connecting = set[PooledConnection](), 0
         self._promised = 0  # streams given to a waiter whose asker has not come yet
         self._queue = WaitingLine()
         self._contention = Contention(
@@ -183,6 +181,9 @@ class Pool:
         """Streams that are free, and connections that may be made."""
         return self.limits.max_sockets - self.connections + len(self._available)
 
+    def _may_connect(self) -> bool:
+        return self.connections < self.limits.max_sockets
+
     def _give(self, waiter: Waiter) -> None:
         """Give `waiter` a stream, or the permission to connect."""
         if self._available:
@@ -210,7 +211,7 @@ class Pool:
                 break
             stream.abort()
             # One that was lost meanwhile has made room already, and does so only once.
-            if self.connections < self.limits.max_sockets:
+            if self._may_connect():
                 self._connecting += 1
                 return None
             waiter = Waiter(waiter.since, waiter.due, waiter.asker)

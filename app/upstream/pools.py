@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ..errors import BackendForbidden
 from ..frontends.backends import ALPN, HTTP2
 from ..system.http2_extra import has_http2
+from ..system.shared_places import wait_no_more
+from ..system.worker_team import WorkerTeam
 from .asker import ClientOf, nobody
 from .destinations import Destinations
 from .dialling import Origin
@@ -14,6 +18,8 @@ from .limits import PoolLimits
 from .pool import Pool
 from .sweeper import Sweeper
 from .tls_contexts import ContextSource
+
+logger = logging.getLogger(__name__)
 
 
 def uses_http2(scheme: str) -> bool:
@@ -32,8 +38,17 @@ def uses_http2(scheme: str) -> bool:
     return True
 
 
-def _pool_class(origin: Origin) -> type[Pool]:
-    if not uses_http2(origin[0]):
+def _pool_class(origin: Origin, team: WorkerTeam | None) -> Callable[..., Pool]:
+    http2 = uses_http2(origin[0])
+    if team is not None:
+        from .shared_pool import SharedPool
+
+        if not http2:
+            return partial(SharedPool, team)
+        from .http2.shared_http2_pool import SharedHttp2Pool
+
+        return partial(SharedHttp2Pool, team)
+    if not http2:
         return Pool
     from .http2.http2_pool import Http2Pool
 
@@ -49,8 +64,13 @@ class Pools:
         tls: ContextSource,
         destinations: Destinations | None = None,
         client_of: ClientOf = nobody,
+        team: WorkerTeam | None = None,
     ) -> None:
-        """`client_of` tells what counts as one client."""
+        """`client_of` tells what counts as one client. With a `team`, the connections of all its
+        workers together are bounded, not those of each."""
+        self._team = team
+        if team is not None:
+            team.hear_rest(partial(wait_no_more, team))
         self._destinations = destinations
         self.limits = limits
         self._tls = tls
@@ -65,17 +85,19 @@ class Pools:
         """The pool of `origin`: made when it is first needed, forgotten when it is unused."""
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = _pool_class(origin)(
-                origin,
-                self.limits,
-                self._tls,
-                self._forget,
-                self._client_of,
-                destinations=self._destinations,
-            )
+            pool = self._pools[origin] = self._new_pool(origin)
             pool.on_waited = self.on_waited
             self._sweeper.start()
         return pool
+
+    def _new_pool(self, origin: Origin) -> Pool:
+        parts = origin, self.limits, self._tls, self._forget, self._client_of
+        try:
+            kind = _pool_class(origin, self._team)
+            return kind(*parts, destinations=self._destinations)
+        except OSError as exc:
+            logger.error("this worker counts its connections for itself cause=%s", exc)
+            return _pool_class(origin, None)(*parts, destinations=self._destinations)
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(tuple(self._pools.values()))

@@ -12,6 +12,7 @@ from ..fields.networks import Peers
 from ..fields.trailers import Trailers
 from ..health import IDEMPOTENT
 from ..routing import Backend
+from ..system.worker_team import WorkerTeam
 from .answer import Answer
 from .asker import client_names
 from .backend_stream import BackendStream
@@ -36,9 +37,10 @@ class Transport(httpx.AsyncBaseTransport):
         destinations: Destinations | None = None,
         *,
         trusted: Peers = Peers(),  # noqa: B008 - frozen
+        team: WorkerTeam | None = None,
     ) -> None:
-        """`trusted`: our own proxies, who tell whose requests they forward."""
-        self.pools = Pools(limits, tls, destinations, client_names(trusted))
+        """`trusted`: our own proxies, who tell whose requests they forward. `team` as for Pools."""
+        self.pools = Pools(limits, tls, destinations, client_names(trusted), team)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`. Raises errors.Upstream* where httpx's transport raises its own."""
