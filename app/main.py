@@ -8,7 +8,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import parent_process
@@ -133,16 +133,15 @@ def create_app(
 async def _started(config: Config, store: Routes | None, at: Path | None) -> AsyncIterator[Routes]:
     routes = open_store(config, at) if store is None else store  # one without routes may be false
     await routes.start()
-    try:
+    async with aclosing(routes):
         yield routes
-    finally:
-        await routes.aclose()
 
 
 @asynccontextmanager
 async def _told_of_marks(
     config: Config, routes: Routes, client: UpstreamClient, counters: Counters | None
 ) -> AsyncIterator[tuple[HookCalls, MarkNews]]:
+    routes.share_marks(client.team)
     async with (
         hook_calls(config, make_forwarded(config).true_client) as calls,
         alerting(config, routes, client, counters, calls.news) as news,

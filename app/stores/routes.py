@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..errors import FrontendNotFound
 from ..routing import Backend, Frontend, Mark, Marks, Route
+from ..system.worker_team import WorkerTeam
 from .base import CheckRecords, Found, Leases, SharedRates
 from .questions import Questions
 from .uses import UseRecords
@@ -66,6 +67,11 @@ class Routes(Protocol):
         self, frontend: Frontend, backend: Backend, mark: Mark, *, share: bool = True
     ) -> None:
         """Mark in this worker at once; with `share` write and publish it in the background."""
+
+    def share_marks(self, team: WorkerTeam | None) -> None:
+        """Let marks count for all of the team, even while no store tells them; None: for no one
+        else. Called once, by the worker."""
+        return
 
     def clear_mark(self, frontend: Frontend, backend: Backend) -> None:
         """Forget the mark and its history, here at once and in the store in the background."""

@@ -99,6 +99,12 @@ class WorkerTeam:
             return False
         return True
 
+    def tell_all(self, subject: bytes, rest: bytes) -> None:
+        """Tell all others, as `tell` does."""
+        for path in self.folder.glob("*.sock"):
+            if path.stem.isdecimal() and int(path.stem) != self.number:
+                self.tell(int(path.stem), subject, rest)
+
     def close(self) -> None:
         """Leave."""
         with contextlib.suppress(RuntimeError, ValueError):

@@ -22,6 +22,7 @@ from .outage import Outage
 from .reads import ReadPlan, ReadResult, Reads
 from .route_cache import RouteCache
 from .snapshot import Snapshot
+from .told_marks import ToldMarks
 from .unseen import seen
 
 logger = logging.getLogger(__name__)
@@ -51,14 +52,14 @@ class CachedStore:
         self._outage = Outage(store.name)
         self._local = LocalMarks(store, self._mark_written)
         self._memory = RouteCache(size, self._local.of)
+        self.share_marks = ToldMarks(self._local, self._memory.rebuild, self._outage).share
         self.known, self.in_memory = self._memory.known, self._memory.route
         self.take_used = self._memory.uses.take
         self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._background = Background(self.lost)
         spawn = self._spawn = self._background.spawn
         self._reads = Reads(store, self._memory, self._outage, self, spawn, plan=plan, ttl=ttl)
-        self._first_word = asyncio.Event()
-        self.changed = self._reads.bell.wait
+        self._first_word, self.changed = asyncio.Event(), self._reads.bell.wait
         self.numbers = CountedCache(self._memory, self._reads, self._outage)
         self.heard = self._outage.heard
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class LocalMarks:
 
     def __init__(self, store: Store, written: Callable[[str, str, Mark | None], None]) -> None:
         """`written(key, url, mark)` is called when the store has taken a change."""
-        self._store = store
+        self.store = store
         self._written = written
         self._marks: dict[str, dict[str, Mark | None]] = {}
         self._to_write: dict[tuple[str, str], _Change] = {}
@@ -40,6 +40,9 @@ class LocalMarks:
         self._idle = asyncio.Event()
         self._idle.set()
         self._sweep_at = 1000
+        self._told: set[tuple[str, str]] = set()
+        self.tell: Callable[[str, str, Mark | None], None] = lambda key, url, mark: None
+        """Called with each change that is to be shared."""
 
     def of(self, key: str) -> Mapping[str, Mark | None]:
         """What this worker says of the backends of `key`, by URL; None: there is no mark."""
@@ -55,8 +58,32 @@ class LocalMarks:
         """No mark here, and none in the store either if it shares marks."""
         self._set(frontend, backend, None, share=True)
 
+    def take(self, key: str, url: str, mark: Mark | None) -> None:
+        """Believe a sibling, who also brings it to the store."""
+        self._to_write.pop((key, url), None)
+        if mark is None and not self.store.shares_marks:
+            self._drop(key, url)
+        else:
+            self._marks.setdefault(key, {})[url] = mark
+            self._told.add((key, url))
+
+    def forget_told(self) -> set[str]:
+        """Forget what siblings told; returns of which frontends that was."""
+        told, self._told = self._told, set()
+        for key, url in told:
+            self._drop(key, url)
+        return {key for key, _ in told}
+
+    def known(self) -> Iterator[tuple[str, str, Mark]]:
+        """All marks, with the keys of their frontends and the URLs of their backends."""
+        for key, marks in list(self._marks.items()):
+            yield from ((key, url, mark) for url, mark in marks.items() if mark is not None)
+
     def _set(self, frontend: Frontend, backend: Backend, mark: Mark | None, *, share: bool) -> None:
-        share = share and self._store.shares_marks
+        self._told.discard((frontend.key, backend.url))
+        if share:
+            self.tell(frontend.key, backend.url, mark)
+        share = share and self.store.shares_marks
         if mark is not None or share:
             self._marks.setdefault(frontend.key, {})[backend.url] = mark
         else:
@@ -67,6 +94,7 @@ class LocalMarks:
             self._idle.clear()
 
     def _drop(self, key: str, url: str) -> None:
+        self._told.discard((key, url))
         marks = self._marks.get(key)
         if marks is not None:
             marks.pop(url, None)
@@ -109,15 +137,15 @@ class LocalMarks:
     async def _write(self, change: _Change) -> None:
         frontend, backend, mark = change
         if mark is None:
-            await self._store.erase_mark(frontend, backend)
+            await self.store.erase_mark(frontend, backend)
         elif mark.until > time.time():
             ours = self._marks.get(frontend.key, _NONE).values()
             last = max([mark.until, *(other.until for other in ours if other)])
-            await self._store.write_mark(frontend, backend, mark, shared_until=last)
+            await self.store.write_mark(frontend, backend, mark, shared_until=last)
 
     async def flush(self, seconds: float) -> None:
         """Wait until everything is written, `seconds` at most."""
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
-            logger.warning("marks lost count=%d store=%s", len(self._to_write), self._store.name)
+            logger.warning("marks lost count=%d store=%s", len(self._to_write), self.store.name)

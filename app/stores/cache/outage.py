@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 
@@ -26,6 +27,9 @@ class Outage:
         self._failures = 0
         self._noted = -inf
         self._contact = monotonic()
+        self.on_away: Callable[[], None] = lambda: None
+        self.on_back: Callable[[], None] = lambda: None
+        """Called at the beginning and at the end of an outage."""
 
     def begin(self, reason: str, routes: int) -> bool:
         """The store did not answer. Returns whether it was there before."""
@@ -42,6 +46,7 @@ class Outage:
             return False
         self.away, self._since, self._said_at, self._failures = True, now, now, 1
         logger.error("store away store=%s cause=%s kept_routes=%d", self._store, reason, routes)
+        self.on_away()
         return True
 
     def note(self, reason: str) -> None:
@@ -58,6 +63,7 @@ class Outage:
             self.away = False
             seconds = asyncio.get_running_loop().time() - self._since
             logger.info("store back store=%s after=%.1fs", self._store, seconds)
+            self.on_back()
 
     def heard(self) -> None:
         """The store gave a sign of life."""
