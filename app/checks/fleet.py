@@ -70,7 +70,7 @@ async def checking(
         )
         if (wanted := config.health_check) is not None:
             client = await stack.enter_async_context(
-                UpstreamClient(_for_checks(config, wanted), listening=listening)
+                client_of_checks(config, wanted, listening=listening)
             )
             # A mark stands until the next checks have had the chance to renew it.
             ttl = max(config.server.dead_backend_ttl, 4 * wanted.interval)
@@ -83,12 +83,15 @@ async def checking(
         yield checkers
 
 
-def _for_checks(config: Config, wanted: HealthCheck) -> Config:
+def client_of_checks(
+    config: Config, wanted: HealthCheck, *, listening: Callable[[], Iterable[Bound]] = lambda: ()
+) -> UpstreamClient:
+    """What sends them. `listening` is as for `checking`."""
     # A check over a kept connection would not notice that no new one can be made. And the check
     # must know in time what it waits for: a silent resolver says nothing about a backend.
     connect = min(config.server.connect_timeout or inf, CONNECT_SHARE * wanted.timeout)
     server = msgspec.structs.replace(config.server, http_keep_alive=False, connect_timeout=connect)
-    return msgspec.structs.replace(config, server=server)
+    return UpstreamClient(msgspec.structs.replace(config, server=server), listening=listening)
 
 
 class _Rights:

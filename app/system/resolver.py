@@ -8,7 +8,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Set
-from functools import partial
+from functools import lru_cache, partial
 from weakref import WeakKeyDictionary
 
 from .name_lookups import Found, Lookup, NameLookups, SocketAddress, SystemLookup, system_lookup
@@ -226,8 +226,17 @@ def plain(address: object) -> str:
 
 def _numeric(host: str, port: int) -> list[SocketAddress]:
     """The address that `host` is. Raises socket.gaierror if it is a name."""
+    return [*(_parsed if "%" in host else _known_address)(host, port)]
+
+
+def _parsed(host: str, port: int) -> tuple[SocketAddress, ...]:
+    # The number of a zone may be another one tomorrow; all else of an address stays.
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return [(family, address) for family, _, _, _, address in found]
+    return tuple((family, address) for family, _, _, _, address in found)
+
+
+_known_address = lru_cache(4096)(_parsed)
+"""Parsing takes a sixth of a check of a backend."""
 
 
 def _again(error: Exception) -> Exception:

@@ -21,6 +21,7 @@ from .destinations import Bound, Destinations
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
 from .limits import pool_limits
 from .protocol_upgrades import UpgradeAnswer, Upgrades
+from .single_requests import SingleRequests
 from .streamed_body import StreamedBody
 from .tls_contexts import context_source
 from .transport import Transport
@@ -58,6 +59,8 @@ class UpstreamClient(httpx.AsyncClient):
         )  # fmt: skip
         self._upgrades = Upgrades(limits, tls, destinations)
         self.team = team
+        self.ask_alone = SingleRequests(limits.connect, tls, destinations).ask
+        """Sends a request over HTTP/1.1 on a connection of its own, by our own transport."""
         self.pools = ours.pools if ours else None
         """The connections of our own transport."""
         super().__init__(transport=transport or ours, trust_env=False)
