@@ -49,6 +49,7 @@ def failures(
         began = time.time() - since if since else 0.0
         config = load(path, os.environ, here())
         question = StoryQuestion("", host, began, last)
+        told = follow
         for batch in [_of_all(config, question)] if fleet else _batches(config, follow=follow):
             wanted = [
                 story
@@ -57,6 +58,9 @@ def failures(
             ]
             for story in wanted[-last:]:
                 click.echo(json.dumps(as_object(story)) if as_json else "  ".join(row(story)))
+            told = told or bool(wanted)
+        if not told:
+            click.echo("hipache: no request like this is kept", err=True)
 
 
 def _of_all(config: Config, question: StoryQuestion) -> list[Story]:

@@ -34,6 +34,7 @@ def why(request_id: str, path: str | None, *, as_json: bool) -> None:
     its Redis are asked.
     """
     with one_line():
+        request_id = request_id.strip()  # as it was copied
         config = load(path, os.environ, here())
         check_recorded(config)
         kept = stories(service_folders(), holding=request_id)
