@@ -17,34 +17,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import debian_root
+from tests.debian_root import debootstrapped, outside, process_one
+from tests.machines import quietly
 from tests.processes import ROOT
 from tests.test_images import DOCKERFILE, copied
 
 PACKAGES = "ca-certificates,python3-venv"
 MOST = 120 * 2**20
 """Bytes that the image may have over its base."""
-SERVED_WITHIN = 20.0
-"""Seconds; one on a quiet machine."""
-STEPS_TIMEOUT = 600
+SERVED_WITHIN = 1.0
+"""Seconds from the start of the container, where others leave it the machine."""
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.timeout(1200),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not all(map(shutil.which, ("debootstrap", "unshare", "nsenter"))),
-        reason="needs root, and debootstrap and util-linux of Debian",
-    ),
-]
+pytestmark = debian_root.marks
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Debian in which every step of the image was done."""
     root = tmp_path_factory.mktemp("image") / "root"
-    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root)
-    for name in ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"):
-        if Path("/", name).exists():  # as a container has them
-            shutil.copy(Path("/", name), root / name)
+    debootstrapped("bookworm", root, PACKAGES)
     (root / "src").mkdir()
     for name in copied():
         take = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -61,21 +53,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root)  # half a gigabyte
 
 
-def run(*command: str | Path) -> str:
-    done = subprocess.run(
-        command, env=clean(), capture_output=True, text=True, check=False, timeout=STEPS_TIMEOUT
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
+def run(*command: str | Path) -> None:
+    debian_root.run(*command, env=clean())
 
 
 def clean(**more: str) -> dict[str, str]:
     """What a container has in its environment, and where pip installs from."""
-    here = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    here.pop("PIP_FIND_LINKS", None)  # a folder of this machine
     [path] = re.findall(r"PATH=(\S+):\$PATH", DOCKERFILE)
     said = dict(re.findall(r"(HIPACHE\w+|PYTHON\w+)=(\S+)", DOCKERFILE.partition("\nENV ")[2]))
-    return here | said | {"PATH": f"{path}:{os.defpath}:/usr/sbin:/sbin"} | more
+    return outside(**said, PATH=f"{path}:{os.defpath}:/usr/sbin:/sbin", **more)
 
 
 RUN = """
@@ -91,7 +77,7 @@ def container(root: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The image as it runs, without a Redis; `unshare` ends as its process 1 does."""
     command = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child"]
     with subprocess.Popen(
-        [*command, "sh", "-c", RUN, "sh", root],
+        [*quietly(), *command, "sh", "-c", RUN, "sh", root],
         env=clean(REDIS_URL="redis://127.0.0.1:1", WEB_CONCURRENCY="2"),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     ) as started:  # fmt: skip
@@ -99,19 +85,11 @@ def container(root: Path) -> Iterator[subprocess.Popen[bytes]]:
         started.kill()
 
 
-def process_one(container: subprocess.Popen[bytes]) -> int:
-    """The pid, seen from here, of what is process 1 in there."""
-    children = Path(f"/proc/{container.pid}/task/{container.pid}/children")
-    while not (found := children.read_text().split()):
-        assert container.poll() is None
-        time.sleep(0.01)
-    return int(found[0])
-
-
 def healthy(inside: int, root: Path) -> bool:
     """What the image's own health check says."""
     [check] = re.findall(r'HEALTHCHECK .*CMD \["python", "(\S+)"\]', DOCKERFILE)
-    words = ["nsenter", f"--target={inside}", "--net", "chroot", root, "python", check]
+    enter = [*quietly(), "nsenter", f"--target={inside}", "--net", "chroot", root]
+    words = [*enter, "python", check]
     return subprocess.run(words, env=clean(), capture_output=True, check=False).returncode == 0
 
 
