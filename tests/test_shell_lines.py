@@ -34,6 +34,7 @@ NOT_RUN = {
     r"python3 -m http\.server .*|for port in .*": "serves: a site of the reader's",
     r"(~/hipache/bin/)?hipache (demo|serve)|hipache -c \S+|hipache chp.*":
         "serves: commands/test_demo.py, test_fleet.py, commands/test_command_line.py, chp/",
+    r"(uvicorn|granian|hypercorn|daphne) .*": "serves: test_packaging.py, test_application.py",
     r"hipache why \S+": "needs an id of its own: commands/test_why.py",
     r"for site in .*": "a line of Python: commands/test_route.py",
     r"hipache route list --idle .*": "knows nothing of an hour ago: commands/test_route.py",
