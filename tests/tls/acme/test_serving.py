@@ -194,7 +194,8 @@ async def test_a_silent_ca_holds_up_no_handshake_for_ten_seconds(
     """Not even its TLS begins. Known names go on, and later the reason is there."""
     await route(valkey, backend, NAME, OTHER)
     await put(valkey, OTHER, timedelta(days=1), None)
-    folder, more = tmp_path / "one", {}
+    folder = tmp_path / "one"
+    more: dict[str, Any] = {}
     folder.mkdir()
     if default:
         write(folder, "default", DEFAULT)
@@ -210,7 +211,8 @@ async def test_a_silent_ca_holds_up_no_handshake_for_ten_seconds(
             shown = await asyncio.gather(*clients, return_exceptions=True)
             assert 8 <= monotonic() - began < 10
             if default:
-                assert {tuple(names_in(each)) for each in shown} == {("default.test",)}
+                given = [each for each in shown if not isinstance(each, BaseException)]
+                assert [names_in(each) for each in given] == [["default.test"]] * 25
             else:
                 assert all(isinstance(each, REFUSED) for each in shown)
             assert max(others) < 1
