@@ -83,6 +83,8 @@ def how_to_trust(authority: LocalAuthority) -> str:
     sudo cp {root} /etc/pki/ca-trust/source/anchors/hipache-demo.pem && sudo update-ca-trust
 
   Chromium and Chrome (certutil is in libnss3-tools or nss-tools):
+    test -e ~/.pki/nssdb/cert9.db ||
+      (mkdir -p ~/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -N --empty-password)
     certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n hipache-demo -i {root}
 
   Firefox: Settings, Certificates, View Certificates, Authorities, Import.

@@ -154,7 +154,13 @@ def _written(config: Config) -> Iterator[tuple[Severity, str, Path, str]]:
             WARNING, "server.statusSocket", Path(server.status_socket),
             "'hipache status', 'hipache upgrade' and 'hipache doctor' find no service.",
         )  # fmt: skip
-    for path in driver_of(config).writes():
+    driver, acme = driver_of(config), config.https.acme
+    if acme.agree and driver.issuance(acme.folder, timeout=1).certs is not None:
+        yield (
+            WARNING, "https.acme.folder", Path(acme.folder) / "lock",
+            "No certificate is ordered, and none is renewed.",
+        )  # fmt: skip
+    for path in driver.writes():
         yield ERROR, "driver", path, "The store cannot start."
 
 
@@ -165,7 +171,8 @@ def _of_folder(  # noqa: PLR0917
     there = next(each for each in (folder, *folder.parents) if os.path.exists(each))
     target = path if os.path.exists(path) else there
     root_makes_it = ids is not None and key != "driver"  # see workers.serve.become_user
-    if not (_may_write(target, ids) or (root_makes_it and not os.path.exists(folder))):
+    closed = not there.is_dir() or not _may_write(target, ids)
+    if closed and not (root_makes_it and not os.path.exists(folder)):
         yield Finding(
             severity, "not-writable", f"{key} = {path}", f"{who} may not write to {target}", why,
             *_opened(path, folder, who, ids),

@@ -215,7 +215,9 @@ def become_user(config: Config) -> bool:
         if path is not None:
             privileges.make_folder(Path(path).parent, uid, gid)
     if config.https.acme.agree:
-        privileges.make_folder(Path(config.https.acme.folder).parent, uid, gid)
+        folder = Path(config.https.acme.folder)
+        for each in (folder.parent, folder):
+            privileges.make_folder(each, uid, gid)
     if uid != 0:
         privileges.drop(uid, gid)
         warn_of_library(str(config.user))

@@ -212,6 +212,20 @@ def test_a_folder_that_the_workers_may_not_write_to(tmp_path: Path) -> None:
     assert found.advice == f"{tmp_path} is closed to nobody: name a place that is not."
 
 
+def test_a_folder_of_certificates_that_is_none(tmp_path: Path) -> None:
+    """Only where the store keeps none itself, and something is ordered."""
+    folder = tmp_path / "acme"
+    acme = {"agree": True, "directory": "https://127.0.0.1:1/", "folder": str(folder)}
+    https = {"bind": "127.0.0.1", "acme": acme}
+    assert of_user(config(https=https)) == []
+    folder.touch()
+    (found,) = of_user(config(https=https))
+    assert (found.name, found.severity) == ("not-writable", "warning")
+    assert found.subject.startswith("https.acme.folder")
+    assert of_user(config(https=https, driver="redis:")) == []
+    assert of_user(config(https={"bind": "127.0.0.1", "certs": "."})) == []
+
+
 @as_root
 def test_error_pages_that_nobody_can_read(tmp_path: Path) -> None:
     pages = tmp_path / "pages"

@@ -5,6 +5,7 @@ What is where in it: issuance_folder.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import time
@@ -17,7 +18,6 @@ from typing import IO
 import msgspec
 from watchfiles import awatch
 
-from ...errors import StoreUnavailable
 from ..certificate_store import Pair
 from ..issuance import (
     HOUR,
@@ -34,6 +34,8 @@ from ..unavailable import translated
 from .issuance_folder import IssuanceFolder
 from .small_files import age_of, decoded, make_folder, text_of, unexpired, write, write_until
 
+WATCH_AGAIN = 1.0
+"""Seconds until a folder that cannot be watched is tried again."""
 EXPIRE_EVERY = 600.0
 """Seconds between two looks for what is over."""
 
@@ -218,18 +220,22 @@ class FileIssuance:
         return there
 
     async def watch(self, listener: IssuanceListener) -> None:
-        """Looks at the names of files that changed."""
-        with self._translated():
-            folders = self._folder.wanted, self._folder.certs
-            for folder in folders:
-                make_folder(folder)
+        """Looks at the names of files that changed, and for the folder while it cannot be used."""
+        while True:
+            try:
+                await self._watch(listener)
+            except OSError as exc:
+                listener.lost(str(exc))
+            await asyncio.sleep(WATCH_AGAIN)
+
+    async def _watch(self, listener: IssuanceListener) -> None:
+        folders = self._folder.wanted, self._folder.certs
+        for folder in folders:
+            make_folder(folder)
         listener.tracking()
-        try:
-            async for changes in awatch(*folders, debounce=50, step=20, recursive=False):
-                paths = [Path(path) for _, path in changes]
-                if any(path.parent.name == self._folder.wanted.name for path in paths):
-                    listener.wished()
-                if names := [path.stem for path in paths if path.suffix == ".pem"]:
-                    listener.changed(names)
-        except OSError as exc:
-            raise StoreUnavailable(f"{self.name}: {exc}") from exc
+        async for changes in awatch(*folders, debounce=50, step=20, recursive=False):
+            paths = [Path(path) for _, path in changes]
+            if any(path.parent.name == self._folder.wanted.name for path in paths):
+                listener.wished()
+            if names := [path.stem for path in paths if path.suffix == ".pem"]:
+                listener.changed(names)

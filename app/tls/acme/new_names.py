@@ -67,7 +67,9 @@ class NewNames:
             return None
         if record_size(data) > len(data):
             return self._once_named(has, sock)
-        if (name := server_name(data)) is None:
+        name = server_name(data)
+        del data  # a hole of its size would stay beside each context that is made now
+        if name is None:
             return None
         if has(name):
             if likely.lower() == name.encode():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from app.errors import StoreUnavailable
 from app.stores import driver_for
+from app.stores.file import issuance
 from app.stores.issuance import STATE_LASTS, IssuanceState, IssuanceStore, Wish
+from tests.redis_servers import until
 
 STATE = IssuanceState(error="it failed", failures=(1.0,), not_before=2.0)
 
@@ -63,6 +68,46 @@ async def test_what_root_wants_the_owner_of_the_folder_can_read(tmp_path: Path) 
     paths = [tmp_path / "acme", tmp_path / "acme/wanted", tmp_path / "acme/wanted/a.test"]
     assert {(each.stat().st_uid, each.stat().st_gid) for each in paths} == {(1234, 1235)}
     assert [each.stat().st_mode & 0o777 for each in paths] == [0o700, 0o700, 0o600]
+
+
+class Heard:
+    """The last thing that was reported (stores.issuance.IssuanceListener)."""
+
+    last = ""
+
+    def tracking(self) -> None:
+        self.last = "tracking"
+
+    def lost(self, reason: str) -> None:
+        self.last = reason
+
+    def changed(self, names: Sequence[str] | None) -> None:
+        self.last = f"changed {names}"
+
+    def wished(self) -> None:
+        self.last = "wished"
+
+
+async def test_a_folder_that_cannot_be_used_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuance, "WATCH_AGAIN", 0.01)
+    folder, heard = tmp_path / "acme", Heard()
+    folder.touch()
+    store = opened(folder)
+    watching = asyncio.create_task(store.watch(heard))
+    try:
+        await until(lambda: heard.last)
+        assert "acme" in heard.last
+        with pytest.raises(StoreUnavailable, match="acme"):
+            await store.hold("one", 60)
+        folder.unlink()
+        await until(lambda: heard.last == "tracking")
+        assert await store.hold("one", 60)
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+        await store.aclose()
 
 
 async def test_it_looks_again_while_it_holds_the_lock(
