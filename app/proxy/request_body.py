@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.types import Receive
 
@@ -92,36 +92,50 @@ class RequestBody(StreamedBody):
                 self._kept.resize(self.size)
             if ready := exchange.take_body():
                 self.before = None
-                parts.append(ready)
+                parts += ready
             # A client that has gone took its body along: nothing of it is not all of it.
             self._came(ready, complete=exchange.body_complete and not exchange.disconnected)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
-    async def rest(self) -> AsyncIterator[bytes]:
+    async def rest(self) -> AsyncIterator[Sequence[bytes]]:
         """What comes from now on. Raises ClientLeft."""
         if self.before is not None:
             before, self.before = self.before, None
             await before()
+        exchange = self._exchange
+        if exchange is not None and self._receive != exchange.receive:
+            exchange = None  # middleware stands before it
         while not self.complete:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
+            if exchange is None:
+                parts, complete = await self._message()
+            elif await exchange.body_came():
+                parts, complete = exchange.take_body(), exchange.body_complete
+            else:
                 raise ClientLeft
-            chunk = message.get("body", b"")
-            self._came(chunk, complete=not message.get("more_body", False))
-            if chunk:
-                yield chunk
+            self._came(parts, complete=complete)
+            if parts:
+                yield parts
 
-    def _came(self, chunk: bytes, *, complete: bool) -> None:
+    async def _message(self) -> tuple[list[bytes], bool]:
+        """What ASGI gives, and whether it was the end. Raises ClientLeft."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk = message.get("body", b"")
+        return [chunk] if chunk else [], not message.get("more_body", False)
+
+    def _came(self, parts: list[bytes], *, complete: bool) -> None:
         if complete:
             self.complete = True
             if self.on_complete is not None:
                 self.on_complete()
-        if not chunk:
+        if not parts:
             return
-        self.size += len(chunk)
+        size = sum(map(len, parts))
+        self.size += size
         if self._held is not None:
-            if self.size <= self.hold and self._kept.grow(len(chunk)):
-                self._held.append(chunk)
+            if self.size <= self.hold and self._kept.grow(size):
+                self._held += parts
             else:
                 self.drop()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.utils import ClientDisconnected
+
+from .arriving_body import ArrivingBody
 
 if TYPE_CHECKING:
     from ..fields.headers import RawHeaders
@@ -23,19 +24,16 @@ Message = MutableMapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
-UNREAD_LIMIT = 65536  # body bytes held for the application before reading pauses
 
-
-class Exchange:
+class Exchange(ArrivingBody):
     """The ASGI callables of one request. Its answer goes to `stream`.
 
     The application gets it as a scope extension, for what ASGI has no message for.
     """
 
     __slots__ = (
-        "_body", "_body_sent", "_drained", "_on_disconnect", "_trailers", "_waiter",
-        "asks_debug", "body_complete", "direct", "disconnected", "hold", "peer", "refused",
-        "stream", "task", "tasks", "trailers", "unread",
+        "_body_sent", "_drained", "_on_disconnect", "_trailers", "asks_debug", "direct", "peer",
+        "refused", "task", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -137,38 +135,10 @@ class Exchange:
 
     async def receive(self) -> Message:
         """ASGI's. After the end of the body it waits until the client has gone."""
-        while not self.disconnected and not self.stream.complete:
-            if self._body or (self.body_complete and self.unread >= 0):
-                body = self.take_body()
-                return {"type": "http.request", "body": body, "more_body": not self.body_complete}
-            if self.stream.expects_continue:
-                self.stream.send_continue()
-            await self._woken()
-        return {"type": "http.disconnect"}
-
-    async def _woken(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def take_body(self) -> bytes:
-        """What has come of the body, without waiting; with `body_complete` it was the end."""
-        parts, self._body, self.hold = self._body, [], None  # from now on its reader sets the pace
-        if parts or self.body_complete:
-            self.unread = -1 if self.body_complete else 0
-            self.stream.expects_continue = False
-            if parts:
-                self.stream.resume()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def wait_for_body(self, seconds: float) -> None:
-        """Wait until something of the body is here, without asking the client for it."""
-        if not (self._body or self.body_complete or self.disconnected):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._woken()
+        if not await self.body_came():
+            return {"type": "http.disconnect"}
+        body = b"".join(self.take_body())
+        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
     def cut(self) -> None:
         """Break the answer off so that the client sees it; the application sees a disconnect."""
@@ -196,22 +166,6 @@ class Exchange:
 
     # For the protocol: what the client does.
 
-    def feed(self, data: bytes) -> None:
-        """Body bytes came. Where they have to wait and must not be held, the request is refused."""
-        if self.hold is not None and not self.hold(len(data)):
-            self.refuse(503, "no memory is left to hold the body while it waits")
-            return
-        self._body.append(data)
-        self.unread += len(data)
-        self.wake()
-        if self.unread > UNREAD_LIMIT:
-            self.stream.pause()
-
-    def end_body(self, trailers: Trailers = ()) -> None:
-        self.trailers = trailers
-        self.body_complete = True
-        self.wake()
-
     def refuse(self, status: int, text: str) -> None:
         """The body is not legal: answer so, or cut the answer that runs."""
         self.refused = status, text
@@ -238,11 +192,6 @@ class Exchange:
         callback, self._on_disconnect = self._on_disconnect, None
         if callback is not None:
             callback()
-
-    def wake(self) -> None:
-        """Something that `receive` waits for has come."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def writable(self) -> None:
         """The client has caught up (or is gone)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
@@ -108,11 +108,11 @@ class Answer:
 
     # -- sending
 
-    def send_body(self, body: AsyncIterable[bytes], length: int | None) -> None:
+    def send_body(self, body: AsyncIterable[Sequence[bytes]], length: int | None) -> None:
         """Send `body` while the answer may come: `length` more bytes, or in chunks if None."""
         self._upload = asyncio.create_task(self._send(body, length), name="upstream request body")
 
-    async def _send(self, body: AsyncIterable[bytes], length: int | None) -> None:
+    async def _send(self, body: AsyncIterable[Sequence[bytes]], length: int | None) -> None:
         stream = self._stream
         assert stream is not None
         try:
@@ -174,19 +174,21 @@ class Answer:
             self._upload.cancel()
 
 
-async def _send_body(stream: BackendStream, body: AsyncIterable[bytes], length: int | None) -> None:
+async def _send_body(
+    stream: BackendStream, body: AsyncIterable[Sequence[bytes]], length: int | None
+) -> None:
     """Raises RequestBodyMismatch rather than send a byte more than `length`, if there is one."""
     sent = 0
     await stream.drain()  # what left with the head
-    async for data in body:
-        sent += len(data)
+    async for parts in body:
+        sent += sum(map(len, parts))
         if length is not None and sent > length:
             raise RequestBodyMismatch
         for _ in range(LOOKS):
             if not stream.hung_up():
                 break
             await asyncio.sleep(0)  # or it has answered: a write that meets a reset loses that
-        stream.write(data)
+        stream.write(parts)
         await stream.drain()
     if length is not None and sent != length:
         raise RequestBodyMismatch

@@ -62,15 +62,15 @@ class BackendConnection(asyncio.Protocol):
             self._watch()
         self._transport.write(request)  # type: ignore[union-attr]
 
-    def write(self, data: bytes) -> None:
+    def write(self, parts: Sequence[bytes]) -> None:
         parser = self._parser
         if self._transport is None or (parser.refused and not parser.keep):
             return  # the backend takes no more, and closes; after a 2xx it may
-        self._sent += len(data)
-        if not self._chunked:
-            self._transport.write(data)
-        elif data:  # an empty chunk would end the body
-            self._transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
+        size = sum(map(len, parts))
+        self._sent += size
+        if self._chunked and size:  # an empty chunk would end the body
+            parts = [b"%x\r\n" % size, *parts, b"\r\n"]
+        self._transport.writelines(parts)
 
     async def drain(self) -> None:
         if self._drained is None:

@@ -84,8 +84,8 @@ class BackendStream(Protocol):
         fields that would not stay what they are: `abort` must follow.
         """
 
-    def write(self, data: bytes) -> None:
-        """Send a piece of the request's body."""
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Send a piece of the request's body. Its parts are not joined, which would copy them."""
 
     async def drain(self) -> None:
         """Wait until the backend has taken most of what was written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 from ..fields.trailers import Trailers
 
@@ -27,15 +27,15 @@ class StreamedBody:
         """Start from the first byte: all that is there already, without waiting."""
         raise NotImplementedError
 
-    def rest(self) -> AsyncIterator[bytes]:
-        """What comes behind the bytes that `begin` gave."""
+    def rest(self) -> AsyncIterator[Sequence[bytes]]:
+        """What comes behind the bytes that `begin` gave: at each step all that is there."""
         raise NotImplementedError
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if first := self.begin():
             yield first
-        async for chunk in self.rest():
-            yield chunk
+        async for parts in self.rest():
+            yield b"".join(parts)
 
     def wait(self) -> None:
         """The request waits for a connection, and what comes of its body with it.
@@ -51,10 +51,16 @@ class RestOfBody:
     def __init__(self, body: StreamedBody) -> None:
         self._body = body
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[Sequence[bytes]]:
         return self._body.rest()
 
     @property
     def trailers(self) -> Trailers:
         """The fields behind it, once it was read to its end."""
         return self._body.trailers
+
+
+async def in_parts(body: AsyncIterable[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    """A body of httpx's, as ours come."""
+    async for data in body:
+        yield (data,)

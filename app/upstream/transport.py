@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 
 import httpx
 
@@ -22,7 +22,7 @@ from .limits import PoolLimits
 from .pool import Pool
 from .pools import Pools
 from .request_framing import check_head, check_length, length_left, request_length
-from .streamed_body import RestOfBody, StreamedBody
+from .streamed_body import RestOfBody, StreamedBody, in_parts
 from .tls_contexts import ContextSource
 from .waiting import Waiter
 
@@ -157,7 +157,7 @@ def _begin(  # noqa: PLR0917 - keywords cost time on this path
 ) -> None:
     """Send the request's head and what is there of its body; the rest follows, if there is one."""
     left = length
-    upload: AsyncIterable[bytes] | None = None
+    upload: AsyncIterable[Sequence[bytes]] | None = None
     trailers: Trailers = ()
     if isinstance(body, StreamedBody):
         start = body.begin()
@@ -169,7 +169,7 @@ def _begin(  # noqa: PLR0917 - keywords cost time on this path
     elif isinstance(body, bytes):
         start = body
     else:
-        start, upload = b"", body
+        start, upload = b"", in_parts(body)
     stream.begin(
         answer, method, target, headers, start,
         upload=upload is not None, chunked=length is None, trailers=trailers,

@@ -70,10 +70,11 @@ class BackendRequest(AnswerParts):
         self.deadline = NEVER if upload else self._clock() + self._owner.response_timeout
         self._connection.flush_soon()
 
-    def write(self, data: bytes) -> None:
-        if self.number and data:
+    def write(self, parts: Sequence[bytes]) -> None:
+        if self.number:
             with suppress(StreamGone, EngineEnded):
-                self._connection.engine.send_data(self.number, data)
+                for data in filter(None, parts):
+                    self._connection.engine.send_data(self.number, data)
             self._connection.flush_soon()
 
     async def drain(self) -> None:
@@ -240,8 +241,7 @@ class BackendRequest(AnswerParts):
 
     def _watch(self) -> None:
         """Look at the sending at the next sweep."""
-        self.deadline = self._clock()
-        self._unsent = -1
+        self.deadline, self._unsent = self._clock(), -1
 
     def _wake(self) -> None:
         self._connection.waiting.discard(self)

@@ -89,7 +89,7 @@ class BackendTunnel(BackendRequest):
 
     def send_body(self, data: bytes, more: bool) -> None:
         """Send bytes; without `more` our side ends behind them."""
-        self.write(data)
+        self.write((data,))
         self.full = self.queued() > HELD
         if self.full:
             self._connection.waiting.add(self)

@@ -55,14 +55,23 @@ async def test_a_route_that_memory_does_not_have_yet(proxy: Proxy, client: Http2
     assert (got.status, b"no site at this address" in got.body) == (400, True)
 
 
-async def test_a_body_up_and_a_body_down(proxy: Proxy, client: Http2Client) -> None:
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param([(b"content-length", b"%d" % len(MEGABYTE))], id="of known length"),
+        pytest.param([], id="in chunks"),
+    ],
+)
+async def test_a_body_up_and_a_body_down(
+    proxy: Proxy, client: Http2Client, length: list[tuple[bytes, bytes]]
+) -> None:
     async def echo(conversation: Conversation) -> None:
         request = await conversation.receive()
         await conversation.send(answer(request.body))
 
     async with scripted(echo) as backend:
         await proxy.route("a.test", backend)
-        client.send(client.headers(1, [*POST, (b"content-length", b"%d" % len(MEGABYTE))]))
+        client.send(client.headers(1, [*POST, *length]))
         await client.upload(1, MEGABYTE)
         assert (await client.answer(1)).body == MEGABYTE
 
