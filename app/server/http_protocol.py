@@ -13,7 +13,8 @@ from .exchange import Exchange
 from .http1_connection import BODY, CLOSED, DISCARD, HEAD, LINGER, WAIT, Http1Connection
 from .http1_stream import Http1Stream
 from .refusal import MORE_FIELDS, Refusal
-from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size, parse_head
+from .repeated_head import RepeatedHead
+from .request_head import EMPTY_LINES, RequestHead, check_beginning, check_size
 from .scope import asgi_scope
 from .upgrade import PREFACE, speak_http2, upgrade
 
@@ -32,7 +33,7 @@ class HttpProtocol(Http1Connection):
     Pipelined requests wait as unread bytes.
     """
 
-    __slots__ = ("_body", "_received", "_requests")
+    __slots__ = ("_body", "_received", "_repeated", "_requests")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class HttpProtocol(Http1Connection):
         self._body: LengthBody | ChunkedBody | None = None
         self._received = 0  # bytes of the present body
         self._requests = 0
+        self._repeated = RepeatedHead()
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -74,9 +76,7 @@ class HttpProtocol(Http1Connection):
             end = len(head)
             if end > limits.request_line or end > limits.head:
                 check_size(data, end, limits.request_line, limits.head)
-            request = parse_head(
-                head, max_headers=limits.headers, secure=self.peer.scheme == "https"
-            )
+            request = self._repeated.parse(head, limits.headers, self.peer.scheme)
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:

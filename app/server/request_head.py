@@ -84,7 +84,8 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, str]:
     return method, target, http_version
 
 
-_remembered_line = remembering(1024, longest=REMEMBERED_LINE)(parse_request_line)
+parse_line = remembering(1024, longest=REMEMBERED_LINE)(parse_request_line)
+"""The same, remembered."""
 
 
 def check_size(data: bytes, size: int, request_line: int, head: int) -> None:
@@ -115,7 +116,7 @@ def parse_head(head: bytes, *, max_headers: int = 200, secure: bool = False) -> 
     lines = head.split(b"\r\n")
     if len(lines) > max_headers + 1:
         raise Refusal(431, "too many header fields")
-    method, target, version = _remembered_line(lines[0])
+    method, target, version = parse_line(lines[0])
     headers = parse_fields(lines[1:])
     fields = dict(headers)
     if len(fields) != len(headers):

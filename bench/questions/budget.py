@@ -53,7 +53,7 @@ TO_BACKEND = "connection to the backend"
 WRITE = "write to the backend"
 PARTS = (
     Part(OBJECTS, "server.http_protocol:HttpProtocol.data_received", (
-        Part("head of the request", "server.http_protocol:parse_head"),
+        Part("head of the request", "server.repeated_head:RepeatedHead.parse"),
         Part(OBJECTS, "server.http_protocol:Http1Stream"),
         Part(OBJECTS, "server.http_protocol:Exchange"),
         Part(ORDER, "proxy.fast_path:FastPath.begin", (
