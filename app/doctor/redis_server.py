@@ -103,6 +103,18 @@ def of_persistence(info: Info, save: str, name: str, commands: Commands) -> Iter
         )  # fmt: skip
 
 
+def of_coverage(coverage: str, name: str) -> Iterator[Finding]:
+    """Check what the others do when a primary of the cluster is lost. `name` is `host:port`."""
+    if coverage == "yes":
+        host, _, port = name.rpartition(":")
+        yield Finding(
+            WARNING, "redis-coverage", name, "cluster-require-full-coverage is yes",
+            "When one primary is lost, all others refuse commands, too: no host is read any more.",
+            f"redis-cli -h {host} -p {port} config set cluster-require-full-coverage no",
+            "Write it into redis.conf of every server, too: this lasts until the next start.",
+        )  # fmt: skip
+
+
 def of_clock(theirs: float, ours: float, name: str) -> Iterator[Finding]:
     """Compare the clocks. Both times are Unix seconds."""
     skew = theirs - ours

@@ -20,7 +20,7 @@ from .certificates import of_expiry, unusable
 from .findings import Commands, Finding, Severity
 from .marks import of_marks
 from .prefixes import of_prefixes
-from .redis_server import of_clock, of_persistence, of_ping, of_server, version_of
+from .redis_server import of_clock, of_coverage, of_persistence, of_ping, of_server, version_of
 from .routes import of_frontend, of_orphan, of_type
 
 NEW_PAIR = ' certificate "$(cat new.crt)" key "$(cat new.key)"'
@@ -152,6 +152,8 @@ def _of_one_server(server: ServerFacts, commands: Commands) -> Iterator[Finding]
     yield from of_server(server.info, server.name, alone=server.alone, commands=commands)
     if server.save is not None:
         yield from of_persistence(server.info, server.save, server.name, commands)
+    if server.coverage is not None:
+        yield from of_coverage(server.coverage, server.name)
     if server.ping is not None:
         yield from of_ping(*server.ping, time.time(), commands)
 

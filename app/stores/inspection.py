@@ -65,6 +65,8 @@ class ServerFacts:
     """The time there and the time here, at one moment, in Unix seconds."""
     save: str | None = None
     """Its setting `save`; None where it does not tell."""
+    coverage: str | None = None
+    """Its setting `cluster-require-full-coverage`; None outside a cluster, too."""
     ping: tuple[str, bool] | None = None
     """The last sign of life of an active checker, and whether it was ours."""
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.doctor.findings import Commands
-from app.doctor.redis_server import of_clock, of_ping, of_server
+from app.doctor.redis_server import of_clock, of_coverage, of_ping, of_server
 from app.frontends.backends import MAX_BACKENDS
 from tests.ports import free_port
 from tests.redis_servers import RedisServer
@@ -374,6 +374,14 @@ OLD_REDIS = {"redis_version": "5.0.14", "role": "master"}
 def test_what_info_tells(info: dict[str, str], names: list[str]) -> None:
     found = of_server(info, "redis:", alone=True, commands=Commands())
     assert [finding.name for finding in found] == names
+
+
+@pytest.mark.parametrize(("coverage", "mends"), [
+    ("no", []),
+    ("yes", ["redis-cli -h 10.0.0.1 -p 6379 config set cluster-require-full-coverage no"]),
+])  # fmt: skip
+def test_a_cluster_whose_primaries_all_stop_with_one(coverage: str, mends: list[str]) -> None:
+    assert [found.mend for found in of_coverage(coverage, "10.0.0.1:6379")] == mends
 
 
 @pytest.mark.parametrize(

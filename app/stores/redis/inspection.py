@@ -21,6 +21,8 @@ from .links import connect
 from .replies import text
 from .url import RedisURL
 
+COVERAGE = "cluster-require-full-coverage"
+
 
 async def inspect(
     urls: Sequence[RedisURL], *, timeout: float, name: str | None = None
@@ -89,12 +91,17 @@ async def _facts(
     before = time.time()
     seconds, microseconds = await client.time()
     clock = seconds + microseconds / 1e6, (before + time.time()) / 2
-    try:
-        save = (await client.config_get("save")).get("save", "")
-    except ResponseError:
-        save = None  # a hosted server does not tell
     ping, ours = pings
     return ServerFacts(
-        name, alone, {key: str(value) for key, value in raw.items()}, clock, save,
-        None if ping is None else (text(ping), ping == ours),
+        name, alone, {key: str(value) for key, value in raw.items()}, clock,
+        save=await _setting(client, "save"),
+        ping=None if ping is None else (text(ping), ping == ours),
+        coverage=await _setting(client, COVERAGE) if raw.get("cluster_enabled") else None,
     )  # fmt: skip
+
+
+async def _setting(client: Any, name: str) -> str | None:
+    try:
+        return str((await client.config_get(name)).get(name, ""))
+    except ResponseError:
+        return None  # a hosted server does not tell

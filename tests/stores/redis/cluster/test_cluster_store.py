@@ -123,6 +123,7 @@ async def test_the_doctor_sees_every_primary_and_all_keys(url, cluster):
     assert [server.name for server in seen.servers] == sorted(
         f"127.0.0.1:{server.port}" for server in cluster.primaries
     )
+    assert {server.coverage for server in seen.servers} == {"no"}
     assert sum(part.looked for part in parts) == seen.total > 3
     assert sorted(key for part in parts for key in part.frontends) == ["a.test", "a.test/api"]
     assert [part.paths for part in parts if part.paths] == [{"a.test": ["/api"]}]
