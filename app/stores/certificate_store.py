@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from ..errors import StoreUnavailable
@@ -31,8 +31,11 @@ class CertificateStore(Protocol):
     async def read(self, names: Sequence[str]) -> list[Pair | StoreUnavailable]:
         """For each name its pair, or why that one cannot be read."""
 
-    async def listed(self) -> list[tuple[str, str | StoreUnavailable]]:
-        """Each name with its certificate, or why that one cannot be read. Reads the whole store."""
+    def listed(self) -> AsyncGenerator[tuple[str, str | StoreUnavailable], None]:
+        """Each name with its certificate, or why that one cannot be read; one may come twice.
+
+        Reads the whole store, some at a time.
+        """
 
     async def watch(self, listener: CertificateListener) -> None:
         """Report changes until cancelled; connects and connects again by itself."""

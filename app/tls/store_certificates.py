@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as NoAnswer
+from contextlib import aclosing
 from datetime import datetime
 from itertools import islice
 from math import inf
@@ -226,13 +227,16 @@ async def stored_expiries(config: Config) -> list[tuple[str, datetime | str]]:
             return []
         ours = driver.issuance(acme.folder, timeout=LIST_ANSWER_WITHIN)
         return [(f"tls:{name}", _end(each.certificate)) async for name, each in ours.standing()]
+    ends: dict[str, datetime | str] = {}
     try:
-        listed = await store.listed()
+        async with aclosing(store.listed()) as listed:
+            async for name, pem in listed:  # thousands of PEMs together would be a lot of memory
+                ends[f"tls:{name}"] = _end(pem)
     except StoreUnavailable as exc:
         raise StoreUnavailable(f"certificates: {exc}") from exc
     finally:
         await store.aclose()
-    return sorted(((f"tls:{name}", _end(pem)) for name, pem in listed), key=itemgetter(0))
+    return sorted(ends.items(), key=itemgetter(0))
 
 
 def _end(pem: str | StoreUnavailable) -> datetime | str:

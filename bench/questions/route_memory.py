@@ -45,17 +45,18 @@ async def ask_all(running: Site, hosts: list[str], status: int) -> None:
         client.close()
 
 
-async def memory(frontends: int) -> bool:
-    """A worker's memory after as many requests, at random, as there are frontends; its start."""
+async def memory(frontends: int, requests: int) -> bool:
+    """A worker's memory after requests at random, 0: as many as there are frontends; its start."""
+    requests = requests or frontends
     async with site(1, lambda client, backend: fill(client, backend, 10)) as small:
         few = small.seconds_to_start
     async with site(1, lambda client, backend: fill(client, backend, frontends)) as running:
         many, before = running.seconds_to_start, resident(running)
-        names = [f"site{random.randrange(frontends)}.example.com" for _ in range(frontends)]
+        names = [f"site{random.randrange(frontends)}.example.com" for _ in range(requests)]
         await ask_all(running, names, 200)
         after = resident(running)
     print(
-        f"{frontends} frontends: {before:.1f} MiB at the start, {after:.1f} MiB after {frontends} "
+        f"{frontends} frontends: {before:.1f} MiB at the start, {after:.1f} MiB after {requests} "
         f"requests; ready after {many:.2f} s ({few:.2f} s with ten)"
     )
     return after <= 90 and many <= few * 1.2 + 0.2

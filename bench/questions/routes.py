@@ -22,6 +22,8 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import redis.asyncio
 import uvloop
@@ -124,9 +126,12 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("changes").add_argument("--count", type=int, default=1000)
     commands.add_parser("hot").add_argument("--requests", type=int, default=100_000)
-    commands.add_parser("memory").add_argument("--frontends", type=int, default=100_000)
+    of_memory = commands.add_parser("memory")
+    of_memory.add_argument("--frontends", type=int, default=100_000)
+    of_memory.add_argument("--requests", type=int, default=0, help="0: as many as frontends")
     commands.add_parser("unknown").add_argument("--hosts", type=int, default=1_000_000)
     given = vars(parser.parse_args())
+    measure: dict[str, Callable[..., Coroutine[Any, Any, bool]]]
     measure = {"changes": changes, "hot": hot, "memory": memory, "unknown": unknown}
     reached = uvloop.run(measure[given.pop("command")](*given.values()))
     print("goal reached" if reached else "goal MISSED")

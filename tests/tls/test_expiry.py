@@ -51,3 +51,16 @@ async def test_the_end_of_certificates_in_the_store_is_known(valkey: RedisServer
     assert await stored_expiries(Config(driver=("file:routes.toml",))) == []
     with pytest.raises(StoreUnavailable):
         await stored_expiries(Config(driver=("redis://127.0.0.1:1",)))
+
+
+async def test_many_certificates_are_read_some_at_a_time(valkey: RedisServer) -> None:
+    names = [f"tls:{number}.test" for number in range(1_000)]
+    async with valkey.client as client, client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hset(name, "certificate", chain(EXACT))
+        await pipe.execute()
+        await client.config_resetstat()
+        found = await stored_expiries(Config(driver=(f"{valkey.url}",)))
+        reads = (await client.info("stats"))["total_reads_processed"]
+    assert found == [(name, expiry(chain(EXACT))) for name in sorted(names)]
+    assert reads < 100

@@ -144,7 +144,9 @@ async def test_certificates_are_read_and_watched(cluster):
     found = driver_for((cluster.url,)).certificates(timeout=5)
     names = [f"{letter}.test" for letter in "abcd"]
     assert await found.read(names) == [("PEM", "KEY")] * 3 + [NO_PAIR]
-    assert sorted(await found.listed()) == [(f"{name}.test", "PEM") for name in "abc"]
+    assert sorted([each async for each in found.listed()]) == [
+        (f"{name}.test", "PEM") for name in "abc"
+    ]
     await found.aclose()
 
 
