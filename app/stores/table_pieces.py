@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +14,8 @@ from .tables import RouteTable
 
 FRONTENDS_AT_ONCE = 250
 """Frontends of one piece."""
+KEYS_AT_ONCE = 1000
+"""Keys that are put in order before other tasks run."""
 
 
 class Scanned(Protocol):
@@ -65,9 +68,11 @@ async def first_keys(
     """
     first, total = list[str](), 0
     async for some in all_keys(table, matching):
-        keys = set(some) if not after else {key for key in some if key > after}
-        total += len(keys)
-        first = heapq.nsmallest(most, keys.union(first), key=order)
+        for piece in in_pieces(some, KEYS_AT_ONCE):  # a file gives all at once
+            keys = set(piece) if not after else {key for key in piece if key > after}
+            total += len(keys)
+            first = heapq.nsmallest(most, keys.union(first), key=order)
+            await asyncio.sleep(0)
     return FirstKeys(first, total)
 
 

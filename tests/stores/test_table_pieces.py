@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -10,7 +11,7 @@ from app.stores import driver_for
 from app.stores.key_pattern import EVERY_KEY, KeyPattern
 from app.stores.sorted_keys import SortedKeys
 from app.stores.table import Entry, Table, TableError, by_domain
-from app.stores.table_pieces import all_keys, first_keys, page_of, read_pieces
+from app.stores.table_pieces import KEYS_AT_ONCE, all_keys, first_keys, page_of, read_pieces
 from tests.redis_servers import RedisServer
 
 ONE = Entry("id", ("http://127.0.0.1:1",))
@@ -65,6 +66,29 @@ async def test_a_page_is_found_without_a_look_at_all(
     read = [piece async for piece in read_pieces(table, ["nothing.test", *sorted(ours)])]
     assert [key for piece in read for key in piece] == sorted(ours)
     await table.aclose()
+
+
+class AllAtOnce:
+    """As a file gives its keys."""
+
+    async def scan(self, cursor: int, matching: KeyPattern) -> tuple[int, list[str]]:
+        return 0, MANY
+
+
+async def test_other_tasks_run_while_many_keys_are_put_in_order() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    first = await first_keys(AllAtOnce(), EVERY_KEY, 3)
+    task.cancel()
+    assert first == (sorted(MANY)[:3], len(MANY))
+    assert turns >= len(MANY) // KEYS_AT_ONCE
 
 
 async def test_no_place_in_a_table_is_one_line(valkey: RedisServer) -> None:

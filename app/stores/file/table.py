@@ -59,7 +59,7 @@ class FileTable:
     async def scan(self, cursor: int, matching: KeyPattern) -> tuple[int, list[str]]:
         """All at once: the file must be read whole."""
         wanted = matching.regex().fullmatch
-        return 0, [key for key in await self.read() if wanted(key)]
+        return 0, await asyncio.to_thread(lambda: [*filter(wanted, self._parsed())])
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys`: the new file is renamed over the old one."""
