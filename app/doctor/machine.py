@@ -171,8 +171,13 @@ def _of_folder(  # noqa: PLR0917
     there = next(each for each in (folder, *folder.parents) if os.path.exists(each))
     target = path if os.path.exists(path) else there
     root_makes_it = ids is not None and key != "driver"  # see workers.serve.become_user
-    closed = not there.is_dir() or not _may_write(target, ids)
-    if closed and not (root_makes_it and not os.path.exists(folder)):
+    if not there.is_dir():
+        yield Finding(
+            severity, "not-writable", f"{key} = {path}", f"{there} is no folder", why,
+            advice="Move that file away, or name another place.",
+        )  # fmt: skip
+        return
+    if not (_may_write(target, ids) or (root_makes_it and not os.path.exists(folder))):
         yield Finding(
             severity, "not-writable", f"{key} = {path}", f"{who} may not write to {target}", why,
             *_opened(path, folder, who, ids),

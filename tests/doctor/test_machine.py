@@ -222,6 +222,7 @@ def test_a_folder_of_certificates_that_is_none(tmp_path: Path) -> None:
     (found,) = of_user(config(https=https))
     assert (found.name, found.severity) == ("not-writable", "warning")
     assert found.subject.startswith("https.acme.folder")
+    assert found.problem == f"{folder} is no folder"
     assert of_user(config(https=https, driver="redis:")) == []
     assert of_user(config(https={"bind": "127.0.0.1", "certs": "."})) == []
 
