@@ -178,7 +178,8 @@ class Dashboard:
             return self._answer(request, "problem.html", {"problem": str(exc)}, 503)
         extra = {}
         if view.lives:
-            query = {k: v for k, v in request.query_params.items() if k not in ("done", "url")}
+            passing = ("done", "url", "page")  # of this visit, or nothing that we wrote
+            query = {k: v for k, v in request.query_params.items() if k not in passing}
             extra["live"] = link("/live", page=request.url.path, **query)
         return self._answer(request, view.template, {**context, **extra}, status)
 

@@ -64,6 +64,16 @@ async def test_it_shows_what_goes_on_and_changes_nothing_without_a_token(
                     assert "a.test" in line
                     break
         assert (await client.get("/live?page=/metrics")).status_code == 404
+        async with valkey.client as redis, redis.pipeline(transaction=False) as pipe:
+            for number in range(5_100):
+                pipe.rpush(f"frontend:more{number}.test", "id", backend.url)
+            await pipe.execute()
+        assert (await client.get("/frontends?page=2")).status_code == 200  # it is `n`
+        for query, rows in (("n=900", 50), ("filter=more5099", 1)):  # the last page is the 100th
+            many = (await client.get(f"/frontends?{query}")).text
+            assert many.count('data-label="State"') == rows
+            assert ("the first 5,000 can be seen here" in many) is (rows == 50)
+            assert ("Page 100 of 100" in many) is (rows == 50)
 
 
 async def test_only_who_has_the_token_sees_it(tmp_path: Path, valkey: RedisServer) -> None:
