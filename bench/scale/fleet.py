@@ -20,7 +20,7 @@ from bench.scale.shared_numbers import CHANGING, Histogram, SharedNumbers, host,
 from bench.scale.simulated import simulate
 
 START_WITHIN = 120.0
-SETTLE = 5.0
+SETTLE = 15.0
 """Seconds within which the last change is seen by all, or it is missing."""
 LINES = 6
 """Of the answers to one change: OK, QUEUED twice, and EXEC's list of two."""
@@ -45,6 +45,8 @@ class Measured:
     memory: int
     """Bytes that the server uses."""
     real: RealCounts
+    lost: int
+    """Tracking connections that were lost meanwhile, and took changes with them."""
 
     def __str__(self) -> str:
         real = self.real
@@ -111,7 +113,7 @@ class Fleet:
         self._pipes: list[Connection] = []
         self._simulated: list[Connection] = []
         self._real: Connection | None = None
-        self._back, self._last_back = 0, 0.0
+        self._back, self._last_back, self._lost = 0, 0.0, 0
 
     @contextmanager
     def running(self, asked: int) -> Iterator[None]:
@@ -148,6 +150,7 @@ class Fleet:
     def change(self, rate: float, seconds: float) -> Measured:
         """Change frontends so often, and say what was seen of it."""
         self._take()
+        before_back = self._back
         writer = Writer(self.server.connection(), self.numbers)
         before, began = cpu_seconds([self.server.pid]), time.monotonic()
         while (now := time.monotonic()) < began + seconds:
@@ -159,6 +162,7 @@ class Fleet:
         took = time.monotonic() - began
         redis = (cpu_seconds([self.server.pid]) - before) / took
         writer.close()
+        self._lost = 0
         seen, real = self._take()
         until, told = time.monotonic() + SETTLE, writer.sent * self.workers
         while (missing := told - seen.count) > 0 and time.monotonic() < until:
@@ -166,7 +170,7 @@ class Fleet:
             seen.merge([self._take()[0]])
         return Measured(
             self.proxies, self.workers, writer.sent / took, seen, missing, redis,
-            *self.server.figures(), real,
+            *self.server.figures(), real, self._lost + self._back - before_back,
         )  # fmt: skip
 
     def _take(self) -> tuple[Histogram, RealCounts]:
@@ -176,6 +180,7 @@ class Fleet:
         told = [pipe.recv() for pipe in self._simulated]
         assert self._real is not None
         real: RealCounts = self._real.recv()
+        self._lost += real.lost
         self._back += sum(each[1] for each in told)
         self._last_back = max([self._last_back, *(each[2] for each in told)])
         return Histogram().merge([*(each[0] for each in told), real.seen]), real

@@ -26,8 +26,8 @@ POPULAR = 2000
 """Frontends that requests ask for."""
 REQUESTS = 50
 """Requests a second that each worker finds a route for."""
-GRACE = 0.25
-"""Seconds after which a route that was changed counts as stale."""
+GRACE = 3.0
+"""Seconds after which a route that was changed counts as stale: so long a worker may be blind."""
 
 
 @dataclass
@@ -39,6 +39,8 @@ class RealCounts:
     failed: int = 0
     stale: int = 0
     """Answers that were older than a change of GRACE before."""
+    lost: int = 0
+    """How often a worker lost its tracking connection, and with it what it was told meanwhile."""
     reads: int = 0
     cpu: float = 0.0
     """Seconds of this process."""
@@ -51,7 +53,18 @@ class Watched:
         self.store, self._numbers, self.counts = store, numbers, counts
         self._told = store.frontend_changed
         store.frontend_changed = self._changed  # type: ignore[method-assign]
+        self._lost, self._unreachable = store.lost, store.unreachable
+        store.lost = self._is_lost  # type: ignore[method-assign]
+        store.unreachable = self._is_unreachable  # type: ignore[method-assign]
         self._read_before = store.numbers.misses
+
+    def _is_lost(self, reason: str) -> None:
+        self.counts.lost += 1
+        self._lost(reason)
+
+    def _is_unreachable(self, reason: str) -> None:
+        self.counts.lost += 1
+        self._unreachable(reason)
 
     def _changed(self, key: str) -> None:
         self._told(key)

@@ -12,7 +12,7 @@ def test_every_worker_of_a_fleet_is_told_of_every_change() -> None:
     run += ["--seconds", "0.5", "--real", "4", "--changes", "50", "--faults", "outage,flushall"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^ +3 +24 .* 0 +0$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^ +3 +24 .* 0$", done.stdout, re.MULTILINE), done.stdout
     assert "outage: 20 simulated workers were back" in done.stdout
     assert "flushall: 10000 frontends" in done.stdout
 
