@@ -67,9 +67,7 @@ class NewNames:
             return None
         if record_size(data) > len(data):
             return self._once_named(has, sock)
-        name = server_name(data)
-        del data  # a hole of its size would stay beside each context that is made now
-        if name is None:
+        if (name := server_name(data)) is None:
             return None
         if has(name):
             if likely.lower() == name.encode():
