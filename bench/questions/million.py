@@ -57,7 +57,8 @@ AIMS = (
     Aim("list", ("route", "list"), memory=100),
     Aim("list as JSON", ("route", "list", "--json"), memory=100),
     Aim("export", ("route", "export", "table.json"), memory=100),
-    Aim("doctor", ("doctor",)),
+    Aim("doctor on a sample", ("doctor", "--sample", "10000"), cpu=60.0, memory=100),
+    Aim("doctor", ("doctor",), memory=100),
     Aim("import the same", ("route", "import", "table.json", "-y")),
     Aim("import all", ("route", "import", "table.json", "-y"), empty=True),
 )
