@@ -3,8 +3,11 @@
 `python -m bench.questions.grpc_calls [WHAT…]`, where WHAT is `unary`, `stream`, `latency` or
 `held`; all of them if none is named. grpcio is client and server. Printed are CPU microseconds of
 the proxy for a unary call of 64 bytes, and for a message of 64 bytes there and back on ten streams;
-the latency of calls at a fixed rate, beside that of direct ones; and the memory of a stream that is
-held open.
+the latency of calls at half of the rate that the whole way can do (client and service share the
+other core), beside that of direct ones at the same rate, in an open loop: a call is due when it is
+due, and waits from then on; and the memory of a stream that is held open. `instructions`, which
+must be named, counts with callgrind what a unary call and a message cost in user space: a busy
+machine does not disturb that.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -26,13 +30,13 @@ import psutil
 
 from bench.processes import CHECKOUT, ending_in_order, serving
 from bench.procfs import cores, cpu_seconds
+from bench.questions.instructions import RUNNER, count_of, ordered
 from tests.grpc.calls import calling
 from tests.ports import free_port
 
 HOST = "a.test"
 MESSAGE = bytes(64)
 AT_ONCE = 10
-STREAMS = 1000
 NGINX = """
 worker_processes 1; daemon off; pid nginx.pid; error_log stderr;
 events {{ worker_connections 4096; }}
@@ -77,23 +81,30 @@ def nginx(backend: int) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def hipache(backend: int) -> Iterator[tuple[int, int]]:
-    """Its process and its port; one worker with an access log."""
+def hipache(backend: int, folder: Path | None = None) -> Iterator[tuple[int, int]]:
+    """Its process and its port; one worker with an access log.
+
+    With `folder` it runs below callgrind, under a bare uvicorn, and its counts come there.
+    """
     port = free_port()
-    with TemporaryDirectory() as folder:
-        home = Path(folder)
+    with TemporaryDirectory() as temporary:
+        home = folder or Path(temporary)
         routes = {HOST: {"backends": [f"h2c://127.0.0.1:{backend}"]}}
         (home / "routes.json").write_text(json.dumps(routes))
         limits = {"maxSockets": 2000, "http2": {"maxStreams": 1000}}
-        values = {
+        values: dict[str, Any] = {
             "server": {"workers": 1, "accessLog": "access.log", "tcpTimeout": 3600, **limits},
             "http": {"port": port, "bind": ["127.0.0.1"], "http2": True},
             "driver": "file:routes.json", "admin": {"bind": None},
             "user": None,
         }  # fmt: skip
+        argv = [sys.executable, "-m", "app.cli", "serve"]
+        if folder is not None:
+            values["server"]["maxLoopLag"] = 0  # below valgrind the loop is late by nature
+            serving_app = ["app:create_app", "--factory", "--port", str(port), "--no-access-log"]
+            argv = [*RUNNER, sys.executable, "-m", "uvicorn", *serving_app]
         (home / "config.json").write_text(json.dumps(values))
-        argv = [sys.executable, "-m", "app.cli", "serve", "--config", str(home / "config.json")]
-        env = {"PYTHONPATH": str(CHECKOUT)}
+        env = {"PYTHONPATH": str(CHECKOUT), "HIPACHE_CONFIG": str(home / "config.json")}
         with serving(argv, port, core=cores()[0], log=home / "log", env=env) as process:
             yield process.pid, port
 
@@ -200,9 +211,41 @@ def compare_costs(backend: int, names: Sequence[str], rounds: int, count: int) -
             )
 
 
+async def counted(process: int, port: int, load: Load, count: int) -> None:
+    """Have callgrind count `count` of them, once as many have warmed the proxy up."""
+    async with calling(port, HOST) as channel:
+        await load(channel, count)
+        ordered(process, "--instr=on")
+        await load(channel, count)
+        ordered(process, "--instr=off", "--dump")
+
+
+def count_instructions(backend: int, names: Sequence[str], count: int) -> None:
+    """A line for each load: instructions of ours for one call or message."""
+    for name in names:
+        with TemporaryDirectory() as folder, hipache(backend, Path(folder)) as (process, port):
+            asyncio.run(counted(process, port, LOADS[name], count))
+            total, _ = count_of(Path(folder))
+            print(f"{name:<8} {total / count:10,.0f} instructions", flush=True)
+
+
+async def capacity(port: int, calls: int) -> float:
+    """Calls a second of clients that each wait for their answer."""
+    loop = asyncio.get_running_loop()
+    async with calling(port, HOST) as channel:
+        await unary(channel, calls)
+        begin = loop.time()
+        await unary(channel, calls)
+        return calls / (loop.time() - begin)
+
+
 def compare_latencies(backend: int, rounds: int, rate: int, calls: int) -> None:
-    """Direct calls and those through the proxy, in turns."""
+    """Direct calls and those through the proxy, in turns; `rate` 0: half of what can be done."""
     with hipache(backend) as (_, port):
+        if not rate:
+            most = asyncio.run(capacity(port, calls))
+            rate = int(most / 2)
+            print(f"latency  the whole way does {most:.0f} calls/s", flush=True)
         for _ in range(rounds):
             for name, where in (("direct", backend), ("hipache", port)):
                 took = asyncio.run(latency(where, rate, calls))
@@ -217,21 +260,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints a line for each figure."""
     options = argparse.ArgumentParser(prog="python -m bench.questions.grpc_calls")
     parts = [*LOADS, "latency", "held"]
-    options.add_argument("what", nargs="*", choices=[*parts, []])
+    options.add_argument("what", nargs="*", choices=[*parts, "instructions", []])
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--count", type=int, default=10_000, help="calls or messages of a round")
-    options.add_argument("--rate", type=int, default=200, help="calls a second for the latency")
+    options.add_argument("--rate", type=int, default=0, help="calls a second; 0: half of the most")
+    options.add_argument("--streams", type=int, default=1000, help="held open at once")
     chosen = options.parse_args(argv)
     what = chosen.what or parts
     with ending_in_order(), service() as backend:
+        if "instructions" in what:
+            count_instructions(backend, list(LOADS), 1000)
         if loads := [name for name in LOADS if name in what]:
             compare_costs(backend, loads, chosen.rounds, chosen.count)
         if "latency" in what:
             compare_latencies(backend, chosen.rounds, chosen.rate, chosen.count // 5)
         if "held" in what:
             with hipache(backend) as (process, port):
-                size = asyncio.run(held(process, port, STREAMS))
-            print(f"held     {STREAMS} streams at once: {size:.1f} KiB each", flush=True)
+                size = asyncio.run(held(process, port, chosen.streams))
+            print(f"held     {chosen.streams} streams at once: {size:.1f} KiB each", flush=True)
     return 0
 
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.compare import needs
 from bench.compare.proxies import Proxy
@@ -66,27 +67,30 @@ def instructions(proxy: Running, requests: int, body: int = 0) -> float:
 
 def counted(proxy: Running, requests: int, body: int = 0) -> tuple[int, int, str]:
     """Instructions, the requests that they are for, and callgrind's whole output."""
+    process = proxy.processes[0]
     ask(proxy.site.port, requests, body)
-    _control(proxy, "--instr=on")
+    ordered(process, "--instr=on")
     answered = ask(proxy.site.port, requests, body)
-    _control(proxy, "--instr=off")
-    _control(proxy, "--dump")
-    outputs = [path.read_text() for path in proxy.site.folder.glob("instructions*")]
+    ordered(process, "--instr=off", "--dump")
+    total, output = count_of(proxy.site.folder)
+    return total, answered, output
+
+
+def count_of(folder: Path) -> tuple[int, str]:
+    """Instructions that a process in `folder` has dumped, and callgrind's whole output."""
+    outputs = [path.read_text() for path in folder.glob("instructions*")]
     counts = [
         (int(count), output)
         for output in outputs
         for count in re.findall(r"^(?:summary|totals): (\d+)$", output, re.MULTILINE)
     ]
-    total, output = max(counts)
-    return total, answered, output
+    return max(counts)
 
 
-def _control(proxy: Running, order: str) -> None:
-    subprocess.run(
-        ["callgrind_control", order, str(proxy.processes[0])],
-        check=True,
-        capture_output=True,
-    )
+def ordered(process: int, *orders: str) -> None:
+    """Have callgrind carry out `orders`, one after the other."""
+    for order in orders:
+        subprocess.run(["callgrind_control", order, str(process)], check=True, capture_output=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
