@@ -12,7 +12,7 @@ from .known_fields import KnownFields, PassingFields
 from .names import HOP_BY_HOP
 from .passing import STRANGERS, Passing, Rule
 from .trailers import WELCOME, takes_trailers
-from .via import refuse_loop
+from .via import CDN_LOOP, VIA, refuse_loop
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -62,21 +62,32 @@ def request_headers(
             if rule is Rule.HOPS:
                 kept.append(item)
     if unusual:
-        refuse_loop(headers, ours)
-        drop = _named_by_connection(headers)
-        # A TE that Connection does not name has come from further off (RFC 9110 §10.1.4);
-        # HTTP/2 has no Connection.
-        welcome = b"te" in drop or field(headers, b"connection") is None
-        if chunked := field(headers, b"transfer-encoding") is not None:
-            drop |= {b"content-length"}  # never both (RFC 9112 §6.3), whatever server is ours
-        kept = [item for item in kept if item[0] not in drop]
-        kept += ours
-        if welcome and takes_trailers(headers):
-            kept += WELCOME
-        if chunked:
-            kept.append(CHUNKED)
-        return kept
+        return _unusual(headers, kept, ours)
     kept += ours
+    return kept
+
+
+def _unusual(
+    headers: RawHeaders, kept: RawHeaders, ours: Sequence[tuple[bytes, bytes]]
+) -> RawHeaders:
+    """The same for a request with some field that asks for more, as calls of gRPC have them."""
+    named = dict(headers)
+    if VIA in named or CDN_LOOP in named:
+        refuse_loop(headers, ours)
+    drop = _named_by_connection(headers) if b"connection" in named else _NOTHING
+    # A TE that Connection does not name has come from further off (RFC 9110 §10.1.4);
+    # HTTP/2 has no Connection.
+    welcome = b"te" in named and (b"te" in drop or b"connection" not in named)
+    chunked = b"transfer-encoding" in named
+    if chunked and b"content-length" in named:
+        drop |= _LENGTH  # never both (RFC 9112 §6.3), whatever server is ours
+    if drop:
+        kept = [item for item in kept if item[0] not in drop]
+    kept += ours
+    if welcome and takes_trailers(headers):
+        kept += WELCOME
+    if chunked:
+        kept.append(CHUNKED)
     return kept
 
 
@@ -139,7 +150,7 @@ def only(headers: RawHeaders, name: bytes) -> bytes | None:
     return values[0] if len(values) == 1 else None
 
 
-def field(headers: RawHeaders, name: bytes) -> bytes | None:
+def field(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """The first field of that (lower-case) name."""
     for key, value in headers:
         if key == name:

@@ -6,6 +6,7 @@ They are never merged into a head. Names are lower-case throughout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from .names import CLAIMS, CONTROLS, FORWARDED, HOP_BY_HOP, FieldNames, as_read
@@ -35,12 +36,14 @@ def takes_trailers(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     >>> takes_trailers([(b"te", b"gzip;q=0.5, Trailers")])
     True
     """
-    return any(
-        part.strip(b" \t").lower() == b"trailers"
-        for name, value in headers
-        if name == b"te"
-        for part in value.split(b",")
-    )
+    for name, value in headers:
+        if name == b"te" and (value == b"trailers" or _names_trailers(value)):
+            return True
+    return False
+
+
+def _names_trailers(value: bytes) -> bool:
+    return any(part.strip(b" \t").lower() == b"trailers" for part in value.split(b","))
 
 
 def passing_trailers(trailers: Trailers) -> list[tuple[bytes, bytes]]:
@@ -49,13 +52,16 @@ def passing_trailers(trailers: Trailers) -> list[tuple[bytes, bytes]]:
     >>> passing_trailers([(b"x-sum", b"1"), (b"Content_Length", b"5")])
     [(b'x-sum', b'1')]
     """
-    return [(name, value) for name, value in trailers if _passes(name, value)]
+    return [
+        (name, value)
+        for name, value in trailers
+        if _may_pass(name) and len(value.translate(None, CONTROLS)) == len(value)
+    ]
 
 
-def _passes(name: bytes, value: bytes) -> bool:
+@lru_cache(maxsize=1024)  # backends say the same few all day
+def _may_pass(name: bytes) -> bool:
     read = as_read(name.lower())
     if read in _HEAD_ONLY or _CLAIMS.has(read):
         return False
-    if read.startswith(_BEGINNINGS) and read not in _DIGESTS:
-        return False
-    return len(value.translate(None, CONTROLS)) == len(value)
+    return not read.startswith(_BEGINNINGS) or read in _DIGESTS

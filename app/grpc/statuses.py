@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ..fields.headers import RawHeaders, field
+from ..fields.trailers import Trailers
 from ..health import Verdict
 
 
@@ -30,6 +31,9 @@ class GrpcStatus(IntEnum):
     UNAUTHENTICATED = 16
 
 
+_BY_TEXT = {b"%d" % status: status for status in GrpcStatus} | {
+    b"%02d" % status: status for status in GrpcStatus
+}
 _SAYS_NOTHING = frozenset({
     GrpcStatus.CANCELLED, GrpcStatus.DEADLINE_EXCEEDED,  # the client chose when
     GrpcStatus.RESOURCE_EXHAUSTED,  # a quota of the client's, or a message that is too large
@@ -52,13 +56,10 @@ def grpc_type(headers: RawHeaders) -> bytes | None:
     return kind if rest in b"+;" or kind.startswith(b"application/grpc-web") else None
 
 
-def status_in(fields: RawHeaders) -> GrpcStatus | None:
+def status_in(fields: Trailers) -> GrpcStatus | None:
     """The status that a head or trailers tell. What is no known number is UNKNOWN."""
     value = field(fields, b"grpc-status")
-    if value is None:
-        return None
-    known = value.isdigit() and len(value) < 3 and int(value) in GrpcStatus._value2member_map_
-    return GrpcStatus(int(value)) if known else GrpcStatus.UNKNOWN
+    return None if value is None else _BY_TEXT.get(value, GrpcStatus.UNKNOWN)
 
 
 def grpc_verdict(status: GrpcStatus, *, dead_on_500: bool) -> Verdict:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 
 from ..fields.headers import RawHeaders
 from ..fields.names import CR, LF, NUL, TOKEN
+from ..fields.remembering import Memo, remembering
 
 CONNECTION_SPECIFIC = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 """Fields of a connection of HTTP/1.1: a message that has one is malformed (RFC 9113 §8.2.2)."""
+MAX_NAMES, MAX_NAME = 1024, 64
+"""Names that are remembered, and bytes of one: clients and backends say the same few all day."""
+_READ = CONNECTION_SPECIFIC | {b"host", b"content-length", b"date"}
 _LOWER = TOKEN.translate(None, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
-@lru_cache(maxsize=1024)  # clients and backends say the same few all day
+@remembering(MAX_NAMES, MAX_NAME)
 def lower_name(name: bytes) -> bytes:
     """`name` in lower case. Raises RuntimeError if it is none."""
     lower = name.lower()
     if not lower or lower.translate(None, _LOWER):
         raise RuntimeError("malformed field name")
     return lower
+
+
+def _passes_as_it_is(name: bytes) -> bool:
+    return lower_name(name) == name and name not in _READ
+
+
+passes_as_it_is: Mapping[bytes, bool] = Memo(_passes_as_it_is, MAX_NAMES, MAX_NAME)
+"""By a field's name, whether nobody need look at the field before it is sent. Raises RuntimeError
+if it is no name."""
 
 
 def check_values(fields: RawHeaders) -> None:

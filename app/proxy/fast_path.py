@@ -4,7 +4,7 @@ It needs no task, no future, no scope and no message: they are half the cost of 
 It calls the same functions as HttpProxy, in the same order. HttpProxy takes over what is not
 ordinary, in the state that the request has reached (app.proxy.handover): a route that memory does
 not have, a guard that has to ask, a backend to connect to, an answer in pieces, an answer that
-waits for a hook, a worker that drains. It has all requests whose bodies are still to come.
+waits for a hook, a body that is still to come, a worker that drains.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ..fields.headers import RawHeaders
+from ..fields.trailers import Trailers
 from ..routing import Route
 from ..server.exchange import Exchange
 from ..server.request_head import RequestHead
@@ -28,17 +29,14 @@ from .handover import Failed, Handover, Sent, Unsent
 from .http_proxy import HttpProxy
 from .interim import pass_interim
 from .request import Request
+from .trailer_passing import trailers_down
 
 
 class FastPath:
     """What the application offers to our own server, with the same effect as its ASGI way."""
 
     def __init__(
-        self,
-        gateway: Gateway,
-        client: UpstreamClient,
-        http: HttpProxy,
-        count: Callable[[], None],
+        self, gateway: Gateway, client: UpstreamClient, http: HttpProxy, count: Callable[[], None]
     ) -> None:
         """`count` is called for each request, as the middleware does for the others."""
         self.gateway = gateway
@@ -51,10 +49,9 @@ class FastPath:
         self._answer = _EditedAnswer if gateway.observers.edits else FastAnswer
 
     def begin(self, exchange: Exchange, head: RequestHead) -> bool:
-        """Take over a request that is here whole; False, with nothing done, for a probe.
+        """Take over a request; False, with nothing done, for a probe.
 
-        An Exchange that was taken over has a task, or a QueuedRequest or FastAnswer as its
-        `direct`.
+        The Exchange then has a task, or a QueuedRequest or FastAnswer as its `direct`.
         """
         request = Request(
             head.method, head.target, head.headers, exchange.peer, head.http_version, exchange
@@ -63,7 +60,6 @@ class FastPath:
             return False
         self._count()
         self.gateway.begin(request)
-        state: Handover | None
         try:
             if head.length:
                 request.body = self.gateway.held.body(request, exchange.receive)
@@ -77,7 +73,7 @@ class FastPath:
     def _set_off(self, exchange: Exchange, request: Request) -> Handover | None:
         """Send the request to its backend; else its state when something has to wait."""
         route = self._decide(request)
-        if not isinstance(route, Route):
+        if not (exchange.body_complete and isinstance(route, Route)):
             return route
         attempt: Attempt[Any] = self.attempts.begin(request, route)
         try:
@@ -122,7 +118,8 @@ class FastPath:
         exchange.start(partial(self.http.serve, request, state), {})
         request.task = task = exchange.task
         assert task is not None
-        task.add_done_callback(partial(self.http.end_unbegun, exchange, request, state))
+        request.unbegun = partial(self.http.end_unbegun, exchange, request, state)
+        task.add_done_callback(request.unbegun)
 
 
 class QueuedRequest:
@@ -189,10 +186,12 @@ class FastAnswer(Answer):
         if self._exchange is not None:
             pass_interim(self._exchange, status, headers)
 
-    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+    def on_whole(
+        self, status: int, reason: bytes, headers: RawHeaders, body: bytes, trailers: Trailers = ()
+    ) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
-            super().on_whole(status, reason, headers, body)
+            super().on_whole(status, reason, headers, body, trailers)
             return
         self._stream = exchange.direct = None
         path, request, attempt = self._path, self.asker, self._attempt
@@ -200,15 +199,16 @@ class FastAnswer(Answer):
             try:
                 self.status, self.headers = status, headers
                 path.attempts.head_came(attempt)
-                if request.body is not None or request.method == b"POST":  # as calls of gRPC are
-                    self.whole, self.trailers = body, []
+                if request.body is not None or trailers or request.method == b"POST":  # gRPC's
+                    self.whole, self.trailers = body, trailers
                     is_call(attempt, self)
                 fields = path.http.head_down(request, attempt, self)
+                trailers = trailers and trailers_down(request, self, fields)
             finally:
                 path.attempts.finished(attempt)
             request.record.status = status
             request.record.bytes_out = len(body)
-            exchange.stream.answer(status, fields, reason, body)
+            exchange.stream.answer(status, fields, reason, body, trailers)
         except Exception as failure:
             path.hand_over(exchange, request, Failed(failure))
         else:
@@ -245,6 +245,6 @@ class _EditedAnswer(FastAnswer):
 
     __slots__ = ()
 
-    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
-        Answer.on_whole(self, status, reason, headers, body)
+    def on_whole(self, *answer: Any, **more: Any) -> None:
+        Answer.on_whole(self, *answer, **more)
         self.hand_over()

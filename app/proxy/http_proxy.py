@@ -25,7 +25,7 @@ from ..upstream.waiting import Waiter
 from .attempt import Attempt
 from .calls import end_of_cut, is_call, note_end
 from .client_watch import ClientWatch
-from .decision import SETTLED
+from .decision import SETTLED, Decision, Undecided
 from .gateway import Gateway
 from .handover import Failed, Handover, Sent, Unsent
 from .https_policy import add_hsts
@@ -38,14 +38,14 @@ from .trailer_passing import EXTENSION, trailers_may_follow
 FORWARDED = (Route, Unsent, Sent)
 """States of a request that is on its way to a backend. A tuple: to make a union costs as much as
 a call."""
+_TAKEN: RawHeaders = []  # in place of fields that nobody needs beside an answer that takes long
 
 
 class HttpProxy:
     """The ASGI endpoint of one worker for scopes of type `http`."""
 
     def __init__(self, gateway: Gateway, client: UpstreamClient) -> None:
-        self._gateway = gateway
-        self._client = client
+        self._gateway, self._client = gateway, client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, gateway = Request.of(scope), self._gateway
@@ -64,6 +64,9 @@ class HttpProxy:
         self, request: Request, state: Handover, _: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve a request that has begun, from `state` to its end."""
+        if request.unbegun is not None and request.task is not None:
+            request.task.remove_done_callback(request.unbegun)
+            request.unbegun = None
         try:
             await self._serve(request, state, receive, send)
         except ProxyError as error:
@@ -88,9 +91,7 @@ class HttpProxy:
     def end_unbegun(
         self, exchange: Exchange, request: Request, state: Handover, _: object = None
     ) -> None:
-        """End a request whose `serve` was cancelled before its first step; else it has ended."""
-        if request.record.total_time:
-            return
+        """End a request whose `serve` was cancelled before its first step."""
         request.record.set_failure(503, "the proxy stopped")
         if isinstance(state, Unsent | Sent):
             self._gateway.attempts.finished(state.attempt)
@@ -119,49 +120,48 @@ class HttpProxy:
                 body.on_complete = watch.start
         try:
             if not isinstance(state, FORWARDED):
-                if isinstance(state, Failed):
-                    state = self._gateway.attempts.again(request, state.error)
-                while not isinstance(state, SETTLED):
-                    if body and request.route:  # a guard may take longer than the store
-                        body.wait_or_refuse()
-                    state = await state
+                state = await self._settled(request, state)
                 if not isinstance(state, Route):
                     await _send(await self._gateway.responses.of(request, state), send)
                     return
-            await self._forward(request, state, body, send)
+            attempt = await self._first_answer(request, state, body)
+            if body is not None:
+                body.drop()
+                if body.complete:
+                    request.record.bytes_in, body, request.body = body.size, None, None
+            request.fields = _TAKEN
+            try:
+                await self._relay(request, attempt, send)
+            finally:
+                self._gateway.attempts.finished(attempt)  # first: closing may be cut short
+                await attempt.answer.aclose()
         finally:
             if watch is not None:
                 watch.stop()
             if body is not None:
                 body.drop()
 
-    async def _forward(
-        self, request: Request, state: Route | Unsent | Sent, body: RequestBody | None, send: Send
-    ) -> None:
-        """Send the request to its backends, and the answer to the client."""
+    async def _settled(self, request: Request, state: Decision | Undecided | Failed) -> Decision:
+        """What becomes of the request, once that is decided. Raises what it fails with."""
+        if isinstance(state, Failed):
+            return self._gateway.attempts.again(request, state.error)
+        while not isinstance(state, SETTLED):
+            if request.body and request.route:  # a guard may take longer than the store
+                request.body.wait_or_refuse()
+            state = await state
+        return state
+
+    def _first_answer(
+        self, request: Request, state: Route | Unsent | Sent, body: RequestBody | None
+    ) -> Awaitable[Attempt[AnyAnswer]]:
+        """The head of an answer, from the first backend that gives one."""
         exchange = request.exchange
         if body is not None and exchange is not None and exchange.stream.expects_continue:
             body.before = partial(exchange.wait_for_body, CONTINUE_AFTER)
-        attempt = await self._first_answer(request, state, body)
-        if body is not None:
-            body.drop()
-        try:
-            await self._relay(request, attempt, send)
-        finally:
-            self._gateway.attempts.finished(attempt)  # first: closing may be cut short
-            await attempt.answer.aclose()
-
-    def _first_answer(
-        self,
-        request: Request,
-        state: Route | Unsent | Sent,
-        body: RequestBody | None,
-    ) -> Awaitable[Attempt[AnyAnswer]]:
-        """The head of an answer, from the first backend that gives one."""
         method, client, held = request.method, self._client, self._gateway.held
         route, first = (state, None) if isinstance(state, Route) else (state.attempt.route, state)
         begun = None if first is None else first.attempt
-        on_interim = partial(pass_interim, request.exchange) if request.exchange else None
+        on_interim = partial(pass_interim, exchange) if exchange else None
 
         def open_answer(backend: Backend) -> Awaitable[AnyAnswer]:
             nonlocal first
@@ -199,6 +199,7 @@ class HttpProxy:
             "reason": answer.reason,  # our own server sends it; ASGI has no place for it
             "trailers": trailing,
         })  # fmt: skip
+        answer.headers = headers = _TAKEN
         trailers: RawHeaders | None = None
         if answer.whole is not None:
             record.bytes_out = len(answer.whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
@@ -59,7 +59,7 @@ class Request:
         "backend", "backend_target", "body", "client", "client_left", "exchange", "extensions",
         "facts", "failed_attempts", "fields", "headers", "host", "http_version", "method", "ours",
         "passing", "peer", "queue_time", "record", "route", "slot", "started", "target", "task",
-        "web_socket",
+        "unbegun", "web_socket",
     )  # fmt: skip
 
     method: bytes
@@ -102,6 +102,8 @@ class Request:
     """What our own server has for the request; None under another server."""
     task: asyncio.Task[None] | None
     """The task that serves it, None if it needs none."""
+    unbegun: Callable[[object], None] | None
+    """What its task calls in the end if it was cancelled before its first step."""
     slot: Slot | None
     """Its slot among those that `maxInFlight` allows."""
     extensions: Mapping[str, Any]
@@ -125,6 +127,7 @@ class Request:
         self.client = peer.address
         self.client_left = self.web_socket = False
         self.route = self.backend = self.task = self.slot = self.body = self.queue_time = None
+        self.unbegun = None
         self.failed_attempts = ()
         self.exchange = exchange
         self.extensions = _NONE

@@ -30,3 +30,10 @@ def trailers_may_follow(request: Request, answer: AnyAnswer, headers: RawHeaders
         and (request.exchange is not None or EXTENSION in request.extensions)
         and takes_trailers(request.headers)
     )
+
+
+def trailers_down(request: Request, answer: AnyAnswer, headers: RawHeaders) -> RawHeaders:
+    """The trailers of a whole answer with this head, as far as its client gets them."""
+    if trailers_may_follow(request, answer, headers):
+        return passing_trailers(answer.trailers)
+    return []

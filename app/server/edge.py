@@ -122,7 +122,7 @@ class Edge:
         self.now = 0.0
         self.draining = False
         self.fast_path: Callable[[Exchange, RequestHead], bool] | None = None
-        """Takes over a request that is here whole, its body too, and says whether it did; None
+        """Takes over a request, of whose body more may be to come, and says whether it did; None
         under another application than ours."""
         self.before_handshake: BeforeNamed | None = None
         """What a handshake has to wait for. It gets the question whether the listener has a

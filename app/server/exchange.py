@@ -65,7 +65,9 @@ class Exchange(ArrivingBody):
     async def run(self, app: App, scope: Message) -> None:
         """Call the application. In the end the client has got an answer or sees a cut."""
         try:
-            await app(scope, self.receive, self.send)
+            running = app(scope, self.receive, self.send)
+            del app, scope  # they may be much beside a stream that is held open
+            await running
             if self.stream.complete or self.disconnected:
                 return
             if self._body_sent:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..fields.names import CR, LF, NUL
-from ..fields.trailers import takes_trailers
+from ..fields.trailers import Trailers, takes_trailers
 from ..system import kernel
 from .answer_length import MeasuredAnswer
 from .dates import date_now
@@ -60,12 +60,15 @@ class Http1Stream(MeasuredAnswer):
         return kernel.unacknowledged(self._connection.transport)
 
     def answer(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
-    ) -> None:
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None,
+        body: bytes, trailers: Trailers = (),
+    ) -> None:  # fmt: skip
         """A whole answer at once."""
         self._build_head(status, headers, reason)
         if len(body) != self._left or self._left > SMALL_BODY:
-            self.send_body(body, False)
+            self.send_body(body, bool(trailers))
+            if trailers:
+                self.send_trailers(trailers)
             return
         head, self._head = self._head, b""
         connection = self._connection

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from ..fields.trailers import Trailers
+
 
 class Stream(Protocol):
     """One request's way back to its client, and the brake on the client's body.
@@ -48,9 +50,13 @@ class Stream(Protocol):
         """
 
     def answer(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
-    ) -> None:
-        """A whole answer at once, as the application's two messages would send it."""
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None,
+        body: bytes, trailers: Trailers = (),
+    ) -> None:  # fmt: skip
+        """A whole answer at once, as the application's messages would send it.
+
+        `trailers` are for a client that takes them, as with `send_trailers`.
+        """
 
     def refuse(self, status: int, text: str) -> None:
         """A whole answer of the server's own, in plain text; nothing was sent before."""

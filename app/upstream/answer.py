@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
+from ..fields.trailers import Trailers
 from .asker import Asker
 from .backend_stream import BackendStream
 from .streamed_body import RestOfBody
@@ -33,11 +34,14 @@ class Answer:
         "connect_time", "head", "headers", "reason", "status", "tell_interim", "trailers", "whole",
     )  # fmt: skip
 
+    head: asyncio.Future[None] | None
+    """Done when the head is there. Fails with UpstreamError, or as the request's body did. None
+    once more of the body is awaited."""
     status: int
     headers: RawHeaders
     """Names in lower case, framing fields still in it."""
     reason: bytes
-    trailers: RawHeaders
+    trailers: Trailers
     """Of a chunked body, once it has been read to its end."""
 
     def __init__(self, stream: BackendStream, asker: Asker | None = None) -> None:
@@ -47,7 +51,6 @@ class Answer:
         self._ended = False
         self._error: BaseException | None = None
         self.head = self._waiter = stream.new_future()
-        """Done when the head is there. Fails with UpstreamError, or as the request's body did."""
         self.connect_time = stream.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
         self.tell_interim: OnInterim | None = None
@@ -60,20 +63,22 @@ class Answer:
         if self.tell_interim is not None:
             self.tell_interim(status, headers)
 
-    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+    def on_whole(
+        self, status: int, reason: bytes, headers: RawHeaders, body: bytes, trailers: Trailers = ()
+    ) -> None:
         self.status, self.reason, self.headers, self.whole = status, reason, headers, body
-        self.trailers = []
+        self.trailers = trailers
         self._chunks = [body] if body else []
         self._buffered = 0
         self._ended = True
         if self._upload is None:
             self._stream = None  # it may serve the next request before this is read
-        if not self.head.done():
+        if self.head is not None and not self.head.done():
             self.head.set_result(None)
 
     def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
         self.status, self.reason, self.headers = status, reason, headers
-        self.trailers = []
+        self.trailers = ()
         self._chunks = []
         self._buffered = 0
         self._wake()
@@ -88,7 +93,7 @@ class Answer:
     def on_end(self, trailers: RawHeaders) -> None:
         self.trailers = trailers
         self._ended = True
-        if self._waiter is self.head:  # iterating has not begun
+        if self.head is not None:  # iterating has not begun
             self.whole = b"".join(self._chunks)
         if self._upload is None:
             self._stream = None
@@ -97,7 +102,7 @@ class Answer:
     def on_lost(self, error: BaseException) -> None:
         self._error = error
         self._stream = None
-        if self._waiter is self.head and not self.head.done():
+        if self.head is not None and not self.head.done():
             self.head.set_exception(error)
         else:
             self._wake()
@@ -131,11 +136,13 @@ class Answer:
 
     async def wait_for_head(self) -> None:
         """Returns when the head is there; whatever comes instead, nothing is left behind."""
+        assert self.head is not None
         try:
             await self.head
         except BaseException:
             self.abandon()
             raise
+        self.tell_interim = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -148,7 +155,7 @@ class Answer:
                 raise self._error
             if self._stream is None:
                 raise RuntimeError("this answer has been closed")
-            self._waiter = self._stream.new_future()
+            self.head, self._waiter = None, self._stream.new_future()
             self._stream.resume()
             await self._waiter
         chunks = self._chunks

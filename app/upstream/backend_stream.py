@@ -40,7 +40,9 @@ class Receiver(Protocol):
     def on_end(self, trailers: RawHeaders) -> None:
         """The answer is complete."""
 
-    def on_whole(self, status: int, reason: bytes, headers: RawHeaders, body: bytes) -> None:
+    def on_whole(
+        self, status: int, reason: bytes, headers: RawHeaders, body: bytes, trailers: Trailers = ()
+    ) -> None:
         """The complete answer, in place of the three calls above: it came in one piece."""
 
     def on_lost(self, error: UpstreamError) -> None:

@@ -29,16 +29,14 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
 
 def request_length(headers: RawHeaders) -> int | None:
     """Content-Length, or None for a body in chunks. Raises ValueError for neither."""
-    length: int | None = None
-    for name, value in headers:
-        lower = name.lower()
-        if lower == b"transfer-encoding":
-            return None
-        if lower == b"content-length":
-            length = int(value)
-    if length is None:
+    named = dict(headers)
+    if not (b"transfer-encoding" in named or b"content-length" in named):
+        named = {name.lower(): value for name, value in headers}
+    if b"transfer-encoding" in named:
+        return None
+    if b"content-length" not in named:
         raise ValueError("a request body needs a length or a transfer coding")
-    return length
+    return int(named[b"content-length"])
 
 
 def length_left(start: bytes, length: int | None) -> int | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -22,7 +22,7 @@ class Service:
     """Each method does what its name says."""
 
     def __init__(self) -> None:
-        self.cancelled = asyncio.Event()
+        self.ended = asyncio.Event()
         self.asked = asyncio.Event()
 
     async def unary(self, message: bytes, context: Any) -> bytes:
@@ -37,25 +37,38 @@ class Service:
     async def raising(self, message: bytes, context: Any) -> bytes:
         raise ValueError("a defect")
 
+    async def pondering(self, message: bytes, context: Any) -> bytes:
+        with self._telling():
+            await asyncio.Event().wait()
+        return message
+
     async def gathering(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
-        return b"".join([message async for message in messages])
+        with self._telling():
+            return b"".join([message async for message in messages])
 
     async def counting(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
         for number in range(int(message)):
             yield b"%d" % number
 
     async def echoing(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        async for message in messages:
-            yield message
+        with self._telling():
+            async for message in messages:
+                yield message
 
     async def waiting(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
         yield b"begun"
+        with self._telling():
+            await asyncio.Event().wait()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell that a call is here, and that it is over; a cancelled one may just have no more
+        messages for a method that reads them."""
         self.asked.set()
         try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
+            yield
+        finally:
+            self.ended.set()
 
     def handler(self) -> grpc.GenericRpcHandler:
         unary, gathering = grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler
@@ -64,6 +77,7 @@ class Service:
             {
                 "Unary": unary(self.unary),
                 "Raising": unary(self.raising),
+                "Pondering": unary(self.pondering),
                 "Gathering": gathering(self.gathering),
                 "Counting": grpc.unary_stream_rpc_method_handler(self.counting),
                 "Waiting": grpc.unary_stream_rpc_method_handler(self.waiting),
@@ -93,10 +107,14 @@ async def service(
 
 @asynccontextmanager
 async def calling(
-    port: int, host: str = "a.test", *, ca: bytes | None = None
+    port: int,
+    host: str = "a.test",
+    *,
+    ca: bytes | None = None,
+    more: Sequence[tuple[str, Any]] = (),
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the proxy at `port`; over TLS with the authority `ca`."""
-    target, options = f"127.0.0.1:{port}", [*OPTIONS, ("grpc.default_authority", host)]
+    """A channel to the proxy at `port`; over TLS with the authority `ca`, with `more` options."""
+    target, options = f"127.0.0.1:{port}", [*OPTIONS, ("grpc.default_authority", host), *more]
     if ca is None:
         channel = grpc.aio.insecure_channel(target, options)
     else:

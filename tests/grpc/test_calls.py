@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
 
-from tests.grpc.calls import Service
+from tests.grpc.calls import Service, calling, service
+from tests.redis_servers import RedisServer
+from tests.serving import proxying
 
 
 async def test_calls_of_every_kind(channel: grpc.aio.Channel) -> None:
@@ -43,16 +48,54 @@ async def test_metadata_and_errors(channel: grpc.aio.Channel) -> None:
 
 
 async def test_deadlines_and_cancels(channel: grpc.aio.Channel, served: Service) -> None:
-    waiting = channel.unary_stream("/t.Service/Waiting")
-    for seconds in (0.1, 1, 10):  # a busy machine may need longer to begin
-        call = waiting(b"", timeout=seconds)
-        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        if served.asked.is_set():
-            break
-    await asyncio.wait_for(served.cancelled.wait(), 5)
-    served.cancelled.clear()
-    call = waiting(b"")
-    assert await call.read() == b"begun"
-    call.cancel()
-    await asyncio.wait_for(served.cancelled.wait(), 5)
+    """Of each kind of call, before its end or in the midst of its messages."""
+    kinds: list[Callable[..., Any]] = [
+        partial(channel.unary_unary("/t.Service/Pondering"), b""),
+        partial(channel.unary_stream("/t.Service/Waiting"), b""),
+        channel.stream_unary("/t.Service/Gathering"),
+        channel.stream_stream("/t.Service/Echoing"),
+    ]
+    for begin in kinds:
+        served.asked.clear()
+        for seconds in (0.1, 1, 10):  # a busy machine may need longer to begin
+            call = begin(timeout=seconds)
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if served.asked.is_set():
+                break
+        await asyncio.wait_for(served.ended.wait(), 5)
+        served.asked.clear()
+        served.ended.clear()
+        call = begin()
+        if hasattr(call, "write"):
+            await call.write(b"one")
+        await asyncio.wait_for(served.asked.wait(), 5)
+        call.cancel()
+        assert await call.code() is grpc.StatusCode.CANCELLED
+        await asyncio.wait_for(served.ended.wait(), 5)
+        served.ended.clear()
     assert await channel.unary_unary("/t.Service/Unary")(b"next") == b"next"
+
+
+async def test_a_small_call_needs_no_task(valkey: RedisServer) -> None:
+    loop = asyncio.get_running_loop()
+    ran: list[str] = []
+
+    def note(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        ran.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async with (
+        service() as (_, url),
+        proxying(valkey, http2=True) as proxy,
+        calling(proxy.port) as channel,
+    ):
+        await proxy.route("a.test", url)
+        unary = channel.unary_unary("/t.Service/Unary")
+        assert await unary(b"connects") == b"connects"
+        loop.set_task_factory(note)
+        try:
+            assert [await unary(b"%d" % n) for n in range(20)] == [b"%d" % n for n in range(20)]
+        finally:
+            loop.set_task_factory(None)
+    # The bytes of a call, or of its answer, may have come in two reads.
+    assert sum(name == "Exchange.run" for name in ran) <= 5

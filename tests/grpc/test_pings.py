@@ -1,4 +1,4 @@
-"""Our PINGs to a server of grpcio, which ends a connection that has too many."""
+"""Our PINGs to a server of grpcio, which ends a connection that has too many, and its clients'."""
 
 from __future__ import annotations
 
@@ -96,6 +96,36 @@ async def test_a_server_of_grpcio_gets_no_ping_too_many(valkey: RedisServer) -> 
             await relay.another_ping()
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
+        assert relay.goaways == 0
+
+
+@pytest.mark.parametrize("pings", [1, pytest.param(10, marks=pytest.mark.long)])
+async def test_a_client_of_grpcio_may_ask_whether_we_are_there(
+    valkey: RedisServer, pings: int
+) -> None:
+    """With a call and without one; grpcio asks once a second at most, however often it is told to.
+    What a client hears that sends more is in tests/server/http2/test_floods."""
+    options = [
+        ("grpc.keepalive_time_ms", 20),
+        ("grpc.keepalive_timeout_ms", 60_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    async with (
+        service() as (_, url),
+        proxying(valkey, http2=True) as proxy,
+        relaying(proxy.port) as relay,
+        calling(relay.port, more=options) as channel,
+    ):
+        await proxy.route("a.test", url)
+        call = channel.unary_stream("/t.Service/Waiting")(b"")
+        assert await call.read() == b"begun"
+        for _ in range(pings):
+            await relay.another_ping()
+        call.cancel()
+        for _ in range(pings):
+            await relay.another_ping()
+        assert await channel.unary_unary("/t.Service/Unary")(b"next") == b"next"
         assert relay.goaways == 0
 
 

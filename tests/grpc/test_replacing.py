@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import grpc.aio
 import pytest
@@ -15,7 +17,10 @@ from app.stores.drivers import driver_of
 from app.stores.steered import drained
 from app.stores.table import Entry
 from app.stores.tables import seen_by_all
+from tests.commands.test_steering import done
 from tests.grpc.calls import calling, service
+from tests.ports import free_port
+from tests.processes import command, write_config
 from tests.redis_servers import RedisServer, until
 from tests.serving import Proxy, config_of, proxying
 
@@ -107,3 +112,48 @@ async def test_no_call_fails_while_backends_are_replaced(valkey: RedisServer, ro
             old, url = new, next_url
             await callers.more()
         await callers.end()
+
+
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+CHANNELS = 4
+
+
+@pytest.mark.long
+async def test_no_call_fails_while_the_commands_replace_backends(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """`hipache drain --wait` knows of the streams of all workers."""
+    admin = {"bind": f"127.0.0.1:{free_port()}"}
+    path = write_config(tmp_path, valkey.url, 2, admin=admin, retryOnError=0)
+    config = json.loads(path.read_text())
+    config["http"]["http2"] = True
+    path.write_text(json.dumps(config))
+    async with command("app.cli", "serve", cwd=tmp_path) as proxy, AsyncExitStack() as last:
+        await proxy.ready(2)
+        old = await last.enter_async_context(AsyncExitStack())
+        _, url = await old.enter_async_context(service())
+        await done(tmp_path, "route", "set", "a.test", url, "--wait")
+        channels = [
+            await last.enter_async_context(calling(proxy.port, more=OWN_CONNECTION))
+            for _ in range(CHANNELS)
+        ]
+        callers = [Callers(channel) for channel in channels]
+        for _ in range(3):
+            streams = [await each.stream() for each in callers]
+            new = await last.enter_async_context(AsyncExitStack())
+            _, next_url = await new.enter_async_context(service())
+            await done(tmp_path, "route", "add", "a.test", next_url, "--wait")
+            draining = asyncio.create_task(done(tmp_path, "drain", "a.test", url, "--wait"))
+            for each in callers:
+                await each.more()
+            for stream in streams:
+                await said_back(stream)
+                assert not draining.done()
+                await stream.done_writing()
+                assert await stream.code() is grpc.StatusCode.OK
+            assert (await draining)[-1] == f"a.test  {url}  drained, nothing in flight"
+            await old.aclose()
+            await done(tmp_path, "route", "remove", "a.test", url, "--wait")
+            old, url = new, next_url
+        for each in callers:
+            await each.end()

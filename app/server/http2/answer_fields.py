@@ -8,7 +8,7 @@ from time import time
 from ...fields.headers import RawHeaders
 from ...grpc.own_answers import status_of_http, trailers_only
 from ...grpc.statuses import grpc_type
-from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
+from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name, passes_as_it_is
 from ..dates import date_of
 from ..refusal import plain_body
 
@@ -27,8 +27,11 @@ def final_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[R
     fields = [_status[status]]
     length = -1
     dated = False
-    for name, value in headers:
-        name = lower_name(name)
+    for item in headers:
+        if passes_as_it_is[item[0]]:
+            fields.append(item)
+            continue
+        name, value = lower_name(item[0]), item[1]
         if name in _READ:
             if name == b"date":
                 dated = True

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ...fields.trailers import takes_trailers
+from ...fields.trailers import Trailers, takes_trailers
 from ...http2.engine import Engine, ErrorCode, StreamGone
 from ...http2.field_rules import trailer_section
 from ...system import kernel
@@ -23,7 +23,6 @@ HELD = 32768
 """Bytes of an answer that wait for a client's window before the backend has to wait, too."""
 LEAVES_AT_ONCE = 16384
 """A part of a body this large leaves at once; smaller ones leave together, a turn later."""
-
 UPDATES = 4
 """Frames that a client may send for each frame of DATA: it widens two windows, perhaps a little at
 a time, and may ask for another priority."""
@@ -76,8 +75,7 @@ class Http2Stream(MeasuredAnswer):
         self.id = number
         self.head_size = 0
         """Bytes of its request's head, as the limit counts them."""
-        self.started = False
-        self.complete = False
+        self.started = self.complete = False
         self.full = False
         """The client is behind: `Exchange.writable` is called when it has caught up."""
         self.expects_continue = request.expects_continue
@@ -122,15 +120,19 @@ class Http2Stream(MeasuredAnswer):
     def untaken(self) -> int:
         """Bytes that wait for the client's window, and for its kernel if that takes nothing."""
         connection = self._connection
-        queued = connection.engine.queued_body_size(self.id)
-        return queued + (connection.write_paused and kernel.unacknowledged(connection.transport))
+        return self.queued() + (
+            connection.write_paused and kernel.unacknowledged(connection.transport)
+        )
 
     def answer(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, body: bytes
-    ) -> None:
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None,
+        body: bytes, trailers: Trailers = (),
+    ) -> None:  # fmt: skip
         """A whole answer at once. HTTP/2 has no phrases: `reason` is not sent."""
         self._begin(status, headers)
-        self.send_body(body, False)
+        self.send_body(body, bool(trailers))
+        if trailers:
+            self.send_trailers(trailers)
 
     def send_head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
@@ -190,10 +192,11 @@ class Http2Stream(MeasuredAnswer):
             self.send_body(b"", False)
             return
         self._give_head(end=False)
-        self._end_told = True
-        with suppress(StreamGone):
+        self._end_told = self.complete = True
+        try:  # noqa: SIM105
             self._connection.engine.send_trailers(self.id, fields)
-        self.complete = True
+        except StreamGone:
+            pass
         self._connection.response_done(self)
 
     def refuse(self, status: int, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
 
 from ...errors import UpstreamError, UpstreamTimeout
@@ -33,12 +33,10 @@ class BackendRequest(AnswerParts):
         "_unsent", "_uploading", "connect_time", "deadline", "new_future", "number",
     )  # fmt: skip
 
-    def __init__(
-        self, connection: SharedConnection, owner: Owner, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, connection: SharedConnection, owner: Owner) -> None:
         super().__init__()
-        self._connection, self._owner, self._clock = connection, owner, loop.time
-        self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
+        self._connection, self._owner, self._clock = connection, owner, connection.clock
+        self.new_future = connection.new_future
         self.connect_time: float | None = None
         self.deadline = NEVER
         self._receiver: Receiver | None = None
@@ -174,8 +172,8 @@ class BackendRequest(AnswerParts):
         if self._receiver is not None:
             self._receiver.on_interim(*self.interim(fields))
 
-    def on_closed(self, error: UpstreamError) -> None:
-        """The stream is over; with `error`, if its answer has not come whole."""
+    def on_closed(self, error: UpstreamError | None) -> None:
+        """The stream is over; `error` says why, if its answer has not come whole."""
         self.number, self._error = 0, error
         self._wake()
 
@@ -185,9 +183,9 @@ class BackendRequest(AnswerParts):
         body, self._body, self._head = b"".join(self._body), [], None
         if receiver is not None and head is not None:
             self.begun = True
-            if self.ended and not self._trailers:
+            if self.ended:
                 self._receiver = None
-                receiver.on_whole(head[0], b"", head[1], body)
+                receiver.on_whole(head[0], b"", head[1], body, self._trailers)
                 receiver = None
             else:
                 receiver.on_head(head[0], b"", head[1])

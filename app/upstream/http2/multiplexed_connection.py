@@ -92,7 +92,7 @@ class MultiplexedConnection(BackendWire):
     def add_place(self, kind: type[Place]) -> Place:
         """A place for one request at a time; it leaves by itself."""
         self._used = True
-        place = kind(self, self._owner, self._loop)
+        place = kind(self, self._owner)
         self._places.add(place)
         return place
 
@@ -205,8 +205,11 @@ class MultiplexedConnection(BackendWire):
 
     def _on_stream_closed(self, place: BackendRequest, event: StreamClosed) -> None:
         del self.streams[event.stream_id]
-        self._served = self._served or place.ended
-        place.on_closed(place.reset_by(event.error_code, leaving=self._leaving))
+        if place.ended:
+            self._served = True
+            place.on_closed(None)
+        else:
+            place.on_closed(place.reset_by(event.error_code, leaving=self._leaving))
 
     def _on_settings(self, event: SettingsReceived) -> None:
         if (most := event.settings.get(Setting.MAX_CONCURRENT_STREAMS)) is not None:

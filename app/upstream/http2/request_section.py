@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import UpstreamBadAnswer
 from ...fields.headers import RawHeaders
 from ...fields.names import SPACE
-from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
+from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name, passes_as_it_is
 from ..framing import checked_length
 
 _DROPPED = CONNECTION_SPECIFIC | {b"host"}
@@ -17,8 +17,11 @@ def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: b
     Raises RuntimeError for what would not stay what it is.
     """
     fields = [(b":method", method), (b":scheme", scheme), (b":path", target)]
-    for name, value in headers:
-        name = lower_name(name)
+    for item in headers:
+        if passes_as_it_is[item[0]]:
+            fields.append(item)
+            continue
+        name, value = lower_name(item[0]), item[1]
         if name == b"host":
             fields.insert(2, (b":authority", value))
         elif name not in _DROPPED:
@@ -46,13 +49,13 @@ def status_and_fields(section: RawHeaders) -> tuple[int, RawHeaders]:
     """An answer's `:status`, and its other fields. Raises UpstreamBadAnswer."""
     fields = []
     status = 0
-    for name, value in section:
-        if name == b":status":
-            status = int(value)
-        elif name == b"content-length":
-            fields.append((name, checked_length(value)))
+    for item in section:
+        if item[0] == b":status":
+            status = int(item[1])
+        elif item[0] == b"content-length":
+            fields.append((item[0], checked_length(item[1])))
         else:
-            fields.append((name, value))
+            fields.append(item)
     if status < 100:
         raise UpstreamBadAnswer(f"the backend's answer has an invalid status: {status}")
     return status, fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any, Protocol
 
 from ...http2.engine import Engine
@@ -13,6 +13,9 @@ class SharedConnection(Protocol):
     """Carries many requests, each in a place of its own."""
 
     engine: Engine
+    clock: Callable[[], float]
+    """The event loop's; made once for all."""
+    new_future: Callable[[], asyncio.Future[None]]
     scheme: bytes
     """Of its requests (RFC 9113 §8.3.1)."""
     tunnels: bool
