@@ -191,6 +191,8 @@ def most_heads(limits: Http2Limits, head: int) -> int:
     return head * max(LARGEST_HEADS, limits.max_streams // 8)
 
 
-def goaway_frame(last_stream: int, code: ErrorCode) -> bytes:
-    """A GOAWAY frame (RFC 9113 §6.8), for when the engine cannot make it any more."""
-    return b"\0\0\x08\x07\0\0\0\0\0" + struct.pack(">II", last_stream, code)
+def goaway_frame(last_stream: int, code: ErrorCode, text: bytes = b"") -> bytes:
+    """A GOAWAY frame (RFC 9113 §6.8), for when the engine cannot make it any more; `text` is its
+    debug data."""
+    payload = struct.pack(">II", last_stream, code) + text
+    return len(payload).to_bytes(3, "big") + b"\x07\0\0\0\0\0" + payload

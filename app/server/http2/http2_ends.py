@@ -123,11 +123,11 @@ class Http2Ends(ClientConnection):
             self.engine.send_goaway(ErrorCode.NO_ERROR)
             self.flush()
 
-    def calm(self, why: str) -> None:
-        """The client costs more than it may: go away at once."""
+    def calm(self, why: str, text: bytes = b"") -> None:
+        """The client costs more than it may: go away at once. `text` is for its eyes."""
         self.edge.http2_floods += 1
         logger.info("HTTP/2 client cut off client=%s cause=%r", self.peer.address, why)
-        self._terminate(ErrorCode.ENHANCE_YOUR_CALM)
+        self._terminate(ErrorCode.ENHANCE_YOUR_CALM, text)
 
     def fail(self, error: Exception) -> None:
         """Neither the engine's fault nor ours may cost more than this connection."""
@@ -142,12 +142,12 @@ class Http2Ends(ClientConnection):
             logger.error("HTTP/2 failed client=%s", self.peer.address, exc_info=error)
         self._terminate(code)
 
-    def _terminate(self, code: ErrorCode) -> None:
+    def _terminate(self, code: ErrorCode, text: bytes = b"") -> None:
         """GOAWAY, written by hand since the engine may be of no use any more, and the end."""
         if self._state > SERVE:
             return
         if not self.transport.is_closing():
-            self.transport.write(goaway_frame(self.last_stream, code))
+            self.transport.write(goaway_frame(self.last_stream, code, text))
         self.close(linger=True)
 
     def close(self, *, linger: bool = False) -> None:

@@ -168,6 +168,13 @@ async def test_frames_that_want_an_answer(client: Http2Client, piece: bytes, rea
     assert await flood(client, piece * 100, 1000) is not None
 
 
+async def test_a_client_hears_that_its_pings_are_too_many(client: Http2Client) -> None:
+    """grpcio's double the time between them then (gRFC A8)."""
+    client.raw(PingFrame(0, opaque_data=b"12345678").serialize() * 501)
+    assert await client.gone() == CALM
+    assert client.goaways[-1].additional_data == b"too_many_pings"
+
+
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize(
     "piece",
