@@ -10,7 +10,7 @@ from app.fields.remembering import Memo
 from app.frontends.backends import MAX_BACKENDS, TOO_MANY
 from app.proxy.decision import MAX_NAMES
 from app.routing import Backend, lookup_keys, normalise_host, parse_backend, parse_frontend
-from app.stores.cache.snapshot import rows_of
+from app.stores.cache.frontend_text import rows_of
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -10,6 +10,8 @@ from bench.scale.shared_numbers import CHANGING
 
 AWAY = 2.0
 """Seconds that the server is away in an outage."""
+BACK_WITHIN = 2.0
+"""Seconds after an outage in which workers connect again."""
 
 
 def outage(fleet: Fleet, rate: float, seconds: float) -> str:
@@ -20,7 +22,7 @@ def outage(fleet: Fleet, rate: float, seconds: float) -> str:
     time.sleep(AWAY)
     started = time.monotonic()
     fleet.server.start()
-    after = fleet.change(rate, seconds)
+    after = fleet.change(rate, seconds, BACK_WITHIN)  # those who come late are told of few
     count, last = fleet.back()
     came = f"{count} simulated workers were back {max(0.0, last - started):.1f} s after its start"
     return f"{came}; {_told(after, seconds)}"

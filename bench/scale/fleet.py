@@ -147,8 +147,8 @@ class Fleet:
                 process.kill()
                 process.join()
 
-    def change(self, rate: float, seconds: float) -> Measured:
-        """Change frontends so often, and say what was seen of it."""
+    def change(self, rate: float, seconds: float, settle: float = SETTLE) -> Measured:
+        """Change frontends so often, and say what was seen of it until `settle` seconds later."""
         self._take()
         before_back = self._back
         writer = Writer(self.server.connection(), self.numbers)
@@ -164,7 +164,7 @@ class Fleet:
         writer.close()
         self._lost = 0
         seen, real = self._take()
-        until, told = time.monotonic() + SETTLE, writer.sent * self.workers
+        until, told = time.monotonic() + settle, writer.sent * self.workers
         while (missing := told - seen.count) > 0 and time.monotonic() < until:
             time.sleep(0.1)
             seen.merge([self._take()[0]])
