@@ -26,8 +26,8 @@ from ..config.admin import is_local
 from ..metrics import by_backend, exposition
 from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
 from ..metrics.families import Family
-from ..metrics.folder import YieldBudget
 from ..metrics.shown import shown, shown_backends
+from ..metrics.yield_budget import YieldBudget
 from ..tls.listener import expiries
 from . import state
 from .admin_client import store_names

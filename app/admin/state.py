@@ -30,9 +30,10 @@ from ..metrics.families import (
     STATUS_CLASSES,
     UNANSWERED,
 )
-from ..metrics.folder import Folder, Sum, YieldBudget
+from ..metrics.folder import Folder, Sum
 from ..metrics.page import Page
 from ..metrics.shown import requests as requests_of
+from ..metrics.yield_budget import YieldBudget
 from ..routing import Route
 from ..stores.routes import Routes
 

@@ -6,7 +6,6 @@ each reader adds the pages up, and folds those of dead workers into the sum.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import logging
@@ -17,18 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import add
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from .families import COUNTER, GAUGE
 from .page import RING, Content, Page, read_file
+from .yield_budget import YieldBudget, in_turns
 
 logger = logging.getLogger(__name__)
 
-FOLDING_BUDGET = 0.0005
-"""Seconds of work between two yields to the event loop."""
 _REMEMBERED = 1000  # names of folded pages, for readers that have seen them before they went
 _DRAINED = "\0".join((COUNTER, "exits", "drained"))
 _DIED = "\0".join((COUNTER, "exits", "died"))
@@ -55,24 +52,6 @@ class _Kept(msgspec.Struct):
     texts: list[str] = []
 
 
-class YieldBudget:
-    """How long a long calculation may run before it lets other tasks run."""
-
-    def __init__(self) -> None:
-        self._began = perf_counter()
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether other tasks should run now."""
-        return perf_counter() - self._began > FOLDING_BUDGET
-
-    async def yield_if_spent(self) -> None:
-        """Let other tasks run if the budget is spent. Call this after each piece of work."""
-        if self.is_spent:
-            await asyncio.sleep(0)
-            self._began = perf_counter()
-
-
 class Folder:
     """One proxy's pages in `path`. Every worker has its own object for the same path."""
 
@@ -89,7 +68,7 @@ class Folder:
         pages: dict[str, Content] = {}
         dead: dict[str, Content] = {}
         for path in sorted(self.path.glob("*.page")):
-            found = read_file(path)
+            found = await read_file(path)
             if found is not None:
                 (pages if found[1] else dead)[path.name] = found[0]
             await budget.yield_if_spent()
@@ -97,7 +76,7 @@ class Folder:
         kept = self._kept()
         folded = set(kept.folded)
         total = Sum(texts=list(kept.texts))
-        for name, data in kept.blocks.items():
+        async for name, data in in_turns(kept.blocks.items()):
             total.add(name, array("d", data))
         for name, content in dead.items():
             if name not in folded:

@@ -16,9 +16,10 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..system.shared_folder import is_held
+from .yield_budget import in_turns
 
 CELLS = 1 << 17
 """Doubles in a page: 1 MiB."""
@@ -85,7 +86,8 @@ class Page:
 
     def read(self) -> Content:
         """Its present content."""
-        return _parsed(self._view)
+        copy = _copied(self._view)
+        return copy.content(dict(_blocks(copy)))
 
     def close(self) -> None:
         """Release the page; its file keeps the counts for its readers."""
@@ -118,8 +120,11 @@ class Content:
     texts: list[str] = field(default_factory=list)
 
 
-def read_file(path: Path) -> tuple[Content, bool] | None:
-    """The page in this file and whether its writer lives; None if the file holds no page."""
+async def read_file(path: Path) -> tuple[Content, bool] | None:
+    """The page in this file and whether its writer lives; None if the file holds no page.
+
+    Other tasks run while it is taken apart.
+    """
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:
@@ -127,27 +132,39 @@ def read_file(path: Path) -> tuple[Content, bool] | None:
     try:
         alive = is_held(file)
         with mmap.mmap(file, _SIZE, access=mmap.ACCESS_READ) as memory, memoryview(memory) as view:
-            return _parsed(view), alive
+            copy = _copied(view)
+        blocks = {name: cells async for name, cells in in_turns(_blocks(copy))}
+        return copy.content(blocks), alive
     except (OSError, ValueError):
         return None
     finally:
         os.close(file)
 
 
-def _parsed(view: memoryview) -> Content:
+class _Copy(NamedTuple):
+    """What was in a page at one moment; names and cells are not yet taken apart."""
+
+    names: bytes
+    cells: array[float]
+    texts: list[str]
+
+    def content(self, blocks: dict[str, array[float]]) -> Content:
+        info = next(iter(blocks))
+        del blocks[info]
+        return Content(json.loads(info), blocks, self.texts)
+
+
+def _copied(view: memoryview) -> _Copy:
     magic, used, named, written = _HEADER.unpack_from(view)
     if magic != _MAGIC:
         raise ValueError("no page")
     cells = array("d", bytes(view[_CELLS_AT : _CELLS_AT + 8 * used]))
     names = bytes(view[_NAMES_AT : _NAMES_AT + named])
-    blocks = dict(_blocks(names, cells))
-    info = json.loads(next(iter(blocks)))
-    del blocks[next(iter(blocks))]
-    return Content(info, blocks, list(_texts(view, written)))
+    return _Copy(names, cells, list(_texts(view, written)))
 
 
-def _blocks(names: bytes, cells: array[float]) -> Iterator[tuple[str, array[float]]]:
-    at = 0
+def _blocks(copy: _Copy) -> Iterator[tuple[str, array[float]]]:
+    at, (names, cells, _) = 0, copy
     while at < len(names):
         first, size, length = _NAME.unpack_from(names, at)
         at += _NAME.size + length

@@ -15,7 +15,8 @@ from operator import add, sub
 import msgspec
 
 from .families import BACKEND, BYTES_IN, FRONTEND, HEAD, OTHER, UNANSWERED
-from .folder import Folder, Sum, YieldBudget
+from .folder import Folder, Sum
+from .yield_budget import YieldBudget
 
 LIMIT = 500
 """Frontends; and as many backends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -98,13 +99,13 @@ def test_what_a_writer_counted_outlives_it(tmp_path: Path):
     page = Page({"pid": 7}, path)
     counters = Counters(page, BOUNDS)
     counters.count("retries", "refused", by=3)
-    assert read_file(path)[1] is True
+    assert asyncio.run(read_file(path))[1] is True
     page.close()
-    content, alive = read_file(path)
+    content, alive = asyncio.run(read_file(path))
     assert (alive, content.info, content.blocks["c\0retries\0refused"][0]) == (False, {"pid": 7}, 3)
 
 
 def test_a_file_that_is_no_page_is_none(tmp_path: Path):
     (tmp_path / "x.page").write_bytes(b"hipache1")
-    assert read_file(tmp_path / "x.page") is None
-    assert read_file(tmp_path / "y.page") is None
+    assert asyncio.run(read_file(tmp_path / "x.page")) is None
+    assert asyncio.run(read_file(tmp_path / "y.page")) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import HipacheError
 from ...frontends.maintenance import is_off
 from ...metrics.families import GAUGE
+from ...metrics.yield_budget import in_turns
 from ...recorder.asking import StoryQuestion, ask_others
 from ...recorder.rings import stories
 from ...recorder.stories import Kind, Story
@@ -118,9 +119,9 @@ class Desk:
             route = self.sources.routes.in_memory(key)
         return {} if route is None else state.states_of(route, self.config)
 
-    def down(self, window: Lookback) -> Iterator[tuple[str, str, state.Json]]:
+    async def down(self, window: Lookback) -> AsyncIterator[tuple[str, str, state.Json]]:
         """Backends that are not in order, of the frontends that had requests."""
-        for key in window.names():
+        async for key in in_turns(window.names()):
             route = self.sources.routes.in_memory(key)
             if route is not None and (route.marks or route.frontend.bad_entries):
                 for url, each in state.states_of(route, self.config).items():

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from heapq import nlargest
-from operator import sub
+from operator import add, sub
 from time import monotonic
 
 from ...metrics.families import (
@@ -21,9 +21,10 @@ from ...metrics.families import (
     OTHER,
     UNANSWERED,
 )
-from ...metrics.folder import Sum, YieldBudget
+from ...metrics.folder import Sum
 from ...metrics.quantiles import quantile
 from ...metrics.shown import requests as requests_of
+from ...metrics.yield_budget import in_turns
 from ..state import Sources
 
 FRESH = 1.5
@@ -82,11 +83,13 @@ class Lookback:
         pace = self._pace(attempts, failed, gone[HEAD + 1 :], _attempts(after), _bad(after))
         return replace(pace, evidence=int(after[EVIDENCE])) if after else pace
 
-    def whole(self) -> Pace:
+    async def whole(self) -> Pace:
         """Of all frontends together, with what none matched; without the totals."""
-        rows = [gone for name, gone in self.moved.items() if name.startswith(_FRONTENDS)]
-        gone = array("d", map(sum, zip(*rows, strict=False)))
-        return self._of_frontend(gone, _NOTHING)
+        whole = _NOTHING
+        async for name, gone in in_turns(self.moved.items()):
+            if name.startswith(_FRONTENDS):
+                whole = array("d", map(add, whole, gone)) if whole else gone
+        return self._of_frontend(whole, _NOTHING)
 
     def total(self, key: str) -> float:
         """The requests of a frontend since the service started."""
@@ -100,22 +103,24 @@ class Lookback:
         """The frontends that had requests and are counted by name."""
         return _named(self.after.blocks)
 
-    def busiest(self, most: int) -> list[str]:
+    async def busiest(self, most: int) -> list[str]:
         """The frontends with the most requests in these seconds, the busiest first."""
-        return self._most(slice(0, BYTES_IN), most)
+        return await self._most(slice(0, BYTES_IN), most)
 
-    def failing(self, most: int) -> list[str]:
+    async def failing(self, most: int) -> list[str]:
         """Those with the most 5xx."""
-        return self._most(_FAILED, most)
+        return await self._most(_FAILED, most)
 
-    def _most(self, part: slice, most: int) -> list[str]:
-        counts = {key: sum(self.moved[_FRONTENDS + key][part]) for key in self.moving()}
+    async def _most(self, part: slice, most: int) -> list[str]:
+        counts = {
+            key: sum(self.moved[_FRONTENDS + key][part]) async for key in in_turns(self.moving())
+        }
         return nlargest(most, filter(counts.get, counts), key=counts.__getitem__)
 
-    def slowest(self, most: int) -> list[tuple[str, str]]:
+    async def slowest(self, most: int) -> list[tuple[str, str]]:
         """Frontend and URL of the backends whose answers took longest, on average."""
         means: dict[tuple[str, str], float] = {}
-        for name, gone in self.moved.items():
+        async for name, gone in in_turns(self.moved.items()):
             if name.startswith(_BACKENDS) and (count := sum(gone[HEAD + 1 :])):
                 _, key, url = name.split("\0")
                 if url and key != OTHER:
@@ -147,13 +152,11 @@ async def looked_back(
 ) -> Lookback:
     """What came between two sums. Other tasks run meanwhile: there may be thousands of sites."""
     moved: dict[str, array[float]] = {}
-    budget = YieldBudget()
-    for name, now in after.blocks.items():
+    async for name, now in in_turns(after.blocks.items()):
         if name.startswith((_FRONTENDS, _BACKENDS)):
             then = before.blocks.get(name, _NOTHING)
             if then != now:
                 moved[name] = _difference(then, now)
-            await budget.yield_if_spent()
     return Lookback(after, moved, seconds, bounds)
 
 

@@ -71,10 +71,10 @@ class Overview(View):
     shared = True
 
     async def context(self, desk: Desk, window: Lookback) -> Context:
-        sites = [SiteRow(key, window.frontend(key)) for key in window.busiest(TOP)]
+        sites = [SiteRow(key, window.frontend(key)) for key in await window.busiest(TOP)]
         failing = [
             SiteRow(key, pace, closed=desk.closed(key))
-            for key in window.failing(TOP)
+            for key in await window.failing(TOP)
             if (pace := window.frontend(key)).share_failed >= FAILING
         ]
         now = time.time()
@@ -82,12 +82,12 @@ class Overview(View):
             each for each in await desk.certificates()
             if each.problem or (each.days(now) or 0.0) < SOON
         ]  # fmt: skip
-        down = [BackendRow(key, url, Pace(), each) for key, url, each in desk.down(window)]
+        down = [BackendRow(key, url, Pace(), each) async for key, url, each in desk.down(window)]
         return {
-            "whole": window.whole(), "sites": sites, "failing": failing, "down": down[:ROWS],
+            "whole": await window.whole(), "sites": sites, "failing": failing, "down": down[:ROWS],
             "slowest": [
                 BackendRow(key, url, window.backend(key, url), in_flight=in_flight(window, url))
-                for key, url in window.slowest(TOP)
+                for key, url in await window.slowest(TOP)
             ],
             "workers": list(state.workers(window.after)),
             "failures": (await desk.failures())[:TOP], "certificates": certificates[:TOP],

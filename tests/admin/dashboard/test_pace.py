@@ -41,7 +41,7 @@ def test_only_what_came_between_counts() -> None:
 def test_a_backend_and_the_whole_have_theirs() -> None:
     seen = lookback(("a.test", 200, 0.5), ("b.test", 200, 0.5))
     assert seen.backend("b.test", URL).per_second == 0.5
-    assert seen.whole().per_second == 1.0
+    assert asyncio.run(seen.whole()).per_second == 1.0
     assert seen.backend("a.test", "http://elsewhere") == seen.frontend("nobody") == Pace()
 
 
@@ -54,9 +54,9 @@ def test_a_service_that_was_started_anew_counts_from_zero() -> None:
 def test_what_is_busiest_fails_most_and_is_slowest() -> None:
     later = [("a.test", 200, 0.5), ("b.test", 500, 0.2), ("b.test", 500, 0.2), ("c.test", 200, 9.0)]
     seen = lookback(*later)
-    assert seen.busiest(1) == ["b.test"]
-    assert seen.failing(5) == ["b.test"]
-    assert [key for key, _ in seen.slowest(2)] == ["c.test", "a.test"]
+    assert asyncio.run(seen.busiest(1)) == ["b.test"]
+    assert asyncio.run(seen.failing(5)) == ["b.test"]
+    assert [key for key, _ in asyncio.run(seen.slowest(2))] == ["c.test", "a.test"]
 
 
 def test_what_did_not_move_is_still_counted() -> None:
