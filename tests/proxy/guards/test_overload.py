@@ -101,7 +101,7 @@ async def test_a_late_loop_turns_away_and_recovers(valkey: RedisServer) -> None:
 
     async with (
         answering(answer(b"hello")) as backend,
-        proxying(valkey, maxLoopLag=0.001, keepAliveTimeout=0) as proxy,
+        proxying(valkey, maxLoopLag=0.01, keepAliveTimeout=0) as proxy,
     ):
         await proxy.route("a.test", backend)
         client = await proxy.connect()
