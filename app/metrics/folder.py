@@ -22,7 +22,7 @@ import msgspec
 
 from .families import COUNTER, GAUGE
 from .page import RING, Content, Page, read_file
-from .yield_budget import YieldBudget, in_turns
+from .yield_budget import in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +64,14 @@ class Folder:
 
     async def sum(self) -> Sum:
         """Everything that was ever counted here, exactly once."""
-        budget = YieldBudget()
         pages: dict[str, Content] = {}
         dead: dict[str, Content] = {}
-        for path in sorted(self.path.glob("*.page")):
+        async for path in in_turns(sorted(self.path.glob("*.page"))):
             found = await read_file(path)
             if found is not None:
                 (pages if found[1] else dead)[path.name] = found[0]
-            await budget.yield_if_spent()
-        # Read this last: it has what was folded since, and those pages must not count twice.
+        # Read this last: it has what was folded since, and those pages must not count twice. One
+        # of a worker that lived when it was read may be among them.
         kept = self._kept()
         folded = set(kept.folded)
         total = Sum(texts=list(kept.texts))
@@ -80,12 +79,13 @@ class Folder:
             total.add(name, array("d", data))
         for name, content in dead.items():
             if name not in folded:
-                await _add(total, content, budget, alive=False)
+                await _add(total, content, alive=False)
         if dead.keys() - folded:
             self._keep(total, [*kept.folded, *dead], kept)
-        for content in pages.values():
-            total.workers.append(content)
-            await _add(total, content, budget, alive=True)
+        for name, content in pages.items():
+            if name not in folded:
+                total.workers.append(content)
+                await _add(total, content, alive=True)
         return total
 
     def _kept(self) -> _Kept:
@@ -133,13 +133,12 @@ class Folder:
             os.close(file)
 
 
-async def _add(total: Sum, content: Content, budget: YieldBudget, *, alive: bool) -> None:
+async def _add(total: Sum, content: Content, *, alive: bool) -> None:
     """Add a page. A dead worker's states do not count, but its end does."""
     drained = f"{GAUGE}\0ended" in content.blocks
-    for name, cells in content.blocks.items():
+    async for name, cells in in_turns(content.blocks.items()):
         if alive or not name.startswith(GAUGE):
             total.add(name, cells)
-        await budget.yield_if_spent()
     total.texts += content.texts
     if not alive:
         total.add(_DRAINED if drained else _DIED, array("d", [1]))

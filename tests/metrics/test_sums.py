@@ -10,7 +10,7 @@ import pytest
 from app.metrics.counters import Counters
 from app.metrics.families import OTHER
 from app.metrics.folder import Folder
-from app.metrics.page import Page
+from app.metrics.page import Page, read_file
 from app.metrics.shown import ShownNames, choose, requests
 
 
@@ -60,6 +60,22 @@ async def test_a_reader_that_comes_between_counts_neither_twice_nor_not_at_all(f
     monkeypatch.setattr(folder, "_kept", folded_meanwhile)
     assert await retries(folder) == 10
     assert (await sums[0]).blocks["c\0retries\0refused"][0] == 10
+    assert await retries(folder) == 10
+
+
+async def test_a_worker_that_ends_while_it_is_read_counts_once(folder, monkeypatch):
+    page, counters = worker(folder, 1)
+    counters.count("retries", "refused", by=10)
+
+    async def read_while_it_ends(path):
+        found = await read_file(path)
+        monkeypatch.undo()
+        page.close()
+        assert await retries(Folder(folder.path)) == 10  # which folds its page
+        return found
+
+    monkeypatch.setattr("app.metrics.folder.read_file", read_while_it_ends)
+    assert await retries(folder) == 10
     assert await retries(folder) == 10
 
 
