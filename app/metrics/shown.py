@@ -16,7 +16,7 @@ import msgspec
 
 from .families import BACKEND, BYTES_IN, FRONTEND, HEAD, OTHER, UNANSWERED
 from .folder import Folder, Sum
-from .yield_budget import YieldBudget
+from .yield_budget import in_turns
 
 LIMIT = 500
 """Frontends; and as many backends."""
@@ -31,22 +31,19 @@ class ShownNames(msgspec.Struct):
 
 async def per_backend(total: Sum) -> dict[str, array[float]]:
     """The cells of every backend; its key is its frontend's and its URL, with NUL between."""
-    budget = YieldBudget()
     found: dict[str, array[float]] = {}
-    for name, cells in total.blocks.items():
+    async for name, cells in in_turns(total.blocks.items()):
         kind, _, key = name.partition("\0")
         if kind == BACKEND:
             found[OTHER if key == f"{OTHER}\0" else key] = cells
-        await budget.yield_if_spent()
     return found
 
 
 async def per_frontend(total: Sum) -> dict[str, array[float]]:
     """The cells of every frontend, and behind them the sum of its backends' cells."""
-    budget = YieldBudget()
     found: dict[str, array[float]] = {}
     heads: dict[str, array[float]] = {}
-    for name, cells in total.blocks.items():
+    async for name, cells in in_turns(total.blocks.items()):
         kind, _, key = name.partition("\0")
         if kind == FRONTEND:
             found[key] = cells
@@ -54,7 +51,6 @@ async def per_frontend(total: Sum) -> dict[str, array[float]]:
             key = key.partition("\0")[0]
             before = heads.get(key)
             heads[key] = cells if before is None else array("d", map(add, before, cells))
-        await budget.yield_if_spent()
     size = len(next(iter(heads.values()), ()))
     return {
         key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()
