@@ -16,6 +16,7 @@ from .commands.cli_options import config_option, group_config_option
 from .commands.completion import completion
 from .commands.dead import dead, revive
 from .commands.debug_ticket import debug_ticket
+from .commands.demo_config import written_config
 from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.failures import failures
@@ -90,10 +91,10 @@ def demo(path: str | None) -> None:
     """Serve with two small backends behind demo.localhost, to try things on."""
     try:
         config = checked_config(path)
-        if config.source == DEFAULTS:
-            path = demonstration.write_config(here())
-            config = checked_config(path)
-        sys.exit(demonstration.run(config, path))
+        if config.source != DEFAULTS:
+            sys.exit(demonstration.run(config, path))
+        with written_config(here()) as written:
+            sys.exit(demonstration.run(checked_config(written), written))
     except ConfigError as exc:
         _fail(exc)
 

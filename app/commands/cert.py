@@ -25,7 +25,8 @@ from ..workers.start_checks import workers_ids
 from .cert_shown import Shown, in_words
 from .cli_options import FineDuration, config_option, json_option
 from .command_group import CommandGroup
-from .demo_https import how_to_trust, local_authority, own_or_demo
+from .demo_config import read_config
+from .demo_https import how_to_trust, local_authority
 from .failing import CommandFailed, one_line
 from .on_table import name_argument
 from .waiting import waiting
@@ -138,7 +139,7 @@ def remove(name: str, path: str | None) -> None:
 def trust(path: str | None) -> None:
     """Print how to make programs of this machine trust the CA of 'hipache demo'."""
     with one_line():
-        authority = local_authority(own_or_demo(path))
+        authority = local_authority(read_config(path))
         if not authority.root.exists():
             raise CommandFailed("there is no CA yet: 'hipache demo' makes one")
         click.echo(how_to_trust(authority))
@@ -205,4 +206,4 @@ def _run(path: str | None, work: CertWork) -> None:
             await store.aclose()
 
     with one_line():
-        asyncio.run(with_store(own_or_demo(path)))
+        asyncio.run(with_store(read_config(path)))

@@ -25,7 +25,11 @@ from .cli_options import config_option, json_option
 
 def checked_config(path: str | None) -> Config:
     """The configuration, with all its parts checked. Raises ConfigError."""
-    config = load(path, os.environ, here())
+    return checked(load(path, os.environ, here()))
+
+
+def checked(config: Config) -> Config:
+    """The same, if it can be used with what is installed. Raises ConfigError."""
     check_tracing(config)
     check_http2(config)
     check_installed(config)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from secrets import token_urlsafe
 
 import click
 
-from ..config.file import here, load
 from ..errors import ConfigError
 from ..proxy.debug_fields import DebugTickets
 from .cli_options import Duration, config_option
+from .demo_config import read_config
 from .failing import one_line
 
 
@@ -27,7 +26,7 @@ def debug_ticket(seconds: int, path: str | None) -> None:
     curl -i -H "X-Debug: $(hipache debug-ticket)" http://www.example.com/
     """
     with one_line():
-        config = load(path, os.environ, here())
+        config = read_config(path)
         secret = config.server.debug_secret
         if not secret:
             raise ConfigError(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -36,17 +35,10 @@ from ..stores import StoreDriver, driver_of
 from ..stores.embedded.keeper import die_with_parent
 from ..stores.table import Entry
 from ..workers.serve import serve
-from .demo_https import DEMO_FILE, WANTED, over_https, put_certificate, with_https
+from .demo_https import WANTED, over_https, put_certificate, with_https
 
 DEMO_HOST = "demo.localhost"
 BACKEND_NAMES = ("A", "B")
-CONFIG = {
-    "driver": "embedded:",
-    "http": {"port": 8080, "bind": "127.0.0.1"},
-    "server": {"accessLog": "stdout"},
-    "user": None,
-}
-"""What the demo serves where there is no configuration."""
 
 
 def run(config: Config, path: str | None) -> int:
@@ -205,20 +197,14 @@ def free_address(wanted: ListenAddress) -> ListenAddress:
     return wanted  # whatever is wrong with it, the proxy says
 
 
-def write_config(folder: Path) -> str:
-    """A configuration for the demo, where there is none; returns its path.
-
-    A file, so that what the demo tells to type works: it is in .hipache of `folder`, or in a
-    folder of its own where that cannot be written to.
-    """
-    path = folder / DEMO_FILE
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(CONFIG, indent=4) + "\n")
-    except OSError:
-        path = Path(tempfile.mkdtemp(prefix="hipache-demo-")) / "demo.json"
-        path.write_text(json.dumps(CONFIG, indent=4) + "\n")
-    return str(path)
+def as_typed() -> list[str]:
+    """The words that start this program again: short where a shell finds it."""
+    script = Path(sys.argv[0])
+    if script.name != "hipache":  # as make did
+        return [sys.executable, "-m", __name__.partition(".")[0]]
+    on_path = shutil.which("hipache")
+    found = on_path is not None and script.exists() and script.samefile(on_path)
+    return ["hipache" if found else sys.argv[0]]
 
 
 def what_to_type(
@@ -226,8 +212,7 @@ def what_to_type(
 ) -> str:
     """The next things to type, with this machine's addresses; `secured`: the port of TLS."""
     proxy, backend = f"http://{address}/", f"http://127.0.0.1:{next(iter(ports))}"
-    script = Path(sys.argv[0]).name == "hipache"  # as it was typed, or as make did
-    hipache = [sys.argv[0]] if script else [sys.executable, "-m", __name__.partition(".")[0]]
+    hipache = as_typed()
     config = ["--config", path] if path else []
     add = [*hipache, "route", "set", *config, "new.localhost", backend]
     trust = shlex.join([*hipache, "cert", "trust", *config])

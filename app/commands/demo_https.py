@@ -7,18 +7,14 @@ import shlex
 from msgspec.structs import replace
 
 from ..config.binds import HttpsBind
-from ..config.file import DEFAULTS, here
 from ..config.structs import Config
 from ..server.listeners import ListenAddress
 from ..stores import StoreDriver
 from ..stores.issuance import OrderEnd, Standing
 from ..tls.local_authority import LocalAuthority
-from .on_table import read_config
 
 WANTED = ListenAddress("127.0.0.1", 8443)
 FOLDER = ".hipache/local-ca"
-DEMO_FILE = ".hipache/demo.json"
-"""What the demo writes in its folder where there is no configuration."""
 STORE_TIMEOUT = 5.0
 """Seconds for each answer of the store."""
 
@@ -26,12 +22,6 @@ STORE_TIMEOUT = 5.0
 def local_authority(config: Config) -> LocalAuthority:
     """The CA beside this configuration's state."""
     return LocalAuthority(config.places.kept(FOLDER))
-
-
-def own_or_demo(path: str | None) -> Config:
-    """The configuration; without one, that of the demo in this folder. Raises ConfigError."""
-    config, demo = read_config(path), here() / DEMO_FILE
-    return read_config(str(demo)) if config.source == DEFAULTS and demo.exists() else config
 
 
 def with_https(config: Config, address: ListenAddress) -> Config:

@@ -21,8 +21,9 @@ from ..doctor import (
 )
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
-from .check import checked_config
+from .check import checked
 from .cli_options import config_option, json_option
+from .demo_config import read_config
 from .waiting import looking
 
 STORE_ANSWERS_WITHIN = 5.0
@@ -44,7 +45,7 @@ def doctor(path: str | None, *, sample: int | None, as_json: bool) -> None:
     """
     commands = Commands(path)
     try:
-        config = checked_config(path)
+        config = checked(read_config(path))
     except ConfigError as exc:
         found, looked_at = [settings.refused(exc)], ["the configuration"]
     else:

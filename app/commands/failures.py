@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import click
 
-from ..config.file import here, load
+from ..config.file import DEFAULTS
 from ..config.structs import Config
 from ..recorder.asking import StoryQuestion, ask_others
 from ..recorder.recorder import service_of
@@ -19,6 +18,7 @@ from ..recorder.rings import stories
 from ..recorder.stories import Kind, Story
 from ..recorder.telling import is_of, row
 from .cli_options import Duration, config_option, json_option
+from .demo_config import read_config
 from .failing import CommandFailed, one_line
 from .recorded import check_recorded, recorded_by
 from .why import as_object
@@ -47,7 +47,7 @@ def failures(
         raise click.UsageError("--follow shows this machine only: leave out --all")
     with suppress(KeyboardInterrupt), one_line():
         began = time.time() - since if since else 0.0
-        config = load(path, os.environ, here())
+        config = read_config(path)
         question = StoryQuestion("", host, began, last)
         told = follow
         for batch in [_of_all(config, question)] if fleet else _batches(config, follow=follow):
@@ -74,10 +74,16 @@ def _of_all(config: Config, question: StoryQuestion) -> list[Story]:
     return answer.stories
 
 
+def _none_runs(config: Config) -> str:
+    if config.source == DEFAULTS:
+        return "no service with the defaults runs here: name the file of another one with -c"
+    return f"no service of {service_of(config)} runs here"
+
+
 def _batches(config: Config, *, follow: bool) -> Iterator[list[Story]]:
     """What is kept, and then, with `follow`, what has come since."""
     if not (folders := recorded_by(config)):
-        raise CommandFailed(f"no service of {service_of(config)} runs here")
+        raise CommandFailed(_none_runs(config))
     known = stories(folders, (Kind.FAILED, Kind.REFUSED))
     yield known
     while follow:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 import click
 
-from ..config.file import here, load
-from ..config.structs import Config
 from ..frontends.site import host_of
 from ..stores import driver_of
 from ..stores.table import TableError, check_key
 from ..stores.tables import RouteTable, seen_by_all
 from .cli_options import FineDuration
+from .demo_config import read_config
 from .failing import one_line
 from .waiting import waiting
 
@@ -35,11 +33,6 @@ def run_on_table(path: str | None, work: TableWork, wait: float | None = None) -
     """
     with one_line():
         asyncio.run(_with_table(path, work, wait))
-
-
-def read_config(path: str | None) -> Config:
-    """The configuration that names the store. Raises ConfigError."""
-    return load(path, os.environ, here())
 
 
 async def _with_table(path: str | None, work: TableWork, wait: float | None) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ..config.file import here, load
 from ..config.structs import Config
 from ..logs.proxy_log import OURS
 from ..stores import CachedStore, open_store
+from .demo_config import read_config
 from .failing import CommandFailed, one_line
 
 Work = Callable[[CachedStore, Config], Awaitable[None]]
@@ -23,7 +22,7 @@ def run(path: str | None, work: Work) -> None:
     for name in OURS:
         logging.getLogger(name).addHandler(logging.NullHandler())  # `one_line` prints the error
     with one_line():
-        asyncio.run(_on_store(load(path, os.environ, here()), work))
+        asyncio.run(_on_store(read_config(path), work))
 
 
 async def _on_store(config: Config, work: Work) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import click
 
-from ..config.file import here, load
 from ..stores import driver_of
 from .cli_options import config_option
+from .demo_config import read_config
 from .failing import one_line
 
 REPLY_WITHIN = 30.0
@@ -27,7 +26,7 @@ def redis(path: str | None, words: tuple[str, ...]) -> None:
     their prefix.
     """
     with one_line():
-        driver = driver_of(load(path, os.environ, here()))
+        driver = driver_of(read_config(path))
         lines = asyncio.run(driver.command(words, timeout=REPLY_WITHIN))
     for line in lines:
         click.echo(line)

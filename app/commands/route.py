@@ -30,10 +30,11 @@ from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
+from .demo_config import read_config
 from .idle import last_use_as_json, last_use_of
 from .importing import Import
 from .listing import export, list_
-from .on_table import TableWork, key_of, read_config, run_on_table, wait_option
+from .on_table import TableWork, key_of, run_on_table, wait_option
 from .renaming import rename_site
 
 SHOWN = 1000

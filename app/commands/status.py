@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import click
 
-from ..config.file import here, load
 from ..errors import ConfigError
 from ..workers.status import as_table, ask
 from .cli_options import config_option, json_option
+from .demo_config import read_config
 
 
 @click.command()
@@ -20,7 +19,7 @@ from .cli_options import config_option, json_option
 def status(path: str | None, as_json: bool) -> None:
     """Show the workers of the service that runs here: age, memory, requests, draining or not."""
     try:
-        config = load(path, os.environ, here())
+        config = read_config(path)
         if config.server.status_socket is None:
             raise ConfigError(f"{config.source}: server.statusSocket is null: no status to show")
         report = ask(config.server.status_socket)

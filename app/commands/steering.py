@@ -23,8 +23,9 @@ from ..stores.table import Entry, Table, TableError, without_secrets
 from ..stores.tables import RouteTable
 from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
+from .demo_config import read_config
 from .failing import CommandFailed, one_line
-from .on_table import key_of, read_config, run_on_table, wait_option
+from .on_table import key_of, run_on_table, wait_option
 from .waiting import waiting
 
 LOOK_EVERY = 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,8 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from ..admin.admin_client import AdminClient
-from ..config.file import here, load
 from .cli_options import FineDuration, config_option, json_option
+from .demo_config import read_config
 from .failing import one_line
 from .throughput import AdminReport, as_objects
 from .top_keys import TopKeys, raw_keys, typed_within
@@ -49,7 +48,7 @@ def top(
     for each interval, a line each, with all frontends and backends.
     """
     with suppress(KeyboardInterrupt), one_line():
-        config, view = load(path, os.environ, here()), TopView(sort, text.lower())
+        config, view = read_config(path), TopView(sort, text.lower())
         with AdminClient(config) as admin:
             if as_json:
                 for found in islice(_objects(admin, interval, view), 1 if once else None):

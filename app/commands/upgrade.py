@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from ..config.file import here, load
 from ..errors import ConfigError, HipacheError
 from ..workers.status import ServiceReport, ask
 from .cli_options import config_option
+from .demo_config import read_config
 from .waiting import waiting
 
 PROGRESS_EVERY = 0.1
@@ -36,7 +36,7 @@ def upgrade(path: str | None) -> None:
     command says why. Exit status: 0 if the new version serves, else 1.
     """
     try:
-        config = load(path, os.environ, here())
+        config = read_config(path)
         if config.server.status_socket is None:
             raise ConfigError(f"{config.source}: server.statusSocket is null: no status to ask for")
         with waiting("waiting for the new version to serve"):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 
 import click
 import msgspec
 
-from ..config.file import here, load
 from ..config.structs import Config
 from ..errors import HipacheError
 from ..recorder.asking import StoryQuestion, ask_others
@@ -18,6 +16,7 @@ from ..recorder.stories import Story
 from ..recorder.telling import told
 from ..system.shared_folder import service_folders
 from .cli_options import config_option, json_option
+from .demo_config import read_config
 from .failing import CommandFailed, one_line
 from .recorded import check_recorded
 
@@ -35,7 +34,7 @@ def why(request_id: str, path: str | None, *, as_json: bool) -> None:
     """
     with one_line():
         request_id = request_id.strip()  # as it was copied
-        config = load(path, os.environ, here())
+        config = read_config(path)
         check_recorded(config)
         kept = stories(service_folders(), holding=request_id)
         found = [story for story in kept if story.id == request_id]

@@ -58,8 +58,8 @@ OPTIONS = {
 }
 """Options that `serve` and its like do not have."""
 
-CONFIG_FILE = re.compile(r"\((\S+\.(?:json|toml))\)")
-"""An argument too many, as click's message has it."""
+CONFIG_FILE = re.compile(r"(?:\(|command ')(\S+\.(?:json|toml))['\)]")
+"""An argument too many, or in the place of a command, as click's messages have them."""
 
 
 class HipacheCommand(CommandGroup):

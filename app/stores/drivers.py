@@ -74,7 +74,9 @@ def _kind(url: StoreAddress) -> type[StoreDriver]:
     if scheme in others.names:
         return _loaded(others[scheme])
     known = ", ".join(f"{name}:" for name in (*BY_SCHEME, *sorted(others.names)))
-    hint = f"; {OLD_HINT}" if (scheme or url.lower()) in OLD else ""
+    word = scheme or url.lower()
+    hint = f"; {OLD_HINT}" if word in OLD else ""
+    hint = f'; did you mean "{word}:"?' if word in BY_SCHEME else hint
     raise ValueError(f"expected one of {known}, found {show(masked_url(url))}{hint}")
 
 

@@ -10,6 +10,7 @@ import fcntl
 import struct
 
 _SET = getattr(fcntl, "F_OFD_SETLK", None)
+_GET = getattr(fcntl, "F_OFD_GETLK", None)
 _FLOCK = "@hhqqi4x"
 
 
@@ -30,6 +31,13 @@ def lock_byte(descriptor: int, number: int, *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def byte_is_locked(descriptor: int, number: int) -> bool:
+    """Whether another holder has it, for itself or shared. Takes nothing. Raises OSError."""
+    assert _GET is not None
+    found = fcntl.fcntl(descriptor, _GET, _flock(fcntl.F_WRLCK, number))
+    return int(struct.unpack(_FLOCK, found)[0]) != fcntl.F_UNLCK
 
 
 def unlock_byte(descriptor: int, number: int) -> None:

@@ -13,9 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.commands.demo import write_config as write_demo_config
+from app.commands.demo_config import read_config, written_config
 from app.commands.demo_https import local_authority
-from app.commands.on_table import read_config
 from app.stores.issuance import IssuanceState
 from tests.backends import ScriptedBackend
 from tests.redis_servers import RedisServer
@@ -148,10 +147,11 @@ def test_the_demo_in_this_folder_has_the_ca_to_trust_and_the_certificates(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HIPACHE_CONFIG", raising=False)
     assert "there is no CA yet" in CliRunner().invoke(main, ["cert", "trust"]).output
-    demo = write_demo_config(tmp_path)
-    authority = local_authority(read_config(demo))
-    authority.issue("demo.localhost")
-    done = CliRunner().invoke(main, ["cert", "trust"])
-    assert (done.exit_code, f"curl --cacert {authority.root}" in done.output) == (0, True)
-    assert authority.root == tmp_path / ".hipache/local-ca/root.pem"
-    assert CliRunner().invoke(main, ["cert", "trust", "--config", demo]).output == done.output
+    with written_config(tmp_path) as demo:
+        authority = local_authority(read_config(demo))
+        authority.issue("demo.localhost")
+        done = CliRunner().invoke(main, ["cert", "trust"])
+        assert (done.exit_code, f"curl --cacert {authority.root}" in done.output) == (0, True)
+        assert authority.root == tmp_path / ".hipache/local-ca/root.pem"
+        assert CliRunner().invoke(main, ["cert", "trust", "--config", demo]).output == done.output
+    assert CliRunner().invoke(main, ["cert", "trust"]).output == done.output  # the CA stays

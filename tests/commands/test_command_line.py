@@ -60,6 +60,7 @@ def test_the_words_version_and_help_are_commands() -> None:
         ("maintenance a.test", "The command comes before the host: hipache maintenance on a.test"),
         ("srve", "'serve'"),
         ("check old.json", "The configuration is named by -c: hipache check -c old.json"),
+        ("old.json", "The configuration is named by -c: hipache -c old.json"),
         ("serve --port 80", "`http.port`"),
         ("--port 80", "`http.port`"),
         ("serve --jso", "No such option '--jso'."),

@@ -85,6 +85,13 @@ class Demo:
         with self.asked(path, **headers) as answer:
             return answer.read().decode()
 
+    def typed(self, *words: str) -> str:
+        """What `hipache` prints for these words in the folder of the demo."""
+        ran = [*COMMAND[:-1], *words]
+        return subprocess.run(
+            ran, cwd=self.folder, env=ENVIRON, check=False, stdout=subprocess.PIPE, text=True
+        ).stdout
+
     def stop(self, number: int) -> tuple[int, str]:
         """Its exit status and its log."""
         self.process.send_signal(number)
@@ -189,6 +196,8 @@ def test_without_a_configuration_it_brings_one(tmp_path: Path) -> None:
         listed = [*shlex.split(trust.partition(" trust")[0]), "list"]
         shown = subprocess.run(listed, cwd=tmp_path, env=ENVIRON, check=True, capture_output=True)
         assert shown.stdout.startswith(b"demo.localhost  ends ")
+        assert "new.localhost" in demo.typed("route", "list")
+        assert "embedded:" in demo.typed("doctor")
         assert not (tmp_path / ".hipache/.hipache").exists()
         assert demo.stop(signal.SIGINT)[0] == 0
     finally:

@@ -67,6 +67,11 @@ BAD = [
 ]
 
 
+def test_a_scheme_without_its_colon_is_told_what_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r'found "redis"; did you mean "redis:"\?$'):
+        driver_of(parse(json.dumps({"driver": "redis"})))
+
+
 @pytest.mark.parametrize(("driver", "problem"), BAD)
 def test_a_mistake_is_one_line_with_file_key_expectation_and_finding(
     driver: object, problem: str
