@@ -3,7 +3,8 @@
 `python -m bench.questions.instructions` runs Hipache under a bare uvicorn (as it is, through
 ASGI, and without Starlette) and uvicorn's own hello below valgrind, and counts what
 each executes in user space per small GET. With `--body 10240` it is a POST with such a body,
-and the hello is left out. The kernel's share is missing, so this compares two versions of
+and the hello is left out; with `--new-connections` each request has a connection of its own. The
+kernel's share is missing, so this compares two versions of
 one program, not two proxies: the same code gives the same figure within two percent,
 whatever else runs.
 """
@@ -32,20 +33,34 @@ GET = b"GET /small HTTP/1.1\r\n%b\r\n" % HOST
 RUNNER = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=instructions")
 
 
-def request_of(body: int) -> tuple[bytes, bytes]:
+def request_of(body: int, *, kept: bool) -> tuple[bytes, bytes]:
     """The request with `body` bytes, if any, and the end of its answer."""
+    if not kept:
+        return GET[:-2] + b"Connection: close\r\n\r\n", ANSWERS["/small"]
     if not body:
         return GET, ANSWERS["/small"]
     head = b"POST /upload HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (HOST, body)
     return head + bytes(body), ANSWERS["/upload"]
 
 
-def ask(port: int, requests: int, body: int = 0) -> int:
-    """At least `requests` requests, one at a time on each of CLIENTS connections; how many."""
-    request, end = request_of(body)
-    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
+def connected(port: int) -> list[socket.socket]:
+    """CLIENTS connections."""
+    return [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
+
+
+def ask(port: int, requests: int, body: int = 0, *, kept: bool = True) -> int:
+    """At least `requests` requests, one at a time on each of CLIENTS connections; how many.
+
+    Connections that are not `kept` are made anew for each.
+    """
+    request, end = request_of(body, kept=kept)
+    clients = connected(port)
     rounds = -(-requests // CLIENTS)
-    for _ in range(rounds):
+    for turn in range(rounds):
+        if turn and not kept:
+            for client in clients:
+                client.close()
+            clients = connected(port)
         for client in clients:
             client.sendall(request)
         for client in clients:
@@ -59,18 +74,20 @@ def ask(port: int, requests: int, body: int = 0) -> int:
     return rounds * CLIENTS
 
 
-def instructions(proxy: Running, requests: int, body: int = 0) -> float:
+def instructions(proxy: Running, requests: int, body: int = 0, *, kept: bool = True) -> float:
     """Instructions per request, once the proxy has warmed up for as many."""
-    total, answered, _ = counted(proxy, requests, body)
+    total, answered, _ = counted(proxy, requests, body, kept=kept)
     return total / answered
 
 
-def counted(proxy: Running, requests: int, body: int = 0) -> tuple[int, int, str]:
+def counted(
+    proxy: Running, requests: int, body: int = 0, *, kept: bool = True
+) -> tuple[int, int, str]:
     """Instructions, the requests that they are for, and callgrind's whole output."""
     process = proxy.processes[0]
-    ask(proxy.site.port, requests, body)
+    ask(proxy.site.port, requests, body, kept=kept)
     ordered(process, "--instr=on")
-    answered = ask(proxy.site.port, requests, body)
+    answered = ask(proxy.site.port, requests, body, kept=kept)
     ordered(process, "--instr=off", "--dump")
     total, output = count_of(proxy.site.folder)
     return total, answered, output
@@ -99,7 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m bench.questions.instructions", description=__doc__
     )
     options.add_argument("--requests", type=int, default=3000)
-    options.add_argument("--body", type=int, default=0, help="bytes; 0 means a GET")
+    what = options.add_mutually_exclusive_group()
+    what.add_argument("--body", type=int, default=0, help="bytes; 0 means a GET")
+    what.add_argument("--new-connections", action="store_true", help="one for each request")
     given = options.parse_args(argv)
     hello: tuple[Proxy, ...] = () if given.body else (UvicornHello(),)
     proxies: tuple[Proxy, ...] = (BELOW_ASGI, ON_STARLETTE, RAW, *hello)
@@ -110,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with rig(proxies, runner=RUNNER) as running:
         running.check(BY_NAME["small_get"])
         for proxy in running.running:
-            count = instructions(proxy, given.requests, given.body)
+            count = instructions(proxy, given.requests, given.body, kept=not given.new_connections)
             print(f"{proxy.name:<16} {count:10,.0f} instructions per request")
     return 0
 
