@@ -31,10 +31,12 @@ class ClientMemory:
         `before_attempt` adds what depends on the backend.
         """
         hold = self._retry_buffer if request.method in IDEMPOTENT else 0
-        kept = HeldBytes(self.memory, partial(self._client_of, request), BODIES)
-        body = RequestBody(receive, request.exchange, kept, hold=hold)
+        body = RequestBody(receive, request.exchange, partial(self._bodies, request), hold=hold)
         body.trailers_of = partial(trailers_up, request)
         return body
+
+    def _bodies(self, request: Request) -> HeldBytes:
+        return HeldBytes(self.memory, partial(self._client_of, request), BODIES)
 
     def before_attempt(self, body: RequestBody, backend: Backend) -> None:
         """It goes to `backend` next. One that speaks HTTP/2 may refuse the request unseen, so any

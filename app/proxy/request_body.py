@@ -28,17 +28,24 @@ class RequestBody(StreamedBody):
     """
 
     __slots__ = (
-        "_exchange", "_held", "_kept", "_receive", "_waits", "before", "complete", "hold",
-        "on_complete", "size", "trailers_of",
+        "_exchange", "_held", "_kept", "_new_kept", "_receive", "_waits", "before", "complete",
+        "hold", "on_complete", "size", "trailers_of",
     )  # fmt: skip
 
     def __init__(
-        self, receive: Receive, exchange: Exchange | None, kept: HeldBytes, *, hold: int
+        self,
+        receive: Receive,
+        exchange: Exchange | None,
+        kept: Callable[[], HeldBytes],
+        *,
+        hold: int,
     ) -> None:
-        """`exchange`: our own server's, None under another. `hold`: 0 where no retry can follow."""
+        """`exchange`: our own server's, None under another. `kept` is called once something is to
+        be held. `hold`: 0 where no retry can follow."""
         self._receive = receive
         self._exchange = exchange
-        self._kept = kept
+        self._new_kept = kept
+        self._kept: HeldBytes | None = None
         self.hold = hold
         self._held: list[bytes] | None = []
         self._waits = False  # what comes counts at once
@@ -59,7 +66,9 @@ class RequestBody(StreamedBody):
     @property
     def trailers(self) -> RawHeaders:
         """The fields behind the body for the backend, once all of it was read."""
-        return [] if self.trailers_of is None else self.trailers_of()
+        if self._exchange is None or not self._exchange.trailers or self.trailers_of is None:
+            return []
+        return self.trailers_of()
 
     def wait(self) -> None:
         """Until it is begun, what comes is held, or refused. Raises Overloaded at once."""
@@ -74,25 +83,31 @@ class RequestBody(StreamedBody):
     def _hold_what_comes(self) -> bool:
         exchange = self._exchange
         if exchange is not None and not self._waits:
-            if not self._kept.grow(max(0, exchange.unread)):
+            grow = self._counted().grow
+            if not grow(max(0, exchange.unread)):
                 return False
-            exchange.hold = self._kept.grow
+            exchange.hold = grow
             self._waits = True
         return True
+
+    def _counted(self) -> HeldBytes:
+        """Counts what is held."""
+        if self._kept is None:
+            self._kept = self._new_kept()
+        return self._kept
 
     def begin(self) -> bytes:
         """What is held, and what has come since."""
         if self._held is None:
             raise RuntimeError("a body that was not held cannot be sent again")
-        parts = list(self._held)
-        exchange = self._exchange
+        parts, exchange = self._held, self._exchange
         if exchange is not None and not self.complete:
             if self._waits:
                 self._waits = False
-                self._kept.resize(self.size)
+                self._counted().resize(self.size)
             if ready := exchange.take_body():
                 self.before = None
-                parts += ready
+                parts = [*parts, *ready]
             # A client that has gone took its body along: nothing of it is not all of it.
             self._came(ready, complete=exchange.body_complete and not exchange.disconnected)
         return b"".join(parts)
@@ -131,10 +146,10 @@ class RequestBody(StreamedBody):
                 self.on_complete()
         if not parts:
             return
-        size = sum(map(len, parts))
+        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         self.size += size
         if self._held is not None:
-            if self.size <= self.hold and self._kept.grow(size):
+            if self.size <= self.hold and self._counted().grow(size):
                 self._held += parts
             else:
                 self.drop()
@@ -142,6 +157,7 @@ class RequestBody(StreamedBody):
     def drop(self) -> None:
         """Hold nothing any more: no retry will follow."""
         self._held = None
-        self._kept.release()
+        if self._kept is not None:
+            self._kept.release()
         if self._exchange is not None:
             self._exchange.hold = None

@@ -88,6 +88,12 @@ class ArrivingBody:
         if self.unread > UNREAD_LIMIT:
             self.stream.pause()
 
+    def came_whole(self, data: bytes) -> None:
+        """All of it came with its head, before anybody could wait for it."""
+        self._body.append(data)
+        self.unread = len(data)
+        self.body_complete = True
+
     def end_body(self, trailers: Trailers = ()) -> None:
         self.trailers = trailers
         self.body_complete = True

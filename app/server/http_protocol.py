@@ -103,14 +103,13 @@ class HttpProtocol(Http1Connection):
         stream = Http1Stream(self, request)
         exchange = self.exchange = Exchange(stream, self.peer, request, self.tasks)
         length = request.length
-        if 0 <= length <= len(rest):  # all of it is here
+        whole = 0 <= length <= len(rest)
+        if whole:
             self._state, self.deadline = WAIT, NO_DEADLINE
             if len(rest) > length:
                 self.keep_later(rest[length:])
             if length:
-                exchange.hold = self.edge.uploads.count
-                exchange.feed(rest[:length])
-                exchange.end_body()
+                exchange.came_whole(rest[:length])
         else:
             exchange.hold = self.edge.uploads.count
             self._state, self._received = BODY, 0
@@ -120,13 +119,14 @@ class HttpProtocol(Http1Connection):
                 why = Refusal(*(exchange.refused or (400, "refused")))
                 self.edge.on_refusal(self.peer, request.beginning, why)
                 return
+        fast_path = self.edge.fast_path
         # A pipelined request waits until the request before it is over for all observers.
-        if exchange.body_complete and not (sent_ahead or self.edge.draining):
-            fast_path = self.edge.fast_path
-            if fast_path is not None and fast_path(exchange, request):
-                return
-        scope = asgi_scope(request, exchange, self.config.root_path, self.app_state)
-        exchange.start(self.app, scope)
+        slow = sent_ahead or self.edge.draining or not exchange.body_complete
+        if slow or fast_path is None or not fast_path(exchange, request):
+            scope = asgi_scope(request, exchange, self.config.root_path, self.app_state)
+            exchange.start(self.app, scope)
+        if length and whole and exchange.task is not None:  # its body waits for the task
+            self.edge.uploads.count(length)
 
     def _is_http2(self, data: bytes) -> bool:
         """Whether these first bytes are the preface of HTTP/2, which its protocol takes over."""

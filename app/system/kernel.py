@@ -12,7 +12,8 @@ import os
 import select
 import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 CLOSED = -1
 
@@ -21,9 +22,15 @@ def readable(transport: asyncio.Transport) -> bool:
     """Whether something can be read: bytes, or the end. One system call."""
     if (fileno := _fileno(transport)) == CLOSED:
         return True
+    return bool(_poll_of(fileno)(0))
+
+
+@lru_cache(maxsize=1024)
+def _poll_of(fileno: int) -> Callable[[int], list[tuple[int, int]]]:
+    """Asks for one descriptor, whichever socket it is at the time: to register costs more."""
     poll = select.poll()
     poll.register(fileno, select.POLLIN | select.POLLRDHUP)
-    return bool(poll.poll(0))
+    return poll.poll
 
 
 def unacknowledged(transport: asyncio.Transport) -> int:

@@ -29,14 +29,19 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
 
 def request_length(headers: RawHeaders) -> int | None:
     """Content-Length, or None for a body in chunks. Raises ValueError for neither."""
-    named = dict(headers)
-    if not (b"transfer-encoding" in named or b"content-length" in named):
-        named = {name.lower(): value for name, value in headers}
-    if b"transfer-encoding" in named:
-        return None
-    if b"content-length" not in named:
+    length = None
+    for name, value in headers:
+        size = len(name)  # two numbers are sooner compared than names
+        if size == 14 and name == b"content-length":
+            length = value
+        elif size == 17 and name == b"transfer-encoding":
+            return None
+    if length is not None:
+        return int(length)
+    lower = [(name.lower(), value) for name, value in headers]
+    if lower == headers:
         raise ValueError("a request body needs a length or a transfer coding")
-    return int(named[b"content-length"])
+    return request_length(lower)
 
 
 def length_left(start: bytes, length: int | None) -> int | None:
