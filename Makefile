@@ -46,6 +46,9 @@ lint: .venv/test.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.prose
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yml
+	$(BIN)/kubernetes-validate --quiet --strict packaging/kubernetes/hipache.yaml
+	$(BIN)/hadolint --ignore DL3059 Dockerfile
 	@$(MAKE) docs
 
 bench: .venv/bench.installed

@@ -134,9 +134,73 @@ def after(machine: Machine, pid: str) -> str:
     return one_supervisor(machine)
 
 
-def test_the_start_page(deployed: Machine) -> None:
-    """As alice, without the service; pip finds the wheel that `make deb` made."""
+WHEELS = """
+set -e
+cd ~/hipache
+for version in 1.0 1.1
+do
+    sed -i "s/^version = .*/version = \\"$version\\"/" pyproject.toml
+    .venv/bin/python -m build --wheel --outdir ~/wheels >/dev/null
+done
+"""
+BY_HAND = """
+set -e
+apt-get remove -y hipache
+python3 -m venv /opt/hipache-1.0
+/opt/hipache-1.0/bin/pip install --quiet --find-links /home/alice/wheels hipache==1.0
+ln -s /opt/hipache-1.0 /opt/hipache
+cp /home/alice/hipache/packaging/hipache.service /etc/systemd/system
+cp /home/alice/hipache/packaging/hipache.socket /etc/systemd/system
+systemctl daemon-reload
+systemctl start hipache
+"""
+AS_BEFORE = """
+set -e
+systemctl disable --now hipache.socket hipache.service
+rm /opt/hipache /etc/systemd/system/hipache.service /etc/systemd/system/hipache.socket
+systemctl daemon-reload
+apt-get install -y /home/alice/hipache/dist/hipache_*dev*.deb
+systemctl enable --now hipache
+"""
+
+
+@pytest.fixture
+def by_hand(deployed: Machine) -> Iterator[Machine]:
+    """The service as it is without the package, of version 1.0."""
+    deployed.shell(WHEELS, "alice", downloads=True)
+    deployed.shell(BY_HAND, downloads=True)
+    yield deployed
+    deployed.shell(AS_BEFORE)
+
+
+def test_the_upgrade_page(by_hand: Machine) -> None:
+    lines = lines_of("upgrade.md")
+    of_socket = [line for line in lines if line.startswith("sudo systemctl")]
+    assert [len(lines), len(of_socket)] == [8, 3]
+    for line in lines[:5]:
+        said = by_hand.shell(
+            f"export PIP_FIND_LINKS=$HOME/wheels; {line}", "alice", downloads="pip" in line
+        )
+    assert re.fullmatch(r"pid \d+ serves, version 1\.1; pid \d+ drains, version 1\.0\n", said)
+    for line in of_socket:
+        by_hand.shell(line, "alice")
+    asked = "curl -s -o /dev/null -w '%{http_code} ' -H 'Host: __ping__' http://127.0.0.1/"
+    answers = by_hand.shell(
+        f"systemctl restart hipache & for time in $(seq 50); do {asked}; done; wait"
+    )
+    assert set(answers.split()) == {"200"}
+
+
+@pytest.fixture
+def without_the_service(deployed: Machine) -> Iterator[Machine]:
     deployed.shell("systemctl stop hipache")
+    yield deployed
+    deployed.shell("systemctl start hipache")
+
+
+def test_the_start_page(without_the_service: Machine) -> None:
+    """As alice, without the service; pip finds the wheel that `make deb` made."""
+    deployed = without_the_service
     install, rest = lines_of("start.md")[:4], lines_of("start.md")[4:]
     given = "export PIP_FIND_LINKS=$HOME/hipache/dist; "
     deployed.shell(given + "; ".join(["set -e", *install]), "alice", downloads=True)

@@ -67,11 +67,22 @@ def ask(path: str) -> ServiceReport:
             while data := sock.recv(65536):
                 answer += data
         except OSError as exc:
-            nobody = isinstance(exc, ConnectionRefusedError | FileNotFoundError)
-            why = "no service runs there" if nobody else exc.strerror
-            raise ConfigError(f"{path}: {why or exc}") from None
+            raise ConfigError(f"{path}: {_why_silent(exc)}") from None
     report: ServiceReport = json.loads(answer)
     return report
+
+
+def _why_silent(error: OSError) -> str:
+    """For people.
+
+    >>> _why_silent(PermissionError(13, "Permission denied"))
+    'Permission denied: ask as the user who runs the service, or as root'
+    """
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return "no service runs there"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}: ask as the user who runs the service, or as root"
+    return error.strerror or str(error)
 
 
 def as_table(report: ServiceReport) -> str:
