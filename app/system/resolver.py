@@ -226,17 +226,19 @@ def plain(address: object) -> str:
 
 def _numeric(host: str, port: int) -> list[SocketAddress]:
     """The address that `host` is. Raises socket.gaierror if it is a name."""
-    return [*(_parsed if "%" in host else _known_address)(host, port)]
-
-
-def _parsed(host: str, port: int) -> tuple[SocketAddress, ...]:
     # The number of a zone may be another one tomorrow; all else of an address stays.
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    found = (_parsed if "%" in host else _known_address)(host)
+    return [(family, (where[0], port, *where[2:])) for family, where in found]
+
+
+def _parsed(host: str) -> tuple[SocketAddress, ...]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     return tuple((family, address) for family, _, _, _, address in found)
 
 
-_known_address = lru_cache(4096)(_parsed)
-"""Parsing takes a sixth of a check of a backend."""
+_known_address = lru_cache(16_384)(_parsed)
+"""Parsing takes a sixth of a check of a backend, and a worker may check some thousands of them in
+turn: a memory that is too small for all would never be of use."""
 
 
 def _again(error: Exception) -> Exception:

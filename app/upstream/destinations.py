@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Set
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -23,6 +25,9 @@ logger = logging.getLogger(__name__)
 Bound = tuple[int, object]  # family, and what getsockname() gives
 
 MAX_LOGGED = 1000
+OWN_KNOWN = 0.01
+"""Seconds for which the addresses of our own listeners are remembered: for as long as many
+connections begin at once, as those of active checks do."""
 
 
 class Destinations:
@@ -37,6 +42,8 @@ class Destinations:
         self._deny = deny
         self._refuses = lru_cache(MAX_LOGGED)(deny.refuses)
         self._listening = listening
+        self._own: list[Bound] = []
+        self._own_until = -math.inf
         self._logged: set[str] = set()
 
     @cached_property
@@ -126,8 +133,14 @@ class Destinations:
             and isinstance(name, tuple)
             and name[1] == where[1]
             and _reaches(family, str(where[0]), str(name[0]))
-            for ours, name in self._listening()
+            for ours, name in self._own_listeners()
         )
+
+    def _own_listeners(self) -> list[Bound]:
+        now = time.monotonic()
+        if now >= self._own_until:
+            self._own, self._own_until = [*self._listening()], now + OWN_KNOWN
+        return self._own
 
 
 def configured(config: Config) -> Destinations:

@@ -97,6 +97,7 @@ async def site(
             "http": {"bind": "127.0.0.1", "port": port},
             "driver": f"redis://127.0.0.1:{redis_port}",
             "user": None,
+            "admin": {"bind": f"127.0.0.1:{free_port()}"},  # another Hipache may have the usual one
         } | settings
         (folder / "config.json").write_text(json.dumps(config))
         log = folder / "hipache.log"

@@ -8,6 +8,7 @@ own workers stand back (hipache.md 1.5).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -61,21 +62,23 @@ class RedisCheckRecords:
         keys = [key for key in listed if ours(key)]
         found: list[Checked] = []
         for some in _batches(keys):
-            answers = await self._ask(
-                [
-                    command
-                    for key in some
-                    for command in (
-                        ("LRANGE", of(FRONTEND, key), "0", LAST_ROW),
-                        ("HGETALL", of(HEALTHCHECK, key)),
-                        ("HGET", of(OPTIONS, key), "http2"),
-                        ("HGET", of(OPTIONS, host_of(key)), "http2"),
-                    )
-                ]
+            # The options of a prefix stand behind those of its host.
+            hosts = [dict.fromkeys((key, host_of(key))) for key in some]
+            answers = iter(
+                await self._ask(
+                    [
+                        command
+                        for key, said_by in zip(some, hosts, strict=True)
+                        for command in (
+                            ("LRANGE", of(FRONTEND, key), "0", LAST_ROW),
+                            ("HGETALL", of(HEALTHCHECK, key)),
+                            *(("HGET", of(OPTIONS, each), "http2") for each in said_by),
+                        )
+                    ]
+                )
             )
-            for key, rows, raw, *http2 in zip(
-                some, *(answers[n::4] for n in range(4)), strict=True
-            ):
+            for key, said_by in zip(some, hosts, strict=True):
+                rows, raw, *http2 = islice(answers, 2 + len(said_by))
                 if rows:
                     found.append(Checked(frontend_of(key, rows, _said(http2)), mapping(raw)))
         return found
