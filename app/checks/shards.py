@@ -16,9 +16,10 @@ from zlib import crc32
 
 from ..stores.base import ShardLeases
 
-SHARDS = 64
-"""As many workers may check at once. More of them would spread better, and read the keys of the
-store more often: each worker lists them for itself."""
+SHARDS = 120
+"""As many workers may check at once; the number has many divisors, so that most fleets share it
+evenly. More of them would spread better, and read the keys of the store more often: each worker
+lists them for itself."""
 HURRY = 4
 """How many times as fast as usual a new holder does what was left undone."""
 
@@ -37,6 +38,8 @@ class Shards:
         self._ahead = 0.0
         self._ends = -inf
         self._since: dict[int, float] = {}
+        self.waiting = False
+        """As many workers check as there are shards; this one does when one of them ends."""
         self.gained = asyncio.Event()
         """There is a shard that was not ours a moment ago."""
 
@@ -53,7 +56,8 @@ class Shards:
     def renew(self, leases: ShardLeases, ends: float) -> None:
         """Have these, and no others, until `ends` by our own clock."""
         self._ahead = leases.now - self._clock()
-        self._ends = ends
+        self.waiting = not leases.counted
+        self._ends = ends if leases.counted else -inf
         before = self._since
         self._since = {n: before.get(n, since) for n, since in leases.renewed.items()}
         if self._since.keys() - before.keys():
@@ -61,7 +65,7 @@ class Shards:
 
     def lose(self) -> None:
         """Have none."""
-        self._since, self._ends = {}, -inf
+        self._since, self._ends, self.waiting = {}, -inf, False
 
     def has(self, key: str) -> bool:
         """Whether the frontend `key` is ours: not if its lease may be over, as in a slow store."""

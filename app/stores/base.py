@@ -58,6 +58,8 @@ class ShardLeases(NamedTuple):
     """Unix seconds by the store's clock."""
     renewed: Mapping[int, float]
     """For each shard up to when it was looked after before, in Unix seconds by that clock."""
+    counted: bool = True
+    """False where as many others check as there are shards, so that there is none for this one."""
 
 
 class CheckRecords(Protocol):

@@ -1,7 +1,10 @@
 """Whose frontends are checked when: by clocks that the tests set."""
 
+from math import inf
+
 import pytest
 
+from app.checks.fleet import BEAT, LEASE_LASTS
 from app.checks.shards import HURRY, SHARDS, Shards, shard_of
 from app.stores.base import ShardLeases
 
@@ -51,6 +54,23 @@ def test_what_was_left_undone_is_done_in_a_hurry(renewed, after):
         assert undone is None
     else:
         assert undone == pytest.approx(now + after / HURRY)
+
+
+@pytest.mark.parametrize("lived", [0.01, BEAT / 2, BEAT], ids="dead after {} s".format)
+@pytest.mark.parametrize("looked", [0.0, BEAT / 2, BEAT], ids="taken after {} s".format)
+def test_no_check_of_a_dead_holder_is_left_out_or_later_than_its_lease_takes_to_move(lived, looked):
+    renewed, died = 1000.0, 1000.0 + lived
+    taken = renewed + LEASE_LASTS + looked
+    shards = Worker(50.0)
+    shards.gains(taken, renewed)
+    for number in range(200):
+        url = f"http://10.0.0.1:{number + 1}"
+        ahead, undone = shards.shards.moments(HOST, url, INTERVAL)
+        following = taken + ahead
+        before = following - INTERVAL  # the last time at which it was due
+        done = before if before <= died else taken + (inf if undone is None else undone)
+        assert done - before <= LEASE_LASTS + BEAT
+        assert following - done <= INTERVAL
 
 
 def test_a_shard_is_no_longer_ours_when_the_lease_may_be_over():

@@ -1,7 +1,8 @@
 """Which active checker has which shards of the frontends, in one hash. Scripts for Redis.
 
-Each checker takes free shards up to its fair share, which is the number of shards over the number
-of checkers, rounded up; when there come more checkers, it gives back what is above. One script does
+Each checker takes free shards up to its fair share: the number of shards over the number of
+checkers, and one more for as many of them as it leaves over. What a checker has above that, because
+others came, it gives back. One script does
 this at once and by the server's clock, so a shard never has two holders, and one key has it all, so
 a script stays within one slot of a cluster. A shard that its holder does not renew in time is free,
 and the entry still says up to when it was renewed: the next holder knows what it missed.
@@ -17,30 +18,36 @@ from typing import Any
 
 from ..base import ShardLeases
 
-LEASES = "hipache:checks"
+LEASES = "hipache:check-shards"
 
 # No more checkers count than there are shards: with 800 workers the hash stays as small.
 SHARE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local me, lasts, shards = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local others, ends, holders, gone = 0, {}, {}, {}
+local others, ends, holders, gone, theirs = 0, {}, {}, {}, {}
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
   local field, at, holder = entries[i], string.match(entries[i + 1], '^(%d+) ?(.*)$')
   at = tonumber(at) or 0
   if string.sub(field, 1, 1) ~= ':' then
     ends[field], holders[field] = at, holder
+    if at > now and holder ~= me then theirs[holder] = (theirs[holder] or 0) + 1 end
   elseif field ~= ':' .. me then
     if at > now then others = others + 1 else gone[#gone + 1] = field end
   end
 end
 if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-local found = {string.format('%.0f', now)}
+local found = {string.format('%.0f', now), others < shards and 1 or 0}
 if others >= shards then return found end
 local until_ = string.format('%.0f', now + lasts)
 local changes, mine, free = {':' .. me, until_}, 0, {}
-local share = math.ceil(shards / (others + 1))
+local share = math.floor(shards / (others + 1))
+local left_over = shards % (others + 1)
+for holder, held in pairs(theirs) do
+  if holder ~= '' and held > share then left_over = left_over - 1 end
+end
+if left_over > 0 then share = share + 1 end
 for n = 0, shards - 1 do
   local field = tostring(n)
   if holders[field] == me then
@@ -67,7 +74,8 @@ return found
 """
 """Be alive as ARGV[1] for ARGV[2] milliseconds, and have a fair share of ARGV[3] shards as long.
 
-Returns the time, and for each shard up to when it was renewed before, in Unix milliseconds."""
+Returns the time, whether it is one of the checkers (1) or there are enough (0), and for each shard
+up to when it was renewed before, in Unix milliseconds."""
 
 RELEASE_SHARE = """
 local time = redis.call('TIME')
@@ -85,6 +93,7 @@ end
 
 def leases_of(answer: Any) -> ShardLeases:
     """From the answer to SHARE."""
-    now, *rest = (int(number) for number in answer)
+    now, counted, *rest = (int(number) for number in answer)
     pairs = zip(rest[::2], rest[1::2], strict=True)
-    return ShardLeases(now / 1000, {shard: since / 1000 for shard, since in pairs})
+    renewed = {shard: since / 1000 for shard, since in pairs}
+    return ShardLeases(now / 1000, renewed, counted=bool(counted))

@@ -54,11 +54,12 @@ async def test_each_checker_has_its_fair_share_and_no_shard_two_holders(
     names = ["one", "two", "three", "four", "five"]
     async with records_of(valkey) as records:
         for count in range(1, 6):
-            share = -(-SHARDS // count)
             await shards_of(records, *names[:count])  # those who have too much give back
-            found = await shards_of(records, *names[:count])
+            for _ in range(3):
+                found = await shards_of(records, *names[:count])
             assert sorted(n for mine in found.values() for n in mine) == list(range(SHARDS))
-            assert max(map(len, found.values())) == share
+            sizes = [*map(len, found.values())]
+            assert max(sizes) - min(sizes) <= 1
         assert await shards_of(records, *names) == found  # and nothing moves any more
 
 
@@ -107,6 +108,8 @@ async def test_no_more_checkers_count_than_there_are_shards(valkey: RedisServer)
             found = await shards_of(records, *names)
         assert sum(map(len, found.values())) == SHARDS
         assert max(map(len, found.values())) == 1
+        for name, mine in found.items():
+            assert (await records.hold(name, SECONDS, SHARDS)).counted is bool(mine)
         async with valkey.client as client:
             assert await client.hlen(LEASES) == 2 * SHARDS
 
