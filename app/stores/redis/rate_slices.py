@@ -4,7 +4,9 @@ A worker asks Redis for as many requests as it expects in the next AHEAD seconds
 times a second for each client of a frontend, and lets them pass without asking again; what it has
 not used after KEPT seconds it gives back. Redis hands out no more than the rate, and only what it
 has handed out passes, so the sum of all workers is right in the long run. What workers have in
-hand is all by which a shorter time may differ, and that is a fraction of AHEAD seconds' requests.
+hand, and what waits in Redis until the next of them asks, is all by which a shorter time may
+differ. So while requests are refused, a worker wants no more than what comes until it may ask
+again, spreads that over this time, and keeps its distance from those who ask just before it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ AHEAD = 0.1
 """Seconds that a slice should do for."""
 ASKS = Rate(1 / 15, 5)
 """How often a worker asks: never more than 20 times in any second."""
+ASK_EVERY = ASKS.interval
+"""Seconds from one question to the next, while requests are refused."""
 GROWTH = 4
 """How many times as much as the last slice the next one may be: a burst soon gets all it needs."""
 KEPT = 0.25
@@ -43,15 +47,15 @@ class Slice:
     """What a worker has in hand for one client of one frontend."""
 
     __slots__ = (
-        "asked", "asking", "asks_due", "left", "ran_out", "rate", "scarce", "used", "waiting",
-        "want",
+        "asked", "asking", "asks_due", "came", "left", "next_pass", "not_before", "ran_out", "rate",
+        "scarce", "spacing", "usual", "waiting", "want",
     )  # fmt: skip
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self.left = 0
-        self.used = 0
-        """Since the last question."""
+        self.came = 0
+        """Requests since the last question, those that were refused too."""
         self.want = 1
         """How many the last question was for."""
         self.asked = -math.inf
@@ -60,38 +64,81 @@ class Slice:
         self.asks_due = 0.0
         self.scarce = False
         """Redis had fewer than were wanted."""
+        self.usual = 0.0
+        """How many it has then, on average."""
+        self.not_before = 0.0
+        self.spacing = self.next_pass = 0.0
+        """Seconds between those that pass, 0 for as they come; and when the next one may."""
         self.waiting: list[asyncio.Future[float | None]] = []
         self.asking: asyncio.Task[None] | None = None
 
     def too_soon(self, now: float) -> float:
         """Seconds until the next question may be asked."""
-        return max(0.0, self.asks_due - ASKS.tolerance - now)
+        return max(0.0, self.asks_due - ASKS.tolerance - now, self.not_before - now)
 
     def size(self) -> int:
         """How many to ask for: those who wait, or as many as are expected."""
-        expected = math.ceil(self.used / max(self.ran_out - self.asked, 1e-3) * AHEAD)
+        ahead = ASK_EVERY if self.scarce else AHEAD
+        expected = math.ceil(self.came / max(self.ran_out - self.asked, 1e-3) * ahead)
         return max(min(expected, GROWTH * self.want), len(self.waiting))
 
     def note_question(self, now: float) -> None:
         """One is asked now."""
         self.asks_due, _ = take(self.asks_due, now, ASKS)
-        self.asked, self.used = now, 0
+        self.asked, self.came = now, 0
 
-    def serve(self, early: float) -> None:
+    def passes(self) -> bool:
+        """Let one pass from what is in hand; False where that needs a look at the clock."""
+        if not self.left or self.spacing:
+            return False
+        self.left -= 1
+        self.came += 1
+        return True
+
+    def known(self, now: float) -> float | None:
+        """As `RateSlices.known`, where `passes` does not say it."""
+        if self.left:
+            early = max(0.0, self.next_pass - now)
+        elif not self.scarce or not (early := self.too_soon(now)):
+            return None
+        self.came += 1
+        if not early:
+            self.left -= 1
+            self.next_pass += self.spacing
+        return early
+
+    def serve(self, granted: int, early: float, now: float) -> None:
         """Let those who wait pass, and refuse the rest if Redis has no more."""
+        before, self.scarce = self.scarce, granted < self.want
+        self.left += granted
         rest = []
         for waiter in self.waiting:
             if waiter.done():
                 continue
             if self.left:
                 self.left -= 1
-                self.used += 1
                 waiter.set_result(0.0)
             elif self.scarce:
                 waiter.set_result(early)
             else:
                 rest.append(waiter)
+                continue
+            self.came += 1
         self.waiting = rest
+        self._spread(granted, now, steady=before and self.scarce)
+
+    def _spread(self, granted: int, now: float, *, steady: bool) -> None:
+        """`steady`: Redis has had no more for some time. The end of a burst passes as it comes."""
+        self.spacing = self.not_before = 0.0
+        if not steady:
+            self.usual = float(granted)
+            return
+        self.usual += (granted - self.usual) / 10
+        # It got little because somebody asked a moment before, and would each time.
+        short = max(0.0, 1 - granted / self.usual) if self.usual else 0.0
+        self.not_before = now + ASK_EVERY * (1 + short / 2)
+        if self.left:
+            self.spacing, self.next_pass = ASK_EVERY / self.left, now
 
 
 class RateSlices:
@@ -113,13 +160,7 @@ class RateSlices:
         found = self._slices.get(name)
         if found is None or found.rate != rate:
             return None
-        if found.left:
-            found.left -= 1
-            found.used += 1
-            return 0.0
-        if found.scarce and (wait := found.too_soon(asyncio.get_running_loop().time())):
-            return wait
-        return None
+        return 0.0 if found.passes() else found.known(asyncio.get_running_loop().time())
 
     async def take(self, name: str, rate: Rate) -> float | None:
         """Seconds by which this request is too early; None where nobody answered in time."""
@@ -151,9 +192,7 @@ class RateSlices:
                 if answer is None:
                     break
                 granted, early = answer
-                found.left += granted
-                found.scarce = granted < found.want
-                found.serve(max(early, found.rate.interval))
+                found.serve(granted, max(early, found.rate.interval), clock())
         finally:
             found.asking = None
             for waiter in found.waiting:
