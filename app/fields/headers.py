@@ -84,7 +84,7 @@ def _unusual(
     if drop:
         kept = [item for item in kept if item[0] not in drop]
     kept += ours
-    if welcome and takes_trailers(headers):
+    if welcome and (named[b"te"] == b"trailers" or takes_trailers(headers)):
         kept += WELCOME
     if chunked:
         kept.append(CHUNKED)

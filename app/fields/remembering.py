@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -16,18 +16,25 @@ class Memo(dict[K, V]):
     takes four times as long: it also moves that to the front.
     """
 
-    __slots__ = ("_function", "_longest", "_most")
+    __slots__ = ("_function", "_longest", "_most", "_size")
 
-    def __init__(self, function: Callable[[K], V], most: int, longest: int = 0) -> None:
-        """`longest`: an argument above this length is not kept; 0: none is too long."""
+    def __init__(
+        self,
+        function: Callable[[K], V],
+        most: int,
+        longest: int = 0,
+        size: Callable[[Any], int] = len,
+    ) -> None:
+        """`longest`: an argument above this `size` is not kept; 0: none is too long."""
         super().__init__()
         self._function = function
         self._most = most
         self._longest = longest
+        self._size = size
 
     def __missing__(self, key: K) -> V:
         value = self._function(key)
-        if 0 < self._longest < len(key):  # type: ignore[arg-type]
+        if 0 < self._longest < self._size(key):
             return value
         if len(self) >= self._most:
             self.clear()

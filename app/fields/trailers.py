@@ -5,17 +5,21 @@ They are never merged into a head. Names are lower-case throughout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
+from .field_parts import size_of
 from .names import CLAIMS, CONTROLS, FORWARDED, HOP_BY_HOP, FieldNames, as_read
+from .remembering import Memo
 
 Trailers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 WELCOME = [(b"te", b"trailers"), (b"connection", b"TE")]
 """Tells a backend that its trailers are taken (RFC 9110 §10.1.4)."""
 
+MOST, LARGEST = 512, 512
+"""Trailers that are remembered, and bytes of them: those of most calls say that all went well."""
 _HEAD_ONLY = HOP_BY_HOP | FORWARDED | {
     b"host", b"location", b"refresh", b"via", b"cdn-loop", b"x-debug",  # routing
     b"authorization", b"www-authenticate", b"cookie", b"set-cookie",  # authentication
@@ -30,16 +34,15 @@ _DIGESTS = frozenset({b"content-digest", b"content-md5"})
 _CLAIMS = FieldNames.parse(CLAIMS)
 
 
-def takes_trailers(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def takes_trailers(headers: Collection[tuple[bytes, bytes]]) -> bool:
     """Whether the sender of this head said `TE: trailers`.
 
     >>> takes_trailers([(b"te", b"gzip;q=0.5, Trailers")])
     True
     """
-    for name, value in headers:
-        if name == b"te" and (value == b"trailers" or _names_trailers(value)):
-            return True
-    return False
+    if WELCOME[0] in headers:
+        return True
+    return any(name == b"te" and _names_trailers(value) for name, value in headers)
 
 
 def _names_trailers(value: bytes) -> bool:
@@ -52,6 +55,10 @@ def passing_trailers(trailers: Trailers) -> list[tuple[bytes, bytes]]:
     >>> passing_trailers([(b"x-sum", b"1"), (b"Content_Length", b"5")])
     [(b'x-sum', b'1')]
     """
+    return _passing[tuple(trailers)].copy() if trailers else []
+
+
+def _passing_trailers(trailers: Trailers) -> list[tuple[bytes, bytes]]:
     return [
         (name, value)
         for name, value in trailers
@@ -65,3 +72,6 @@ def _may_pass(name: bytes) -> bool:
     if read in _HEAD_ONLY or _CLAIMS.has(read):
         return False
     return not read.startswith(_BEGINNINGS) or read in _DIGESTS
+
+
+_passing = Memo(_passing_trailers, MOST, LARGEST, size_of)

@@ -62,7 +62,7 @@ class FastPath:
         self.gateway.begin(request)
         try:
             if head.length:
-                request.body = self.gateway.held.body(request, exchange.receive)
+                request.body = self.gateway.held.arriving_body(request, exchange)
             state = self._set_off(exchange, request)
         except Exception as failure:  # HttpProxy answers requests that fail
             state = Failed(failure)

@@ -31,7 +31,7 @@ from .handover import Failed, Handover, Sent, Unsent
 from .https_policy import add_hsts
 from .interim import CONTINUE_AFTER, pass_interim
 from .own_responses import OwnResponse, of_decision
-from .request import Request
+from .request import ClientBody, Request
 from .request_body import ClientLeft, RequestBody
 from .trailer_passing import EXTENSION, trailers_may_follow
 
@@ -114,10 +114,10 @@ class HttpProxy:
             request.exchange.on_disconnect(request.client_gone)
         else:
             watch = ClientWatch(receive, request.client_gone)
-            if body is None:
-                watch.start()
-            else:
+            if isinstance(body, RequestBody):
                 body.on_complete = watch.start
+            else:
+                watch.start()
         try:
             if not isinstance(state, FORWARDED):
                 state = await self._settled(request, state)
@@ -152,11 +152,11 @@ class HttpProxy:
         return state
 
     def _first_answer(
-        self, request: Request, state: Route | Unsent | Sent, body: RequestBody | None
+        self, request: Request, state: Route | Unsent | Sent, body: ClientBody | None
     ) -> Awaitable[Attempt[AnyAnswer]]:
         """The head of an answer, from the first backend that gives one."""
         exchange = request.exchange
-        if body is not None and exchange is not None and exchange.stream.expects_continue:
+        if isinstance(body, RequestBody) and exchange and exchange.stream.expects_continue:
             body.before = partial(exchange.wait_for_body, CONTINUE_AFTER)
         method, client, held = request.method, self._client, self._gateway.held
         route, first = (state, None) if isinstance(state, Route) else (state.attempt.route, state)

@@ -210,11 +210,9 @@ class AccessLogObserver(Observer):
         record.http_version = request.http_version
         record.scheme, record.tls = request.peer.scheme, request.peer.tls
         record.host = request.host.decode("latin-1")
-        for name, value in request.headers:
-            if name == b"user-agent":
-                record.user_agent = value
-            elif name == b"referer":
-                record.referer = value
+        named = dict(request.headers)
+        record.user_agent = named.get(b"user-agent", b"")
+        record.referer = named.get(b"referer", b"")
         self.write(record)
 
     def refused(self, record: AccessRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote
 
 from starlette.types import Scope
@@ -21,6 +21,9 @@ from ..server.exchange import Exchange
 from ..server.peer import Peer, peer_in
 from ..server.scope import EXCHANGE
 from .request_body import RequestBody
+from .whole_body import WholeBody
+
+ClientBody: TypeAlias = RequestBody | WholeBody
 
 
 class Slot(Protocol):
@@ -68,7 +71,7 @@ class Request:
     backend_target: bytes
     """What a backend is asked for: the same, but for a prefix that ends here."""
     headers: RawHeaders
-    body: RequestBody | None
+    body: ClientBody | None
     """None where it announces none, before it is served and once it has ended."""
     peer: Peer
     """The ends of the client's connection."""

@@ -90,7 +90,7 @@ class Answer:
             self._stream.pause()
         self._wake()
 
-    def on_end(self, trailers: RawHeaders) -> None:
+    def on_end(self, trailers: Trailers) -> None:
         self.trailers = trailers
         self._ended = True
         if self.head is not None:  # iterating has not begun

@@ -37,7 +37,7 @@ class Receiver(Protocol):
     def on_body(self, data: bytes) -> None:
         """A piece of the body, without transfer coding."""
 
-    def on_end(self, trailers: RawHeaders) -> None:
+    def on_end(self, trailers: Trailers) -> None:
         """The answer is complete."""
 
     def on_whole(

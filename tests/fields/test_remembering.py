@@ -31,3 +31,9 @@ def test_an_argument_that_is_refused_is_not_remembered() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         lengths["x"]
     assert not lengths
+
+
+def test_what_is_too_large_is_not_remembered() -> None:
+    sums = Memo(sum, 3, longest=5, size=sum)
+    assert [sums[(1, 4)], sums[(2, 4)]] == [5, 6]
+    assert list(sums) == [(1, 4)]

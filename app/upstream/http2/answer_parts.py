@@ -11,9 +11,10 @@ from ...errors import (
     UpstreamStale,
 )
 from ...fields.headers import RawHeaders
+from ...fields.trailers import Trailers
 from ...http2.engine import ErrorCode
 from ..framing import MAX_INTERIM
-from .request_section import status_and_fields
+from .answer_sections import ANSWER_SECTIONS, AnswerSection, status_and_fields
 
 
 class AnswerParts:
@@ -31,29 +32,29 @@ class AnswerParts:
     def _forget(self) -> None:
         self._head: tuple[int, RawHeaders] | None = None
         self._body: list[bytes] = []
-        self._trailers: RawHeaders = []
+        self._trailers: Trailers = ()
         self._error: UpstreamError | None = None
         self._interims = 0
         self.begun = self.ended = False
         """Whether the answer's head was passed on, and whether its end has come."""
 
-    def interim(self, fields: RawHeaders) -> tuple[int, RawHeaders]:
+    def interim(self, fields: AnswerSection) -> tuple[int, RawHeaders]:
         """Status and fields of a 1xx answer. Raises UpstreamBadAnswer, where there is no end."""
         self._interims += 1
         if self._interims > MAX_INTERIM:
             raise UpstreamBadAnswer("the backend sends 1xx answers without end")
         return status_and_fields(fields)
 
-    def on_head(self, fields: RawHeaders) -> None:
+    def on_head(self, fields: AnswerSection) -> None:
         """The final head. Raises UpstreamBadAnswer."""
-        self._head = status_and_fields(fields)
+        self._head = ANSWER_SECTIONS.read(fields)
 
     def on_data(self, data: bytes) -> None:
         """A piece of the body."""
         self.unread += len(data)
         self._body.append(data)
 
-    def on_end(self, trailers: RawHeaders) -> None:
+    def on_end(self, trailers: Trailers = ()) -> None:
         """The answer is complete."""
         self._trailers, self.ended = trailers, True
 

@@ -13,6 +13,7 @@ from ...http2.engine import EngineEnded, StreamGone
 from ...http2.field_rules import trailer_section
 from ..backend_stream import NEVER, BackendStream, Owner, Receiver
 from .answer_parts import AnswerParts
+from .answer_sections import AnswerSection
 from .request_section import request_section
 from .shared_connection import SharedConnection
 
@@ -167,7 +168,7 @@ class BackendRequest(AnswerParts):
 
     # -- what the connection tells
 
-    def on_interim(self, fields: RawHeaders) -> None:
+    def on_interim(self, fields: AnswerSection) -> None:
         """A 1xx answer. Raises UpstreamBadAnswer."""
         if self._receiver is not None:
             self._receiver.on_interim(*self.interim(fields))

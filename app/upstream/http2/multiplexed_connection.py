@@ -187,21 +187,21 @@ class MultiplexedConnection(BackendWire):
             place.deliver()
 
     def _on_interim(self, place: BackendRequest, event: InformationalResponseReceived) -> None:
-        place.on_interim(list(event.headers))
+        place.on_interim(event.headers)
 
     def _on_response(self, place: BackendRequest, event: ResponseReceived) -> None:
-        place.on_head(list(event.headers))
+        place.on_head(event.headers)
         if event.end_stream:
-            place.on_end([])
+            place.on_end()
 
     def _on_data(self, place: BackendRequest, event: DataReceived) -> None:
         if event.data:
             place.on_data(event.data)
         if event.end_stream:
-            place.on_end([])
+            place.on_end()
 
     def _on_trailers(self, place: BackendRequest, event: TrailersReceived) -> None:
-        place.on_end(list(event.headers))
+        place.on_end(event.headers)
 
     def _on_stream_closed(self, place: BackendRequest, event: StreamClosed) -> None:
         del self.streams[event.stream_id]

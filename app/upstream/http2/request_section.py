@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from ...errors import UpstreamBadAnswer
+from itertools import compress
+from typing import NamedTuple
+
+from ...fields.field_parts import Names, by_names, names_of
 from ...fields.headers import RawHeaders
 from ...fields.names import SPACE
-from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name, passes_as_it_is
-from ..framing import checked_length
+from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
 
 _DROPPED = CONNECTION_SPECIFIC | {b"host"}
+
+
+class _Shape(NamedTuple):
+    """What becomes of fields with certain names, in their order."""
+
+    lower: Names | None
+    """How they are written; None if they are in lower case already."""
+    kept: tuple[bool, ...]
+    """Which ones go on as they are."""
+    host: int
+    """Where `Host` is, -1 without one."""
+
+
+def _shape(names: Names) -> _Shape:
+    """Raises RuntimeError for what is no name."""
+    lower = tuple(map(lower_name, names))
+    kept = tuple(name not in _DROPPED for name in lower)
+    host = lower.index(b"host") if b"host" in lower else -1
+    return _Shape(None if lower == names else lower, kept, host)
+
+
+_shapes = by_names(_shape)
 
 
 def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: bytes) -> RawHeaders:
@@ -16,16 +40,13 @@ def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: b
 
     Raises RuntimeError for what would not stay what it is.
     """
+    lower, kept, host = _shapes[names_of(headers)]
     fields = [(b":method", method), (b":scheme", scheme), (b":path", target)]
-    for item in headers:
-        if passes_as_it_is[item[0]]:
-            fields.append(item)
-            continue
-        name, value = lower_name(item[0]), item[1]
-        if name == b"host":
-            fields.insert(2, (b":authority", value))
-        elif name not in _DROPPED:
-            fields.append((name, value))
+    if host >= 0:
+        fields.insert(2, (b":authority", headers[host][1]))
+    if lower is not None:
+        headers = [(name, value) for name, (_, value) in zip(lower, headers, strict=True)]
+    fields += compress(headers, kept)
     check_values(fields)
     if SPACE in target:
         raise RuntimeError("a space in the request's target")
@@ -43,19 +64,3 @@ def web_socket_section(
     section = request_section(method, target, fields, scheme)
     section.insert(1, (b":protocol", b"websocket"))
     return section
-
-
-def status_and_fields(section: RawHeaders) -> tuple[int, RawHeaders]:
-    """An answer's `:status`, and its other fields. Raises UpstreamBadAnswer."""
-    fields = []
-    status = 0
-    for item in section:
-        if item[0] == b":status":
-            status = int(item[1])
-        elif item[0] == b"content-length":
-            fields.append((item[0], checked_length(item[1])))
-        else:
-            fields.append(item)
-    if status < 100:
-        raise UpstreamBadAnswer(f"the backend's answer has an invalid status: {status}")
-    return status, fields
