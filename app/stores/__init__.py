@@ -27,18 +27,19 @@ def open_store(config: Config, shared: Path | None = None) -> CachedStore:
     """
     server, cache = config.server, config.server.lru_cache
     driver = driver_of(config)
-    store = driver.open(server)
+    if shared is None or server.workers == 1 or not driver.one_server:
+        shared, store = None, driver.open(server)
+    else:
+        store = driver.open_beside(server, shared)
     snapshot = None
     if server.snapshot is not None:
         snapshot = Snapshot(Path(server.snapshot).absolute(), store.name, size=cache.size)
-    siblings = _siblings(shared, config) if driver.one_server and server.workers != 1 else None
+    siblings = None if shared is None else _siblings(shared, config)
     plan = ReadPlan(server.store_reads, siblings)
     return CachedStore(store, size=cache.size, ttl=cache.ttl, snapshot=snapshot, plan=plan)
 
 
-def _siblings(shared: Path | None, config: Config) -> SiblingReads | None:
-    if shared is None:
-        return None
+def _siblings(shared: Path, config: Config) -> SiblingReads | None:
     try:
         return SiblingReads(shared, " ".join(config.driver))  # a reload may name another store
     except OSError as exc:

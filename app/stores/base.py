@@ -129,7 +129,8 @@ class StoreListener(Protocol):
         `unseen` is true: a part of the store is away."""
 
     def lost(self, reason: str) -> None:
-        """Changes are no longer reported. The store may still answer reads."""
+        """Changes are no longer reported. The store may still answer reads. An empty `reason`: it
+        is nothing to tell, since they will be again in a moment."""
 
     def unreachable(self, reason: str) -> None:
         """The store does not answer."""

@@ -70,6 +70,11 @@ class StoreDriver(ABC):
     def open(self, server: ServerConfig) -> Store:
         """The store itself, for a worker. Raises ConfigError."""
 
+    def open_beside(self, server: ServerConfig, siblings: Path) -> Store:
+        """The same for a worker that has siblings, where there is `one_server`. They have the
+        folder `siblings` in common, and may listen there to one of them."""
+        return self.open(server)
+
     def table(self) -> RouteTable:
         """What `hipache route` reads and writes. Raises ConfigError, StoreUnavailable, NotOffered.
 

@@ -1,7 +1,8 @@
 """Workers that are simulated: to Redis each looks like one of ours, and costs this machine less.
 
-Each has a tracking connection and reads its pushes. Beside them, one connection for all of them
-sends what workers send: a sign of life every five seconds, and reads of hosts that changed.
+One worker of each proxy has a tracking connection and reads its pushes. It tells them to the others
+over UNIX sockets, in our own frames. Beside them, one connection for all of them sends what workers
+send: a sign of life every five seconds, and reads of hosts that changed.
 """
 
 from __future__ import annotations
@@ -11,20 +12,50 @@ import re
 import selectors
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 
 from app.stores.redis.keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS
+from app.stores.redis.listening.tracking_news import (
+    NewsFrame,
+    NewsKind,
+    TrackingNews,
+    frames_in,
+    packed_frame,
+)
 from app.stores.redis.presence import CHANGE, PRESENT_EVERY, PRESENT_FOR, WORKER
 from app.stores.redis.questions import QUESTION
 from app.stores.redis.tracking import FIRST_PAUSE, LONGEST_PAUSE
+from bench.scale.real import WORKERS_EACH
 from bench.scale.shared_numbers import Histogram, SharedNumbers, packed
 
 TRACKED = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE, QUESTION)
-CHANGED = re.compile(rb"frontend:s(\d+)\.")
+CHANGED = re.compile(rb"frontend:s\d+\.[a-z.]+")
+NUMBER = slice(len("frontend:s"), len("frontend:s000000"))
 HELLO = packed("HELLO", "3") + packed(
     "CLIENT", "TRACKING", "ON", "BCAST", *(part for kind in TRACKED for part in ("PREFIX", kind))
 )
+
+
+class SimulatedProxy:
+    """The workers of one: the listening one, and followers that it tells as ours do."""
+
+    def __init__(self, number: int, workers: int) -> None:
+        self.number, self.workers = number, workers
+        self.rest = b""
+        """What is not yet a whole push."""
+        pairs = [socket.socketpair() for _ in range(workers - 1)]
+        self._ends = [ours for ours, _ in pairs]
+        self.followers = [theirs for _, theirs in pairs]
+
+    def tell(self, keys: list[bytes]) -> None:
+        """Tell the followers of changed keys, in a frame as NewsTeller sends it."""
+        news = [TrackingNews(NewsKind.KEYS, keys=[key]) for key in keys]
+        frame = packed_frame(NewsFrame(time.monotonic(), news))
+        for end in self._ends:
+            end.sendall(frame)
 
 
 class Simulated:
@@ -34,9 +65,8 @@ class Simulated:
         """`asked`: how many of them read a host again that has changed."""
         self._numbers, self._count, self._asked = numbers, count, asked
         self._selector = selectors.EpollSelector()
-        self._again: list[tuple[float, float, int]] = []
+        self._again: list[tuple[float, float, SimulatedProxy]] = []
         """When a lost connection is tried again, after what pause, and whose it is."""
-        self._rest: dict[int, bytes] = {}
         self._beside: socket.socket | None = None
         self._alive_at = 0.0
         self._alive = 0
@@ -45,8 +75,12 @@ class Simulated:
 
     def run(self, pipe: Connection) -> None:
         """Until the other end of the pipe says None; "take" is answered by what was counted."""
-        for number in range(self._count):
-            self._connect(number, FIRST_PAUSE)
+        for number in range(0, self._count, WORKERS_EACH):
+            proxy = SimulatedProxy(number, min(WORKERS_EACH, self._count - number))
+            for place, follower in enumerate(proxy.followers, number + 1):
+                told = partial(self._told, place, bytearray())
+                self._selector.register(follower, selectors.EVENT_READ, told)
+            self._connect(proxy, FIRST_PAUSE)
         pipe.send(None)
         while True:
             self._turn()
@@ -67,6 +101,8 @@ class Simulated:
             if sock is self._beside:
                 if not data:
                     self._lose_beside()
+            elif not isinstance(key.data, SimulatedProxy):
+                key.data(data)
             elif data:
                 self._heard(key.data, data)
             else:
@@ -75,32 +111,41 @@ class Simulated:
         due = [each for each in self._again if each[0] <= now]
         if due:
             self._again = [each for each in self._again if each[0] > now]
-            for _, pause, number in due:
-                self._connect(number, pause)
+            for _, pause, proxy in due:
+                self._connect(proxy, pause)
         if now >= self._alive_at:
             self._say_alive(now)
 
-    def _heard(self, number: int, data: bytes) -> None:
-        if not data.endswith(b"\r\n") or number in self._rest:
-            data = self._rest.pop(number, b"") + data
+    def _heard(self, proxy: SimulatedProxy, data: bytes) -> None:
+        if proxy.rest or not data.endswith(b"\r\n"):
+            data = proxy.rest + data
             cut = data.rfind(b"\n") + 1
-            data, rest = data[:cut], data[cut:]
-            if rest:
-                self._rest[number] = rest
+            data, proxy.rest = data[:cut], data[cut:]
+        if keys := CHANGED.findall(data):
+            proxy.tell(keys)
+            self._saw(proxy.number, keys)
+
+    def _told(self, place: int, buffer: bytearray, data: bytes) -> None:
+        buffer += data
+        for frame in frames_in(buffer):
+            for news in frame.news:
+                self._saw(place, news.keys or ())
+
+    def _saw(self, place: int, keys: Iterable[bytes]) -> None:
         now, sent = time.monotonic(), self._numbers.sent
-        for found in CHANGED.findall(data):
-            changed = int(found)
+        for key in keys:
+            changed = int(key[NUMBER])
             self.seen.add(now - sent[changed])
-            if (changed * 7919 + number) % self._count < self._asked:
+            if (changed * 7919 + place) % self._count < self._asked:
                 self._read(changed)
 
-    def _connect(self, number: int, pause: float) -> None:
+    def _connect(self, proxy: SimulatedProxy, pause: float) -> None:
         sock = socket.socket()
         try:
             sock.connect(("127.0.0.1", self._numbers.port))
             sock.sendall(HELLO + packed("GET", CHANGE))
         except OSError:
-            self._lost(sock, number, min(2 * pause, LONGEST_PAUSE))
+            self._lost(sock, proxy, min(2 * pause, LONGEST_PAUSE))
             return
         sock.settimeout(5)
         answer = b""
@@ -111,20 +156,20 @@ class Simulated:
                     break
                 answer += data
         if b"+OK" not in answer:
-            self._lost(sock, number, min(2 * pause, LONGEST_PAUSE))
+            self._lost(sock, proxy, min(2 * pause, LONGEST_PAUSE))
             return
         sock.setblocking(False)
-        self._selector.register(sock, selectors.EVENT_READ, number)
-        self.back += 1
+        self._selector.register(sock, selectors.EVENT_READ, proxy)
+        self.back += proxy.workers
         self.returned_at = time.monotonic()
 
-    def _lost(self, sock: socket.socket, number: int, pause: float) -> None:
+    def _lost(self, sock: socket.socket, proxy: SimulatedProxy, pause: float) -> None:
         with suppress(KeyError):
             self._selector.unregister(sock)
         sock.close()
-        self._rest.pop(number, None)
+        proxy.rest = b""
         due = time.monotonic() + pause * random.uniform(0.5, 1)
-        self._again.append((due, pause, number))
+        self._again.append((due, pause, proxy))
 
     # The one connection for what they send
 

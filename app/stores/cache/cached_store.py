@@ -191,7 +191,7 @@ class CachedStore:
 
     def lost(self, reason: str) -> None:
         """Nothing counts as fresh until tracking is back."""
-        if self._reads.tracked and not self.away:
+        if reason and self._reads.tracked and not self.away:
             logger.info("store tracking lost store=%s cause=%s", self.store.name, reason)
         self._reads.tracked = False
         self.everything_changed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote_plus
 
@@ -60,12 +61,20 @@ class RedisDriver(StoreDriver):
 
     def open(self, server: ServerConfig) -> RedisStore:
         """Connects to nothing yet."""
+        return self._opened(server, None)
+
+    def open_beside(self, server: ServerConfig, siblings: Path) -> RedisStore:
+        """One worker of those who have the same URLs listens for all."""
+        return self._opened(server, siblings)
+
+    def _opened(self, server: ServerConfig, siblings: Path | None) -> RedisStore:
         return RedisStore(
             self.urls,
             timeout=server.store_timeout or None,
             ttl=server.lru_cache.ttl,
             rates_within=server.rate_limit_timeout,
             longest_mark=max(server.dead_backend_ttl, server.dead_backend_max_ttl),
+            siblings=siblings,
         )
 
     def table(self) -> RedisTable:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from redis.exceptions import NoPermissionError, RedisError
@@ -27,6 +28,7 @@ from .key_changes import KeyChanges
 from .keys import DEAD, DEAD_INFO, FRONTEND, OPTIONS, PATHS, KeyNames
 from .leases import RedisLeases
 from .links import connect, tracker_of
+from .listening.listening_seat import seat_in
 from .lookups import Lookups
 from .presence import CHANGE, Presence
 from .questions import QUESTION, RedisQuestions
@@ -39,6 +41,8 @@ from .uses import RedisUses
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+LISTENED = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE, QUESTION)
+"""Kinds of keys whose changes are reported."""
 DEAD_CHANNEL = "dead"
 """Without the prefix, as in Hipache: its consumers know no prefix (hipache.md 1.2)."""
 
@@ -61,12 +65,14 @@ class RedisStore:
         rates_within: float = 0.1,
         longest_mark: float = math.inf,
         clock: Callable[[], float] = time.time,
+        siblings: Path | None = None,
     ) -> None:
         """`timeout` (seconds, None for none) bounds every read and write as a whole.
         `ttl` (seconds): how long routes are believed where changes are never reported.
         `rates_within` (seconds): how long a request waits for the count of its client.
         `longest_mark` (seconds): how long a mark is believed that does not say what it was
-        meant for. `clock` gives Unix seconds."""
+        meant for. `clock` gives Unix seconds. `siblings` is a folder of those of which one
+        listens for all; None: this one listens for itself."""
         self._ttl = ttl
         first, last = urls[0], urls[-1]
         self.name = first.name
@@ -75,6 +81,8 @@ class RedisStore:
         self._timeout = timeout
         self._reading = connect(first, timeout=timeout, bounded=True)
         self._writing = self._reading
+        heard = repr([LISTENED, [(url, url.password) for url in urls]])
+        self._seat = None if siblings is None else seat_in(siblings, heard)
         if len(urls) > 1:
             primary = replace(last, database=first.database, prefix=first.prefix)
             self._writing = connect(primary, timeout=timeout, bounded=True)
@@ -161,17 +169,16 @@ class RedisStore:
         return entry.place if entry else None
 
     async def watch(self, listener: StoreListener) -> None:
-        """Track the prefixes of our keys on a connection of its own, for ever."""
+        """Track the prefixes of our keys, for ever."""
         presence = Presence(
             self._reading.client, self._writing.client, self.prefix, delay=self._ttl
         )
         changes = KeyChanges(listener, presence, self._names, self.questions.changed)
-        kinds = (FRONTEND, PATHS, OPTIONS, DEAD, DEAD_INFO, CHANGE, QUESTION)
-        prefixes = [self.prefix + kind for kind in kinds]
+        prefixes = [self.prefix + kind for kind in LISTENED]
         change = self.prefix + CHANGE
         tracker = tracker_of(
             self._reading, prefixes, on_keys=changes.keys, listener=changes, prepare=self.prepare,
-            landmark=change, on_landmark=presence.reported,
+            landmark=change, on_landmark=presence.reported, seat=self._seat,
         )  # fmt: skip
         changes.look = tracker.look
         beside = [
