@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.backends import Conversation, answer, scripted
-from tests.proxy.ways import OK, Rest, alike, kept, logged_alike, sending, two_ways
+from tests.proxy.ways import OK, Rest, alike, kept, logged_alike, sending, two_ways, unnumbered
 from tests.redis_servers import RedisServer
 from tests.upstream.http2.backend import Asked, speaking_http2
 
@@ -102,6 +102,11 @@ async def test_all_is_the_same_by_both_ways(
         assert sum(ways[0].tasks) <= large
     lines = logged_alike(ways)
     assert attempts in (None, [line["attempts"] for line in lines[1::2]])
+
+
+def test_a_port_is_not_taken_for_a_part_of_another_number() -> None:
+    said = f"id 01a21e2239395e3d3a1b005655, {39395}, 139395, way-one0"
+    assert unnumbered(said, {39395: "PROXY"}) == "id ID, PROXY, 139395, way-one0"
 
 
 async def test_one_that_is_refused_unseen_is_sent_again_by_any_method(

@@ -52,7 +52,8 @@ async def report(folder: Path) -> dict[str, Any]:
 async def test_an_upgrade_under_load_loses_nothing(
     clients: int, web_sockets: int, requests: int, tmp_path: Path, valkey: RedisServer
 ) -> None:
-    write_config(tmp_path, valkey.url, workers=2)
+    # On a busy machine the download may be silent for longer than 30 s.
+    write_config(tmp_path, valkey.url, workers=2, tcpTimeout=600)
     async with (
         upgradable(tmp_path, workers=2) as (service, releases),
         around(service, valkey) as here,
