@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import psutil
@@ -234,6 +234,8 @@ async def chaos(seconds: float) -> bool:
 def kill(worker: psutil.Process, port: int) -> set[int]:
     """Kill a worker; the ports of the clients that it had. It is stopped while they are noted."""
     worker.send_signal(signal.SIGSTOP)
+    while worker.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+        sleep(0.001)  # on a busy machine it may still be accepting a connection
     connections = worker.net_connections("tcp")
     worker.kill()
     return {each.raddr.port for each in connections if each.raddr and each.laddr.port == port}
