@@ -26,6 +26,7 @@ POPULAR = 2000
 """Frontends that requests ask for."""
 REQUESTS = 50
 """Requests a second that each worker finds a route for."""
+PORTS = 60_000
 GRACE = 3.0
 """Seconds after which a route that was changed counts as stale: so long a worker may be blind."""
 
@@ -91,7 +92,8 @@ class Watched:
             self.counts.failed += 1
             return
         if numbers.taken[number] < settled and version == numbers.version[number]:
-            self.counts.stale += route.frontend.backends[0].port != port_of(version)
+            # The server may have taken a change of which the writer does not know yet.
+            self.counts.stale += is_older(route.frontend.backends[0].port, version)
 
     def reads(self) -> int:
         """Reads that it wanted since the last call."""
@@ -101,7 +103,16 @@ class Watched:
 
 def port_of(version: int) -> int:
     """The port of the backend after so many changes of a frontend."""
-    return 1 + version % 60_000
+    return 1 + version % PORTS
+
+
+def is_older(port: int, version: int) -> bool:
+    """Whether this port is that of an earlier version.
+
+    >>> is_older(port_of(7), 8), is_older(port_of(8), 8), is_older(port_of(9), 8)
+    (True, False, False)
+    """
+    return 0 < (port_of(version) - port) % PORTS < PORTS // 2
 
 
 async def _work(url: str, count: int, numbers: SharedNumbers, pipe: Connection) -> None:

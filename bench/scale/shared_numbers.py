@@ -43,9 +43,9 @@ class Histogram:
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
 
-    def add(self, seconds: float) -> None:
-        """One more."""
-        self._counts[int(seconds / BUCKET)] += 1
+    def add(self, seconds: float, count: int = 1) -> None:
+        """One more, or so many."""
+        self._counts[int(seconds / BUCKET)] += count
 
     def merge(self, others: Iterable[Histogram]) -> Histogram:
         """All of them together."""
