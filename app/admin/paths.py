@@ -27,7 +27,7 @@ from ..metrics import by_backend, exposition
 from ..metrics.exposition import OPENMETRICS, TEXT, Exposition
 from ..metrics.families import Family
 from ..metrics.shown import shown, shown_backends
-from ..metrics.yield_budget import YieldBudget
+from ..system.turns import YieldBudget, in_turns
 from ..tls.listener import expiries
 from . import state
 from .admin_client import store_names
@@ -154,15 +154,14 @@ class Admin:
 
     async def _states(self, out: Exposition, chosen: Iterable[str]) -> list[Iterable[str]]:
         """Backends of frontends that are shown and whose route is in memory, by their states."""
-        counts, budget = Counter({"live": 0, "dead": 0}), YieldBudget()
+        counts = Counter({"live": 0, "dead": 0})
         known: list[tuple[str, str, bool]] = []
-        for key in chosen:
+        async for key in in_turns(chosen):
             route = self._sources.routes.in_memory(key)
             if route is not None:
                 states = state.backend_states(route, self._sources.config)
                 counts.update(states.values())
                 known += [(key, url, name not in state.DOWN) for url, name in states.items()]
-            await budget.yield_if_spent()
         family = Family("backends", "Backends of the frontends shown, by state.", ("state",))
         by_state = [(f'state="{name}"', float(count)) for name, count in sorted(counts.items())]
         return [out.gauge(family, by_state), by_backend.up(out, known)]
@@ -204,11 +203,11 @@ class Admin:
         return JSONResponse(DESCRIPTION)
 
     async def workers(self, request: Request) -> Response:
-        return JSONResponse(list(state.workers(await self._sources.sum())))
+        return JSONResponse(await state.workers(await self._sources.sum()))
 
     async def frontends(self, request: Request) -> Response:
         total = await self._sources.sum()
-        return JSONResponse(list(state.frontends(total, self._bounds)))
+        return JSONResponse([each async for each in state.frontends(total, self._bounds)])
 
     async def backends(self, request: Request) -> Response:
         total = await self._sources.sum()

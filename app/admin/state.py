@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 from ..balancing.explain import explain
 from ..config.defaults import default_options
 from ..config.structs import Config
-from ..errors import ProxyError
+from ..errors import FrontendNotFound, ProxyError
+from ..metrics.blocks import SummedBlocks
 from ..metrics.families import (
     BACKEND,
     BAD,
@@ -33,9 +34,9 @@ from ..metrics.families import (
 from ..metrics.folder import Folder, Sum
 from ..metrics.page import Page
 from ..metrics.shown import requests as requests_of
-from ..metrics.yield_budget import YieldBudget
 from ..routing import Route
 from ..stores.routes import Routes
+from ..system.turns import in_turns
 
 Json = dict[str, Any]
 UNKNOWN = "unknown"
@@ -61,22 +62,21 @@ class Sources:
         if self.folder is not None:
             return await self.folder.sum()
         content = self.page.read()
-        return Sum(dict(content.blocks), [content], content.texts)
+        return Sum(SummedBlocks([content.blocks]), [content], content.texts)
 
 
-def workers(total: Sum) -> Iterator[Json]:
+async def workers(total: Sum) -> list[Json]:
     """The workers that run. Values are up to a second old."""
+    found = []
     for page in sorted(total.workers, key=lambda page: (page.info["worker"], page.info["pid"])):
 
         def now(name: str, page: Any = page) -> float:
             return float(page.blocks.get(f"{GAUGE}\0{name}", [0.0])[0])
 
-        requests = sum(
-            requests_of(cells)
-            for name, cells in page.blocks.items()
-            if name.startswith(f"{FRONTEND}\0")
-        )
-        yield {
+        requests = 0.0
+        async for name in in_turns(page.blocks.of_kind(FRONTEND)):
+            requests += requests_of(page.blocks[name])
+        found.append({
             "worker": page.info["worker"],
             "pid": page.info["pid"],
             "state": "draining" if now("draining") else "serving",
@@ -88,14 +88,15 @@ def workers(total: Sum) -> Iterator[Json]:
             "connections": int(now("connections")),
             "web_sockets": int(now("web_sockets")),
             "store_contact_age": now("contact"),
-        }
+        })  # fmt: skip
+    return found
 
 
-def frontends(total: Sum, bounds: Sequence[float]) -> Iterator[Json]:
+async def frontends(total: Sum, bounds: Sequence[float]) -> AsyncIterator[Json]:
     """The frontends that had requests; `null` stands for requests that no frontend matched."""
-    for name, cells in total.blocks.items():
-        kind, _, key = name.partition("\0")
-        if kind == FRONTEND and requests_of(cells):
+    async for name in in_turns(total.blocks.of_kind(FRONTEND)):
+        cells, key = total.blocks[name], name.partition("\0")[2]
+        if requests_of(cells):
             yield {
                 "frontend": key or None,
                 "others": key == OTHER,
@@ -118,55 +119,62 @@ def histogram(cells: array[float], bounds: Sequence[float]) -> Json:
 
 async def backends(total: Sum, sources: Sources, only: str | None = None) -> list[Json]:
     """Each backend, with its state, of the frontends that had requests, or of the one `only`."""
-    budget, found = YieldBudget(), []
-    for key in dict.fromkeys(_keys(total)) if only is None else [only]:
+    counted = await _counted(total)
+    found = []
+    async for key in in_turns(counted if only is None else [only]):
         route = await _route(sources, key)
         states = {} if route is None else states_of(route, sources.config)
-        for url in dict.fromkeys([*states, *_urls(total, key)]):
-            cells = total.blocks.get("\0".join((BACKEND, key, url)))
-            busy = total.blocks.get("\0".join((GAUGE, "backend_in_flight", url)))
-            found.append(
-                {
-                    "frontend": key,
-                    "backend": url or None,
-                    "in_flight": int(busy[0]) if busy else 0,
-                    "unanswered": int(cells[UNANSWERED]) if cells else 0,
-                    "bad": int(cells[BAD]) if cells else 0,
-                    "evidence": int(cells[EVIDENCE]) if cells else 0,
-                    "time_to_head": histogram(cells[HEAD:], sources.config.admin.buckets)
-                    if cells
-                    else None,
-                    **states.get(url, {"state": UNKNOWN}),
-                }
-            )
-            await budget.yield_if_spent()
+        urls = dict.fromkeys([*states, *counted.get(key, ())])
+        found += [_backend(total, sources, key, url, states.get(url)) for url in urls]
     return found
 
 
-def _keys(total: Sum) -> Iterator[str]:
-    for name in total.blocks:
-        kind, _, key = name.partition("\0")
-        if kind == FRONTEND and key not in ("", OTHER):
-            yield key
+async def _counted(total: Sum) -> dict[str, list[str]]:
+    """The frontends that are counted by name, with the URLs of their backends that are."""
+    found: dict[str, list[str]] = {}
+    async for name in in_turns(total.blocks.of_kind(FRONTEND)):
+        found[name.partition("\0")[2]] = []
+    async for name in in_turns(total.blocks.of_kind(BACKEND)):
+        _, key, url = name.split("\0", 2)
+        if key in found:
+            found[key].append(url)
+    return {key: urls for key, urls in found.items() if key not in ("", OTHER)}
 
 
-def _urls(total: Sum, key: str) -> list[str]:
-    start = "\0".join((BACKEND, key, ""))
-    return [name[len(start) :] for name in total.blocks if name.startswith(start)]
+def _backend(total: Sum, sources: Sources, key: str, url: str, known: Json | None) -> Json:
+    cells = total.blocks.get("\0".join((BACKEND, key, url)))
+    busy = total.blocks.get("\0".join((GAUGE, "backend_in_flight", url)))
+    head = histogram(cells[HEAD:], sources.config.admin.buckets) if cells else None
+    return {
+        "frontend": key,
+        "backend": url or None,
+        "in_flight": int(busy[0]) if busy else 0,
+        "unanswered": int(cells[UNANSWERED]) if cells else 0,
+        "bad": int(cells[BAD]) if cells else 0,
+        "evidence": int(cells[EVIDENCE]) if cells else 0,
+        "time_to_head": head,
+        **({"state": UNKNOWN} if known is None else known),
+    }
 
 
 async def _route(sources: Sources, key: str) -> Route | None:
-    try:
-        return sources.routes.in_memory(key) or await sources.routes.find(key)
-    except ProxyError:
-        return None
+    routes = sources.routes
+    if routes.named(key) is None:
+        try:
+            return await routes.find_host(key)
+        except FrontendNotFound:
+            return None
+        except ProxyError:  # the store does not say
+            pass
+    return routes.in_memory(key)
 
 
 async def learn(sources: Sources, keys: Iterable[str]) -> None:
-    """Read the routes of `keys` into memory. Reads slower than LEARN_WITHIN go on by themselves."""
-    unknown = [
-        key for key in keys if key not in ("", OTHER) and sources.routes.in_memory(key) is None
-    ]
+    """Read the routes of `keys` into memory, also those that have changed since they were read.
+
+    Reads slower than LEARN_WITHIN go on by themselves.
+    """
+    unknown = [key for key in keys if key not in ("", OTHER) and sources.routes.named(key) is None]
     if unknown:
         reads = asyncio.gather(*(_route(sources, key) for key in unknown))
         with suppress(TimeoutError):

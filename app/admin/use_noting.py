@@ -11,6 +11,7 @@ from ..errors import StoreUnavailable
 from ..stores.routes import Routes
 from ..stores.uses import UseRecords
 from ..system.background import Background
+from ..system.turns import in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +19,6 @@ NOTE_EVERY = 30.0
 """Seconds between two notes of a worker: a time of last use is as exact."""
 PRUNE_EVERY = 3600.0
 """Seconds after which one worker of all forgets what is gone."""
-AT_A_TIME = 1_000
-"""Frontends that are looked at before other tasks run."""
 LAST_NOTE = 1.0
 """Seconds that a worker that ends has for its last note."""
 
@@ -64,10 +63,8 @@ class UseNoting:
     async def note(self) -> None:
         """What the store does not take is noted the next time."""
         busy = {url for url, count in self._busy() if count}
-        for number, key in enumerate(self._routes.take_used(busy)):
+        async for key in in_turns(self._routes.take_used(busy)):
             self._unwritten.add(key)
-            if number % AT_A_TIME == AT_A_TIME - 1:
-                await asyncio.sleep(0)
         try:
             await self._records.note(self._unwritten)
             self._unwritten.clear()

@@ -159,10 +159,10 @@ def frontends(out: Exposition, shown: Mapping[str, array[float]]) -> Iterator[st
 def proxy(out: Exposition, total: Sum) -> Iterator[str]:
     """The families of the whole proxy, and the states of its workers."""
     found: dict[tuple[str, str], list[tuple[list[str], array[float]]]] = {}
-    for name, cells in total.blocks.items():
-        kind, *rest = name.split("\0")
-        if kind in (COUNTER, GAUGE, HISTOGRAM):
-            found.setdefault((kind, rest[0]), []).append((rest[1:], cells))
+    for kind in (COUNTER, GAUGE, HISTOGRAM):
+        for name in total.blocks.of_kind(kind):
+            _, called, *labels = name.split("\0")
+            found.setdefault((kind, called), []).append((labels, total.blocks[name]))
     for key, family in COUNTERS.items():
         values = found.get((COUNTER, key), [])
         if not values and not family.labels:
@@ -225,9 +225,10 @@ def planb(out: Exposition, total: Sum, shown: Mapping[str, array[float]]) -> Ite
         yield from out.histogram(
             Family(f"reverseproxy_{name}_duration_seconds", text), summed, PLANB
         )
+    counted = list(total.blocks.of_kind(COUNTER))
     statuses = [
-        (f'status_code="{name.rpartition(chr(0))[2]}"', cells[0])
-        for name, cells in total.blocks.items()
+        (f'status_code="{name.rpartition(chr(0))[2]}"', total.blocks[name][0])
+        for name in counted
         if name.startswith(f"{COUNTER}\0statuses\0")
     ]
     yield from out.counter(
@@ -235,9 +236,7 @@ def planb(out: Exposition, total: Sum, shown: Mapping[str, array[float]]) -> Ite
         statuses,
         PLANB,
     )
-    marks = sum(
-        cells[0] for name, cells in total.blocks.items() if name.startswith(f"{COUNTER}\0marks\0")
-    )
+    marks = sum(total.blocks[name][0] for name in counted if name.startswith(f"{COUNTER}\0marks\0"))
     yield from out.counter(
         Family("router_backend_markdead", "The total number of backend mark dead occurencies."),
         [("", marks)],

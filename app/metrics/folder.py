@@ -6,6 +6,7 @@ each reader adds the pages up, and folds those of dead workers into the sum.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -14,15 +15,15 @@ import secrets
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import add
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..system.turns import in_turns
+from .blocks import BlockIndex, PageBlocks, StoredBlocks, SummedBlocks
 from .families import COUNTER, GAUGE
 from .page import RING, Content, Page, read_file
-from .yield_budget import in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,9 @@ _DIED = "\0".join((COUNTER, "exits", "died"))
 class Sum:
     """What all workers have counted, and the page of each live worker."""
 
-    blocks: dict[str, array[float]] = field(default_factory=dict)
+    blocks: SummedBlocks
     workers: list[Content] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-
-    def add(self, name: str, cells: array[float]) -> None:
-        before = self.blocks.get(name)
-        self.blocks[name] = cells if before is None else array("d", map(add, before, cells))
 
 
 class _Kept(msgspec.Struct):
@@ -57,6 +54,11 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._indexes: dict[str, BlockIndex] = {}
+        """Of the pages that were read last, by the names of their files."""
+        self._kept_status: tuple[int, int, int] | None = None
+        self._kept_content = _Kept()
+        self._summing = asyncio.Lock()
 
     def new_page(self, info: dict[str, Any]) -> Page:
         """A page for this worker. Raises OSError."""
@@ -64,44 +66,58 @@ class Folder:
 
     async def sum(self) -> Sum:
         """Everything that was ever counted here, exactly once."""
+        async with self._summing:  # the indexes are shared
+            return await self._sum()
+
+    async def _sum(self) -> Sum:
         pages: dict[str, Content] = {}
         dead: dict[str, Content] = {}
+        indexes, self._indexes = self._indexes, {}
         async for path in in_turns(sorted(self.path.glob("*.page"))):
-            found = await read_file(path)
+            index = self._indexes[path.name] = indexes.get(path.name, BlockIndex())
+            found = await read_file(path, index)
             if found is not None:
                 (pages if found[1] else dead)[path.name] = found[0]
         # Read this last: it has what was folded since, and those pages must not count twice. One
         # of a worker that lived when it was read may be among them.
         kept = self._kept()
         folded = set(kept.folded)
-        total = Sum(texts=list(kept.texts))
-        async for name, data in in_turns(kept.blocks.items()):
-            total.add(name, array("d", data))
+        parts: list[PageBlocks | StoredBlocks] = [StoredBlocks(kept.blocks)]
+        texts = list(kept.texts)
         for name, content in dead.items():
             if name not in folded:
-                await _add(total, content, alive=False)
+                parts.append(await _of_ended(content))
+                texts += content.texts
         if dead.keys() - folded:
-            self._keep(total, [*kept.folded, *dead], kept)
-        for name, content in pages.items():
-            if name not in folded:
-                total.workers.append(content)
-                await _add(total, content, alive=True)
-        return total
+            await self._keep(SummedBlocks(parts), texts, [*kept.folded, *dead], kept)
+        workers = [content for name, content in pages.items() if name not in folded]
+        parts += [content.blocks for content in workers]
+        texts += [text for content in workers for text in content.texts]
+        return Sum(SummedBlocks(parts), workers, texts)
 
     def _kept(self) -> _Kept:
+        """It is read again only where it was replaced."""
+        path = self.path / "kept"
         try:
-            return msgspec.msgpack.decode((self.path / "kept").read_bytes(), type=_Kept)
+            status = path.stat()
+            now = status.st_ino, status.st_mtime_ns, status.st_size
+            if now != self._kept_status:
+                self._kept_content = msgspec.msgpack.decode(path.read_bytes(), type=_Kept)
+                self._kept_status = now
         except FileNotFoundError:
             return _Kept()
+        return self._kept_content
 
-    def _keep(self, total: Sum, folded: list[str], before: _Kept) -> None:
+    async def _keep(
+        self, sums: SummedBlocks, texts: list[str], folded: list[str], before: _Kept
+    ) -> None:
         """Replace the pages of dead workers by their sum, unless another process is doing so."""
+        blocks = {name: cells.tobytes() async for name, cells in in_turns(sums.items())}
         with self.locked() as mine:
             if not mine or self._kept().folded != before.folded:
                 return
-            blocks = {name: cells.tobytes() for name, cells in total.blocks.items()}
             folded = list(dict.fromkeys(folded))
-            self.write("kept", _Kept(folded[-_REMEMBERED:], blocks, total.texts[-RING:]))
+            self.write("kept", _Kept(folded[-_REMEMBERED:], blocks, texts[-RING:]))
             for name in folded:
                 (self.path / name).unlink(missing_ok=True)
 
@@ -133,12 +149,13 @@ class Folder:
             os.close(file)
 
 
-async def _add(total: Sum, content: Content, *, alive: bool) -> None:
-    """Add a page. A dead worker's states do not count, but its end does."""
+async def _of_ended(content: Content) -> StoredBlocks:
+    """What a dead worker counted. Its states do not count, but its end does."""
+    found = {
+        name: cells.tobytes()
+        async for name, cells in in_turns(content.blocks.items())
+        if not name.startswith(GAUGE)
+    }
     drained = f"{GAUGE}\0ended" in content.blocks
-    async for name, cells in in_turns(content.blocks.items()):
-        if alive or not name.startswith(GAUGE):
-            total.add(name, cells)
-    total.texts += content.texts
-    if not alive:
-        total.add(_DRAINED if drained else _DIED, array("d", [1]))
+    once = array("d", [1]).tobytes()
+    return StoredBlocks(found | {_DRAINED if drained else _DIED: once})

@@ -12,14 +12,14 @@ import json
 import mmap
 import os
 import struct
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from ..system.shared_folder import is_held
-from .yield_budget import in_turns
+from ..system.turns import in_turns
+from .blocks import NAME, BlockIndex, PageBlocks
 
 CELLS = 1 << 17
 """Doubles in a page: 1 MiB."""
@@ -29,7 +29,6 @@ RING, ENTRY = 64, 512
 """How many texts are kept (the latest), and the bytes of one."""
 
 _HEADER = struct.Struct("<8sIII")  # magic, cells in use, bytes of names in use, texts written
-_NAME = struct.Struct("<IHH")  # first cell, cells, bytes of the name behind it
 _MAGIC = b"hipache1"
 _CELLS_AT = 64
 _NAMES_AT = _CELLS_AT + 8 * CELLS
@@ -50,6 +49,7 @@ class Page:
         self._memory = mmap.mmap(self._file, _SIZE)
         self._view = memoryview(self._memory)
         self._cells = self._view[_CELLS_AT:_NAMES_AT].cast("d")
+        self._index = BlockIndex()
         self._used = self._named = self._written = 0
         self._write_header()
         self.block(json.dumps(info), 0)
@@ -59,12 +59,12 @@ class Page:
     def block(self, name: str, size: int) -> Cells | None:
         """`size` zeros of our own under `name`, or None when the page is full."""
         text = name.encode("utf-8", "surrogateescape")
-        end = self._named + _NAME.size + len(text)
+        end = self._named + NAME.size + len(text)
         if self._used + size > CELLS or end > NAMES or len(text) > 0xFFFF:
             return None
         at = _NAMES_AT + self._named
-        _NAME.pack_into(self._view, at, self._used, size, len(text))
-        self._view[at + _NAME.size : at + _NAME.size + len(text)] = text
+        NAME.pack_into(self._view, at, self._used, size, len(text))
+        self._view[at + NAME.size : at + NAME.size + len(text)] = text
         cells = self._cells[self._used : self._used + size]
         self._used += size
         self._named = end
@@ -86,8 +86,10 @@ class Page:
 
     def read(self) -> Content:
         """Its present content."""
-        copy = _copied(self._view)
-        return copy.content(dict(_blocks(copy)))
+        cells, names, texts = _copied(self._view, self._index.known)
+        for _ in self._index.learn(names):
+            pass
+        return _content(self._index, cells, texts)
 
     def close(self) -> None:
         """Release the page; its file keeps the counts for its readers."""
@@ -116,14 +118,14 @@ class Content:
     """A page as it was read."""
 
     info: dict[str, Any]
-    blocks: dict[str, array[float]] = field(default_factory=dict)
+    blocks: PageBlocks
     texts: list[str] = field(default_factory=list)
 
 
-async def read_file(path: Path) -> tuple[Content, bool] | None:
+async def read_file(path: Path, index: BlockIndex) -> tuple[Content, bool] | None:
     """The page in this file and whether its writer lives; None if the file holds no page.
 
-    Other tasks run while it is taken apart.
+    `index` is that of earlier readings, or an empty one. Other tasks run while it learns names.
     """
     try:
         file = os.open(path, os.O_RDWR)
@@ -132,46 +134,30 @@ async def read_file(path: Path) -> tuple[Content, bool] | None:
     try:
         alive = is_held(file)
         with mmap.mmap(file, _SIZE, access=mmap.ACCESS_READ) as memory, memoryview(memory) as view:
-            copy = _copied(view)
-        blocks = {name: cells async for name, cells in in_turns(_blocks(copy))}
-        return copy.content(blocks), alive
+            cells, names, texts = _copied(view, index.known)
+        async for _ in in_turns(index.learn(names)):
+            pass
+        return _content(index, cells, texts), alive
     except (OSError, ValueError):
         return None
     finally:
         os.close(file)
 
 
-class _Copy(NamedTuple):
-    """What was in a page at one moment; names and cells are not yet taken apart."""
-
-    names: bytes
-    cells: array[float]
-    texts: list[str]
-
-    def content(self, blocks: dict[str, array[float]]) -> Content:
-        info = next(iter(blocks))
-        del blocks[info]
-        return Content(json.loads(info), blocks, self.texts)
+def _content(index: BlockIndex, cells: bytes, texts: list[str]) -> Content:
+    return Content(json.loads(index.info), PageBlocks(index, cells), texts)
 
 
-def _copied(view: memoryview) -> _Copy:
+def _copied(view: memoryview, known: int) -> tuple[bytes, bytes, list[str]]:
+    """Cells, the names behind those that are `known`, and texts, all of one moment."""
     magic, used, named, written = _HEADER.unpack_from(view)
     if magic != _MAGIC:
         raise ValueError("no page")
-    cells = array("d", bytes(view[_CELLS_AT : _CELLS_AT + 8 * used]))
-    names = bytes(view[_NAMES_AT : _NAMES_AT + named])
-    return _Copy(names, cells, list(_texts(view, written)))
-
-
-def _blocks(copy: _Copy) -> Iterator[tuple[str, array[float]]]:
-    at, (names, cells, _) = 0, copy
-    while at < len(names):
-        first, size, length = _NAME.unpack_from(names, at)
-        at += _NAME.size + length
-        yield (
-            names[at - length : at].decode("utf-8", "surrogateescape"),
-            cells[first : first + size],
-        )
+    return (
+        bytes(view[_CELLS_AT : _CELLS_AT + 8 * used]),
+        bytes(view[_NAMES_AT + known : _NAMES_AT + named]),
+        list(_texts(view, written)),
+    )
 
 
 def _texts(view: memoryview, written: int) -> Iterator[str]:

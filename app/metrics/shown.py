@@ -14,9 +14,9 @@ from operator import add, sub
 
 import msgspec
 
+from ..system.turns import in_turns
 from .families import BACKEND, BYTES_IN, FRONTEND, HEAD, OTHER, UNANSWERED
 from .folder import Folder, Sum
-from .yield_budget import in_turns
 
 LIMIT = 500
 """Frontends; and as many backends."""
@@ -32,10 +32,9 @@ class ShownNames(msgspec.Struct):
 async def per_backend(total: Sum) -> dict[str, array[float]]:
     """The cells of every backend; its key is its frontend's and its URL, with NUL between."""
     found: dict[str, array[float]] = {}
-    async for name, cells in in_turns(total.blocks.items()):
-        kind, _, key = name.partition("\0")
-        if kind == BACKEND:
-            found[OTHER if key == f"{OTHER}\0" else key] = cells
+    async for name in in_turns(total.blocks.of_kind(BACKEND)):
+        key = name.partition("\0")[2]
+        found[OTHER if key == f"{OTHER}\0" else key] = total.blocks[name]
     return found
 
 
@@ -43,14 +42,12 @@ async def per_frontend(total: Sum) -> dict[str, array[float]]:
     """The cells of every frontend, and behind them the sum of its backends' cells."""
     found: dict[str, array[float]] = {}
     heads: dict[str, array[float]] = {}
-    async for name, cells in in_turns(total.blocks.items()):
-        kind, _, key = name.partition("\0")
-        if kind == FRONTEND:
-            found[key] = cells
-        elif kind == BACKEND:
-            key = key.partition("\0")[0]
-            before = heads.get(key)
-            heads[key] = cells if before is None else array("d", map(add, before, cells))
+    async for name in in_turns(total.blocks.of_kind(FRONTEND)):
+        found[name.partition("\0")[2]] = total.blocks[name]
+    async for name in in_turns(total.blocks.of_kind(BACKEND)):
+        cells, key = total.blocks[name], name.split("\0", 2)[1]
+        before = heads.get(key)
+        heads[key] = cells if before is None else array("d", map(add, before, cells))
     size = len(next(iter(heads.values()), ()))
     return {
         key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()

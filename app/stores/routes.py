@@ -94,6 +94,10 @@ class Routes(Protocol):
         """The route that the hosts of this frontend share, if it is in memory. It may be old."""
         return self.known(key)
 
+    def named(self, name: str) -> Route | None:
+        """What this very name leads to, if that is known to be true now; if not, `find_host`."""
+        return self.known(name)
+
     @property
     def numbers(self) -> CacheNumbers | None:
         """None where there is no cache."""

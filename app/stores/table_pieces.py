@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
+from ..system.turns import in_turns
 from .key_pattern import KeyPattern
 from .sorted_keys import SortedKeys, in_pieces
 from .table import Table, TableError
@@ -14,8 +14,8 @@ from .tables import RouteTable
 
 FRONTENDS_AT_ONCE = 250
 """Frontends of one piece."""
-KEYS_AT_ONCE = 1000
-"""Keys that are put in order before other tasks run."""
+KEYS_AT_ONCE = 200
+"""Keys that are put in order before other tasks run; as many as are wanted, where more are."""
 
 
 class Scanned(Protocol):
@@ -66,13 +66,12 @@ async def first_keys(
 
     Looks at all keys, and holds no more than are wanted.
     """
-    first, total = list[str](), 0
+    first, total, size = list[str](), 0, max(KEYS_AT_ONCE, most)
     async for some in all_keys(table, matching):
-        for piece in in_pieces(some, KEYS_AT_ONCE):  # a file gives all at once
+        async for piece in in_turns(in_pieces(some, size)):  # a file gives all at once
             keys = set(piece) if not after else {key for key in piece if key > after}
             total += len(keys)
             first = heapq.nsmallest(most, keys.union(first), key=order)
-            await asyncio.sleep(0)
     return FirstKeys(first, total)
 
 

@@ -1,33 +1,50 @@
 """What the dashboard costs while it is open, and whether the traffic notices.
 
-    python -m bench.questions.dashboard_open [--frontends 10000] [--pages 10] [--seconds 20]
+    python -m bench.questions.dashboard_open [--frontends 10000] [--pages 10] [--seconds 10]
+
+On a machine that does other things, too, put `chrt -f 5` in front, as root: the whole bench then
+goes before them. They would decide the p99 otherwise.
 
 Each frontend is asked once first, so that as many as possible are counted by name. Then so many
 pages follow what happens by server-sent events, as ten browsers would (overview, a page of sites
-sorted by requests, one site, in turns), while requests come at a steady rate. Open and closed take
-turns. Told are the CPU time of all workers as a share of a core, and the requests' p50 and p99.
+sorted by requests, one site, in turns), while requests come at a steady rate. Open and closed come
+in pairs, each pair in the other order than the one before. Told are the CPU time of all workers as
+a share of a core, and the requests' p50 and p99. The bench's own garbage collector is off.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from statistics import median
+from typing import NamedTuple
 
 import psutil
 import redis.asyncio
 import uvloop
 
-from bench.processes import BenchError
+from bench.processes import BenchError, tail
 from bench.questions.route_site import Client, Site, site
 from tests.ports import free_port
 
-WORKERS, CLIENTS, RATE, TURNS = 2, 8, 200, 3
+WORKERS, CLIENTS, RATE = 2, 8, 200
 PAGES = ("/live?page=/", "/live?page=/frontends&sort=rate", "/live?page=/frontend&key=0.example")
 SETTLE = 6.0
 """Seconds until an open page has its first rates."""
+
+
+class Turn(NamedTuple):
+    """What was found in one turn."""
+
+    share: float
+    """CPU time, as a share of a core."""
+    p50: float
+    """Milliseconds."""
+    p99: float
 
 
 def spent(workers: list[psutil.Process]) -> float:
@@ -93,9 +110,18 @@ async def open_pages(port: int, count: int) -> AsyncIterator[list[int]]:
             await page
 
 
-async def turn(where: Site, port: int, pages: int, seconds: float, frontends: int) -> float:
-    """The CPU time of one turn, as a share of a core."""
-    async with open_pages(port, pages) as got:
+@asynccontextmanager
+async def telling_log(where: Site) -> AsyncIterator[None]:
+    """What goes wrong is told with the end of the proxy's log."""
+    try:
+        yield
+    except BenchError as exc:
+        raise BenchError(f"{exc}\n{tail(where.log)}") from exc
+
+
+async def turn(where: Site, port: int, pages: int, seconds: float, frontends: int) -> Turn:
+    """Requests for so many seconds, with so many pages open."""
+    async with telling_log(where), open_pages(port, pages) as got:
         await asyncio.sleep(SETTLE if pages else 1.0)
         before, began = spent(where.workers()), time.perf_counter()
         received = sum(got)
@@ -103,17 +129,34 @@ async def turn(where: Site, port: int, pages: int, seconds: float, frontends: in
         lasted = time.perf_counter() - began
         share = (spent(where.workers()) - before) / lasted
         rate = (sum(got) - received) / lasted / 1024
-    p50, p99 = (took[int(len(took) * part)] * 1000 for part in (0.5, 0.99))
-    print(
-        f"{pages:3} pages open  {100 * share:5.1f} % of a core  p50 {p50:.2f} ms  p99 {p99:.2f} ms"
-        f"  {rate:.0f} KiB/s to the pages",
-        flush=True,
-    )
-    return share
+    found = Turn(share, *(took[int(len(took) * part)] * 1000 for part in (0.5, 0.99)))
+    print(f"{pages:3} pages open  {told(found)}  {rate:.0f} KiB/s to the pages", flush=True)
+    return found
 
 
-async def main(frontends: int, pages: int, seconds: float) -> None:
-    """All turns, and the difference."""
+def told(turn: Turn) -> str:
+    """
+    >>> told(Turn(0.05, 0.4, 1.0))
+    '  5.0 % of a core  p50 0.40 ms  p99 1.00 ms'
+    """
+    return f"{100 * turn.share:5.1f} % of a core  p50 {turn.p50:.2f} ms  p99 {turn.p99:.2f} ms"
+
+
+def summary(shut: list[Turn], opened: list[Turn]) -> str:
+    """The medians, and how far the p99 of turns of the same kind are apart."""
+    lines = []
+    for name, turns in (("closed", shut), ("open", opened)):
+        middle = Turn(*(median(each) for each in zip(*turns, strict=True)))
+        found = sorted(turn.p99 for turn in turns)
+        lines.append(f"{name:6} {told(middle)} ({found[0]:.2f} to {found[-1]:.2f})")
+    more = [after.p99 - before.p99 for before, after in zip(shut, opened, strict=True)]
+    lines.append(f"open - closed in pairs: p99 {median(more):+.2f} ms in the median")
+    return "\n".join(lines)
+
+
+async def main(frontends: int, pages: int, seconds: float, pairs: int) -> None:
+    """All pairs, and the difference."""
+    gc.disable()
 
     async def fill(client: redis.asyncio.Redis, backend: str) -> None:
         pipe = client.pipeline()
@@ -124,18 +167,18 @@ async def main(frontends: int, pages: int, seconds: float) -> None:
     port = free_port()
     async with site(WORKERS, fill, admin={"bind": f"127.0.0.1:{port}"}) as where:
         await ask_each(where, frontends)
-        shares: dict[int, list[float]] = {0: [], pages: []}
-        for _ in range(TURNS):
-            for count, found in shares.items():
-                found.append(await turn(where, port, count, seconds, frontends))
-    least = [min(found) for found in shares.values()]
-    print(f"the pages cost {100 * (least[1] - least[0]):.1f} % of a core (least of each)")
+        found: dict[int, list[Turn]] = {0: [], pages: []}
+        for pair in range(pairs):
+            for count in sorted(found, reverse=pair % 2 == 1):
+                found[count].append(await turn(where, port, count, seconds, frontends))
+    print(summary(found[0], found[pages]))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frontends", type=int, default=10_000)
     parser.add_argument("--pages", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--pairs", type=int, default=6)
     options = parser.parse_args()
-    uvloop.run(main(options.frontends, options.pages, options.seconds))
+    uvloop.run(main(options.frontends, options.pages, options.seconds, options.pairs))

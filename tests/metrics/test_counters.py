@@ -10,6 +10,7 @@ import pytest
 
 from app.logs.record import AccessRecord
 from app.metrics import counters as module
+from app.metrics.blocks import BlockIndex
 from app.metrics.counters import Counters
 from app.metrics.families import BYTES_OUT, DURATION, HEAD, OTHER
 from app.metrics.page import ENTRY, RING, Page, read_file
@@ -99,13 +100,13 @@ def test_what_a_writer_counted_outlives_it(tmp_path: Path):
     page = Page({"pid": 7}, path)
     counters = Counters(page, BOUNDS)
     counters.count("retries", "refused", by=3)
-    assert asyncio.run(read_file(path))[1] is True
+    assert asyncio.run(read_file(path, BlockIndex()))[1] is True
     page.close()
-    content, alive = asyncio.run(read_file(path))
+    content, alive = asyncio.run(read_file(path, BlockIndex()))
     assert (alive, content.info, content.blocks["c\0retries\0refused"][0]) == (False, {"pid": 7}, 3)
 
 
 def test_a_file_that_is_no_page_is_none(tmp_path: Path):
     (tmp_path / "x.page").write_bytes(b"hipache1")
-    assert asyncio.run(read_file(tmp_path / "x.page")) is None
-    assert asyncio.run(read_file(tmp_path / "y.page")) is None
+    assert asyncio.run(read_file(tmp_path / "x.page", BlockIndex())) is None
+    assert asyncio.run(read_file(tmp_path / "y.page", BlockIndex())) is None

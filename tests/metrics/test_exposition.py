@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text
 
+from app.metrics.blocks import StoredBlocks, SummedBlocks
 from app.metrics.by_backend import MAX_UP, backends, up
 from app.metrics.counters import Counters
 from app.metrics.exposition import Exposition, frontends, planb, proxy
@@ -37,7 +38,7 @@ def counted() -> Sum:
     for family in [*GAUGES, *PER_WORKER]:
         counters.gauge(family, 1.5)
     content = page.read()
-    return Sum(content.blocks, [content], content.texts)
+    return Sum(SummedBlocks([content.blocks]), [content], content.texts)
 
 
 @pytest.fixture(params=["text", "openmetrics"])
@@ -122,7 +123,8 @@ def test_planb_reads_its_own_names(families):
 def test_other_buckets_of_an_older_configuration_are_left_out():
     out = Exposition(BOUNDS)
     total = counted()
-    total.blocks["h\0connect"] = array("d", [1.0, 2.0])
+    whole = {**total.blocks, "h\0connect": array("d", [1.0, 2.0])}
+    total.blocks = SummedBlocks([StoredBlocks({k: v.tobytes() for k, v in whole.items()})])
     chosen = {OTHER: array("d")}
     pieces = "".join([*frontends(out, chosen), *proxy(out, total)])
     assert "hipache_connect_seconds_bucket" not in pieces

@@ -67,8 +67,8 @@ async def test_a_worker_that_ends_while_it_is_read_counts_once(folder, monkeypat
     page, counters = worker(folder, 1)
     counters.count("retries", "refused", by=10)
 
-    async def read_while_it_ends(path):
-        found = await read_file(path)
+    async def read_while_it_ends(path, index):
+        found = await read_file(path, index)
         monkeypatch.undo()
         page.close()
         assert await retries(Folder(folder.path)) == 10  # which folds its page

@@ -105,7 +105,7 @@ class Dashboard:
         """The story of one request."""
         request_id = request.query_params.get("id", "").strip()
         found = await self._desk.story(request_id) if request_id else []
-        return self._answer(request, "failure.html", {"id": request_id, "stories": found})
+        return await self._answer(request, "failure.html", {"id": request_id, "stories": found})
 
     async def explain(self, request: Request) -> Response:
         """What the proxy would do with a request for a URL."""
@@ -129,7 +129,7 @@ class Dashboard:
                 problem = str(exc)
         told = [(name, text.strip()) for name, _, text in lines]
         context = {"url": url, "client": client, "lines": told, "problem": problem}
-        return self._answer(request, "explain.html", context)
+        return await self._answer(request, "explain.html", context)
 
     async def live(self, request: Request) -> Response:
         """Events for an open page, which names itself."""
@@ -152,12 +152,12 @@ class Dashboard:
         if not target.startswith("/") or target.startswith(("//", "/\\")):
             target = "/"
         if request.method == "GET":
-            return self._answer(request, "login.html", {"to": target, "problem": ""})
+            return await self._answer(request, "login.html", {"to": target, "problem": ""})
         form = await _form(request)
         if not self._visits.is_token(form.get("token", "")):
             await asyncio.sleep(GUESS_COSTS)
             context = {"to": target, "problem": "This is not the token."}
-            return self._answer(request, "login.html", context, 401)
+            return await self._answer(request, "login.html", context, 401)
         answer = RedirectResponse(target, 303, headers=FIELDS)
         answer.set_cookie(
             COOKIE, self._visits.begin(time.time()), max_age=LIFETIME, httponly=True,
@@ -175,19 +175,19 @@ class Dashboard:
         try:
             context = await view.context(self._desk, await self._desk.pacer.window())
         except HipacheError as exc:
-            return self._answer(request, "problem.html", {"problem": str(exc)}, 503)
+            return await self._answer(request, "problem.html", {"problem": str(exc)}, 503)
         extra = {}
         if view.lives:
             passing = ("done", "url", "page")  # of this visit, or nothing that we wrote
             query = {k: v for k, v in request.query_params.items() if k not in passing}
             extra["live"] = link("/live", page=request.url.path, **query)
-        return self._answer(request, view.template, {**context, **extra}, status)
+        return await self._answer(request, view.template, {**context, **extra}, status)
 
-    def _answer(
+    async def _answer(
         self, request: Request, template: str, context: dict[str, Any], status: int = 200
     ) -> Response:
         whole = {"live": "", "fragment": False, **self._extra(request), **context}
-        return Response(render(template, whole), status, FIELDS, "text/html; charset=utf-8")
+        return Response(await render(template, whole), status, FIELDS, "text/html; charset=utf-8")
 
     def _extra(self, request: Request) -> dict[str, object]:
         """What every template needs."""

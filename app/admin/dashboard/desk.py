@@ -13,7 +13,6 @@ from typing import Any
 from ...errors import HipacheError
 from ...frontends.maintenance import is_off
 from ...metrics.families import GAUGE
-from ...metrics.yield_budget import in_turns
 from ...recorder.asking import StoryQuestion, ask_others
 from ...recorder.rings import stories
 from ...recorder.stories import Kind, Story
@@ -22,6 +21,7 @@ from ...stores.table import Entry
 from ...stores.table_pieces import FirstKeys, first_keys
 from ...stores.tables import RouteTable
 from ...stores.uses import LastUses
+from ...system.turns import in_turns
 from ...tls.listener import expiries
 from .. import state
 from ..admin_client import store_names
@@ -113,10 +113,8 @@ class Desk:
 
     async def states(self, key: str) -> dict[str, state.Json]:
         """The backends of a frontend by URL, with their states and marks."""
+        await state.learn(self.sources, [key])
         route = self.sources.routes.in_memory(key)
-        if route is None:
-            await state.learn(self.sources, [key])
-            route = self.sources.routes.in_memory(key)
         return {} if route is None else state.states_of(route, self.config)
 
     async def down(self, window: Lookback) -> AsyncIterator[tuple[str, str, state.Json]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from ...system.turns import next_turn
 from .desk import Desk
 from .pace import Lookback
 from .rendering import render
@@ -39,8 +40,9 @@ class LivePages:
             last = ""
             while True:
                 window = await self._desk.pacer.window()
+                await next_turn()  # all pages have waited for this window
                 context = await self._context(view, window)
-                text = render(view.template, {**context, **extra, "fragment": True})
+                text = await render(view.template, {**context, **extra, "fragment": True})
                 yield b": nothing new\n\n" if text == last else _event(text)
                 last = text
                 await asyncio.sleep(EVERY)

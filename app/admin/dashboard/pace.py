@@ -24,7 +24,7 @@ from ...metrics.families import (
 from ...metrics.folder import Sum
 from ...metrics.quantiles import quantile
 from ...metrics.shown import requests as requests_of
-from ...metrics.yield_budget import in_turns
+from ...system.turns import in_turns
 from ..state import Sources
 
 FRESH = 1.5
@@ -97,11 +97,11 @@ class Lookback:
 
     def moving(self) -> Iterator[str]:
         """Those of `names` that had requests in these seconds."""
-        return _named(self.moved)
+        return _named(filter(_is_of_frontend, self.moved))
 
     def names(self) -> Iterator[str]:
         """The frontends that had requests and are counted by name."""
-        return _named(self.after.blocks)
+        return _named(self.after.blocks.of_kind(FRONTEND))
 
     async def busiest(self, most: int) -> list[str]:
         """The frontends with the most requests in these seconds, the busiest first."""
@@ -152,22 +152,25 @@ async def looked_back(
 ) -> Lookback:
     """What came between two sums. Other tasks run meanwhile: there may be thousands of sites."""
     moved: dict[str, array[float]] = {}
-    async for name, now in in_turns(after.blocks.items()):
-        if name.startswith((_FRONTENDS, _BACKENDS)):
-            then = before.blocks.get(name, _NOTHING)
+    async for name in in_turns(after.blocks.differing(before.blocks)):
+        if name is not None and name.startswith((_FRONTENDS, _BACKENDS)) and name in after.blocks:
+            then, now = before.blocks.get(name, _NOTHING), after.blocks[name]
             if then != now:
                 moved[name] = _difference(then, now)
     return Lookback(after, moved, seconds, bounds)
 
 
+def _is_of_frontend(name: str) -> bool:
+    return name.startswith(_FRONTENDS)
+
+
 def _named(blocks: Iterable[str]) -> Iterator[str]:
-    """The frontends whose blocks are among these, but for the others and for none."""
-    for name in blocks:
-        if name.startswith(_FRONTENDS) and name not in (_FRONTENDS, _FRONTENDS + OTHER):
-            yield name[len(_FRONTENDS) :]
+    """The frontends of these blocks, but for the others and for none."""
+    return (name[len(_FRONTENDS) :] for name in blocks if name not in _NAMELESS)
 
 
 _FRONTENDS, _BACKENDS = f"{FRONTEND}\0", f"{BACKEND}\0"
+_NAMELESS = frozenset({_FRONTENDS, _FRONTENDS + OTHER})
 _NOTHING: array[float] = array("d")
 
 

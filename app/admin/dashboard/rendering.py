@@ -14,6 +14,7 @@ from ...balancing.explain_text import ago
 from ...masking import printable
 from ...proxy.error_pages import templates_directory
 from ...recorder.telling import clock, ending, says, took, url_of
+from ...system.turns import in_turns
 
 
 def folder() -> Path:
@@ -26,7 +27,7 @@ def environment() -> Environment:
     """Every value is escaped, and a name that is not there is an error."""
     found = Environment(
         loader=FileSystemLoader(folder()), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     found.filters |= {
         "ago": ago, "clock": clock, "count": count, "ending": ending, "mib": mib,
@@ -36,9 +37,13 @@ def environment() -> Environment:
     return found
 
 
-def render(template: str, context: dict[str, Any]) -> str:
-    """A page, or with `fragment` in the context its changing part alone."""
-    return environment().get_template(template).render(context)
+async def render(template: str, context: dict[str, Any]) -> str:
+    """A page, or with `fragment` in the context its changing part alone.
+
+    Other tasks run meanwhile: a long list takes milliseconds.
+    """
+    pieces = environment().get_template(template).generate(context)
+    return "".join([piece async for piece in in_turns(pieces)])
 
 
 def link(path: str, **query: object) -> str:

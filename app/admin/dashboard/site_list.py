@@ -9,6 +9,7 @@ from typing import Any
 
 from ...stores.table import Entry, by_domain, existing
 from ...stores.uses import LastUses
+from ...system.turns import in_turns
 from .. import state
 from .desk import Desk, closed, in_flight
 from .pace import Lookback, Pace
@@ -41,7 +42,10 @@ class Frontends(View):
         unknown = [key for key in self._rows if desk.sources.routes.in_memory(key) is None]
         entries = await desk.entries(unknown)
         return {
-            "rows": [_site(desk, window, key, existing(entries, key)) for key in self._rows],
+            "rows": [
+                _site(desk, window, key, existing(entries, key))
+                async for key in in_turns(self._rows)
+            ],
             "count": self._count, "most": PAGES * ROWS,
             "page": self.page, "pages": min(max(1, -(-self._count // ROWS)), PAGES),
             "sort": self.sort, "sorts": SORTS, "wanted": self.wanted,

@@ -89,7 +89,7 @@ class Overview(View):
                 BackendRow(key, url, window.backend(key, url), in_flight=in_flight(window, url))
                 for key, url in await window.slowest(TOP)
             ],
-            "workers": list(state.workers(window.after)),
+            "workers": await state.workers(window.after),
             "failures": (await desk.failures())[:TOP], "certificates": certificates[:TOP],
             "in_flight": gauge(window, "in_flight"), "connections": gauge(window, "connections"),
             "web_sockets": gauge(window, "web_sockets"), "queued": gauge(window, "queued"),

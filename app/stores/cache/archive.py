@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator
-from typing import TypeVar
 
+from ...system.turns import in_turns, run_in_turns
 from .route_cache import RouteCache
 from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 WRITE_EVERY = 5.0
 """Seconds between two writings of one worker, at least."""
@@ -21,8 +18,6 @@ SHARE_OF_TIME = 0.02
 """The share of its time that a worker spends on writing, at most."""
 RESTORE_EVERY = 60.0
 """Seconds for which a reading of the snapshot counts."""
-RESTORED_PER_TURN = 100
-"""Hosts that are restored before others get their turn."""
 
 
 class Archive:
@@ -67,7 +62,7 @@ class Archive:
                 if not alone:
                     return  # another worker writes; our turn comes again
                 lines = await asyncio.to_thread(snapshot.read)
-                merged = await _in_turns(snapshot.merge(lines, known, memory.absent()))
+                merged = await run_in_turns(snapshot.merge(lines, known, memory.absent()))
                 await asyncio.to_thread(snapshot.replace, merged)
             self._written, self._failing = changes, False
         except OSError as exc:
@@ -93,21 +88,8 @@ class Archive:
         except OSError as exc:
             logger.warning("snapshot unreadable file=%s cause=%s", self._snapshot.path, exc)
             lines = []
-        hosts = await _in_turns(self._snapshot.parse(lines))
-        for number, (host, frontend) in enumerate(hosts.items(), 1):
+        hosts = await run_in_turns(self._snapshot.parse(lines))
+        async for host, frontend in in_turns(hosts.items()):
             self._memory.restore(host, frontend)
-            if number % RESTORED_PER_TURN == 0:
-                await asyncio.sleep(0)
         if hosts:
             logger.info("snapshot read hosts=%d kept=%d", len(hosts), len(self._memory))
-
-
-async def _in_turns(steps: Generator[None, None, T]) -> T:
-    """Run a generator to its end, letting others have their turn between its steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        await asyncio.sleep(0)

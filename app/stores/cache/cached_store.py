@@ -51,9 +51,9 @@ class CachedStore:
         self.ready, self._ttl = False, ttl
         self._outage = Outage(store.name)
         self._local = LocalMarks(store, self._mark_written)
-        self._memory = RouteCache(size, self._local.of)
+        self._memory = memory = RouteCache(size, self._local.of)
         self.share_marks = ToldMarks(self._local, self._memory.rebuild, self._outage).share
-        self.known, self.in_memory = self._memory.known, self._memory.route
+        self.known, self.in_memory, self.named = memory.known, memory.route, memory.named
         self.take_used = self._memory.uses.take
         self._archive = Archive(snapshot, self._memory) if snapshot else None
         self._background = Background(self.lost)
@@ -81,7 +81,7 @@ class CachedStore:
             await self._archive.aclose()
         await self.store.aclose()
 
-    # What the proxy asks (stores.routes.Routes; `known` and `in_memory` are the memory's own).
+    # What the proxy asks (stores.routes.Routes; some are the memory's own).
 
     @property
     def away(self) -> bool:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 SNAPSHOT_VERSION = 1
 FORGET_AFTER = 7 * 86400
 """Seconds after which a host that nobody asked for is dropped."""
-LINES_AT_A_TIME = 200
+LINES_AT_A_TIME = 20
 """Lines that are read or written at a time, in a millisecond or two."""
 
 Lines = list[bytes]

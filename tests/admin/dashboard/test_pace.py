@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from app.admin.dashboard.pace import Lookback, Pace, looked_back
+from app.metrics.blocks import SummedBlocks
 from app.metrics.counters import Counters
 from app.metrics.folder import Sum
 from app.metrics.page import Page
@@ -15,7 +16,7 @@ BOUNDS = (0.1, 1.0)
 
 def total(page: Page) -> Sum:
     content = page.read()
-    return Sum(content.blocks, [content], content.texts)
+    return Sum(SummedBlocks([content.blocks]), [content], content.texts)
 
 
 def lookback(*later: tuple[str, int, float], earlier: int = 3) -> Lookback:
