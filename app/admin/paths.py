@@ -106,7 +106,7 @@ class Guarded:
         if self._visits is not None and not of_api:
             if path in BEFORE_LOGIN or self._visits.cookie_in(headers, time.time()):
                 return None
-            if scope["method"] in ("GET", "HEAD") and path in PAGES:
+            if path in PAGES:  # a form as well: its visit has ended
                 asked = scope["query_string"].decode("latin-1")
                 return RedirectResponse(link("/login", to=f"{path}?{asked}".rstrip("?")), 303)
         return PlainTextResponse(

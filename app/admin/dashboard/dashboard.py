@@ -74,7 +74,7 @@ class Dashboard:
     async def frontend(self, request: Request) -> Response:
         """One frontend: shown, or changed by a form of its page."""
         query = request.query_params
-        key, problem = query.get("key", ""), ""
+        key, problem, form = query.get("key", ""), "", dict[str, str]()
         if request.method == "POST":
             form = await _form(request)
             problem = await self._refusal(request, form)
@@ -82,7 +82,7 @@ class Dashboard:
                 where = link("/frontend", key=key, done=form["step"], url=form.get("url"))
                 return RedirectResponse(where, 303, headers=FIELDS)
         done = said(query.get("done", ""), key, query.get("url", ""))
-        view = OneFrontend(key, problem, "" if problem else done)
+        view = OneFrontend(key, problem, "" if problem else done, form)
         return await self._shown(request, view, 422 if problem else 200)
 
     async def _refusal(self, request: Request, form: Form) -> str:

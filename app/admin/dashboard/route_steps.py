@@ -31,6 +31,13 @@ def _shut(entry: Entry, form: Form) -> Entry:
     return steered.shut(entry, message, int(retry) if retry else None, allow)
 
 
+def _pause(entry: Entry, form: Form) -> Entry:
+    seconds = form["seconds"].strip()
+    if not seconds.strip("0"):  # the option's way to say that nothing waits
+        raise TableError("for at most: expected 1 second or more")
+    return steered.with_option(entry, "pause", seconds)
+
+
 STEPS: Mapping[str, tuple[Step, str]] = MappingProxyType({
     "drain": (lambda entry, form: steered.drained(entry, form["url"]),
               "is drained: it gets nothing new"),
@@ -43,8 +50,7 @@ STEPS: Mapping[str, tuple[Step, str]] = MappingProxyType({
                "is out of the list"),
     "shut": (_shut, "is under maintenance"),
     "open": (lambda entry, form: steered.opened(entry), "is open again"),
-    "pause": (lambda entry, form: steered.with_option(entry, "pause", form["seconds"].strip()),
-              "is paused: requests wait"),
+    "pause": (_pause, "is paused: requests wait"),
     "resume": (lambda entry, form: steered.without_option(entry, "pause"), "goes on"),
     "set": (lambda entry, form: steered.with_option(
         entry, form["name"].strip(), form["value"].strip()), "has its new option"),
@@ -108,7 +114,7 @@ async def _undo(desk: Desk, key: str, by: str) -> None:
 
 async def _revive(desk: Desk, key: str, url: str) -> None:
     routes = desk.sources.routes
-    frontend = (routes.in_memory(key) or await routes.find(key)).frontend
+    frontend = (await routes.find_host(key)).frontend
     for backend in frontend.backends:
         if trimmed(backend.url) == trimmed(url):
             routes.clear_mark(frontend, backend)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from ...errors import HipacheError
@@ -24,6 +26,7 @@ FAILING = 0.05
 """The share of failed requests from which a site needs attention."""
 ROWS = 50
 TOP = 10
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class View(ABC):
@@ -102,8 +105,11 @@ class OneFrontend(View):
 
     template = "frontend.html"
 
-    def __init__(self, key: str, problem: str = "", done: str = "") -> None:
-        self.key, self.problem, self.done = key, problem, done
+    def __init__(
+        self, key: str, problem: str = "", done: str = "", typed: Mapping[str, str] = _NOTHING
+    ) -> None:
+        """`typed`: the fields of a form that was refused, by their names."""
+        self.key, self.problem, self.done, self.typed = key, problem, done, typed
 
     async def context(self, desk: Desk, window: Lookback) -> Context:
         key = self.key
@@ -123,7 +129,7 @@ class OneFrontend(View):
             ],
             "failures": [each for each in await desk.failures() if is_of(each, key)][:TOP],
             "changes": await _changes(desk, key),
-            "problem": self.problem, "done": self.done, "now": time.time(),
+            "problem": self.problem, "done": self.done, "typed": self.typed, "now": time.time(),
         }  # fmt: skip
 
 

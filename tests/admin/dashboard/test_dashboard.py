@@ -16,6 +16,7 @@ from tests.processes import Service
 from tests.redis_servers import RedisServer
 
 PATHS = ("/", "/frontends", "/failures", "/certificates", "/explain", "/failure?id=none")
+ADDED = "http://127.0.0.1:7"
 
 
 async def test_it_shows_what_goes_on_and_changes_nothing_without_a_token(
@@ -101,6 +102,8 @@ async def test_only_who_has_the_token_sees_it(tmp_path: Path, valkey: RedisServe
         await forms_change_a_site(service, friend, backend.url, dead)
         await friend.post("/logout")
         assert (await friend.get("/")).url.path == "/login"
+        late = await friend.post("/frontend?key=a.test", data={"step": "shut"})  # another window's
+        assert str(late.url).endswith("/login?to=%2Ffrontend%3Fkey%3Da.test")
 
 
 async def forms_change_a_site(
@@ -117,13 +120,16 @@ async def forms_change_a_site(
     told = {
         "drain": {"url": dead}, "undrain": {"url": dead}, "weight": {"url": url, "weight": "3"},
         "set": {"name": "policy", "value": "least_conn"}, "unset": {"name": "policy"},
-        "add": {"url": "http://127.0.0.1:7"}, "remove": {"url": "http://127.0.0.1:7"},
+        "add": {"url": ADDED}, "remove": {"url": ADDED},
         "pause": {"seconds": "1"}, "resume": {}, "revive": {"url": dead},
         "shut": {"message": "Back <soon>", "retry": "60", "allow": "192.0.2.0/24"},
     }  # fmt: skip
     for step, fields in told.items():
         done = await take(step, **fields)
         assert 'class="message good"' in done.text, (step, done.text)
+        async with asyncio.timeout(10):  # nobody asks for the site meanwhile
+            while (f'id="backend-{ADDED}"' in await page()) is not (step == "add"):
+                pass
     await answers(service, b" 503 ")
     shut = '<span class="state warn">maintenance</span> <a href="/frontend?key=a.test">'
     async with asyncio.timeout(60):
@@ -135,11 +141,14 @@ async def forms_change_a_site(
     assert shut is not None
     wrong = {
         "weight": {"url": url, "weight": "heavy"}, "add": {"url": "no url"}, "set": {"name": "x"},
-        "drain": {"url": "http://nowhere"}, "shut": {"retry": "soon"}, "explode": {},
+        "pause": {"seconds": "0"}, "drain": {"url": "http://nowhere"}, "shut": {"retry": "soon"},
+        "explode": {},
     }  # fmt: skip
     for step, fields in wrong.items():
         refused = await take(step, **fields)
         assert (refused.status_code, 'class="message bad"' in refused.text) == (422, True), step
+        typed = [value for name, value in fields.items() if name != "url" or step == "add"]
+        assert all(f'value="{value}"' in refused.text for value in typed if step != "weight"), step
     forged = await client.post("/frontend?key=a.test", data={"form": "x", "step": "shut"})
     assert forged.status_code == 422
     origin = {"origin": "http://evil.example"}
