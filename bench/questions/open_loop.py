@@ -27,7 +27,7 @@ from bench.compare.report import table
 from bench.compare.results import percentile
 from bench.compare.rig import ANSWERS, Rig, Running, rig
 from bench.compare.scenarios import BY_NAME
-from bench.questions.instructions import GET
+from bench.questions.instructions import SMALL_GET
 
 TICK = 0.001
 """Seconds; what is due within one is sent at once."""
@@ -55,7 +55,7 @@ class Client(asyncio.Protocol):
         """Send a request now, or once the ones before it are answered."""
         self._due.append(due)
         if len(self._due) == 1 and self.transport is not None:
-            self.transport.write(GET)
+            self.transport.write(SMALL_GET.request())
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -66,7 +66,7 @@ class Client(asyncio.Protocol):
         self._answer = b""
         self._seen.latencies.append(monotonic() - self._due.popleft())
         if self._due and self.transport is not None:
-            self.transport.write(GET)
+            self.transport.write(SMALL_GET.request())
 
     def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
