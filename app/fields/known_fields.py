@@ -17,19 +17,32 @@ class FieldLines(NamedTuple):
     """`Connection` has asked to close."""
 
 
+class AnswerSection(NamedTuple):
+    """Fields as HTTP/2 sends them, and what they tell."""
+
+    status: int
+    fields: list[tuple[bytes, bytes]]
+    """All of them, `:status` in front; nobody changes them. A date that lacks is not among them."""
+    length: int
+    """Content-Length, -1 without one."""
+    dated: bool
+
+
 class KnownFields(list[tuple[bytes, bytes]]):
     """The fields of an answer that has come before. All who come share it: nobody changes it."""
 
-    __slots__ = ("lines", "passing")
+    __slots__ = ("lines", "passing", "section")
 
     passing: list[tuple[bytes, bytes]] | None
     """Those that go on to the client; None until somebody has asked."""
     lines: FieldLines | None
     """`passing` as HTTP/1 writes it; None until then."""
+    section: AnswerSection | None
+    """`passing` as HTTP/2 sends it; None until then."""
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         super().__init__(fields)
-        self.passing = self.lines = None
+        self.passing = self.lines = self.section = None
 
 
 class PassingFields(list[tuple[bytes, bytes]]):

@@ -6,22 +6,41 @@ from collections.abc import Iterable
 from time import time
 
 from ...fields.headers import RawHeaders
+from ...fields.known_fields import AnswerSection, PassingFields
 from ...grpc.own_answers import status_of_http, trailers_only
 from ...grpc.statuses import grpc_type
 from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name, passes_as_it_is
 from ..dates import date_of
 from ..refusal import plain_body
 
+BARE = (204, 304)
+"""The body of such an answer is empty, whatever length it tells."""
 _READ = CONNECTION_SPECIFIC | {b"content-length", b"date"}
 
 _status = [(b":status", b"%d" % status) for status in range(1000)]
 
 
-def final_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[RawHeaders, int]:
-    """All fields of a final answer, and its Content-Length or -1.
+def final_fields(
+    status: int, headers: Iterable[tuple[bytes, bytes]], method: bytes
+) -> tuple[RawHeaders, int]:
+    """All fields of a final answer, which nobody may change, and the bytes of its body.
 
-    Raises RuntimeError for what cannot be sent.
+    These are -1 without a Content-Length. Raises RuntimeError for what cannot be sent.
     """
+    section = None
+    if isinstance(headers, PassingFields) and headers == (known := headers.known).passing:
+        section = known.section  # nothing was added
+        if section is None or section.status != status:
+            section = known.section = _field_section(status, headers)
+    if section is None:
+        section = _field_section(status, headers)
+    _, fields, length, dated = section
+    if method == b"HEAD" or status in BARE:
+        length = 0
+    return (fields if dated else [*fields, (b"date", date_of(int(time())))]), length
+
+
+def _field_section(status: int, headers: Iterable[tuple[bytes, bytes]]) -> AnswerSection:
     if not 200 <= status <= 999:
         raise RuntimeError(f"{status} is no final status")
     fields = [_status[status]]
@@ -42,10 +61,8 @@ def final_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[R
             else:
                 continue
         fields.append((name, value))
-    if not dated:
-        fields.append((b"date", date_of(int(time()))))
     check_values(fields)
-    return fields, length
+    return AnswerSection(status, fields, length, dated)
 
 
 def interim_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:

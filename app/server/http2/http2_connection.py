@@ -1,4 +1,4 @@
-"""What leaves an HTTP/2 connection, and how long it waits for its client."""
+"""What leaves an HTTP/2 connection."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from ...http2.engine import (
     connection_window,
 )
 from ...http2.receive_window import ReceiveWindow
-from ..client_connection import LINGER_SECONDS
-from ..edge import NO_DEADLINE
-from .http2_ends import LINGER, SERVE, Http2Ends
-from .http2_stream import HELD, Http2Stream
+from .http2_ends import SERVE, Http2Ends
+from .http2_stream import UPDATES, Http2Stream
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from ...fields.headers import RawHeaders
     from ..edge import Edge
 
+HELD = 32768
+"""Bytes of an answer that wait for a client's window before the backend has to wait, too."""
+LEAVES_AT_ONCE = 16384
+"""A part of a body this large leaves at once; smaller ones leave together, a turn later."""
 PIECE = 32768
 """Bytes that are written at once: memory for more is asked of the kernel, page by page."""
-MISSED_SWEEPS = 3
-"""After so many sweeps without a look at the streams, what was seen then says nothing."""
 
 
 class Http2Connection(Http2Ends):
-    """The engine's output, and a deadline; the subclass takes the engine's events."""
+    """The engine's output; the subclasses set deadlines and take the engine's events."""
 
-    __slots__ = ("_flush_due", "_last_look", "_wide", "_window", "updates_due")
+    __slots__ = ("_flush_due", "_wide", "_window", "updates_due")
 
     def __init__(
         self,
@@ -47,7 +48,6 @@ class Http2Connection(Http2Ends):
     ) -> None:
         super().__init__(edge, config, server_state, app_state, _loop)
         self._flush_due = False
-        self._last_look = 0.0
         self.updates_due = 0
         """Frames of a client that takes what we have sent: WINDOW_UPDATE, PRIORITY_UPDATE."""
         self._window = ReceiveWindow(connection_window(edge.limits.http2))
@@ -66,14 +66,29 @@ class Http2Connection(Http2Ends):
             self._flush_due = True
             self.loop.call_soon(self.flush)
 
+    def flush_if_wanted(self) -> None:
+        """The same at the end of a read, which seldom leaves anything to send."""
+        if self.engine.want_write or self._state != SERVE or self._early or self._blocked:
+            self.flush()
+        else:
+            self._flush_due = False
+            self.rearm()
+
     def flush(self) -> None:
         """Send what the engine has and the client's windows allow."""
         self._flush_due = False
         if self.write_paused or self._state > SERVE or self.transport.is_closing():
             return
         try:
-            while self._flush_piece():
-                pass
+            engine = self.engine
+            if engine.queued_body_size() > PIECE:
+                while self._flush_piece():
+                    pass
+            else:  # as `_flush_piece`, without a call for each small answer
+                if data := engine.data_to_send():
+                    self.transport.write(data)
+                if events := engine.events():
+                    self.handle(events)
             if self._early and not self.write_paused:
                 self._stop_bodies()
         except Exception as error:
@@ -94,9 +109,19 @@ class Http2Connection(Http2Ends):
             self.handle(events)
         return much and bool(data) and not self.write_paused
 
-    def body_queued(self, stream: Http2Stream, *, large: bool) -> None:
-        """A part of an answer's body is with the engine, and more will come."""
-        if large and not self.write_paused:
+    def send_whole(self, stream: Http2Stream, fields: RawHeaders, body: bytes) -> None:
+        """A whole answer at once, whose body is not empty."""
+        self.updates_due += UPDATES * (1 + (len(body) >> 14))
+        try:
+            self.engine.send_response(stream.id, fields)
+            self.engine.send_data(stream.id, body, end_stream=True)
+        except StreamGone:
+            pass  # `closed` will tell
+        self.response_done(stream)
+
+    def body_queued(self, stream: Http2Stream, size: int) -> None:
+        """`size` bytes of an answer's body are with the engine, and more will come."""
+        if size >= LEAVES_AT_ONCE and not self.write_paused:
             self.flush()
         else:
             self.flush_soon()
@@ -183,48 +208,8 @@ class Http2Connection(Http2Ends):
         self.server_state.total_requests += 1
         self.edge.total_requests += 1
         self.edge.http2_requests += 1
-        self.flush_soon()
-
-    # Time.
-
-    def rearm(self) -> None:
-        """Set the deadline that goes with the present state."""
-        edge = self.edge
-        if self.write_paused or self._state > SERVE:
-            seconds = LINGER_SECONDS if self._state == LINGER else edge.limits.idle_timeout
-            self.deadline = edge.after(seconds)
-        elif self._state == SERVE:
-            if self._receiving or self.engine.queued_body_size():
-                self.deadline = edge.now if edge.limits.idle_timeout else NO_DEADLINE  # each sweep
-            elif self.streams:
-                self.deadline = NO_DEADLINE
+        if not self._flush_due:
+            if len(self.streams) == 1:
+                self.flush()  # no other can leave with it
             else:
-                self.deadline = edge.after(edge.limits.keep_alive_timeout)
-
-    def expire(self) -> None:
-        """The sweep found the deadline over."""
-        if self.write_paused or self._state > SERVE:
-            self.expire_sending()
-        elif self.streams:
-            self._look()
-            self.rearm()
-        else:
-            self.leave()
-
-    def _look(self) -> None:
-        """End the streams whose client has sent nothing of a body, or taken nothing of an answer,
-        for `idle_timeout`."""
-        now, patience = self.edge.now, self.edge.limits.idle_timeout
-        anew = now - self._last_look > MISSED_SWEEPS * self.edge.sweep_interval
-        self._last_look = now
-        for stream in tuple(self.streams.values()):
-            unsent = self.engine.queued_body_size(stream.id)
-            if anew or unsent != stream.unsent or not unsent:
-                stream.unsent, stream.took_at = unsent, now
-            elif now - stream.took_at >= patience:
-                self.reset_stream(stream, ErrorCode.CANCEL)
-                continue
-            if stream not in self._receiving or stream.unread or stream.complete:
-                stream.sent_at = now
-            elif now - stream.sent_at >= patience:
-                stream.exchange.refuse(408, "the request's body did not arrive in time")
+                self.flush_soon()

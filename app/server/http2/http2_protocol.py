@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ...fields.trailers import Trailers
@@ -48,7 +48,7 @@ class Http2Protocol(Http2Requests):
                 self._take_much(memoryview(data))
         except Exception as error:
             self.fail(error)
-        self.flush()
+        self.flush_if_wanted()
 
     def _take_much(self, data: memoryview) -> None:
         for at in range(0, len(data), AT_ONCE):
@@ -58,7 +58,7 @@ class Http2Protocol(Http2Requests):
 
     def handle(self, events: list[Event]) -> None:
         """Each event in its order. A stream that ends in the same bytes never begins."""
-        gone: set[int] = set()
+        gone: Collection[int] = ()
         late: list[tuple[Http2Stream, RequestHead]] = []
         if len(events) > 1:
             gone = {each.stream_id for each in events if type(each) is StreamClosed}
@@ -118,7 +118,8 @@ class Http2Protocol(Http2Requests):
                 self.count(Idle.RESET)
             return
         self._heads -= stream.head_size
-        self.forget(stream)
+        if self._receiving or self._blocked or self._early or stream.wide:
+            self.forget(stream)
         theirs = stream.closed(event.error_code)
         if stream.reset and not stream.body_came:
             self.refill()

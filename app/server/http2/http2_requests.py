@@ -11,9 +11,10 @@ from ..refusal import Refusal
 from ..request_head import RequestHead
 from ..scope import asgi_scope
 from .frame_rates import FrameRates, Idle
-from .http2_connection import Http2Connection
+from .http2_deadlines import Http2Deadlines
 from .http2_stream import Http2Stream
-from .request_pseudo_fields import VERSION, beginning, read_head
+from .repeated_section import RepeatedSection
+from .request_pseudo_fields import VERSION, beginning
 from .web_socket_exchange import WebSocketExchange, http1_handshake, web_socket_scope
 
 logger = logging.getLogger(__name__)
@@ -22,10 +23,10 @@ TOO_MANY_PINGS = b"too_many_pings"
 """gRPC's clients that read this double the time between their PINGs (gRFC A8)."""
 
 
-class Http2Requests(Http2Connection):
+class Http2Requests(Http2Deadlines):
     """Starts exchanges, or refuses requests; the subclass takes the engine's events."""
 
-    __slots__ = ("_heads", "_most_heads", "_rates", "_requests")
+    __slots__ = ("_heads", "_most_heads", "_rates", "_repeated", "_requests")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -33,6 +34,7 @@ class Http2Requests(Http2Connection):
         self._heads = 0  # bytes of the heads of all streams
         self._most_heads = most_heads(self.edge.limits.http2, self.edge.limits.head)
         self._rates = FrameRates(self.edge.limits.http2)
+        self._repeated = RepeatedSection()
 
     def on_request(
         self, event: RequestReceived, late: list[tuple[Http2Stream, RequestHead]]
@@ -42,7 +44,7 @@ class Http2Requests(Http2Connection):
         limits = self.edge.limits
         self._requests += 1
         try:
-            request, size = read_head(event.headers, limits, ended=event.end_stream)
+            request, size = self._repeated.read(event.headers, limits, ended=event.end_stream)
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..request_head import RequestHead
 
-HELD = 32768
-"""Bytes of an answer that wait for a client's window before the backend has to wait, too."""
-LEAVES_AT_ONCE = 16384
-"""A part of a body this large leaves at once; smaller ones leave together, a turn later."""
 UPDATES = 4
 """Frames that a client may send for each frame of DATA: it widens two windows, perhaps a little at
 a time, and may ask for another priority."""
@@ -42,8 +38,11 @@ class Carrier(Protocol):
     def flush_soon(self) -> None:
         """The same, with all else that comes up in this turn of the loop."""
 
-    def body_queued(self, stream: Http2Stream, *, large: bool) -> None:
-        """A part of an answer's body is with the engine, and more will come."""
+    def send_whole(self, stream: Http2Stream, fields: RawHeaders, body: bytes) -> None:
+        """A whole answer at once, whose body is not empty."""
+
+    def body_queued(self, stream: Http2Stream, size: int) -> None:
+        """`size` bytes of an answer's body are with the engine, and more will come."""
 
     def response_done(self, stream: Http2Stream) -> None:
         """The answer is whole, as far as the application is concerned."""
@@ -129,7 +128,13 @@ class Http2Stream(MeasuredAnswer):
         body: bytes, trailers: Trailers = (),
     ) -> None:  # fmt: skip
         """A whole answer at once. HTTP/2 has no phrases: `reason` is not sent."""
-        self._begin(status, headers)
+        fields, length = final_fields(status, headers, self._request.method)
+        if 0 < length == len(body) and not trailers:
+            self.started = self.complete = self._end_told = True
+            self.expects_continue = False
+            self._connection.send_whole(self, fields, body)
+            return
+        self._begin(fields, length)
         self.send_body(body, bool(trailers))
         if trailers:
             self.send_trailers(trailers)
@@ -138,14 +143,11 @@ class Http2Stream(MeasuredAnswer):
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None
     ) -> None:
         """Begin the answer; it leaves with the first part of its body, or a turn later."""
-        self._begin(status, headers)
+        self._begin(*final_fields(status, headers, self._request.method))
         asyncio.get_running_loop().call_soon(self._send_head_alone)
 
-    def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._head, self._left = final_fields(status, headers)
-        if self._request.method == b"HEAD" or status in (204, 304):
-            self._left = 0
-        self._end_told = self._left == 0
+    def _begin(self, fields: RawHeaders, length: int) -> None:
+        self._head, self._left, self._end_told = fields, length, length == 0
         self.expects_continue = False
         self.started = True
 
@@ -183,7 +185,7 @@ class Http2Stream(MeasuredAnswer):
             self.complete = True
             connection.response_done(self)
         elif data:
-            connection.body_queued(self, large=len(data) >= LEAVES_AT_ONCE)
+            connection.body_queued(self, len(data))
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """End the answer, with these fields if its body has no length and the client takes them."""
@@ -193,10 +195,8 @@ class Http2Stream(MeasuredAnswer):
             return
         self._give_head(end=False)
         self._end_told = self.complete = True
-        try:  # noqa: SIM105
+        with suppress(StreamGone):
             self._connection.engine.send_trailers(self.id, fields)
-        except StreamGone:
-            pass
         self._connection.response_done(self)
 
     def refuse(self, status: int, text: str) -> None:

@@ -30,7 +30,7 @@ _COLON = 0x3A
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 _NAME = TOKEN.translate(None, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _FIELD_OVERHEAD = 32  # octets that each field counts beside its own (RFC 9113 §6.5.2)
-_LINE_OVERHEAD = len("  HTTP/1.1")
+LINE_OVERHEAD = len("  HTTP/1.1")
 _CONNECTION_SPECIFIC = frozenset({
     b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
@@ -124,7 +124,7 @@ def _count_pseudo(fields: FieldSection) -> int:
 
 
 def _check_size(line: Line, rest: Rest, limits: ClientLimits) -> None:
-    if len(line.method) + len(line.target) + _LINE_OVERHEAD > limits.request_line:
+    if len(line.method) + len(line.target) + LINE_OVERHEAD > limits.request_line:
         raise Refusal(414, "the request line is too long")
     if line.size + rest.size > limits.head:
         raise Refusal(431, "the request's head is too large")
