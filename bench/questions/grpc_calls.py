@@ -3,11 +3,11 @@
 `python -m bench.questions.grpc_calls [WHAT…]`, where WHAT is `unary`, `stream`, `latency` or
 `held`; all of them if none is named. grpcio is client and server. Printed are CPU microseconds of
 the proxy for a unary call of 64 bytes, and for a message of 64 bytes there and back on ten streams;
-the latency of calls at half of the rate that the whole way can do (client and service share the
-other core), beside that of direct ones at the same rate, in an open loop: a call is due when it is
-due, and waits from then on; and the memory of a stream that is held open. `instructions`, which
-must be named, counts with callgrind what a unary call and a message cost in user space: a busy
-machine does not disturb that.
+the latency of calls at half of the rate that the whole way can do, beside that of direct ones at
+the same rate, with client and service on one core and the proxy on the other (an open loop: a call
+is due when it is due, and waits from then on); and the memory of a stream that is held open.
+`instructions`, which must be named, counts with callgrind what a unary call and a message cost in
+user space: a busy machine does not disturb that.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -34,6 +35,8 @@ from bench.questions.instructions import RUNNER, count_of, ordered
 from tests.grpc.calls import calling
 from tests.ports import free_port
 
+PROXY, LOAD = cores()
+"""The cores of the proxy, and of the service."""
 HOST = "a.test"
 MESSAGE = bytes(64)
 AT_ONCE = 10
@@ -59,7 +62,7 @@ TEMPORARY = "".join(
 @contextmanager
 def service() -> Iterator[int]:
     """The port of a service of grpcio, in a process of its own on the load's core."""
-    argv = ["taskset", "-c", str(cores()[1]), sys.executable, "-m", "tests.grpc.backend_process"]
+    argv = ["taskset", "-c", str(LOAD), sys.executable, "-m", "tests.grpc.backend_process"]
     with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -76,7 +79,7 @@ def nginx(backend: int) -> Iterator[tuple[int, int]]:
         config = Path(folder) / "nginx.conf"
         config.write_text(NGINX.format(port=port, backend=backend, temporary=TEMPORARY))
         argv = ["nginx", "-p", folder, "-c", str(config)]
-        with serving(argv, port, core=cores()[0], log=Path(folder) / "log") as process:
+        with serving(argv, port, core=PROXY, log=Path(folder) / "log") as process:
             yield process.pid, port
 
 
@@ -105,7 +108,7 @@ def hipache(backend: int, folder: Path | None = None) -> Iterator[tuple[int, int
             argv = [*RUNNER, sys.executable, "-m", "uvicorn", *serving_app]
         (home / "config.json").write_text(json.dumps(values))
         env = {"PYTHONPATH": str(CHECKOUT), "HIPACHE_CONFIG": str(home / "config.json")}
-        with serving(argv, port, core=cores()[0], log=home / "log", env=env) as process:
+        with serving(argv, port, core=PROXY, log=home / "log", env=env) as process:
             yield process.pid, port
 
 
@@ -239,21 +242,45 @@ async def capacity(port: int, calls: int) -> float:
         return calls / (loop.time() - begin)
 
 
+@contextmanager
+def beside_the_service() -> Iterator[None]:
+    """Keep this process, with grpcio's threads, on the service's core.
+
+    Else direct calls had two cores, and those through the proxy what it leaves of its own.
+    """
+    before = os.sched_getaffinity(0)
+    _pin({LOAD})
+    try:
+        yield
+    finally:
+        _pin(before)
+
+
+def _pin(where: set[int]) -> None:
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread.name), where)
+
+
 def compare_latencies(backend: int, rounds: int, rate: int, calls: int) -> None:
     """Direct calls and those through the proxy, in turns; `rate` 0: half of what can be done."""
-    with hipache(backend) as (_, port):
+    with hipache(backend) as (_, port), beside_the_service():
         if not rate:
             most = asyncio.run(capacity(port, calls))
             rate = int(most / 2)
             print(f"latency  the whole way does {most:.0f} calls/s", flush=True)
+        tails: dict[str, list[float]] = {"direct": [], "hipache": []}
         for _ in range(rounds):
             for name, where in (("direct", backend), ("hipache", port)):
                 took = asyncio.run(latency(where, rate, calls))
-                at = {q: took[int(len(took) * q / 100)] for q in (50, 99)}
+                middle, tail = (took[int(len(took) * part)] for part in (0.5, 0.99))
+                tails[name].append(tail)
                 print(
-                    f"latency  {name:<8} {rate} calls/s: p50 {at[50]:.2f} ms, p99 {at[99]:.2f} ms",
+                    f"latency  {name:<8} {rate} calls/s: p50 {middle:.2f} ms, p99 {tail:.2f} ms",
                     flush=True,
                 )
+        more = median(tails["hipache"]) - median(tails["direct"])
+        print(f"latency  p99 through the proxy: {more:+.2f} ms (medians of {rounds})", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -273,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if loads := [name for name in LOADS if name in what]:
             compare_costs(backend, loads, chosen.rounds, chosen.count)
         if "latency" in what:
-            compare_latencies(backend, chosen.rounds, chosen.rate, chosen.count // 5)
+            compare_latencies(backend, chosen.rounds, chosen.rate, chosen.count)
         if "held" in what:
             with hipache(backend) as (process, port):
                 size = asyncio.run(held(process, port, chosen.streams))
