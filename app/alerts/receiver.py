@@ -96,8 +96,8 @@ class AlertReceiver:
                 return
             again = again and monotonic() - began + pause < TRIED_FOR
             logger.warning(
-                "alert not sent to=%s events=%d cause=%s %s", shown, len(events), why,
-                f"again_in={pause:g}s" if again else "given up",
+                "alert not sent to=%s events=%d cause=%s again_in=%s", shown, len(events), why,
+                f"{pause:g}s" if again else "never",
             )  # fmt: skip
             if not again:
                 self._counted("failed")

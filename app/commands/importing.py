@@ -95,9 +95,9 @@ class Import:
         added = len(self.wanted.keys() - self.before.keys())
         removed = len(self.before.keys() - self.wanted.keys())
         changed = len(self.changed) - added - removed
+        noun = "frontend" if added == 1 else "frontends"
         return (
-            f"{added:,} frontends added, {changed:,} changed, {removed:,} removed "
-            f"in {seconds:.1f} s"
+            f"{added:,} {noun} added, {changed:,} changed, {removed:,} removed in {seconds:.1f} s"
         )
 
 

@@ -90,10 +90,8 @@ class HookCalls:
 
     def misfit(self, name: str, request: Request, wanted: str, said: object) -> HookFailed:
         """Log that a hook returned what it may not; the error that answers the request."""
-        if iscoroutine(said):
-            said.close()  # nobody will await it
         self._failed.add(id(request))
-        cause = f"returned neither {wanted} nor None: {said!r:.100}"
+        cause = f"returned neither {wanted} nor None: {shown(said)}"
         logger.error(
             "hook failed hook=%s request_id=%s cause=%s", name, request.record.request_id, cause
         )
@@ -150,3 +148,10 @@ async def hook_calls(
         yield calls
     finally:
         await calls.aclose()
+
+
+def shown(said: object) -> str:
+    """What a hook returned and may not, in short. Nobody will await it, if it is a coroutine."""
+    if iscoroutine(said):
+        said.close()
+    return f"{said!r:.100}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, NamedTuple
 
 from ..fields.headers import RawHeaders
@@ -13,7 +14,7 @@ from ..proxy.decision import Decision, Decisions, Undecided
 from ..proxy.observers import Observer
 from ..proxy.request import Request
 from ..routing import Route
-from .hook_calls import HookCalls, logger
+from .hook_calls import HookCalls, logger, shown
 from .hook_loading import NO_HOOKS, Hook
 from .hook_views import HookAnswer, HookEnd, HookResponse, checked_field, is_framing
 
@@ -86,10 +87,8 @@ class _Edit:
     def end(self, said: object) -> None:
         """Take over what the hook has left, if it may be sent. Raises TypeError, ValueError."""
         if said is not None:
-            if iscoroutine(said):
-                said.close()  # nobody will await it
             raise TypeError(
-                f"on_response returned {said!r:.100}; it edits response.headers, "
+                f"on_response returned {shown(said)}; it edits response.headers, "
                 "and is defined with async def if it has to wait"
             )
         edited = [checked_field(name, value) for name, value in self.response.headers]
@@ -120,44 +119,50 @@ class EndHookObserver(Observer):
         calls.forget(request)
 
 
-class HookObserver(EndHookObserver):
-    """Calls `on_response`, a plain function, with the head of every answer."""
+class _EditingObserver(EndHookObserver):
+    """Has an `on_response`."""
 
     def __init__(self, calls: HookCalls, hook: Hook) -> None:
         super().__init__(calls)
         self._hook = hook
+
+    def _leaves(self, request: Request, attempt: Attempt[Any] | None) -> bool:
+        """Whether this answer is the one that a hook's failure was given."""
+        return attempt is None and self._calls.has_failed(request)
+
+    @contextmanager
+    def _failing(self, request: Request) -> Iterator[None]:
+        """Raises HookFailed where something fails meanwhile."""
+        try:
+            yield
+        except Exception as error:
+            raise self._calls.failure(self._hook, request) from error
+
+
+class HookObserver(_EditingObserver):
+    """Calls `on_response`, a plain function, with the head of every answer."""
 
     def answered(
         self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
     ) -> None:
         """Raises HookFailed."""
-        if attempt is None and self._calls.has_failed(request):
-            return
-        edit = _Edit(request, attempt, status, headers)
-        try:
-            edit.end(self._hook(self._calls.view(request), edit.response))
-        except Exception as error:
-            raise self._calls.failure(self._hook, request) from error
+        if not self._leaves(request, attempt):
+            edit = _Edit(request, attempt, status, headers)
+            with self._failing(request):
+                edit.end(self._hook(self._calls.view(request), edit.response))
 
 
-class WaitingHookObserver(EndHookObserver):
+class WaitingHookObserver(_EditingObserver):
     """Calls `on_response`, a coroutine function, with the head of every answer."""
-
-    def __init__(self, calls: HookCalls, hook: Hook) -> None:
-        super().__init__(calls)
-        self._hook = hook
 
     async def edit(
         self, request: Request, attempt: Attempt[Any] | None, status: int, headers: RawHeaders
     ) -> None:
         """Raises HookFailed."""
-        if attempt is None and self._calls.has_failed(request):
-            return
-        edit = _Edit(request, attempt, status, headers)
-        try:
-            edit.end(await self._hook(self._calls.view(request), edit.response))
-        except Exception as error:
-            raise self._calls.failure(self._hook, request) from error
+        if not self._leaves(request, attempt):
+            edit = _Edit(request, attempt, status, headers)
+            with self._failing(request):
+                edit.end(await self._hook(self._calls.view(request), edit.response))
 
 
 class HookedParts(NamedTuple):
