@@ -25,8 +25,8 @@ HAND_OVER_AFTER = 2.0
 ALONE_FOR = 3.0
 """Seconds, and up to twice as many, until a worker for itself tries again to share. It forgets all
 that it knows when it does, so the workers of a proxy come one after the other."""
-FOLLOWED_WELL = 1.0
-"""Seconds; a connection to the listening worker that lasts less is not tried again at once."""
+FOLLOWED_WELL, MOST_SHORT = 1.0, 4
+"""Seconds; so many connections in a row to listening workers that last less are no way to go on."""
 TRIES, BETWEEN_TRIES = 20, 0.01
 """How often a follower tries to connect, and after how many seconds: one that has just taken the
 seat needs a moment."""
@@ -53,6 +53,7 @@ class SharedTracker:
         self._landmark: TrackingNews | None = None
         self._heard_at = 0.0
         self._warned = False
+        self._short = 0
         self._dumb_since = inf
         """Since when the own tracking connection tells nothing."""
 
@@ -117,8 +118,9 @@ class SharedTracker:
         finally:
             following.close()
         self._leave(reason)
-        # The seat may be free now; where it is not, another one has it already.
-        if following.silent or (began + FOLLOWED_WELL > monotonic() and not seat.take()):
+        self._short = self._short + 1 if began + FOLLOWED_WELL > monotonic() else 0
+        if self._own is not None or following.silent or self._short >= MOST_SHORT:
+            self._short = 0
             await self._alone(tasks)
 
     async def _connected(self, address: str) -> Following | None:
