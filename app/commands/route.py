@@ -21,11 +21,11 @@ from ..stores.table import (
     TableError,
     check_key,
     in_file_form,
-    parse_table,
     without_secrets,
 )
 from ..stores.table_difference import difference
 from ..stores.table_sites import serving, serving_keys
+from ..stores.table_text import parse_table
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import Duration, config_option, json_option

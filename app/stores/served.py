@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 from ..frontends.site import host_of, inherited
+from ..system.turns import run_at_once
 from .table import Entry, Table
 from .table_sites import prefixes_by_host
 
@@ -22,6 +23,11 @@ class Parts(NamedTuple):
 
 def served_by(table: Table) -> dict[str, Parts]:
     """By key: the entries, and the hosts that have prefixes and no entry."""
+    return run_at_once(serving(table))
+
+
+def serving(table: Table) -> Generator[None, None, dict[str, Parts]]:
+    """The steps of `served_by`, one for each key."""
     prefixes = prefixes_by_host(table)
     found: dict[str, Parts] = {}
     for key in (*table, *(host for host in prefixes if host not in table)):
@@ -30,4 +36,5 @@ def served_by(table: Table) -> dict[str, Parts]:
         if host != key and host in table:
             options = dict(inherited(options, table[host].options, entry.backends))
         found[key] = Parts(tuple(entry.rows), options, prefixes.get(key, frozenset()))
+        yield
     return found

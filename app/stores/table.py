@@ -1,4 +1,4 @@
-"""A whole table of frontends as text, TOML or JSON: the file store's and the export's form. Pure.
+"""A table of frontends, and the form of each in a file, TOML or JSON. Pure.
 
 ["www.example.com"]
 backends = ["http://192.168.0.42:80", "http://192.168.0.43:80"]
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -23,7 +22,6 @@ from ..errors import HipacheError
 from ..frontends.site import host_of, prefix_of
 from ..routing import NO_OPTIONS, InvalidBackendURL, parse_backend
 from .key_form import looked_up_as
-from .line_numbers import line_of
 
 HEALTHCHECK_FIELDS = ("path", "status", "body", "grpc")
 """Fields of `healthcheck:<host>`: the first three as planb and tsuru write them."""
@@ -107,46 +105,6 @@ def check_entry(key: str, entry: Entry) -> None:
         if origin in seen:
             raise TableError(f"{key}: backend {url!r} is there twice")
         seen[origin] = url
-
-
-def parse_table(text: str, source: str) -> Table:
-    """The table of a file, JSON if `source` ends in .json, else TOML.
-
-    Raises TableError with file, line and reason. All or nothing.
-    """
-    try:
-        raw = json.loads(text) if source.endswith(".json") else tomllib.loads(text)
-    except json.JSONDecodeError as exc:
-        raise TableError(f"{source} line {exc.lineno}: {exc.msg}") from None
-    except tomllib.TOMLDecodeError as exc:
-        # "... (at line 3, column 7)" or "... (at end of document)"
-        reason, _, where = str(exc).partition(" (at ")
-        numbers = re.findall(r"[0-9]+", where) or [str(text.count("\n") + 1)]
-        raise TableError(f"{source} line {numbers[0]}: {reason}") from None
-    if not isinstance(raw, dict):
-        raise TableError(f"{source} line 1: expected an object of hosts")
-    table: Table = {}
-    for name, value in raw.items():
-        try:
-            key = check_key(name)
-            if key in table:
-                raise TableError(f"{key} is there twice")
-            table[key] = entry_of(name, value)
-            check_entry(key, table[key])
-        except TableError as exc:
-            line = line_of(text, name, str(exc))
-            raise TableError(f"{source} line {line}: {exc}") from None
-    return _with_lists(table)
-
-
-def _with_lists(table: Table) -> Table:
-    """Only a host that has prefixes can be there without a list."""
-    hosts = {host_of(key) for key in table if prefix_of(key)}
-    for key, entry in table.items():
-        if not entry.listed:
-            there = key not in hosts
-            table[key] = replace(entry, identifier=entry.identifier * there, listed=there)
-    return table
 
 
 def entry_of(name: str, value: Any) -> Entry:

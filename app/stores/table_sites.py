@@ -56,6 +56,6 @@ def prefixes_by_host(table: Mapping[str, Entry]) -> dict[str, frozenset[str]]:
     """The prefixes that have lists, by the key of their host; hosts without any are left out."""
     found: dict[str, set[str]] = {}
     for key in table:
-        if prefix := prefix_of(key):
-            found.setdefault(host_of(key), set()).add(prefix)
+        if "/" in key:  # at once, as most have none
+            found.setdefault(host_of(key), set()).add(prefix_of(key))
     return {host: frozenset(prefixes) for host, prefixes in found.items()}

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from app.system import turns
-from app.system.turns import in_turns, next_turn, run_in_turns
+from app.system.turns import in_turns, next_turn, run_at_once, run_in_turns
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +77,12 @@ def test_each_loop_has_turns_of_its_own() -> None:
 
     asyncio.run(left_behind())
     assert asyncio.run(whole(iter(range(3)))) == [0, 1, 2]
+
+
+def test_at_once_it_gives_the_same() -> None:
+    def steps() -> Generator[None, None, str]:
+        yield
+        yield
+        return "done"
+
+    assert run_at_once(steps()) == "done"

@@ -7,22 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from watchfiles import awatch
 
 from ...errors import StoreUnavailable
 from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
 from ...system.file_stamp import Stamp, stamp_of
+from ...system.turns import in_turns, run_in_turns
 from ..base import Checked, Found, StoreListener
-from ..served import Parts, served_by
-from ..table import Entry, TableError, parse_table
+from ..served import Parts, serving
+from ..table import Entry, Table, TableError
+from ..table_text import members, parsing
 from .check_records import FileCheckRecords
 from .leases import FileLeases
 from .presence import FilePresence
 from .uses import FileUses
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 READ_EVERY_MS = 500
 """Milliseconds after which the file is looked at even if no event came: network file systems and
@@ -119,32 +126,38 @@ class FileStore:
             stamp = again
         if stamp != self._stamp or self._frontends is None:
             self._stamp = stamp
-            self._load(listener)
+            await self._load(listener)
 
-    def _load(self, listener: StoreListener) -> None:
+    async def _load(self, listener: StoreListener) -> None:
         try:
-            text = self._path.read_text("utf-8")
-            if not text.strip():
-                raise TableError(f"{self._path} line 1: the file is empty")
-            entries = parse_table(text, str(self._path))
+            entries = await self._read()
         except (OSError, UnicodeDecodeError, TableError) as exc:
             self._refuse(str(exc), listener)
             return
         first = self._frontends is None
-        before, after = self._served, served_by(entries)
-        known = self._frontends or {}
-        changed = {key for key in before | after if before.get(key) != after.get(key)}
-        self._entries, self._served = entries, after
-        self._frontends = {
-            key: known[key] if key not in changed and key in known else parse_frontend(key, *parts)
-            for key, parts in after.items()
-        }
+        before, known = self._served, self._frontends or {}
+        after = await run_in_turns(serving(entries))
+        changed = await run_in_turns(_changed(before, after))
+        frontends = await run_in_turns(_made_of(after, known, changed))
+        gone = self._served, known, self._entries
+        self._entries, self._served, self._frontends = entries, after, frontends
         logger.info("routes read file=%s frontends=%d", self._path, len(entries))
         if first:
             listener.tracking()
-        for key in changed:
+        async for key in in_turns(changed):
             listener.frontend_changed(key)
         self._presence.serves(self._stamp)
+        await run_in_turns(_let_go(*gone))
+
+    async def _read(self) -> Table:
+        """The file's table: requests wait for no more than a step. Raises OSError and others."""
+        text, source = await asyncio.to_thread(self._path.read_text, "utf-8"), str(self._path)
+        if not text.strip():
+            raise TableError(f"{source} line 1: the file is empty")
+        said: Iterable[tuple[str, Any]] = members(text, source)
+        if not source.endswith(".json"):  # TOML is parsed as a whole
+            said = _taken(await asyncio.to_thread(deque, said))
+        return await run_in_turns(parsing(text, source, said))
 
     def _refuse(self, reason: str, listener: StoreListener) -> None:
         if self._frontends is None:
@@ -157,3 +170,46 @@ class FileStore:
     async def aclose(self) -> None:
         """Give its leases back."""
         self.leases.close()
+
+
+def _changed(
+    before: Mapping[str, Parts], after: Mapping[str, Parts]
+) -> Generator[None, None, list[str]]:
+    """The keys that do not serve as they did."""
+    found: list[str] = []
+    for key, parts in after.items():
+        if before.get(key) != parts:
+            found.append(key)
+        yield
+    for key in before:
+        if key not in after:
+            found.append(key)
+        yield
+    return found
+
+
+def _made_of(
+    served: Mapping[str, Parts], known: Mapping[str, Frontend], changed: Iterable[str]
+) -> Generator[None, None, dict[str, Frontend]]:
+    """All frontends; those that did not change stay the same objects."""
+    new = set(changed)
+    found: dict[str, Frontend] = {}
+    for key, parts in served.items():
+        same = None if key in new else known.get(key)
+        found[key] = same or parse_frontend(key, *parts)
+        yield
+    return found
+
+
+def _taken(said: deque[T]) -> Iterator[T]:
+    """All, of which none is kept."""
+    while said:
+        yield said.popleft()
+
+
+def _let_go(*tables: dict[str, Any]) -> Generator[None, None, None]:
+    """Nobody uses these tables any more: to free a large one at once takes a tenth of a second."""
+    for table in tables:
+        while table:
+            table.popitem()
+            yield

@@ -20,8 +20,9 @@ from ...system.file_stamp import Stamp, stamp_of
 from ...system.operator import operator
 from ..journal import RouteChange, changes_of, dump_change, newest
 from ..key_pattern import KeyPattern
-from ..table import Entry, Table, TableError, check_key, in_file_form, parse_table
+from ..table import Entry, Table, TableError, check_key, in_file_form
 from ..table_sites import of_keys, with_sites_only
+from ..table_text import parse_table
 from ..uses import LastUses
 from .journal_file import append, lines_of
 from .presence import wait_for_all

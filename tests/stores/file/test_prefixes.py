@@ -8,7 +8,8 @@ import pytest
 from app.config.structs import Config
 from app.errors import FrontendNotFound
 from app.stores import CachedStore, open_store
-from app.stores.table import Entry, TableError, check_key, dump_entries, parse_table
+from app.stores.table import Entry, TableError, check_key, dump_entries
+from app.stores.table_text import parse_table
 from tests.redis_servers import until
 
 TABLE = """\

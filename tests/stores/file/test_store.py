@@ -10,7 +10,8 @@ from app.config.structs import Config
 from app.errors import FrontendNotFound, StoreUnavailable
 from app.routing import Mark
 from app.stores import CachedStore, open_store
-from app.stores.table import Entry, TableError, check_key, dump_entries, parse_table
+from app.stores.table import Entry, TableError, check_key, dump_entries
+from app.stores.table_text import parse_table
 from tests.redis_servers import until
 
 TWO = """

@@ -1,0 +1,48 @@
+"""A JSON object member by member: as `json.loads` reads it, and refuses it."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from app.stores.json_members import json_members
+
+TEXTS = [
+    "{}",
+    " {\n} \n",
+    '{"a": 1}',
+    ' { "a" : {"b": [1, 2, {"c": "}"}]} , "d\\u00e9\\"": null,\r\n\t"a": "again" } ',
+    "",
+    "{",
+    '{"a"',
+    '{"a" 1}',
+    '{"a":}',
+    '{"a": 1,}',
+    '{"a": 1 "b": 2}',
+    '{"a": 1}}',
+    '{"a": 1} x',
+    '{"a": tru}',
+    '{"a": "\n"}',
+    "{a: 1}",
+    "{'a': 1}",
+    "\ufeff{}",
+]
+
+
+def outcome(read: Callable[[str], object], text: str) -> object:
+    """What it gives, or the words and the place of its complaint."""
+    try:
+        return read(text)
+    except json.JSONDecodeError as exc:
+        return exc.msg, exc.pos
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_it_is_read_as_a_whole_one_is(text: str) -> None:
+    assert outcome(lambda text: dict(json_members(text)), text) == outcome(json.loads, text)
+
+
+@pytest.mark.parametrize("text", ["[]", '"a"', "1", "null"])
+def test_what_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no object"):
+        list(json_members(text))
