@@ -85,6 +85,8 @@ def peer_in(scope: MutableMapping[str, Any]) -> Peer:
 
 def _endpoint(name: object) -> HostPort | None:
     """None for the name of a unix socket. Some servers (granian) write the port as text."""
+    if type(name) is tuple and len(name) == 2 and type(name[1]) is int:
+        return name  # as both event loops give it for IPv4
     if isinstance(name, (tuple, list)) and len(name) > 1:
         host, port = name[0], name[1]
         if isinstance(port, int):
