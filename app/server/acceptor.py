@@ -20,8 +20,6 @@ from .edge import NO_DEADLINE, Edge
 
 logger = logging.getLogger("hipache.server")
 
-ACCEPTED_AT_ONCE = 32
-"""Connections accepted in one turn of the event loop; other workers want some, too."""
 SHORTAGE_PAUSE = 1.0
 """Seconds without accepting after the system ran out of files or memory."""
 
@@ -116,18 +114,19 @@ class TLSAcceptor:
             await asyncio.wait(self._tasks)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                sock, name = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # another worker was faster, or the client has gone
-            except OSError as exc:
-                logger.warning("cannot accept connections cause=%s", exc.strerror or exc)
-                self._loop.remove_reader(self._sock)
-                self._pause = self._loop.call_later(SHORTAGE_PAUSE, self.start)
-                return
-            sock.setblocking(False)
-            self._take(sock, str(name[0]) if isinstance(name, tuple) else "")
+        """Take one in each turn of the event loop: its handshake takes a hundred times as long, and
+        meanwhile other workers take theirs."""
+        try:
+            sock, name = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another worker was faster, or the client has gone
+        except OSError as exc:
+            logger.warning("cannot accept connections cause=%s", exc.strerror or exc)
+            self._loop.remove_reader(self._sock)
+            self._pause = self._loop.call_later(SHORTAGE_PAUSE, self.start)
+            return
+        sock.setblocking(False)
+        self._take(sock, str(name[0]) if isinstance(name, tuple) else "")
 
     def _take(self, sock: socket.socket, address: str) -> None:
         handshake = TLSHandshake(self._edge, self._make)
