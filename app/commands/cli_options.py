@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
+from ..config.durations import seconds as in_seconds
 
 _CONFIG_HELP = "The configuration file; else $HIPACHE_CONFIG, else config.json in this folder."
 
@@ -32,8 +29,8 @@ class Duration(click.ParamType[int]):
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         """The seconds. Ends the command where `value` is no time, or too long a one."""
-        seconds = _seconds(str(value))
-        if seconds is None or not 0 < seconds <= (_seconds(self._longest) or 0) or seconds % 1:
+        seconds = in_seconds(str(value))
+        if seconds is None or not 0 < seconds <= (in_seconds(self._longest) or 0) or seconds % 1:
             self.fail(f"{value!r} is not a time such as 30s, 10m, 2h, up to {self._longest}")
         return int(seconds)
 
@@ -51,15 +48,10 @@ class FineDuration(click.ParamType[float]):
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The seconds. Ends the command where `value` is no time, or out of bounds."""
-        seconds = _seconds(str(value))
-        if seconds is None or not self._shortest <= seconds <= (_seconds(self._longest) or 0):
+        seconds = in_seconds(str(value))
+        if seconds is None or not self._shortest <= seconds <= (in_seconds(self._longest) or 0):
             self.fail(
                 f"{value!r} is not a time such as 0.5s, 30s, 10m, "
                 f"from {self._shortest:g}s up to {self._longest}"
             )
         return seconds
-
-
-def _seconds(text: str) -> float | None:
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)", text)
-    return float(found[1]) * _UNITS[found[2] or "s"] if found else None

@@ -17,6 +17,7 @@ from msgspec import inspect
 
 from ..errors import ConfigError
 from ..masking import SECRET_KEYS, printable, show
+from .durations import seconds
 
 _KINDS = {
     "int": "a whole number",
@@ -119,7 +120,7 @@ def convert(
         known = [*_known_paths(info, ""), *old_names]
         raise fault(source, origins.of(path), f"unknown key{_did_you_mean(path, known)}")
     try:
-        return msgspec.convert(raw, kind, dec_hook=hook)
+        return msgspec.convert(_in_seconds(info, raw), kind, dec_hook=hook)
     except msgspec.ValidationError as exc:
         # "Expected `int | null`, got `str` - at `$.server.workers`"; the last two parts may lack
         text, _, path = str(exc).partition(" - at `$")
@@ -143,6 +144,8 @@ def _problem(expected: str, raw: dict[str, Any], path: str) -> str:
         words = "expected an address or an object"
     if not words.lower().startswith("expected"):
         return words  # it names what was found
+    if words in {"Expected a number", "Expected a number or null"}:
+        words = words.replace("a number", 'a number of seconds, or a time such as "10m"')
     found = "a secret of another kind" if _is_secret(path) else show(look_up(raw, path))
     return f"{words[:1].lower()}{words[1:]}, found {found}"
 
@@ -192,6 +195,22 @@ def _unknown_paths(info: inspect.Type, value: Any, path: str) -> Iterator[str]:
                 yield below
             else:
                 yield from _unknown_paths(fields[name], item, below)
+
+
+def _in_seconds(info: inspect.Type, value: Any) -> Any:
+    """`value` with a number for each time in it, such as "10m": what may have a fraction is one."""
+    kinds = [*info.types] if isinstance(info, inspect.UnionType) else [info]
+    if isinstance(value, str):
+        times = {type(kind) for kind in kinds} <= {inspect.FloatType, inspect.NoneType}
+        number = seconds(value) if times else None
+        return value if number is None else number
+    for kind in kinds:
+        if isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
+            return [_in_seconds(kind.item_type, item) for item in value]
+        if isinstance(kind, inspect.StructType) and isinstance(value, dict):
+            known = dict(_fields(kind))
+            return {name: _in_seconds(known[name], item) for name, item in value.items()}
+    return value
 
 
 def look_up(raw: Any, path: str) -> Any:

@@ -9,13 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..config.durations import seconds
 from ..frontends.backends import trimmed
 from ..frontends.maintenance import MAX_MESSAGE, is_off
 from .table import Entry, TableError
 
+TIMES = frozenset(
+    {"forwardAuthTimeout", "hsts", "maintenanceRetry", "pause", "slowStart", "wakeTimeout"}
+)
+"""Options that are seconds, and stand in the store as numbers: older readers know no more."""
+
 
 def with_option(entry: Entry, name: str, value: str) -> Entry:
-    """An option has this value."""
+    """An option has this value; that of a time may be written as 30s, 10m, 2h, 7d.
+
+    >>> with_option(Entry("a"), "hsts", "3650d").options["hsts"]
+    '315360000'
+    """
+    if name in TIMES and (number := seconds(value)) is not None:
+        value = str(int(number)) if number.is_integer() else str(number)
     return replace(entry, options={**entry.options, name: value})
 
 

@@ -49,6 +49,8 @@ async def test_a_site_is_shut_and_opened_again(tmp_path: Path, valkey: RedisServ
         await done(tmp_path, "maintenance", "off", "a.test", "--wait")
         assert await status_of(service, "a.test") == 200
         assert await redis.hgetall("options:a.test") == {"policy": "round_robin"}
+        await done(tmp_path, "option", "set", "a.test", "wakeTimeout", "1m")
+        assert await redis.hget("options:a.test", "wakeTimeout") == "60"
 
 
 async def test_a_drain_waits_until_nothing_is_in_flight(

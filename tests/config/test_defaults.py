@@ -35,7 +35,7 @@ def test_the_configuration_gives_the_defaults_of_all() -> None:
         ("hash", '"header"'),
         ("sticky", '"a b"'),
         ("wakeTimeout", "601"),
-        ("wakeTimeout", '"1m"'),
+        ("wakeTimeout", '"1 m"'),
     ],
 )
 def test_a_wrong_value_in_the_configuration_stops_the_start(key: str, value: str) -> None:

@@ -42,6 +42,21 @@ def test_a_file_of_0_4_is_read_as_documented():
     assert config.warnings == ()
 
 
+def test_times_are_written_as_on_a_command_line():
+    config = parse(
+        """{"server": {"tcpTimeout": "10m", "responseTimeout": "1.5s", "backendMaxAge": "0"},
+        "memory": {"gracefulWait": "2h"}, "healthCheck": {"interval": "30s", "path": "/10m"},
+        "https": {"hsts": "7d", "acme": {"wait": "5s"}, "bind": ["127.0.0.1"], "key": "1m",
+        "cert": "1m"}}"""
+    )
+    server = config.server
+    assert (server.tcp_timeout, server.response_timeout, server.backend_max_age) == (600, 1.5, 0)
+    assert (config.memory.graceful_wait, config.https.acme.wait) == (7200, 5)
+    assert (config.https.hsts, config.https.binds[0].key) == (7 * 86_400, "1m")
+    assert config.health_check is not None
+    assert (config.health_check.interval, config.health_check.path) == (30, "/10m")
+
+
 def test_an_https_bind_inherits_what_it_does_not_name():
     config = parse(
         """{"https": {"port": 444, "key": "k", "cert": "c", "ca": "a", "passphrase": "p",
@@ -73,6 +88,12 @@ def test_an_https_bind_inherits_what_it_does_not_name():
         ('{"server": 5}', "server: expected an object, found 5"),
         ('{"http": {"port": 65536}}', "http.port: expected a whole number <= 65535, found 65536"),
         ('{"server": {"tcpTimeout": -1}}', "server.tcpTimeout: expected a number >= 0.0, found -1"),
+        (
+            '{"server": {"tcpTimeout": "10 minutes"}}',
+            'server.tcpTimeout: expected a number of seconds, or a time such as "10m", found "10 m',
+        ),
+        ('{"server": {"tcpTimeout": "9999d"}}', "server.tcpTimeout: expected a number <= 315"),
+        ('{"server": {"maxSockets": "10m"}}', "server.maxSockets: expected a whole number, found"),
         ('{"server": {"tcpTimeout": 1e999}}', "server.tcpTimeout: expected a number <= 315"),
         ('{"http": {"bind": [{"port": 1}]}}', "http.bind[0]: expected a key address"),
         ('{"http": {"bind": "a b"}}', "http.bind[0]: expected an IP address, a host name"),
