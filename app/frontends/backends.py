@@ -39,6 +39,12 @@ _ORDINARY = re.compile(
 )
 """Nothing but a path can be odd about these, which nearly all rows are."""
 _PATH_IGNORED = "its path or query is ignored: the backend is asked for the request's own"
+_BY_TLS = " (with TLS it is https, and the option http2 on)"
+_MEANT = {
+    "grpc": " (did you mean h2c?)", "http2": " (did you mean h2c?)",
+    "grpcs": _BY_TLS, "h2": _BY_TLS,
+}  # fmt: skip
+"""What other programs call backends of HTTP/2."""
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -135,7 +141,8 @@ def parse_backend(text: str, index: int) -> Backend:
     except ValueError as exc:
         raise InvalidBackendURL(f"{shown!r}: {exc if shown == text else 'no URL'}") from None
     if parts.scheme not in WEB_PORTS:
-        raise InvalidBackendURL(f"{shown!r}: scheme is not http, https, h2c or unix")
+        meant = _MEANT.get(parts.scheme, "")
+        raise InvalidBackendURL(f"{shown!r}: scheme is not http, https, h2c or unix{meant}")
     if not parts.hostname:
         raise InvalidBackendURL(f"{shown!r}: no host")
     if parts.username is not None:

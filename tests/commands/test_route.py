@@ -102,6 +102,8 @@ def test_rename_keeps_everything_but_the_key(run):
         (["set", "*.a.b.c.d.e.f", "http://a"], "never matches", 2),
         (["set", "a.example", "http://"], "no host", 1),
         (["set", "a.example", "ftp://a"], "scheme is not http, https, h2c or unix", 1),
+        (["set", "a.example", "grpc://a:1"], "h2c or unix (did you mean h2c?)", 1),
+        (["set", "a.example", "grpcs://a:1"], "(with TLS it is https, and the option http2 on)", 1),
         (["set", "a.example", "http://a:99999"], "Port out of range", 1),
         (["set", "a.example", "http://a", "a:80"], "is there twice", 1),
         (["add", "a.example", "http://a:1"], "is there twice", 1),
