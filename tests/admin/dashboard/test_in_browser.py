@@ -56,7 +56,8 @@ async def browsing(base: str, width: int = 1280, scheme: str = "light") -> Async
         await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
         yield page
         await browser.close()
-    assert said == []
+    refused = "Failed to load resource: the server responded with a status of 422"
+    assert [line for line in said if not line.startswith(refused)] == []
 
 
 async def is_sound(page: Page, path: str) -> None:
@@ -98,6 +99,7 @@ async def test_a_person_finds_what_is_wrong_and_takes_it_out(
         await expect(row.locator("[data-label='Answers/s']")).not_to_have_text("0")
         await expect(page.get_by_label("What visitors are told")).to_have_value("half a sente")
         await expect(done).to_be_visible()
+        await every_button_does_what_it_says(page, backend.url, dead)
         for path in PATHS:
             await page.goto(base + path)
             await is_sound(page, path)
@@ -112,6 +114,38 @@ async def test_a_person_finds_what_is_wrong_and_takes_it_out(
         for now in [*LISTS, *reversed(LISTS)]:  # what changes is shown whole
             await page.evaluate("html => { events.close(); show(html); }", now)
             assert await page.locator("#main").inner_html() == now
+        await page.get_by_role("button", name="Log out").click()
+        await expect(page.get_by_label("Token")).to_be_focused()
+
+
+async def every_button_does_what_it_says(page: Page, url: str, dead: str) -> None:
+    """On the page of a site whose backend `dead` is drained."""
+
+    async def press(name: str, said: str) -> None:
+        await page.get_by_role("button", name=name, exact=True).click()
+        await expect(page.locator("[data-still] > .message")).to_have_text(said)
+
+    await press(f"Undrain {dead}", f"{dead} serves again.")
+    await page.get_by_label(f"More for {url}").click()
+    more = page.locator("details[open]")
+    await more.get_by_label("Weight").fill("heavy")
+    await more.get_by_role("button", name="Set").click()
+    await expect(page.get_by_role("alert")).to_contain_text("'heavy' is no number")
+    await page.get_by_label("What visitors are told").fill("back soon")
+    await page.get_by_label("They may come again after").fill("soon")
+    await press("Shut the site", "come again after: expected whole seconds")
+    await expect(page.get_by_label("What visitors are told")).to_have_value("back soon")
+    await page.get_by_label("They may come again after").fill("60")
+    await press("Shut the site", "a.test is under maintenance.")
+    await press("Open the site", "a.test is open again.")
+    await press("Pause", "a.test is paused: requests wait.")
+    await press("Let the requests go on", "a.test goes on.")
+    await page.get_by_label("Option", exact=True).fill("policy")
+    await page.get_by_label("Value", exact=True).fill("random")
+    await page.locator("#options ~ form").get_by_role("button").click()
+    await expect(page.get_by_role("status").first).to_have_text("a.test has its new option.")
+    await press("Remove the option policy", "a.test has one option less.")
+    await press("Undo the last change", "a.test is as it was before its last change.")
 
 
 @pytest.mark.long
