@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import add, sub
 
 import msgspec
@@ -48,10 +49,8 @@ async def per_frontend(total: Sum) -> dict[str, array[float]]:
         cells, key = total.blocks[name], name.split("\0", 2)[1]
         before = heads.get(key)
         heads[key] = cells if before is None else array("d", map(add, before, cells))
-    size = len(next(iter(heads.values()), ()))
-    return {
-        key: cells + heads.get(key, array("d", bytes(8 * size))) for key, cells in found.items()
-    }
+    nothing = array("d", bytes(8 * len(next(iter(heads.values()), ()))))
+    return {key: cells + heads.get(key, nothing) async for key, cells in in_turns(found.items())}
 
 
 def requests(cells: array[float]) -> float:
@@ -65,33 +64,30 @@ def attempts(cells: array[float]) -> float:
 
 def choose(
     every: Mapping[str, array[float]],
+    done: Mapping[str, float],
     chosen: ShownNames,
     limit: int = LIMIT,
-    busy: Callable[[array[float]], float] = requests,
-) -> dict[str, array[float]]:
-    """The cells to show, by key; changes `chosen` where one comes or goes.
-
-    `busy` says how much one has done, by its cells.
-    """
+) -> None:
+    """Change `chosen` where one comes or goes. `done` says how much each has done, by key."""
     bases = chosen.bases
     waiting = [key for key in every if key != OTHER and key not in bases]
-    waiting.sort(key=lambda key: busy(every[key]), reverse=True)
+    waiting.sort(key=done.__getitem__, reverse=True)
     for key in waiting[: max(0, limit - len(bases))]:
         bases[key] = b""
     waiting = [key for key in waiting if key not in bases]
     if waiting:
-        quietest = sorted((key for key in bases if key in every), key=lambda k: busy(every[k]))
+        quietest = sorted((key for key in bases if key in every), key=done.__getitem__)
         for key, quiet in zip(waiting, quietest, strict=False):
-            if busy(every[key]) <= 2 * busy(every[quiet]):
+            if done[key] <= 2 * done[quiet]:
                 break
             del bases[quiet]
             bases[key] = every[key].tobytes()
-    return _arranged(every, bases)
 
 
-def _arranged(
+async def arranged(
     every: Mapping[str, array[float]], bases: Mapping[str, bytes]
 ) -> dict[str, array[float]]:
+    """The cells to show, by key."""
     shown: dict[str, array[float]] = {}
     rest = every.get(OTHER, array("d"))
 
@@ -100,7 +96,7 @@ def _arranged(
         wide, narrow = (rest, cells) if len(rest) >= len(cells) else (cells, rest)
         rest = array("d", map(add, wide, narrow)) + wide[len(narrow) :]
 
-    for key, cells in every.items():
+    async for key, cells in in_turns(every.items()):
         if key not in bases:
             if key != OTHER:
                 to_rest(cells)
@@ -115,32 +111,33 @@ def _arranged(
 
 async def shown(total: Sum, folder: Folder | None, limit: int = LIMIT) -> dict[str, array[float]]:
     """The cells of the frontends to show, with the choice that all workers share."""
-    return _shared(await per_frontend(total), folder, "places", limit, requests)
+    return await _shared(await per_frontend(total), folder, "places", limit, requests)
 
 
 async def shown_backends(
     total: Sum, folder: Folder | None, limit: int = LIMIT
 ) -> dict[str, array[float]]:
     """The same for backends; their keys are those of `per_backend`."""
-    return _shared(await per_backend(total), folder, "backend-places", limit, attempts)
+    return await _shared(await per_backend(total), folder, "backend-places", limit, attempts)
 
 
-def _shared(
+async def _shared(
     every: Mapping[str, array[float]],
     folder: Folder | None,
     file: str,
     limit: int,
     busy: Callable[[array[float]], float],
 ) -> dict[str, array[float]]:
+    done = {key: busy(cells) async for key, cells in in_turns(every.items())}
+    chosen = ShownNames()
     if folder is None:
-        return choose(every, ShownNames(), limit, busy)
+        choose(every, done, chosen, limit)
+        return await arranged(every, chosen.bases)
     with folder.locked() as mine:
-        try:
+        with suppress(FileNotFoundError):
             chosen = msgspec.msgpack.decode((folder.path / file).read_bytes(), type=ShownNames)
-        except FileNotFoundError:
-            chosen = ShownNames()
         before = set(chosen.bases)
-        found = choose(every, chosen, limit, busy)
+        choose(every, done, chosen, limit)
         if mine and before != set(chosen.bases):
             folder.write(file, chosen)
-        return found
+    return await arranged(every, chosen.bases)

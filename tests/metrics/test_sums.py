@@ -11,7 +11,7 @@ from app.metrics.counters import Counters
 from app.metrics.families import OTHER
 from app.metrics.folder import Folder
 from app.metrics.page import Page, read_file
-from app.metrics.shown import ShownNames, choose, requests
+from app.metrics.shown import ShownNames, arranged, choose, requests
 
 
 @pytest.fixture
@@ -120,29 +120,36 @@ def cells(count: float) -> array[float]:
     return array("d", [count, *([0.0] * 16)])
 
 
+async def shown_of(
+    every: dict[str, array[float]], chosen: ShownNames, limit: int
+) -> dict[str, array[float]]:
+    choose(every, {key: requests(each) for key, each in every.items()}, chosen, limit)
+    return await arranged(every, chosen.bases)
+
+
 def total(shown: dict[str, array[float]]) -> float:
     return sum(requests(values) for values in shown.values())
 
 
-def test_all_are_shown_while_there_is_room():
-    shown = choose({"a": cells(1), "b": cells(2)}, ShownNames(), limit=2)
+async def test_all_are_shown_while_there_is_room():
+    shown = await shown_of({"a": cells(1), "b": cells(2)}, ShownNames(), limit=2)
     assert {key: requests(values) for key, values in shown.items() if values} == {"a": 1, "b": 2}
 
 
-def test_the_busiest_are_shown_and_the_rest_is_other():
+async def test_the_busiest_are_shown_and_the_rest_is_other():
     every = {key: cells(n) for n, key in enumerate("abcdef", start=1)} | {OTHER: cells(7)}
-    shown = choose(every, ShownNames(), limit=2)
+    shown = await shown_of(every, ShownNames(), limit=2)
     assert {key: requests(values) for key, values in shown.items()} == {"e": 5, "f": 6, OTHER: 17}
 
 
-def test_no_counter_goes_back_and_the_sum_stays_right():
+async def test_no_counter_goes_back_and_the_sum_stays_right():
     chosen = ShownNames()
     every = {"quiet": cells(10), "busy": cells(1)}
-    before = choose(every, chosen, limit=1)
+    before = await shown_of(every, chosen, limit=1)
     assert requests(before["quiet"]) == 10
     for count in (15, 21, 50, 60):
         every = {"quiet": cells(10), "busy": cells(count)}
-        now = choose(every, chosen, limit=1)
+        now = await shown_of(every, chosen, limit=1)
         assert total(now) == 10 + count
         for key in before.keys() & now.keys():
             assert requests(now[key]) >= requests(before[key]), key
@@ -150,8 +157,8 @@ def test_no_counter_goes_back_and_the_sum_stays_right():
     assert {key: requests(values) for key, values in before.items()} == {"busy": 39, OTHER: 31}
 
 
-def test_a_frontend_keeps_its_place_against_one_that_is_hardly_busier():
+async def test_a_frontend_keeps_its_place_against_one_that_is_hardly_busier():
     chosen = ShownNames()
-    choose({"a": cells(10)}, chosen, limit=1)
-    shown = choose({"a": cells(10), "b": cells(20)}, chosen, limit=1)
+    await shown_of({"a": cells(10)}, chosen, limit=1)
+    shown = await shown_of({"a": cells(10), "b": cells(20)}, chosen, limit=1)
     assert set(shown) == {"a", OTHER}
