@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
-BUDGET = 0.0002
+BUDGET = 0.0001
 """Seconds of work between two yields to the event loop. A yield costs about 5 us."""
 
 _Turn = asyncio.Future[None]
