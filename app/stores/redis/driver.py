@@ -134,13 +134,14 @@ async def command_of(
         await connections.aclose()
     if isinstance(answer, Exception):
         raise StoreUnavailable(str(answer)) from answer
-    return list(_lines(answer))
+    return list(lines_of(answer))
 
 
-def _lines(answer: Any) -> Iterator[str]:
+def lines_of(answer: Any) -> Iterator[str]:
+    """A raw answer, one element a line."""
     if isinstance(answer, list | tuple):
         for element in answer:
-            yield from _lines(element)
+            yield from lines_of(element)
     elif answer is None:
         yield ""
     else:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.config.structs import Config, ServerConfig
-from app.errors import FrontendNotFound
+from app.errors import FrontendNotFound, StoreUnavailable
 from app.frontends.rates import Rate
 from app.routing import Mark, Route
 from app.stores import CachedStore, driver_for, open_store
@@ -135,6 +135,18 @@ async def test_a_command_goes_where_its_key_is(cluster):
     for key in ("a", "b", "c"):
         assert await driver.command(["set", key, "1"], timeout=5) == ["OK"]
     assert await driver.command(["mget", "a", "b", "c", "d"], timeout=5) == ["1", "1", "1", ""]
+
+
+async def test_what_is_set_for_a_server_is_set_for_every_primary(cluster):
+    driver, names = driver_for((cluster.url,)), sorted(s.port for s in cluster.primaries)
+    lines = await driver.command(["config", "set", "slowlog-max-len", "99"], timeout=5)
+    assert lines == [f"127.0.0.1:{port}: OK" for port in names]
+    for server in cluster.primaries:
+        found = await cluster.command(server, "CONFIG", "GET", "slowlog-max-len")
+        assert "99" in str(found)
+    refused = f"127.0.0.1:{names[0]}: .*; 127.0.0.1:{names[1]}: "
+    with pytest.raises(StoreUnavailable, match=refused):
+        await driver.command(["CONFIG", "SET", "nonsense", "1"], timeout=5)
 
 
 async def test_certificates_are_read_and_watched(cluster):
