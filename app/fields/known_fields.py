@@ -1,4 +1,4 @@
-"""Fields of answers that come again and again, and what was made of them. Pure."""
+"""Fields that come again and again, and what was made of them. Pure."""
 
 from __future__ import annotations
 
@@ -51,3 +51,25 @@ class PassingFields(list[tuple[bytes, bytes]]):
     __slots__ = ("known",)
 
     known: KnownFields
+
+
+class KnownRequest:
+    """What a backend gets of requests whose fields are the same but for the last, their id."""
+
+    __slots__ = ("fields", "text")
+
+    text: bytes | None
+    """The same as HTTP/1 writes it; None until then."""
+
+    def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """`fields`: what stands before the id. Nobody changes it."""
+        self.fields = fields
+        self.text = None
+
+
+class RequestFields(list[tuple[bytes, bytes]]):
+    """A copy of `known.fields` and the id of one request, which may be changed."""
+
+    __slots__ = ("known",)
+
+    known: KnownRequest

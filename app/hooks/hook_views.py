@@ -155,7 +155,7 @@ class HookRequest:
         """
         item = checked_field(name, value)
         self.remove_header(name)
-        self._request.ours.append(item)
+        self._request.ours += (item,)
 
     def remove_header(self, name: str) -> None:
         """Do not send the backend this field, in whichever spelling. Raises ValueError."""
@@ -164,7 +164,7 @@ class HookRequest:
             raise ValueError(f"the field {name} is the proxy's to write")
         request = self._request
         request.headers = [item for item in request.headers if as_read(item[0]) != read]
-        request.ours = [item for item in request.ours if as_read(item[0]) != read]
+        request.ours = tuple(item for item in request.ours if as_read(item[0]) != read)
 
 
 @dataclass(slots=True)

@@ -26,21 +26,32 @@ class AddedFields:
         self._trusted = trusted
 
     def add(self, request: Request) -> str:
-        """Set `request.ours` and `request.passing`; returns the request's id."""
+        """Set `ours`, `passing` and `id_field` of the request; returns its id."""
+        repetition = request.repetition
+        if repetition is None or repetition.ours is None:
+            claimed_id = self._make(request)
+            if repetition is not None:
+                repetition.ours, repetition.passing = request.ours, request.passing
+                repetition.claimed_id = claimed_id
+        else:  # all of it follows from the head, the connection and the configuration
+            request.ours, request.passing = repetition.ours, repetition.passing
+            claimed_id = repetition.claimed_id
+        request_id = claimed_id or self.ids.new()
+        request.id_field = (b"x-request-id", request_id.encode("latin-1"))
+        return request_id
+
+    def _make(self, request: Request) -> str:
+        """Set `ours` and `passing`; returns the id that a proxy of ours gave to the request."""
         headers, client, peer = request.headers, request.client, request.peer
         port = peer.server[1] if peer.server else 0
-        ours = request.ours = self.forwarded.build(headers, client, peer.scheme, port, request.host)
+        ours = self.forwarded.build(headers, client, peer.scheme, port, request.host)
         ours.append(self._hops[request.http_version])
-        if self.forwarded.trusts(client):
-            request.passing = self._trusted
-            request_id = _claimed_id(headers) or self.ids.new()
-        else:
-            request.passing = self._strangers
-            request_id = self.ids.new()
-        ours.append((b"x-request-id", request_id.encode("latin-1")))
         if peer.subject is not None:
             ours.append((b"x-client-cert-subject", peer.subject))
-        return request_id
+        request.ours = tuple(ours)
+        trusted = self.forwarded.trusts(client)
+        request.passing = self._trusted if trusted else self._strangers
+        return _claimed_id(headers) if trusted else ""
 
 
 def _claimed_id(headers: RawHeaders) -> str:

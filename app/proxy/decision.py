@@ -25,12 +25,12 @@ from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from ..errors import BadHost
-from ..fields.headers import request_headers
 from ..fields.remembering import Memo
 from ..frontends.options import Options
 from ..frontends.protection import Protection
 from ..routing import Route, normalise_host
 from ..stores.routes import Routes
+from .backend_fields import fields_of
 from .guards.overload import Overload
 from .guards.pauses import Pauses
 from .https_policy import REDIRECT, redirect_location
@@ -177,7 +177,7 @@ class Decisions:
                 return self._once_admitted(pending, request, route)
         if options.strip and frontend.prefix:
             strip_prefix(request, frontend.prefix.encode())
-        request.fields = request_headers(request.headers, request.ours, request.passing)
+        request.fields = fields_of(request)
         return route
 
     async def _once_resumed(self, pauses: Pauses, request: Request, longest: int) -> Decision:
@@ -199,7 +199,7 @@ class Decisions:
         frontend = route.frontend
         if self.options(route).strip and frontend.prefix:
             strip_prefix(request, frontend.prefix.encode())
-        request.fields = request_headers(request.headers, request.ours, request.passing)
+        request.fields = fields_of(request)
         return route
 
     # Probes

@@ -41,8 +41,7 @@ class FastPath:
         """`count` is called for each request, as the middleware does for the others."""
         self.gateway = gateway
         self.attempts = gateway.attempts
-        self.http = http
-        self.client = client
+        self.http, self.client = http, client
         self._probes = gateway.decisions.probes
         self._decide = gateway.decisions.decide
         self._count = count
@@ -54,8 +53,9 @@ class FastPath:
         The Exchange then has a task, or a QueuedRequest or FastAnswer as its `direct`.
         """
         request = Request(
-            head.method, head.target, head.headers, exchange.peer, head.http_version, exchange
-        )
+            head.method, head.target, head.headers, exchange.peer, head.http_version, exchange,
+            head.repetition,
+        )  # fmt: skip
         if request.host in self._probes:
             return False
         self._count()

@@ -199,7 +199,7 @@ class HttpProxy:
             "reason": answer.reason,  # our own server sends it; ASGI has no place for it
             "trailers": trailing,
         })  # fmt: skip
-        answer.headers, headers, request.ours = _TAKEN, _TAKEN, []
+        answer.headers, headers, request.ours = _TAKEN, _TAKEN, ()
         trailers: RawHeaders | None = None
         if answer.whole is not None:
             record.bytes_out = len(answer.whole)

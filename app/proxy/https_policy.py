@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..fields.headers import RawHeaders, field
 
 ACME = b"/.well-known/acme-challenge/"
@@ -12,7 +14,7 @@ HSTS = b"strict-transport-security"
 
 
 def redirect_location(
-    host: bytes, target: bytes, ours: RawHeaders, port: int, *, web_socket: bool
+    host: bytes, target: bytes, ours: Sequence[tuple[bytes, bytes]], port: int, *, web_socket: bool
 ) -> bytes | None:
     """The URL with TLS of what was asked for, None if the client may stay.
 
@@ -25,7 +27,7 @@ def redirect_location(
     return secure_url(host, target, port, b"wss" if web_socket else b"https")
 
 
-def add_hsts(seconds: float, ours: RawHeaders, headers: RawHeaders) -> None:
+def add_hsts(seconds: float, ours: Sequence[tuple[bytes, bytes]], headers: RawHeaders) -> None:
     """Add HSTS (RFC 6797) for `seconds` to an answer over TLS, unless the backend sent its own."""
     if came_securely(ours) and field(headers, HSTS) is None:
         headers.append((HSTS, b"max-age=%d" % seconds))
@@ -43,6 +45,6 @@ def secure_url(host: bytes, target: bytes, port: int, scheme: bytes = b"https") 
     return b"%b://%b%b%b" % (scheme, name, b"" if port in (0, 443) else b":%d" % port, target)
 
 
-def came_securely(ours: RawHeaders) -> bool:
+def came_securely(ours: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether the client used TLS, towards us or towards a trusted proxy in front of us."""
     return field(ours, b"x-forwarded-proto") == b"https"

@@ -19,6 +19,7 @@ from ..logs.record import AccessRecord
 from ..routing import Backend, Route
 from ..server.exchange import Exchange
 from ..server.peer import Peer, peer_in
+from ..server.repetition import Repetition
 from ..server.scope import EXCHANGE
 from .request_body import RequestBody
 from .whole_body import WholeBody
@@ -60,9 +61,9 @@ class Request:
 
     __slots__ = (
         "backend", "backend_target", "body", "client", "client_left", "exchange", "extensions",
-        "facts", "failed_attempts", "fields", "headers", "host", "http_version", "method", "ours",
-        "passing", "peer", "queue_time", "record", "route", "slot", "started", "target", "task",
-        "unbegun", "web_socket",
+        "facts", "failed_attempts", "fields", "headers", "host", "http_version", "id_field",
+        "method", "ours", "passing", "peer", "queue_time", "record", "repetition", "route",
+        "slot", "started", "target", "task", "unbegun", "web_socket",
     )  # fmt: skip
 
     method: bytes
@@ -83,9 +84,11 @@ class Request:
     """The `Host` field as it came, empty if there was none."""
     client: str
     """The peer's address, empty for a unix socket."""
-    ours: RawHeaders
-    """The fields that we add for the backend: who the client is, the request's id, and what
-    an authorization service has said."""
+    ours: tuple[tuple[bytes, bytes], ...]
+    """The fields that we add for the backend: who the client is, and what an authorization
+    service has said."""
+    id_field: tuple[bytes, bytes]
+    """One more: the request's id."""
     passing: Passing
     """Which of the client's fields a backend may get."""
     fields: RawHeaders
@@ -109,6 +112,8 @@ class Request:
     """What its task calls in the end if it was cancelled before its first step."""
     slot: Slot | None
     """Its slot among those that `maxInFlight` allows."""
+    repetition: Repetition | None
+    """What the request has in common with the one before on its connection."""
     extensions: Mapping[str, Any]
     """What the server offers, in ASGI's terms."""
 
@@ -120,6 +125,7 @@ class Request:
         peer: Peer,
         http_version: str,
         exchange: Exchange | None,
+        repetition: Repetition | None = None,
     ) -> None:
         self.method = method
         self.target = self.backend_target = target
@@ -133,6 +139,7 @@ class Request:
         self.unbegun = None
         self.failed_attempts = ()
         self.exchange = exchange
+        self.repetition = repetition
         self.extensions = _NONE
 
     @classmethod

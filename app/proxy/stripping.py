@@ -22,4 +22,4 @@ def strip_prefix(request: Request, prefix: bytes) -> None:
     if request.passing[PREFIX] is Rule.PASS and (before := field(request.headers, PREFIX)):
         gone = before.rstrip(b"/") + prefix
     request.headers = [item for item in request.headers if as_read(item[0]) != PREFIX]
-    request.ours.append((PREFIX, gone))
+    request.ours += ((PREFIX, gone),)

@@ -72,7 +72,7 @@ class SpanObserver(Observer):
         if span.is_recording() or not followed:
             # Else there is no span of ours, and the caller's fields go on as they are.
             request.headers = _without(request.headers)
-            request.ours += injected(span)
+            request.ours += tuple(injected(span))
 
     def attempt_began(self, request: Request, attempt: Attempt[Any]) -> None:
         span = self._requests[request]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..fields.headers import RawHeaders
+from .repetition import Repetition
 from .request_head import RequestHead, parse_head, parse_line
 
 LONGEST = 4096
@@ -16,28 +16,28 @@ class RepeatedHead:
     them. A connection serves one request at a time, so all of these heads are one object.
     """
 
-    __slots__ = ("_headers", "_request", "_section")
+    __slots__ = ("_request", "_section")
 
     def __init__(self) -> None:
         self._section = b""  # the fields of the last head
         self._request: RequestHead | None = None
-        self._headers: RawHeaders = []  # its own: those who serve a request may change its fields
 
     def parse(self, head: bytes, max_headers: int, scheme: str) -> RequestHead:
         """The next head, given without the two CRLFs at its end. Raises Refusal."""
         line, _, section = head.partition(b"\r\n")
         same = section == self._section
         request = self._request
-        if same and request is not None:
+        if same and request is not None and request.repetition is not None:
             method, target, version = parse_line(line)
             if (method, version) == (request.method, request.http_version) and target[0] == 0x2F:
                 request.target = target
-                request.headers = [*self._headers]
+                request.headers = [*request.repetition.headers]
                 return request
         request = parse_head(head, max_headers=max_headers, secure=scheme == "https")
         if not same:
             self._section = section if len(section) <= LONGEST else b""
-            self._request, self._headers = None, []
+            self._request = None
         elif line.startswith(request.method + b" /"):  # an absolute form would change its Host
-            self._request, self._headers = request, [*request.headers]
+            self._request = request
+            request.repetition = Repetition([*request.headers])
         return request

@@ -16,6 +16,7 @@ from ..fields.headers import RawHeaders, plain_length
 from ..fields.names import TOKEN
 from ..fields.remembering import remembering
 from .refusal import Refusal
+from .repetition import Repetition
 from .request_fields import REMEMBERED_LINE, parse_fields
 from .request_target import HOST, TARGET, reduce_target
 
@@ -51,6 +52,8 @@ class RequestHead:
     """
     asks_debug: bool = False
     """Whether there is an `X-Debug` field: looked up here, while the fields are in a dict."""
+    repetition: Repetition | None = None
+    """Where nothing but the target differs from the head before on its connection."""
 
     @property
     def beginning(self) -> bytes:

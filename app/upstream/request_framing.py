@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import RequestBodyMismatch
 from ..fields.headers import RawHeaders
+from ..fields.known_fields import KnownRequest, RequestFields
 from ..fields.names import LF, SPACE
 from ..fields.trailers import Trailers
 
@@ -18,6 +19,8 @@ def check_head(target: bytes, headers: RawHeaders) -> None:
 
 def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
     """Request line and fields. Raises ValueError if they would not stay what they are."""
+    if isinstance(headers, RequestFields) and headers[:-1] == headers.known.fields:
+        return _known_head(method, target, headers.known, headers[-1])
     lines = [method + b" " + target + b" HTTP/1.1", *map(b": ".join, headers)]
     # A line break or a space in a name, value or target would make another request of it. To join
     # them once more costs half of counting the breaks between them.
@@ -25,6 +28,19 @@ def request_head(method: bytes, target: bytes, headers: RawHeaders) -> bytes:
         raise ValueError(_NOT_ITSELF)
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
+
+
+def _known_head(
+    method: bytes, target: bytes, known: KnownRequest, last: tuple[bytes, bytes]
+) -> bytes:
+    """The same, of fields that are known but for the last."""
+    text = known.text
+    if text is None:
+        text = known.text = request_head(b"", b"", known.fields)[len(b"  HTTP/1.1\r\n") : -2]
+    line = b": ".join(last)
+    if LF in target or SPACE in target or LF in line or LF in method:
+        raise ValueError(_NOT_ITSELF)
+    return b"".join((method, b" ", target, b" HTTP/1.1\r\n", text, line, b"\r\n\r\n"))
 
 
 def request_length(headers: RawHeaders) -> int | None:

@@ -55,6 +55,7 @@ def _question(auth: Service, request: Request) -> RawHeaders:
     """The fields of the question; none of the client's can be taken for one of ours."""
     ours: RawHeaders = [
         *(item for item in request.ours if item[0] != b"x-forwarded-host"),
+        request.id_field,
         (b"x-forwarded-host", _asked_for(request)),
         (b"x-forwarded-method", request.method),
         (b"x-forwarded-uri", request.target),
@@ -78,7 +79,7 @@ def _copy(names: tuple[bytes, ...], request: Request, answered: RawHeaders) -> N
     """
     alike = frozenset(map(as_read, names))
     request.headers = [item for item in request.headers if as_read(item[0]) not in alike]
-    request.ours += [item for item in answered if item[0] in names]
+    request.ours += tuple(item for item in answered if item[0] in names)
 
 
 async def _refusal(answer: AnyAnswer) -> PassedOn:
