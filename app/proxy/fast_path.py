@@ -19,7 +19,6 @@ from ..routing import Route
 from ..server.exchange import Exchange
 from ..server.request_head import RequestHead
 from ..upstream.answer import Answer
-from ..upstream.backend_stream import BackendStream
 from ..upstream.client import UpstreamClient
 from ..upstream.waiting import Waiter
 from .attempt import Attempt
@@ -93,18 +92,21 @@ class FastPath:
         waiter: Waiter | None = None,
     ) -> bool:  # fmt: skip
         """Send it, if a connection is free at once; its FastAnswer begins."""
-        body = request.body
+        body, answer = request.body, self._answer(self, exchange, request, attempt)
         try:
             if body is not None:
                 self.gateway.held.before_attempt(body, attempt.backend)
-            return self.client.send_now(
-                attempt.backend, request.method, request.backend_target, request.fields,
-                partial(self._answer, self, exchange, request, attempt), waiter, body,
+            exchange.direct = answer
+            sent = self.client.send_now(
+                attempt.backend, request.method, request.backend_target, request.fields, answer,
+                waiter, body,
             )  # fmt: skip
         except BaseException:
-            if isinstance(exchange.direct, FastAnswer):
-                exchange.direct.disown()
+            answer.disown()
             raise
+        if not sent:
+            exchange.direct = None
+        return sent
 
     def client_gone(self, request: Request, attempt: Attempt[Any]) -> None:
         """The client of a request without a task has gone."""
@@ -171,14 +173,12 @@ class FastAnswer(Answer):
     asker: Request
 
     def __init__(
-        self, path: FastPath, exchange: Exchange, request: Request, attempt: Attempt[Any],
-        stream: BackendStream,
-    ) -> None:  # fmt: skip
-        super().__init__(stream, request)
+        self, path: FastPath, exchange: Exchange, request: Request, attempt: Attempt[Any]
+    ) -> None:
+        super().__init__(None, request)
         self._path = path
         self._exchange: Exchange | None = exchange
         self._attempt = attempt
-        exchange.direct = self
 
     # -- backend_stream.Receiver
 

@@ -30,13 +30,11 @@ class Answer:
     """
 
     __slots__ = (
-        "_buffered", "_chunks", "_ended", "_error", "_stream", "_upload", "_waiter", "asker",
-        "connect_time", "head", "headers", "reason", "status", "tell_interim", "trailers", "whole",
+        "_began", "_buffered", "_chunks", "_ended", "_error", "_is_read", "_stream", "_upload",
+        "_waiter", "asker", "connect_time", "headers", "reason", "status", "tell_interim",
+        "trailers", "whole",
     )  # fmt: skip
 
-    head: asyncio.Future[None] | None
-    """Done when the head is there. Fails with UpstreamError, or as the request's body did. None
-    once more of the body is awaited."""
     status: int
     headers: RawHeaders
     """Names in lower case, framing fields still in it."""
@@ -44,18 +42,24 @@ class Answer:
     trailers: Trailers
     """Of a chunked body, once it has been read to its end."""
 
-    def __init__(self, stream: BackendStream, asker: Asker | None = None) -> None:
-        self._stream: BackendStream | None = stream
+    def __init__(self, stream: BackendStream | None = None, asker: Asker | None = None) -> None:
+        """`stream`: what the request goes out on; if nobody knows yet, `use` follows."""
+        self._stream = stream
         self.asker = asker
         self._upload: asyncio.Task[None] | None = None
-        self._ended = False
+        self._began = self._is_read = self._ended = False
         self._error: BaseException | None = None
-        self.head = self._waiter = stream.new_future()
-        self.connect_time = stream.connect_time
+        self._waiter: asyncio.Future[None] | None = None  # of whoever waits for the next step
+        self.connect_time = None if stream is None else stream.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
         self.tell_interim: OnInterim | None = None
         self.whole: bytes | None = None
         """The complete body, if all of it came before iterating began."""
+
+    def use(self, stream: BackendStream) -> None:
+        """The request goes out on `stream`."""
+        self._stream = stream
+        self.connect_time = stream.connect_time
 
     # -- backend_stream.Receiver
 
@@ -70,17 +74,17 @@ class Answer:
         self.trailers = trailers
         self._chunks = [body] if body else []
         self._buffered = 0
-        self._ended = True
+        self._began = self._ended = True
         if self._upload is None:
             self._stream = None  # it may serve the next request before this is read
-        if self.head is not None and not self.head.done():
-            self.head.set_result(None)
+        self._wake()
 
     def on_head(self, status: int, reason: bytes, headers: RawHeaders) -> None:
         self.status, self.reason, self.headers = status, reason, headers
         self.trailers = ()
         self._chunks = []
         self._buffered = 0
+        self._began = True
         self._wake()
 
     def on_body(self, data: bytes) -> None:
@@ -93,7 +97,7 @@ class Answer:
     def on_end(self, trailers: Trailers) -> None:
         self.trailers = trailers
         self._ended = True
-        if self.head is not None:  # iterating has not begun
+        if not self._is_read:
             self.whole = b"".join(self._chunks)
         if self._upload is None:
             self._stream = None
@@ -102,13 +106,10 @@ class Answer:
     def on_lost(self, error: BaseException) -> None:
         self._error = error
         self._stream = None
-        if self.head is not None and not self.head.done():
-            self.head.set_exception(error)
-        else:
-            self._wake()
+        self._wake()
 
     def _wake(self) -> None:
-        if not self._waiter.done():
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     # -- sending
@@ -135,14 +136,24 @@ class Answer:
     # -- reading
 
     async def wait_for_head(self) -> None:
-        """Returns when the head is there; whatever comes instead, nothing is left behind."""
-        assert self.head is not None
+        """Returns when the head is there. Raises UpstreamError, or as the request's body did;
+        whatever comes instead, nothing is left behind."""
         try:
-            await self.head
+            while not self._began:
+                if self._error is not None:
+                    raise self._error
+                await self._next_step()
         except BaseException:
             self.abandon()
             raise
         self.tell_interim = None
+
+    async def _next_step(self) -> None:
+        """Wait for the head, for more of the body, for the end or for a failure."""
+        if self._stream is None:
+            raise RuntimeError("this answer has been closed")
+        self._waiter = self._stream.new_future()
+        await self._waiter
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -153,11 +164,10 @@ class Answer:
                 raise StopAsyncIteration
             if self._error is not None:
                 raise self._error
-            if self._stream is None:
-                raise RuntimeError("this answer has been closed")
-            self.head, self._waiter = None, self._stream.new_future()
-            self._stream.resume()
-            await self._waiter
+            self._is_read = True
+            if self._stream is not None:
+                self._stream.resume()
+            await self._next_step()
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()

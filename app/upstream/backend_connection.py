@@ -90,7 +90,6 @@ class BackendConnection(asyncio.Protocol):
         elif self._parser.state == COMPLETE and self._transport is not None:
             self._settle()
 
-    @property
     def is_available(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
@@ -113,7 +112,7 @@ class BackendConnection(asyncio.Protocol):
                 self.abort()
 
     def hung_up(self) -> bool:
-        return not self.is_available or kernel.readable(self._transport)  # type: ignore[arg-type]
+        return not self.is_available() or kernel.readable(self._transport)  # type: ignore[arg-type]
 
     def pause(self) -> None:
         if self._transport is not None and not self.paused:

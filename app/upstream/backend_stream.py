@@ -56,7 +56,6 @@ class BackendStream(Protocol):
     connect_time: float | None
     """Seconds that connecting took, None where the connection has served a request before."""
 
-    @property
     def is_available(self) -> bool:
         """Whether a request may be written, as far as the event loop knows."""
 

@@ -16,7 +16,6 @@ from ..routing import Backend
 from ..system.worker_team import WorkerTeam, joined_team
 from .answer import Answer, OnInterim
 from .asker import Asker
-from .backend_stream import BackendStream
 from .destinations import Bound, Destinations
 from .httpx_messages import Body, UpstreamRequest, UpstreamResponse
 from .limits import pool_limits
@@ -112,19 +111,19 @@ class UpstreamClient(httpx.AsyncClient):
         method: bytes,
         target: bytes,
         headers: RawHeaders,
-        answer_on: Callable[[BackendStream], Answer],
+        answer: Answer,
         waiter: Waiter | None = None,
         body: StreamedBody | None = None,
     ) -> bool:
         """Send a request, if that needs no waiting any more; else `open` will do it.
 
-        The Answer is what `answer_on` makes for the connection; `waiter` is what `queue` gave,
-        and its time has come. All of `body` is here.
+        `answer` is a new one; `waiter` is what `queue` gave, and its time has come. All of `body`
+        is here.
         """
         transport = self._transport_for_url(ANYWHERE)
         if not isinstance(transport, Transport):
             return False
-        return transport.send_now(backend, method, target, headers, answer_on, waiter, body)
+        return transport.send_now(backend, method, target, headers, answer, waiter, body)
 
     def queue(self, backend: Backend, asker: Asker | None) -> Waiter | None:
         """Join the queue for a stream, where nothing is left but to wait; else None.

@@ -13,7 +13,7 @@ class FreeStreams(deque[BackendStream]):
     def drop_lost(self) -> None:
         """Forget those whose connection is gone."""
         for stream in tuple(self):
-            if not stream.is_available:
+            if not stream.is_available():
                 self.remove(stream)
 
     def drop_closed(self) -> None:
@@ -26,4 +26,4 @@ class FreeStreams(deque[BackendStream]):
 
 def is_fit(stream: BackendStream, checked: bool) -> bool:
     """Whether a request may be written to it; with `checked` the kernel is asked too."""
-    return stream.is_available and not (checked and stream.hung_up())
+    return stream.is_available() and not (checked and stream.hung_up())

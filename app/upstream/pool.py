@@ -75,7 +75,7 @@ class Pool:
         while self._available and self._contention.reserve < 0:
             stream = self._available.pop()
             # As `is_fit`, without a call for each request.
-            if stream.is_available and not (checked and stream.hung_up()):
+            if stream.is_available() and not (checked and stream.hung_up()):
                 return stream
             stream.abort()
         return None
@@ -133,7 +133,7 @@ class Pool:
                 self._connecting -= 1
             else:
                 self._promised -= 1
-                if stream.is_available:
+                if stream.is_available():
                     self._available.append(stream)
             self._serve_waiters()
 
@@ -234,7 +234,7 @@ class Pool:
         try:
             connection = await self._make_connection()
             stream = connection.open_stream()
-            if not stream.is_available:
+            if not stream.is_available():
                 raise UpstreamUnreachable("the backend closed the connection at once")
             connection.connect_time = perf_counter() - started
             self._open.add(connection)

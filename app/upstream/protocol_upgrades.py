@@ -94,7 +94,7 @@ class Upgrades:
         Over HTTP/2 it is told as it would be over HTTP/1.1. Raises UpstreamError.
         """
         connection = await self._connection(backend)
-        if not connection.is_available:
+        if not connection.is_available():
             raise UpstreamUnreachable("the backend closed the connection at once")
         self._open.add(connection)
         self._sweeper.start()

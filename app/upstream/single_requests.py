@@ -42,7 +42,7 @@ class SingleRequests:
         connection = await connect(
             backend.origin, self._new_connection, self._tls, self._limit, self._destinations
         )
-        if not connection.is_available:
+        if not connection.is_available():
             raise UpstreamUnreachable("the backend closed the connection at once")
         answer = Answer(connection)
         try:

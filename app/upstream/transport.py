@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Sequence
 
 import httpx
 
@@ -103,13 +103,13 @@ class Transport(httpx.AsyncBaseTransport):
         method: bytes,
         target: bytes,
         headers: RawHeaders,
-        answer_on: Callable[[BackendStream], Answer],
+        answer: Answer,
         waiter: Waiter | None = None,
         body: StreamedBody | None = None,
     ) -> bool:
         """Send a request, if a kept connection is free, or `waiter` was given one.
 
-        Its Answer is the one that `answer_on` makes. All of `body` is here.
+        `answer` is a new one; all of `body` is here.
         """
         pool = self.pools.find(backend.origin)
         if pool is None:
@@ -123,7 +123,7 @@ class Transport(httpx.AsyncBaseTransport):
         if stream is None:
             return False
         try:
-            answer = answer_on(stream)
+            answer.use(stream)
             if body is None:
                 stream.begin(answer, method, target, headers)
             else:

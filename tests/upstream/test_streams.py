@@ -97,7 +97,6 @@ class Stream:
         self.number = -1
         self.paused = False
 
-    @property
     def is_available(self) -> bool:
         return not self.connection.transport.is_closing()
 
@@ -183,7 +182,7 @@ async def test_two_answers_share_a_connection_piece_by_piece():
 
     async with scripted(script) as backend, pooled(backend.url) as pool:
         first, second = await ask(pool, b"a"), await ask(pool, b"b")
-        await asyncio.gather(first.head, second.head)
+        await asyncio.gather(first.wait_for_head(), second.wait_for_head())
         bodies = [b"".join([data async for data in answer]) for answer in (first, second)]
         assert (bodies, backend.accepted) == ([b"zero", b"one"], 1)
 
@@ -204,8 +203,8 @@ async def test_a_request_waits_for_a_free_stream_and_not_for_a_free_connection()
         third = asyncio.create_task(ask(pool, b"c"))
         await eventually(lambda: pool.queued == 1)
         finish.set()
-        await asyncio.gather(second.head, (await third).head)
-        assert (first.head.done(), backend.accepted) == (False, 1)
+        await asyncio.gather(second.wait_for_head(), (await third).wait_for_head())
+        assert (first._began, backend.accepted) == (False, 1)
         await first.aclose()
 
 
@@ -222,7 +221,7 @@ async def test_a_stream_that_is_given_up_leaves_the_others_alone():
         first, second = await ask(pool, b"a"), await ask(pool, b"b")
         await first.aclose()
         go_on.set()
-        await second.head
+        await second.wait_for_head()
         assert b"".join([data async for data in second]) == b"x"
 
 
@@ -235,7 +234,7 @@ async def test_a_slow_reader_pauses_its_stream_only():
 
     async with scripted(script) as backend, pooled(backend.url) as pool:
         slow, quick = await ask(pool, b"a"), await ask(pool, b"b")
-        await asyncio.gather(slow.head, quick.head)
+        await asyncio.gather(slow.wait_for_head(), quick.wait_for_head())
         assert [data async for data in quick] == []
         stream = slow._stream
         assert isinstance(stream, Stream)
@@ -250,7 +249,9 @@ async def test_a_lost_connection_cuts_all_its_answers():
 
     async with scripted(script) as backend, pooled(backend.url) as pool:
         answers = [await ask(pool, b"a"), await ask(pool, b"b")]
-        ends = await asyncio.gather(*(each.head for each in answers), return_exceptions=True)
+        ends = await asyncio.gather(
+            *(each.wait_for_head() for each in answers), return_exceptions=True
+        )
         assert [type(end) for end in ends] == [UpstreamCut, UpstreamCut]
 
 
@@ -265,7 +266,7 @@ async def test_only_an_idle_connection_is_closed_for_being_unused():
         later = asyncio.get_running_loop().time() + 10
         pool.sweep(later)  # it has a free stream, and a request under way
         assert pool.connections == 1
-        await answer.head
+        await answer.wait_for_head()
         await eventually(lambda: next(iter(pool._open)).is_idle)
         pool.sweep(later)
         await eventually(lambda: pool.connections == 0)

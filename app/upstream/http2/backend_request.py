@@ -102,7 +102,6 @@ class BackendRequest(AnswerParts):
         elif not self.begun:
             self._watch()
 
-    @property
     def is_available(self) -> bool:
         return not self._closed and self._connection.accepts
 
@@ -117,7 +116,7 @@ class BackendRequest(AnswerParts):
         return self
 
     def hung_up(self) -> bool:
-        return not self.number and not self.is_available
+        return not self.number and not self.is_available()
 
     def retire_from(self, addresses: Set[str]) -> None:
         self._connection.retire_from(addresses)
