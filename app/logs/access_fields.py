@@ -9,7 +9,7 @@ from json.encoder import encode_basestring_ascii as json_string
 from math import floor  # half the price of int
 
 from ..fields.remembering import remembering
-from .record import AccessRecord
+from .record import AccessRecord, HeadRecord
 from .syslog import MONTHS
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
@@ -62,6 +62,15 @@ WRITTEN = {
 """Field -> its expressions for text and for JSON; JSON has no field whose second one is empty."""
 
 
+def place(field: str) -> str:
+    """Where a record has the field.
+
+    >>> place("host"), place("status")
+    ('head.host', 'status')
+    """
+    return f"head.{field}" if field in HeadRecord.__slots__ else field
+
+
 # What nginx escapes in its logs: control bytes, what is not ASCII, and what ends a quoted field.
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 
@@ -91,9 +100,10 @@ def escape_short(value: str) -> str:
 
 def request_line(r: AccessRecord) -> str:
     """The request line; empty if none could be read."""
-    short = len(r.target) + len(r.method) <= CACHED
+    head = r.head
+    short = len(r.target) + len(head.method) <= CACHED
     write = _line_cached if short else _line
-    return write((r.method, r.target, r.http_version))
+    return write((head.method, r.target, head.http_version))
 
 
 def _line(parts: tuple[str, bytes, str]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from string import Formatter
 
-from .access_fields import NAMES, NUMBER, WRITTEN
+from .access_fields import NAMES, NUMBER, WRITTEN, place
 from .record import AccessRecord
 
 Format = Callable[[AccessRecord], str]
@@ -41,7 +41,7 @@ def compile_format(text: str) -> Format:
     Raises ValueError, whose text says what is wrong with a template.
     """
     if text == "json":
-        parts = [(f', "{name}": ', WRITTEN[name][1].format(name)) for name in FIELDS]
+        parts = [(f', "{name}": ', WRITTEN[name][1].format(place(name))) for name in FIELDS]
         return _compile([("{" + parts[0][0][2:], parts[0][1]), *parts[1:], ("}", "")])
     return _compile(_parts({"hipache": HIPACHE, "combined": COMBINED}.get(text, text)))
 
@@ -67,7 +67,7 @@ def _expression(name: str, spec: str, conversion: str | None) -> str:
         )
     if spec or conversion not in (None, "e"):
         raise ValueError(f"{{{name}}} allows only !e after it")
-    code = WRITTEN[name][0].format(name)
+    code = WRITTEN[name][0].format(place(name))
     return code if conversion or WRITTEN[name] is NUMBER else f"({code}) or '-'"
 
 

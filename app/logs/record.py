@@ -5,6 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+@dataclass(slots=True, eq=False)
+class HeadRecord:
+    """What is recorded of a request's head, without its target, and of who sent it.
+
+    All requests that repeat a head on one connection share it.
+    """
+
+    client: str = ""
+    """The client's address, by the rule of the trusted proxies."""
+    method: str = ""
+    http_version: str = "1.1"
+    host: str = ""
+    referer: bytes = b""
+    user_agent: bytes = b""
+    scheme: str = "http"
+    tls: str = ""
+    """The version, `TLSv1.3`."""
+    worker: int = 0
+
+
+UNREAD = HeadRecord()
+"""Of a head that nobody has recorded yet. Nobody changes it."""
+
+
 @dataclass(slots=True)
 class AccessRecord:
     """One request and its outcome. Durations are seconds; None or empty means there was none.
@@ -15,20 +39,10 @@ class AccessRecord:
 
     start: float
     """Unix seconds."""
-    client: str = ""
-    """The client's address, by the rule of the trusted proxies."""
-    method: str = ""
+    head: HeadRecord = UNREAD
     target: bytes = b""
     """Path and query as they came."""
-    http_version: str = "1.1"
-    host: str = ""
-    referer: bytes = b""
-    user_agent: bytes = b""
-    scheme: str = "http"
-    tls: str = ""
-    """The version, `TLSv1.3`."""
     request_id: str = ""
-    worker: int = 0
 
     frontend: str = ""
     """The key that matched."""

@@ -28,7 +28,7 @@ from typing import Any
 
 from ..errors import HookFailed
 from ..fields.headers import RawHeaders
-from ..logs.record import AccessRecord
+from ..logs.record import AccessRecord, HeadRecord
 from ..metrics.counters import Counters
 from .attempt import Attempt
 from .debug_fields import ASKED, DebugFields
@@ -202,19 +202,22 @@ class AccessLogObserver(Observer):
         self._worker = worker
 
     def ended(self, request: Request) -> None:
-        record = request.record
-        record.worker = self._worker
-        record.client = self._true_client(request.headers, request.client)
-        record.method = request.method.decode("ascii")
+        record, repetition = request.record, request.repetition
         record.target = request.target
-        record.http_version = request.http_version
-        record.scheme, record.tls = request.peer.scheme, request.peer.tls
-        record.host = request.host.decode("latin-1")
-        named = dict(request.headers)
-        record.user_agent = named.get(b"user-agent", b"")
-        record.referer = named.get(b"referer", b"")
+        if repetition is None or request.headers != repetition.headers:  # a hook may change them
+            record.head = self._read(request)
+        else:
+            record.head = repetition.record = repetition.record or self._read(request)
         self.write(record)
 
+    def _read(self, request: Request) -> HeadRecord:
+        named, peer = dict(request.headers), request.peer
+        return HeadRecord(
+            self._true_client(request.headers, request.client), request.method.decode("ascii"),
+            request.http_version, request.host.decode("latin-1"), named.get(b"referer", b""),
+            named.get(b"user-agent", b""), peer.scheme, peer.tls, self._worker,
+        )  # fmt: skip
+
     def refused(self, record: AccessRecord) -> None:
-        record.worker = self._worker
+        record.head.worker = self._worker
         self.write(record)

@@ -80,10 +80,11 @@ class Recorder(Observer):
         return record.messages_in is None and record.total_time >= limit
 
     def refused(self, record: AccessRecord) -> None:
+        read = record.head
         story = Story(
-            record.request_id, Kind.REFUSED, record.start, record.method, record.scheme,
-            cut(record.host), masked_target(record.target), record.http_version, record.tls,
-            record.client, self._proxy, self._worker, "", [], record.status, cut(record.error),
+            record.request_id, Kind.REFUSED, record.start, read.method, read.scheme,
+            cut(read.host), masked_target(record.target), read.http_version, read.tls,
+            read.client, self._proxy, self._worker, "", [], record.status, cut(record.error),
             record.total_time, record.bytes_in, record.bytes_out,
         )  # fmt: skip
         self._keep(Kind.REFUSED, story)

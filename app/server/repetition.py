@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..fields.headers import RawHeaders
 from ..fields.known_fields import KnownRequest
 from ..fields.passing import STRANGERS, Passing
+from ..logs.record import HeadRecord
 
 
 class Repetition:
@@ -15,7 +16,7 @@ class Repetition:
     and the configuration of the worker, or be compared before it is used.
     """
 
-    __slots__ = ("claimed_id", "fields", "headers", "ours", "passing")
+    __slots__ = ("claimed_id", "fields", "headers", "ours", "passing", "record")
 
     def __init__(self, headers: RawHeaders) -> None:
         self.headers = headers
@@ -28,3 +29,5 @@ class Repetition:
         """The id that a proxy in front of us gave to the requests."""
         self.fields: KnownRequest | None = None
         """What a backend gets."""
+        self.record: HeadRecord | None = None
+        """What is logged."""

@@ -10,7 +10,7 @@ from app.config.structs import Config, parse, render
 from app.errors import ConfigError
 from app.frontends.options import HashKey, Policy
 from app.logs.log_target import LogTarget
-from app.logs.record import AccessRecord
+from app.logs.record import AccessRecord, HeadRecord
 
 WRITTEN = {
     "server": {
@@ -41,7 +41,7 @@ def test_sections_hold_what_the_values_mean(config: Config) -> None:
     assert config.server.access_log.value == LogTarget(syslog=("log.test", 99))
     (address,) = config.driver
     assert (address.scheme, address.rest) == ("redis", "//u@h/2")
-    record = AccessRecord(0.0, status=204, host="a.example")
+    record = AccessRecord(0.0, HeadRecord(host="a.example"), status=204)
     assert config.server.access_log_format.value(record) == "204 a.example"
     assert deny.refuses("10.1.1.1")
     assert deny.refuses_name("db.internal")

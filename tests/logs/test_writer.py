@@ -16,7 +16,7 @@ import pytest
 from app.logs import writer as log_files
 from app.logs.access_log import compile_format
 from app.logs.log_target import LogTarget
-from app.logs.record import AccessRecord
+from app.logs.record import AccessRecord, HeadRecord
 from app.logs.sinks import DescriptorSink, FileSink
 from app.logs.writer import AccessLog, LineWriter, access_log
 
@@ -184,7 +184,7 @@ async def test_the_access_log_writes_records_in_the_configured_format(tmp_path):
     path = tmp_path / "log"
     log = AccessLog(LogTarget(file=str(path)), compile_format("{status} {host}"))
     log.start()
-    log.write(AccessRecord(0.0, host="a.org", status=200))
+    log.write(AccessRecord(0.0, HeadRecord(host="a.org"), status=200))
     await log.aclose()
     assert path.read_text() == "200 a.org\n"
     assert (log.enabled, log.lost) == (True, 0)

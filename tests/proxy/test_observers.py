@@ -58,7 +58,7 @@ class Diary(Observer):
         self.lines.append(f"ended {request.record.status}")
 
     def refused(self, record: AccessRecord) -> None:
-        self.lines.append(f"refused {record.status} {record.method} {record.host}")
+        self.lines.append(f"refused {record.status} {record.head.method} {record.head.host}")
 
 
 @both_ways

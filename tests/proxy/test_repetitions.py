@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from app.server.peer import Peer
 from app.server.repetition import Repetition
 from tests.backends import ScriptedBackend, answer, answering
 from tests.hooks.modules import Write, loaded, write_hooks
-from tests.redis_servers import RedisServer, until
+from tests.redis_servers import RedisServer
 from tests.server.serving import Client
 from tests.serving import Proxy, proxying
 
@@ -185,16 +186,35 @@ async def test_what_a_hook_changes_is_that_request_s_own(
     assert agents == [None, b"x", b"x"] * 3
 
 
-async def test_each_is_logged_under_the_id_that_its_backend_gets(
-    valkey: RedisServer, backend: ScriptedBackend, tmp_path
+async def test_each_is_logged_with_its_own_id_target_and_client(
+    valkey: RedisServer, backend: ScriptedBackend, write_hooks: Write, tmp_path: Path
 ) -> None:
     log = tmp_path / "access.log"
-    async with proxying(valkey, accessLog=str(log), accessLogFormat="{request_id}") as proxy:
+    hooks = write_hooks(
+        """
+        def on_request(request):
+            if request.target == "/hidden":
+                request.remove_header("User-Agent")
+        """
+    )
+    line = "{request_id} {client} {request} {host} {user_agent}"
+    how = {"accessLog": str(log), "accessLogFormat": line, "trustedProxies": ["127.0.0.1"]}
+    claims = b"X-Forwarded-For: 192.0.2.%d\r\nUser-Agent: x\r\n"
+    async with proxying(valkey, hooks=hooks, **how) as proxy:
         await proxy.route("a.test", backend)
-        await asked(await proxy.connect(), *[b""] * 5)
-    ids = [request.get(b"x-request-id").decode() for request in backend.requests]
-    await until(lambda: log.read_text().split() == ids)
-    assert len({*ids}) == 5
+        one = await proxy.connect()
+        for client in (1, 2):
+            for target in (b"/", b"/", b"/b", b"/hidden", b"/"):
+                await asked(one, claims % client, target=target)
+    ids = [request.get(b"x-request-id") for request in backend.requests]
+    assert len({*ids}) == 10
+    wanted = [
+        f"192.0.2.{client} GET {target} HTTP/1.1 a.test {agent}"
+        for client in (1, 2)
+        for target, agent in (("/", "x"), ("/", "x"), ("/b", "x"), ("/hidden", "-"), ("/", "x"))
+    ]
+    told = [f"{(number or b'').decode()} {line}" for number, line in zip(ids, wanted, strict=True)]
+    assert log.read_text().splitlines() == told
 
 
 def test_fields_that_were_changed_on_the_way_are_made_anew() -> None:

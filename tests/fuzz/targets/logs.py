@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 
 from app.logs.access_log import COMBINED, HIPACHE, Format, compile_format
-from app.logs.record import AccessRecord
+from app.logs.record import AccessRecord, HeadRecord
 from tests.fuzz.world import Finding
 
 SEEDS = [
@@ -47,17 +47,21 @@ def check(data: bytes) -> None:
     if FORMATS[0](made).count('"') != 8:
         raise Finding(f"fields run into each other: {FORMATS[0](made)!r}")
     line = AS_JSON(made)
-    if json.loads(line)["method"] != (made.method or None) or not line.isascii() or "\n" in line:
+    if (
+        json.loads(line)["method"] != (made.head.method or None)
+        or not line.isascii()
+        or "\n" in line
+    ):
         raise Finding(f"not the record: {line!r}")
 
 
 def record(parts: list[bytes], number: int) -> AccessRecord:
     """The parts as whatever a client, a store and a backend may have said."""
-    made = AccessRecord(1764044849.0 + number)
-    made.method, made.target, made.host = parts[0].decode("latin-1"), parts[1], _text(parts[2])
-    made.referer, made.user_agent, made.identifier = parts[3], parts[4], _text(parts[5])
-    made.error, made.client = _text(parts[6]), "192.0.2.1"
-    made.frontend, made.backend, made.retried_from = _text(parts[5]), _text(parts[6]), (made.host,)
+    head = HeadRecord("192.0.2.1", parts[0].decode("latin-1"), host=_text(parts[2]))
+    made = AccessRecord(1764044849.0 + number, head, parts[1])
+    head.referer, head.user_agent, made.identifier = parts[3], parts[4], _text(parts[5])
+    made.error = _text(parts[6])
+    made.frontend, made.backend, made.retried_from = _text(parts[5]), _text(parts[6]), (head.host,)
     made.status, made.bytes_out, made.total_time = 200 + number % 300, number, number / 1000
     made.request_id = _text(parts[2])
     if number % 2:
