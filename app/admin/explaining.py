@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import quote, urlsplit
 
-from ..balancing.balancer import Balancer, RequestFacts
+from ..balancing.balancer import Balancer
 from ..balancing.explain import Explanation, decided, not_forwarded, refused
 from ..balancing.explain import explain as explained
 from ..balancing.sticky import secret_of
@@ -202,7 +202,6 @@ def request_for(url: str, client: str, fields: Sequence[str] = ()) -> Request:
     peer = Peer((client, 0) if client else None, None, client, scheme)
     request = Request(b"GET", target.encode("latin-1", "replace"), headers, peer, "1.1", None)
     request.web_socket = parts.scheme in ("ws", "wss")
-    request.facts = RequestFacts(client, headers)
     request.record = AccessRecord(0.0)
     return request
 
@@ -225,11 +224,11 @@ def _for_client(
     found: Explanation, request: Request, balancer: Balancer, denied: Collection[str]
 ) -> Explanation:
     """The backend of this client, if neither chance nor load decides it."""
-    route, facts = request.route, request.facts
+    route = request.route
     if route is None or len(found.choice) < 2:
         return found
-    backend = balancer.pick(route, facts, denied)
-    if found.sticky and balancer.cookie(route, backend, facts, secure=False) is None:
+    backend = balancer.pick(route, request, denied)
+    if found.sticky and balancer.cookie(route, backend, request, secure=False) is None:
         return decided(found, backend.url, f"the cookie {found.sticky} leads here")
     if found.policy.startswith("hash"):
         return decided(found, backend.url, f"{found.policy} leads here")

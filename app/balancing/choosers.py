@@ -29,23 +29,27 @@ noise, and following noise sends all clients to one backend."""
 class RequestFacts:
     """What a policy may ask about a request. Nothing is looked up before it asks."""
 
-    __slots__ = ("client", "headers")
+    __slots__ = ("client", "sent")
 
-    def __init__(self, client: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """`client` is the client's address, `headers` have lower-case names (ASGI)."""
+    client: str
+    """The client's address, empty for a unix socket."""
+    sent: Sequence[tuple[bytes, bytes]]
+    """Its fields as it sent them; names in lower case."""
+
+    def __init__(self, client: str, sent: Sequence[tuple[bytes, bytes]]) -> None:
         self.client = client
-        self.headers = headers
+        self.sent = sent
 
     def header(self, name: bytes) -> bytes | None:
         """The first field of this lower-case name."""
-        for field_name, value in self.headers:
+        for field_name, value in self.sent:
             if field_name == name:
                 return value
         return None
 
     def cookie(self, name: bytes) -> bytes | None:
         """The first cookie of this name (RFC 6265 §4.2.1; several fields: RFC 9113 §8.2.3)."""
-        for field_name, value in self.headers:
+        for field_name, value in self.sent:
             if field_name == b"cookie":
                 for pair in value.split(b";"):
                     key, equals, text = pair.strip(b" \t").partition(b"=")

@@ -145,7 +145,7 @@ class HookRequest:
 
     def cookie(self, name: str) -> str | None:
         """The value of the client's cookie of this name."""
-        value = self._request.facts.cookie(name.encode("latin-1"))
+        value = self._request.cookie(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     def set_header(self, name: str, value: str | bytes) -> None:

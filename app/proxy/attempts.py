@@ -155,7 +155,7 @@ class Attempts:
 
     def begin(self, request: Request, route: Route, tried: tuple[str, ...] = ()) -> Attempt[Any]:
         """Pick a backend; `finished` must follow. Raises NoLiveBackend, InvalidBackend."""
-        backend = request.backend = self._balancer.pick(route, request.facts, tried)
+        backend = request.backend = self._balancer.pick(route, request, tried)
         self._balancer.started(route, backend)
         record = request.record
         record.attempts += 1
@@ -182,7 +182,7 @@ class Attempts:
         if attempt.grpc_status is None or not self._calls.judge(attempt):
             self._reports.answered(attempt, status, headers)
         secure = request.peer.scheme == "https"
-        cookie = self._balancer.cookie(route, backend, request.facts, secure=secure)
+        cookie = self._balancer.cookie(route, backend, request, secure=secure)
         if cookie is not None:
             headers.append((b"set-cookie", cookie))
         if self._id_field is not None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter, time
 
-from ..balancing.balancer import RequestFacts
 from ..logs.record import AccessRecord
 from .added_fields import AddedFields
 from .attempts import Attempts
@@ -67,7 +66,6 @@ class Gateway:
     def begin(self, request: Request) -> None:
         """Count the request in, add our fields and a record. `end` must follow."""
         request_id = self._added.add(request)
-        request.facts = RequestFacts(request.client, request.headers)
         request.record = record = AccessRecord(time())
         record.request_id = request_id
         request.started = perf_counter()

@@ -41,7 +41,7 @@ class Observer:
     """Does nothing at every moment."""
 
     def began(self, request: Request) -> None:
-        """A request has begun; `headers` and `ours` may be changed."""
+        """A request has begun; `headers` and `ours` may be replaced."""
 
     def attempt_began(self, request: Request, attempt: Attempt[Any]) -> None:
         """A backend was picked; `request.fields`, which it will get, may be changed in place."""
@@ -159,11 +159,10 @@ class DebugObserver(Observer):
         exchange = request.exchange
         if exchange is not None and not exchange.asks_debug:
             return  # most requests: our own server has looked already
-        facts = request.facts
-        if facts.header(ASKED) is None:
+        if request.header(ASKED) is None:
             return
         # As the client sent them: a guard may have changed the request's own.
-        if not self._fields.granted(list(facts.headers), request.client):
+        if not self._fields.granted(list(request.sent), request.client):
             return
         if attempt is not None:
             headers += self._fields.of_answer(

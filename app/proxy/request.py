@@ -56,12 +56,12 @@ _PATH = "/:@!$&'()*+,;=-._~"
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-class Request:
+class Request(RequestFacts):
     """One request as the proxy sees it, whatever its protocol."""
 
     __slots__ = (
-        "backend", "backend_target", "body", "client", "client_left", "exchange", "extensions",
-        "facts", "failed_attempts", "fields", "headers", "host", "http_version", "id_field",
+        "backend", "backend_target", "body", "client_left", "exchange", "extensions",
+        "failed_attempts", "fields", "headers", "host", "http_version", "id_field",
         "method", "ours", "passing", "peer", "queue_time", "record", "repetition", "route",
         "slot", "started", "target", "task", "unbegun", "web_socket",
     )  # fmt: skip
@@ -72,6 +72,7 @@ class Request:
     backend_target: bytes
     """What a backend is asked for: the same, but for a prefix that ends here."""
     headers: RawHeaders
+    """The client's fields as they go on; a guard or a hook may take some away."""
     body: ClientBody | None
     """None where it announces none, before it is served and once it has ended."""
     peer: Peer
@@ -82,8 +83,6 @@ class Request:
     """The opening handshake of a WebSocket."""
     host: bytes
     """The `Host` field as it came, empty if there was none."""
-    client: str
-    """The peer's address, empty for a unix socket."""
     ours: tuple[tuple[bytes, bytes], ...]
     """The fields that we add for the backend: who the client is, and what an authorization
     service has said."""
@@ -93,7 +92,6 @@ class Request:
     """Which of the client's fields a backend may get."""
     fields: RawHeaders
     """All that a backend gets; set by the decision that the request may pass."""
-    facts: RequestFacts
     record: AccessRecord
     route: Route | None
     backend: Backend | None
@@ -129,7 +127,7 @@ class Request:
     ) -> None:
         self.method = method
         self.target = self.backend_target = target
-        self.headers = headers
+        self.headers = self.sent = headers
         self.peer = peer
         self.http_version = http_version
         self.host = field(headers, b"host") or b""
