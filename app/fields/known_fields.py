@@ -31,7 +31,7 @@ class AnswerSection(NamedTuple):
 class KnownFields(list[tuple[bytes, bytes]]):
     """The fields of an answer that has come before. All who come share it: nobody changes it."""
 
-    __slots__ = ("lines", "passing", "section")
+    __slots__ = ("head", "lines", "passing", "section")
 
     passing: list[tuple[bytes, bytes]] | None
     """Those that go on to the client; None until somebody has asked."""
@@ -39,10 +39,13 @@ class KnownFields(list[tuple[bytes, bytes]]):
     """`passing` as HTTP/1 writes it; None until then."""
     section: AnswerSection | None
     """`passing` as HTTP/2 sends it; None until then."""
+    head: bytes | None
+    """The whole head for a client over HTTP/1.1 whose connection goes on; empty where that takes
+    more than the fields, None until somebody has asked."""
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         super().__init__(fields)
-        self.passing = self.lines = self.section = None
+        self.passing = self.lines = self.section = self.head = None
 
 
 class PassingFields(list[tuple[bytes, bytes]]):

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 
 from ..fields.known_fields import FieldLines, PassingFields
 from ..fields.names import CR, LF, NUL
+from .refusal import status_line
 
 READ = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
 """Fields of an answer that tell us something."""
+UNUSUAL = frozenset({*range(100, 200), 204, 304, 426})
+"""Statuses whose answers have no body, or one more field."""
 
 
 def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> FieldLines:
@@ -21,6 +24,23 @@ def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> FieldLines:
     if known.lines is None:
         known.lines = field_lines(headers)
     return known.lines
+
+
+def known_head(
+    status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None, length: int
+) -> bytes | None:
+    """The head of an answer that is known, if a client over HTTP/1.1 gets no more than that, and
+    a body of this length."""
+    if not isinstance(headers, PassingFields):
+        return None
+    known = headers.known
+    if headers != known.passing:  # something was added
+        return None
+    text, announced, dated, closes = known.lines or lines_of(headers)
+    if known.head is None:
+        whole = dated and not closes and status not in UNUSUAL
+        known.head = status_line(status, reason) + text + b"\r\n" if whole else b""
+    return known.head if announced == length else None
 
 
 def field_lines(headers: Iterable[tuple[bytes, bytes]]) -> FieldLines:

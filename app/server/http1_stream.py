@@ -10,7 +10,7 @@ from ..fields.trailers import Trailers, takes_trailers
 from ..system import kernel
 from .answer_length import MeasuredAnswer
 from .dates import date_now
-from .field_lines import lines_of
+from .field_lines import known_head, lines_of
 from .half_close import CONTINUE
 from .refusal import status_line
 
@@ -64,17 +64,27 @@ class Http1Stream(MeasuredAnswer):
         body: bytes, trailers: Trailers = (),
     ) -> None:  # fmt: skip
         """A whole answer at once."""
-        self._build_head(status, headers, reason)
-        if len(body) != self._left or self._left > SMALL_BODY:
-            self.send_body(body, bool(trailers))
-            if trailers:
-                self.send_trailers(trailers)
-            return
-        head, self._head = self._head, b""
-        connection = self._connection
+        request, connection = self._request, self._connection
+        if (
+            (head := known_head(status, headers, reason, len(body)))
+            and self._keep_alive
+            and request.http_version == "1.1"
+            and request.method != b"HEAD"
+            and not (self.expects_continue or connection.must_close())
+            and len(body) <= SMALL_BODY
+        ):
+            self.started = True
+        else:
+            self._build_head(status, headers, reason)
+            if len(body) != self._left or self._left > SMALL_BODY:
+                self.send_body(body, bool(trailers))
+                if trailers:
+                    self.send_trailers(trailers)
+                return
+            head, self._head = self._head, b""
         connection.transport.write(head + body)
         self.complete = True
-        connection.response_done(self._keep_alive, self._request.keep_alive)
+        connection.response_done(self._keep_alive, request.keep_alive)
 
     def send_head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None

@@ -4,7 +4,7 @@ import pytest
 
 from app.fields.headers import response_headers
 from app.fields.known_fields import KnownFields
-from app.server.field_lines import field_lines, lines_of
+from app.server.field_lines import field_lines, known_head, lines_of
 
 FIELDS = [(b"date", b"now"), (b"connection", b"close"), (b"content-length", b"2"), (b"x-a", b"b")]
 
@@ -45,3 +45,35 @@ def test_a_change_of_one_answer_s_fields_is_that_answer_s_own():
     changed[:] = [(b"x-other", b"1")]
     assert lines_of(changed).text == b"x-other: 1\r\n"
     assert lines_of(response_headers(known, 200)) is before
+
+
+WHOLE = [(b"date", b"now"), (b"content-length", b"2"), (b"x-a", b"b")]
+HEAD = b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: 2\r\nx-a: b\r\n\r\n"
+
+
+def test_the_head_of_a_known_answer_is_made_once():
+    known = KnownFields(WHOLE)
+    heads = [known_head(200, response_headers(known, 200), b"OK", 2) for _ in range(2)]
+    assert heads == [HEAD, HEAD]
+    assert heads[0] is heads[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "length"),
+    [(200, WHOLE, 3), (200, WHOLE[1:], 2), (200, [WHOLE[0]], 0), (426, WHOLE, 2), (204, WHOLE, 2)],
+    ids=["another body", "without a date", "without a length", "with an upgrade", "without a body"],
+)
+def test_where_more_than_the_fields_belongs_to_a_head_it_is_not_known(status, fields, length):
+    known = KnownFields(fields)
+    for _ in range(2):
+        assert not known_head(status, response_headers(known, status), b"OK", length)
+
+
+def test_a_head_with_a_change_is_not_known():
+    known = KnownFields(WHOLE)
+    assert known_head(200, response_headers(known, 200), b"OK", 2) == HEAD
+    changed = response_headers(known, 200)
+    changed.append((b"set-cookie", b"a=b"))
+    assert known_head(200, changed, b"OK", 2) is None
+    assert known_head(200, [*WHOLE], b"OK", 2) is None
+    assert known_head(200, response_headers(known, 200), b"OK", 2) == HEAD
