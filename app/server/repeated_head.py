@@ -29,7 +29,11 @@ class RepeatedHead:
         request = self._request
         if same and request is not None and request.repetition is not None:
             method, target, version = parse_line(line)
-            if (method, version) == (request.method, request.http_version) and target[0] == 0x2F:
+            if (
+                method == request.method
+                and version == request.http_version
+                and target.startswith(b"/")
+            ):
                 request.target = target
                 request.headers = [*request.repetition.headers]
                 return request

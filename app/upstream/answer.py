@@ -49,7 +49,7 @@ class Answer:
         self._upload: asyncio.Task[None] | None = None
         self._began = self._is_read = self._ended = False
         self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None  # of whoever waits for the next step
+        self._waiter: asyncio.Future[None] | None = None  # of the one who waits for the next step
         self.connect_time = None if stream is None else stream.connect_time
         """Seconds that connecting took, None on a connection that was kept."""
         self.tell_interim: OnInterim | None = None

@@ -216,7 +216,8 @@ class BackendConnection(asyncio.Protocol):
         if self._sent > WATCHED_FROM and parser.refused:
             parser.keep = False  # servers close where that is more than they care to read
         if parser.keep and transport is not None and not transport.is_closing():
-            self.resume()
+            if self.paused:
+                self.resume()
             now = self._clock()
             if now < self._retires:
                 self.connect_time = None

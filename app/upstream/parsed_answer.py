@@ -100,7 +100,11 @@ class ParsedAnswer:
         """Take a head that needs no parser, and what came with it of its body."""
         self.status, self.reason, self.headers, length = known
         self.keep = True
-        self._left, self._new = length, 0
+        self._new = 0
+        if len(body) == length:
+            self.state = COMPLETE
+            return body
+        self._left = length
         return self._count(body)
 
     def _count(self, data: bytes) -> bytes:
