@@ -62,7 +62,7 @@ PARTS = (
                 Part("fields for the backend", "proxy.added_fields:AddedFields.add"),
             )),
             Part("routing", "proxy.decision:Decisions._by_host", (
-                Part("fields for the backend", "proxy.decision:request_headers"),
+                Part("fields for the backend", "proxy.decision:fields_of"),
             )),
             Part(ORDER, "proxy.attempts:Attempts.begin", (
                 Part("balancing", "balancing.balancer:Balancer.pick"),
@@ -70,8 +70,8 @@ PARTS = (
                 Part(OBJECTS, "proxy.attempts:Attempt"),
             )),
             Part(ORDER, "proxy.fast_path:FastPath.send", (
+                Part(OBJECTS, "proxy.fast_path:FastAnswer"),
                 Part(TO_BACKEND, "upstream.transport:Transport.send_now", (
-                    Part(OBJECTS, "proxy.fast_path:FastAnswer"),
                     Part(WRITE, "upstream.backend_connection:BackendConnection.begin"),
                 )),
             )),
