@@ -15,6 +15,7 @@ from ..fields.networks import UNIX, Peers
 from ..frontends.rates import one_client
 from ..system import open_files
 from ..system.held_memory import HEADS, HeldBytes, HeldMemory
+from .first_heads import FirstHeads
 from .read_brake import Braked, ReadBrake
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Edge:
         self.prior_knowledge = False
         """Whether a connection without TLS may begin with HTTP/2."""
         self.connections: set[Swept] = set()
+        self.first_heads = FirstHeads()
         self.uploads = ReadBrake(self.connections)
         self.by_address: dict[str, int] = {}
         self.client_of = lru_cache(maxsize=4096)(self._client_of)

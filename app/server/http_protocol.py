@@ -47,7 +47,7 @@ class HttpProtocol(Http1Connection):
         self._body: LengthBody | ChunkedBody | None = None
         self._received = 0  # bytes of the present body
         self._requests = 0
-        self._repeated = RepeatedHead()
+        self._repeated = RepeatedHead(edge.first_heads)
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -76,7 +76,7 @@ class HttpProtocol(Http1Connection):
             end = len(head)
             if end > limits.request_line or end > limits.head:
                 check_size(data, end, limits.request_line, limits.head)
-            request = self._repeated.parse(head, limits.headers, self.peer.scheme)
+            request = self._repeated.parse(head, limits.headers, self.peer)
             if request.length > limits.body > 0:
                 raise Refusal(413, "the body is larger than this server takes")
         except Refusal as refusal:

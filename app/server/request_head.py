@@ -55,6 +55,13 @@ class RequestHead:
     repetition: Repetition | None = None
     """Where nothing but the target differs from the head before on its connection."""
 
+    def again(self) -> RequestHead:
+        """A copy, whose fields are for the caller to set."""
+        return RequestHead(
+            self.method, self.target, self.http_version, [], self.keep_alive, self.length,
+            self.expects_continue, self.upgrade, self.asks_debug, self.repetition,
+        )  # fmt: skip
+
     @property
     def beginning(self) -> bytes:
         """Its request line and `Host`, for the log of a later refusal."""

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.server.first_heads import MOST, FirstHeads
+from app.server.peer import Peer
 from app.server.refusal import Refusal
 from app.server.repeated_head import LONGEST, RepeatedHead
 from app.server.request_head import parse_head
 
+CLIENT = Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "127.0.0.1")
 A = b"Host: a.test\r\nUser-Agent: x"
 HEADS = [
     b"GET / HTTP/1.1\r\n" + A,
@@ -44,21 +47,75 @@ def read(parse, *args, **named):
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(HEADS), max_size=8).map(lambda heads: heads * 3))
 def test_a_head_means_the_same_whatever_came_before_it(heads):
-    repeated = RepeatedHead()
+    repeated = RepeatedHead(FirstHeads())
     for head in heads:
-        assert read(repeated.parse, head, 200, "http") == read(parse_head, head)
+        assert read(repeated.parse, head, 200, CLIENT) == read(parse_head, head)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=range(len(HEADS)))
 def test_a_head_means_the_same_each_time(head):
-    repeated = RepeatedHead()
-    said = [read(repeated.parse, head, 200, "http") for _ in range(4)]
+    repeated = RepeatedHead(FirstHeads())
+    said = [read(repeated.parse, head, 200, CLIENT) for _ in range(4)]
     assert said == [read(parse_head, head)] * 4
 
 
 def test_a_change_of_one_request_s_fields_is_its_own():
-    repeated = RepeatedHead()
+    repeated = RepeatedHead(FirstHeads())
     for _ in range(4):
-        request = repeated.parse(HEADS[0], 200, "http")
+        request = repeated.parse(HEADS[0], 200, CLIENT)
         assert request.headers == [(b"host", b"a.test"), (b"user-agent", b"x")]
         request.headers.clear()
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(HEADS), max_size=8).map(lambda heads: heads * 3))
+def test_a_first_head_means_the_same_whatever_other_connections_began_with(heads):
+    first = FirstHeads()
+    for head in heads:
+        repeated = RepeatedHead(first)
+        for _ in range(3):
+            assert read(repeated.parse, head, 200, CLIENT) == read(parse_head, head)
+
+
+def test_connections_that_begin_alike_share_what_follows_from_their_heads():
+    first = FirstHeads()
+    a, b, c = [RepeatedHead(first).parse(HEADS[1], 200, CLIENT) for _ in range(4)][1:]
+    assert a.repetition is b.repetition is c.repetition is not None
+    assert a.headers == b.headers
+    assert a is not b
+    assert a.headers is not b.headers
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Peer(("127.0.0.2", 1), ("127.0.0.1", 80), "127.0.0.2"),
+        Peer(("127.0.0.1", 1), ("127.0.0.1", 81), "127.0.0.1"),
+        Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "127.0.0.1", "https", "TLSv1.3"),
+        Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "127.0.0.1", "https", "TLSv1.3", b"CN=a"),
+    ],
+    ids=["another address", "another port of ours", "over TLS", "with a certificate"],
+)
+def test_what_another_client_began_with_is_not_shared(other):
+    first = FirstHeads()
+    for _ in range(3):
+        RepeatedHead(first).parse(HEADS[0], 200, CLIENT)
+    assert RepeatedHead(first).parse(HEADS[0], 200, other).repetition is None
+
+
+def test_another_port_of_the_client_is_the_same_client():
+    first = FirstHeads()
+    for _ in range(2):
+        RepeatedHead(first).parse(HEADS[0], 200, CLIENT)
+    again = Peer(("127.0.0.1", 2), CLIENT.server, CLIENT.address)
+    assert RepeatedHead(first).parse(HEADS[0], 200, again).repetition is not None
+
+
+def test_few_first_heads_are_kept_and_no_long_ones():
+    first = FirstHeads()
+    for number in range(MOST * 3):
+        RepeatedHead(first).parse(b"GET / HTTP/1.1\r\n%b\r\nX: %d" % (A, number), 200, CLIENT)
+        assert len(first) <= MOST
+    first.clear()
+    RepeatedHead(first).parse(b"GET / HTTP/1.1\r\n%b\r\nX: %b" % (A, b"x" * LONGEST), 200, CLIENT)
+    assert not first
