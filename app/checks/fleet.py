@@ -160,7 +160,8 @@ async def _check_in_turn(
 async def _hold(records: CheckRecords, holder: str, shards: Shards, rights: _Rights) -> bool:
     ends = monotonic() + LEASE_LASTS
     try:
-        shards.renew(await records.hold(holder, LEASE_LASTS, SHARDS), ends)
+        leases = await records.hold(holder, LEASE_LASTS, SHARDS, shards.undone())
+        shards.renew(leases, ends)
     except StoreUnavailable as exc:
         rights.miss("active checks", exc)
         shards.lose()

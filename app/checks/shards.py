@@ -22,6 +22,8 @@ evenly. More of them would spread better, and read the keys of the store more of
 lists them for itself."""
 HURRY = 4
 """How many times as fast as usual a new holder does what was left undone."""
+LATE = 0.25
+"""Seconds by which a check may begin after its moment."""
 
 
 def shard_of(key: str) -> int:
@@ -38,6 +40,8 @@ class Shards:
         self._ahead = 0.0
         self._ends = -inf
         self._since: dict[int, float] = {}
+        self._undone: dict[int, float] = {}
+        self._done_at: dict[int, float] = {}
         self.waiting = False
         """As many workers check as there are shards; this one does when one of them ends."""
         self.gained = asyncio.Event()
@@ -59,13 +63,16 @@ class Shards:
         self.waiting = not leases.counted
         self._ends = ends if leases.counted else -inf
         before = self._since
-        self._since = {n: before.get(n, since) for n, since in leases.renewed.items()}
-        if self._since.keys() - before.keys():
+        self._since = {n: before.get(n, since - LATE) for n, since in leases.renewed.items()}
+        self._undone = {n: since for n, since in self._undone.items() if n in self._since}
+        for shard in self._since.keys() - before.keys():
+            self._undone[shard] = leases.renewed[shard]
+            self._done_at.pop(shard, None)
             self.gained.set()
 
     def lose(self) -> None:
         """Have none."""
-        self._since, self._ends, self.waiting = {}, -inf, False
+        self._since, self._undone, self._ends, self.waiting = {}, {}, -inf, False
 
     def has(self, key: str) -> bool:
         """Whether the frontend `key` is ours: not if its lease may be over, as in a slow store."""
@@ -75,12 +82,26 @@ class Shards:
         """Seconds to the next check of a backend, and to one before it that was left undone."""
         there = self._clock() + self._ahead
         phase = crc32(f"{key} {url}".encode()) / 2**32 * interval
-        ahead = (phase - there) % interval
-        start = max(self._since.get(shard_of(key), there), there - interval)
-        missed = there + ahead - interval - start
-        return ahead, missed / HURRY if missed >= 0 else None
+        ahead, shard = (phase - there) % interval, shard_of(key)
+        before, since = there + ahead - interval, self._since.get(shard, there)
+        if before < since:
+            return ahead, None
+        # What was due shortly before `since` may have been late, and is not worth a wait.
+        undone = max(0.0, before - max(since + LATE, there - interval)) / HURRY
+        begun = there + undone + LATE
+        self._done_at[shard] = max(self._done_at.get(shard, begun), begun)
+        return ahead, undone
 
     def caught_up(self, shards: frozenset[int]) -> None:
-        """All backends of these are known; none of them is left undone from now on."""
+        """All backends of these are known; no other one of them was left undone."""
         there = self._clock() + self._ahead
-        self._since.update(dict.fromkeys(self._since.keys() & shards, there))
+        for shard in self._since.keys() & shards:
+            self._since[shard] = there
+            self._done_at.setdefault(shard, there)
+
+    def undone(self) -> dict[int, float]:
+        """The shards in which something is left undone, and up to when all of it was checked."""
+        there = self._clock() + self._ahead
+        at = self._done_at
+        self._undone = {n: since for n, since in self._undone.items() if at.get(n, inf) > there}
+        return self._undone

@@ -57,7 +57,7 @@ class ShardLeases(NamedTuple):
     now: float
     """Unix seconds by the store's clock."""
     renewed: Mapping[int, float]
-    """For each shard up to when it was looked after before, in Unix seconds by that clock."""
+    """For each shard up to when all of it was checked before, in Unix seconds by that clock."""
     counted: bool = True
     """False where as many others check as there are shards, so that there is none for this one."""
 
@@ -71,10 +71,14 @@ class CheckRecords(Protocol):
     async def marked(self, keys: Sequence[str]) -> set[str]:
         """Those of these frontends' keys that have marks."""
 
-    async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
+    async def hold(
+        self, holder: str, seconds: float, shards: int, undone: Mapping[int, float]
+    ) -> ShardLeases:
         """Keep or take a fair share of so many shards, for `seconds` from now.
 
         A shard has one holder at a time. A holder that does not come again in time loses its own.
+        `undone`: up to when all was checked in those that it has not caught up with, in Unix
+        seconds by the store's clock; the next holder is told.
         """
 
     async def release(self, holder: str) -> None:

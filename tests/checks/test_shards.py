@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from app.checks.fleet import BEAT, LEASE_LASTS
-from app.checks.shards import HURRY, SHARDS, Shards, shard_of
+from app.checks.shards import HURRY, LATE, SHARDS, Shards, shard_of
 from app.stores.base import ShardLeases
 
 HOST, URL, INTERVAL = "www.example.com", "http://10.0.0.1:80", 10.0
@@ -71,6 +71,30 @@ def test_no_check_of_a_dead_holder_is_left_out_or_later_than_its_lease_takes_to_
         done = before if before <= died else taken + (inf if undone is None else undone)
         assert done - before <= LEASE_LASTS + BEAT
         assert following - done <= INTERVAL
+
+
+def test_a_shard_that_moves_on_says_what_is_still_undone():
+    worker = Worker(0.0)
+    due, _ = worker.checks_at(1000.0, 1000.0)
+    other = Worker(0.0)
+    taken = due + 2.5
+    _, undone = other.checks_at(taken, due - 0.1)
+    assert other.shards.undone() == {OURS: due - 0.1}  # before the others are listed, too
+    other.shards.caught_up(other.shards.held)
+    other.now = undone - taken
+    assert other.shards.undone() == {OURS: due - 0.1}
+    other.now += LATE + 0.01
+    assert other.shards.undone() == {}
+    other.gains(taken + 4, taken + 3)  # it is not asked again about what it has
+    assert other.shards.undone() == {}
+
+
+def test_a_shard_without_backends_is_done_when_it_is_listed():
+    worker = Worker(0.0)
+    worker.gains(1000.0, 990.0)
+    assert worker.shards.undone() == {OURS: 990.0}
+    worker.shards.caught_up(worker.shards.held)
+    assert worker.shards.undone() == {}
 
 
 def test_a_shard_is_no_longer_ours_when_the_lease_may_be_over():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..base import Checked, Pings, ShardLeases
 
@@ -23,7 +23,9 @@ class FileCheckRecords:
         """All: the worker knows its own marks, and asking it costs nothing."""
         return set(keys)
 
-    async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
+    async def hold(
+        self, holder: str, seconds: float, shards: int, undone: Mapping[int, float]
+    ) -> ShardLeases:
         """All of them, always."""
         now = time.time()
         return ShardLeases(now, dict.fromkeys(range(shards), now))

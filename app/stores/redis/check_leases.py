@@ -5,11 +5,13 @@ checkers, and one more for as many of them as it leaves over. What a checker has
 others came, it gives back. One script does
 this at once and by the server's clock, so a shard never has two holders, and one key has it all, so
 a script stays within one slot of a cluster. A shard that its holder does not renew in time is free,
-and the entry still says up to when it was renewed: the next holder knows what it missed.
+and the entry still says up to when all was checked: the next holder knows what is left undone, also
+where the last one had not yet done what it found undone itself.
 
-    <number of the shard>  <ends> <holder>   the holder has it until `ends`, in Unix milliseconds
-                           <since>           nobody has it, since then
-    :<checker>             <ends>            it counts as alive until then
+    <number of the shard>  <ends> <since> <holder>   the holder has it until `ends`, in Unix
+                                                     milliseconds; what was due by `since` is done
+                           <since>                   nobody has it
+    :<checker>             <ends>                    it counts as alive until then
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ SHARE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local me, lasts, shards = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local others, ends, holders, gone, theirs = 0, {}, {}, {}, {}
+local undone, others, ends, sinces, holders, gone, theirs = {}, 0, {}, {}, {}, {}, {}
+for i = 4, #ARGV, 2 do undone[ARGV[i]] = ARGV[i + 1] end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local field, at, holder = entries[i], string.match(entries[i + 1], '^(%d+) ?(.*)$')
+  local field = entries[i]
+  local at, since, holder = string.match(entries[i + 1], '^(%d+) ?(%d*) ?(.*)$')
   at = tonumber(at) or 0
   if string.sub(field, 1, 1) ~= ':' then
     ends[field], holders[field] = at, holder
+    sinces[field] = since ~= '' and since or string.format('%.0f', at)
     if at > now and holder ~= me then theirs[holder] = (theirs[holder] or 0) + 1 end
   elseif field ~= ':' .. me then
     if at > now then others = others + 1 else gone[#gone + 1] = field end
@@ -53,20 +58,21 @@ for n = 0, shards - 1 do
   if holders[field] == me then
     if mine < share then
       mine = mine + 1
-      found[#found + 1], found[#found + 2] = field, string.format('%.0f', ends[field] - lasts)
-      changes[#changes + 1], changes[#changes + 2] = field, until_ .. ' ' .. me
+      found[#found + 1], found[#found + 2] = field, sinces[field]
+      local since = undone[field] or found[1]
+      changes[#changes + 1], changes[#changes + 2] = field, until_ .. ' ' .. since .. ' ' .. me
     else
-      changes[#changes + 1], changes[#changes + 2] = field, found[1]
+      changes[#changes + 1], changes[#changes + 2] = field, undone[field] or sinces[field]
     end
   elseif (ends[field] or 0) <= now then
     free[#free + 1] = field
   end
 end
 for i = 1, math.min(#free, share - mine) do
-  local field, since = free[i], ends[free[i]] or now
-  if (holders[field] or '') ~= '' then since = since - lasts end
-  found[#found + 1], found[#found + 2] = field, string.format('%.0f', since)
-  changes[#changes + 1], changes[#changes + 2] = field, until_ .. ' ' .. me
+  local field = free[i]
+  local since = sinces[field] or found[1]
+  found[#found + 1], found[#found + 2] = field, since
+  changes[#changes + 1], changes[#changes + 2] = field, until_ .. ' ' .. since .. ' ' .. me
 end
 redis.call('HSET', KEYS[1], unpack(changes))
 redis.call('PEXPIRE', KEYS[1], 10 * lasts)
@@ -74,18 +80,17 @@ return found
 """
 """Be alive as ARGV[1] for ARGV[2] milliseconds, and have a fair share of ARGV[3] shards as long.
 
-Returns the time, whether it is one of the checkers (1) or there are enough (0), and for each shard
-up to when it was renewed before, in Unix milliseconds."""
+Behind them comes, for each shard that ARGV[1] has but has not caught up with, its number and up to
+when all of it was checked. Returns the time, whether it is one of the checkers (1) or there are
+enough (0), and for each shard up to when all of it was checked before. Times are in Unix
+milliseconds."""
 
 RELEASE_SHARE = """
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local entries = redis.call('HGETALL', KEYS[1])
 redis.call('HDEL', KEYS[1], ':' .. ARGV[1])
 for i = 1, #entries, 2 do
-  if string.match(entries[i + 1], '^%d+ (.*)$') == ARGV[1] then
-    redis.call('HSET', KEYS[1], entries[i], now)
-  end
+  local since, holder = string.match(entries[i + 1], '^%d+ (%d+) (.*)$')
+  if holder == ARGV[1] then redis.call('HSET', KEYS[1], entries[i], since) end
 end
 """
 """Give all shards of ARGV[1] back."""

@@ -7,7 +7,7 @@ own workers stand back (hipache.md 1.5).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -97,13 +97,14 @@ class RedisCheckRecords:
         answers: list[Any] = await self._bounded(lambda: self._reading.ask(commands))
         return answers
 
-    async def hold(self, holder: str, seconds: float, shards: int) -> ShardLeases:
+    async def hold(
+        self, holder: str, seconds: float, shards: int, undone: Mapping[int, float]
+    ) -> ShardLeases:
         """One script on one key."""
         key, client = self._names.prefix + LEASES, self._writing
-        milliseconds = int(seconds * 1000)
-        return leases_of(
-            await self._bounded(lambda: client.eval(SHARE, 1, key, holder, milliseconds, shards))
-        )
+        since = [word for shard, at in undone.items() for word in (shard, int(at * 1000))]
+        words: list[str | int] = [holder, int(seconds * 1000), shards, *since]
+        return leases_of(await self._bounded(lambda: client.eval(SHARE, 1, key, *words)))
 
     async def release(self, holder: str) -> None:
         """So that others can go on at once."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import pytest
+
 from app.config.structs import Config, ServerConfig
 from app.stores import open_store
 from app.stores.base import CheckRecords
@@ -25,7 +27,7 @@ async def records_of(valkey: RedisServer) -> AsyncIterator[CheckRecords]:
 
 async def shards_of(records: CheckRecords, *names: str) -> dict[str, set[int]]:
     """What each of these checkers has after it came once more."""
-    return {name: set((await records.hold(name, SECONDS, SHARDS)).renewed) for name in names}
+    return {name: set((await records.hold(name, SECONDS, SHARDS, {})).renewed) for name in names}
 
 
 async def rewrite(valkey: RedisServer, change: Callable[[str, str], str]) -> Mapping[str, str]:
@@ -40,10 +42,10 @@ def lapsed(name: str, milliseconds: int) -> Callable[[str, str], str]:
     """An edit after which `name` has not come for so long."""
 
     def edit(field: str, value: str) -> str:
-        ends, _, holder = value.partition(" ")
+        *times, holder = value.split(" ", 2) if " " in value else (value, "")
         if name in (holder, field[1:]):
-            ends = str(int(ends) - int(SECONDS * 1000) - milliseconds)
-        return f"{ends} {holder}".strip()
+            times = [str(int(at) - int(SECONDS * 1000) - milliseconds) for at in times]
+        return " ".join((*times, holder)).strip()
 
     return edit
 
@@ -68,7 +70,7 @@ async def test_the_shards_of_a_dead_checker_are_shared_by_the_others(valkey: Red
         await shards_of(records, "dead", "one", "two")
         before = await shards_of(records, "dead", "one", "two")
         await rewrite(valkey, lapsed("dead", 1500))
-        after = {name: await records.hold(name, SECONDS, SHARDS) for name in ("one", "two")}
+        after = {name: await records.hold(name, SECONDS, SHARDS, {}) for name in ("one", "two")}
         for name, leases in after.items():
             gained = set(leases.renewed) - before[name]
             assert set(leases.renewed) > before[name]
@@ -81,15 +83,33 @@ async def test_the_shards_of_a_dead_checker_are_shared_by_the_others(valkey: Red
 async def test_shards_that_are_given_back_say_since_when(valkey: RedisServer) -> None:
     async with records_of(valkey) as records:
         await shards_of(records, "one")
-        given = (await records.hold("one", SECONDS, SHARDS)).now
+        given = (await records.hold("one", SECONDS, SHARDS, {})).now
         await records.release("one")
         await records.release("a stranger")
-        leases = await records.hold("two", SECONDS, SHARDS)
+        leases = await records.hold("two", SECONDS, SHARDS, {})
         assert set(leases.renewed) == set(range(SHARDS))
         assert all(given <= since <= leases.now for since in leases.renewed.values())
         async with valkey.client as client:
             assert await client.hget(LEASES, ":one") is None
             assert 0 < await client.pttl(LEASES) <= 10 * SECONDS * 1000
+
+
+async def test_what_a_holder_has_not_caught_up_with_is_left_to_the_next_one(
+    valkey: RedisServer,
+) -> None:
+    async with records_of(valkey) as records:
+        began = (await records.hold("one", SECONDS, SHARDS, {})).now - 100
+        await records.hold("one", SECONDS, SHARDS, {2: began, 11: began})  # the last is given back
+        await shards_of(records, "two")
+        one = await records.hold("one", SECONDS, SHARDS, {2: began, 11: began})
+        two = await records.hold("two", SECONDS, SHARDS, {})
+        assert set(two.renewed) == set(range(SHARDS // 2, SHARDS))
+        assert one.renewed[2] == pytest.approx(began, abs=0.002)
+        assert two.renewed[11] == pytest.approx(began, abs=0.002)
+        assert all(began + 99 < since for n, since in two.renewed.items() if n != 11)
+        await records.release("one")
+        leases = await records.hold("three", SECONDS, SHARDS, {})
+        assert leases.renewed[2] == pytest.approx(began, abs=0.002)
 
 
 async def test_a_lease_that_lapsed_and_was_not_taken_stays_with_its_holder(
@@ -109,7 +129,7 @@ async def test_no_more_checkers_count_than_there_are_shards(valkey: RedisServer)
         assert sum(map(len, found.values())) == SHARDS
         assert max(map(len, found.values())) == 1
         for name, mine in found.items():
-            assert (await records.hold(name, SECONDS, SHARDS)).counted is bool(mine)
+            assert (await records.hold(name, SECONDS, SHARDS, {})).counted is bool(mine)
         async with valkey.client as client:
             assert await client.hlen(LEASES) == 2 * SHARDS
 
