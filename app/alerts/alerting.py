@@ -30,6 +30,7 @@ from ..system.machine_claims import MachineClaims
 from ..system.worker_name import worker_name
 from ..upstream.client import UpstreamClient
 from .alert_events import AlertEvent
+from .only_backends import OnlyBackends
 from .receiver import AlertReceiver
 from .watching import Look, watch_certificates, watch_store
 
@@ -66,19 +67,22 @@ class Alerts:
         self._claimed = asyncio.Event()
         self._claimed.set()
         self._told: dict[tuple[str, str, str], _Told] = {}
+        self.down: dict[tuple[str, str], str] = {}
+        """Dead backends without a mark, by frontend and URL, and the cause."""
 
     def dead(self, frontend: Frontend, backend: Backend, cause: str, first: bool) -> None:
         """A backend was marked. One that dies while it is dead is no news, and one that sleeps
         is woken."""
         if first and frontend.settings.values.get("wake") is None:
-            self._about(frontend, backend, cause)
+            self.about(frontend, backend, cause)
 
     def alive(self, frontend: Frontend, backend: Backend) -> None:
         """A backend has shown that it lives."""
         if frontend.settings.values.get("wake") is None:
-            self._about(frontend, backend, None)
+            self.about(frontend, backend, None)
 
-    def _about(self, frontend: Frontend, backend: Backend, cause: str | None) -> None:
+    def about(self, frontend: Frontend, backend: Backend, cause: str | None) -> None:
+        """It is dead because of `cause`, or it lives."""
         look = partial(self._as_it_is, frontend.key, backend.url)
         self.tell(_of_backend(frontend.key, backend.url, cause), look)
 
@@ -159,7 +163,8 @@ class Alerts:
         if url not in {backend.url for backend in found.frontend.backends}:
             return None
         mark = (await self._routes.read_marks(found.frontend)).get(url)
-        return _of_backend(key, url, None if mark is None else mark.reason)
+        cause = self.down.get((key, url)) if mark is None else mark.reason
+        return _of_backend(key, url, cause)
 
     async def flush(self) -> None:
         """Wait until everything was sent, for a short time; say what was not."""
@@ -224,8 +229,14 @@ async def alerting(
         background.spawn(
             watch_certificates(config, alerts.tell, alerts.claims), "alerts of certificates"
         )
+    heard = MarkNews(dead=dead, alive=alerts.alive)
+    if kinds & {"dead", "alive"}:
+        only = OnlyBackends(
+            routes, client, background, tell=alerts.about, down=alerts.down, name=name
+        )
+        heard = replace(heard, only_failed=only.failed)
     try:
-        yield MarkNews(dead=dead, alive=alerts.alive)
+        yield heard
     finally:
         await alerts.flush()
         await background.aclose()

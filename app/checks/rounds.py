@@ -12,14 +12,12 @@ from itertools import count
 from ..config.structs import HealthCheck
 from ..errors import UpstreamBusy, UpstreamError, UpstreamExhausted, UpstreamUnresolved
 from ..fields.headers import RawHeaders
-from ..frontends.backends import HTTP2, SOCKETS
-from ..frontends.site import host_of
+from ..frontends.backends import HTTP2
 from ..grpc.health_calls import FIELDS, MAX_ANSWER, PATH, check_call, problem_with_call
 from ..health import can_lose_one
-from ..routing import Backend, Frontend
 from ..stores.base import Checked, CheckRecords
 from ..upstream.client import UpstreamClient, body_of
-from ..upstream.own_requests import own_request
+from ..upstream.own_requests import host_for, own_request
 from .reports import CheckReports
 from .shards import Shards, shard_of
 from .verdicts import MAX_SEARCHED, Target, parse_probe, problem_with
@@ -199,7 +197,7 @@ async def problem_of(client: UpstreamClient, target: Target) -> str | None:
     if probe.service is not None and backend.scheme in HTTP2:
         return await _call(client, target, probe.service)
     headers: RawHeaders = [
-        (b"host", _host(target.frontend, backend)),
+        (b"host", host_for(target.frontend, backend)),
         (b"user-agent", b"hipache-health-check"),
         (b"accept", b"*/*"),
         (b"connection", b"close"),
@@ -223,7 +221,7 @@ async def problem_of(client: UpstreamClient, target: Target) -> str | None:
 async def _call(client: UpstreamClient, target: Target, service: str) -> str | None:
     """Ask as gRPC's clients do."""
     backend = target.backend
-    headers = [(b"host", _host(target.frontend, backend)), *FIELDS]
+    headers = [(b"host", host_for(target.frontend, backend)), *FIELDS]
     answer = await own_request(
         client, backend, b"POST", PATH, fields=headers, body=check_call(service)
     )
@@ -232,13 +230,3 @@ async def _call(client: UpstreamClient, target: Target, service: str) -> str | N
         return problem_with_call(answer.status, [*answer.headers, *answer.trailers], body)
     finally:
         await answer.aclose()
-
-
-def _host(frontend: Frontend, backend: Backend) -> bytes:
-    """The site's name, or the backend's where the key is a wildcard."""
-    if not frontend.key.startswith("*"):
-        return host_of(frontend.key).encode()
-    if backend.scheme in SOCKETS:
-        return b"localhost"
-    host = f"[{backend.host}]" if ":" in backend.host else backend.host
-    return f"{host}:{backend.port}".encode()

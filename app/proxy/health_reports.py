@@ -128,13 +128,14 @@ class HealthReports:
     def act(self, judgement: Verdict, attempt: Attempt[Any], cause: str, reason: str) -> None:
         """`cause` is for people; `reason` is one of a few words, which the counters use."""
         frontend = attempt.route.frontend
-        wakes = judgement is Verdict.DEAD and self._balancer.options(attempt.route).wake
-        if not can_lose_one(frontend) and not wakes:
-            return
-        if judgement is Verdict.EVIDENCE:
-            self._weigh(attempt, cause, reason)
-        elif judgement is Verdict.DEAD:
-            self._dead(frontend, attempt.backend, cause, reason)
+        dead = judgement is Verdict.DEAD
+        if can_lose_one(frontend) or (dead and self._balancer.options(attempt.route).wake):
+            if dead:
+                self._dead(frontend, attempt.backend, cause, reason)
+            elif judgement is Verdict.EVIDENCE:
+                self._weigh(attempt, cause, reason)
+        elif dead and not self._checkers.foreign:
+            self._news.only_failed(frontend, attempt.backend)
 
     def _good(self, attempt: Attempt[Any], window: Window) -> None:
         now, url = self._clock(), attempt.backend.url
@@ -188,14 +189,9 @@ class HealthReports:
         return bool(left) and left <= options.backups
 
     def _dead(
-        self,
-        frontend: Frontend,
-        backend: Backend,
-        cause: str,
-        reason: str,
-        *,
+        self, frontend: Frontend, backend: Backend, cause: str, reason: str, *,
         evidence: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._evidence.forget(frontend.key, backend.url)
         if self._checkers.foreign:
             logger.warning(

@@ -1,4 +1,4 @@
-"""Who hears of backends that this worker marks, or takes a mark from."""
+"""Who hears of backends that this worker marks, takes a mark from, or never marks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ OnDead: TypeAlias = Callable[[Frontend, Backend, str, bool], None]
 marks it again."""
 OnAlive: TypeAlias = Callable[[Frontend, Backend], None]
 """It has shown that it lives."""
+OnOnlyFailed: TypeAlias = Callable[[Frontend, Backend], None]
+"""The only backend of its frontend: a request found it dead, and it is not marked."""
 
 
 def _no_one_told(*news: object) -> None:
@@ -21,7 +23,8 @@ def _no_one_told(*news: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MarkNews:
-    """Both are called in the event loop and must not wait; at first nobody hears."""
+    """All are called in the event loop and must not wait; at first nobody hears."""
 
     dead: OnDead = _no_one_told
     alive: OnAlive = _no_one_told
+    only_failed: OnOnlyFailed = _no_one_told

@@ -6,9 +6,11 @@ import asyncio
 
 from ..errors import ProxyError, UpstreamStale
 from ..fields.headers import RawHeaders
+from ..frontends.backends import SOCKETS
 from ..frontends.services import Service
+from ..frontends.site import host_of
 from ..health import REPLACEMENTS
-from ..routing import Backend
+from ..routing import Backend, Frontend
 from .client import AnyAnswer, UpstreamClient
 
 
@@ -65,3 +67,14 @@ async def told(
     except ProxyError as error:
         return 0, str(error)
     return status, "" if 200 <= status < 300 else f"status {status}"
+
+
+def host_for(frontend: Frontend, backend: Backend) -> bytes:
+    """`Host` of a request to a backend: the site's name, or the backend's where the key is a
+    wildcard."""
+    if not frontend.key.startswith("*"):
+        return host_of(frontend.key).encode()
+    if backend.scheme in SOCKETS:
+        return b"localhost"
+    host = f"[{backend.host}]" if ":" in backend.host else backend.host
+    return f"{host}:{backend.port}".encode()

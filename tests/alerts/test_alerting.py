@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from app.alerts import only_backends, watching
 from app.alerts import receiver as receiver_module
-from app.alerts import watching
 from app.alerts.alert_events import AlertEvent
 from app.alerts.alerting import alerting
 from app.alerts.receiver import MOST_WAITING, AlertReceiver
@@ -47,6 +47,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_claims, "memory_folder", lambda: tmp_path)
     monkeypatch.setattr(receiver_module, "COLLECT", 0.0)
     monkeypatch.setattr(receiver_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(only_backends, "LOOK_EVERY", 0.05)
 
 
 @asynccontextmanager
@@ -203,6 +204,107 @@ async def test_a_prefix_sleeps_as_its_host_does(valkey: RedisServer) -> None:
         await receiver.until(lambda it: bool(it.requests))
         events = json.loads(receiver.requests[0].body)["events"]
     assert {event["frontend"] for event in events} == {"a.test"}
+
+
+async def test_a_fleet_tells_of_the_only_backend_of_a_frontend_once(valkey: RedisServer) -> None:
+    port = free_port()
+    gone = f"http://127.0.0.1:{port}"
+    async with (
+        receiving(b"204 No Content") as receiver,
+        refusing() as other,
+        proxying(valkey, alerts=[{"url": receiver.url}]) as one,
+        proxying(valkey, alerts=[{"url": receiver.url}]) as two,
+    ):
+        await one.route("a.test", gone)
+        await one.route("b.test", other)
+        while not receiver.requests:
+            assert (await one.get()).startswith(b"HTTP/1.1 502 ")
+            assert (await two.get()).startswith(b"HTTP/1.1 502 ")
+        async with answering(answer(b"in", status=b"404 Not Found"), port=port) as back:
+            await receiver.until(lambda it: len(it.requests) == 2)  # without a visitor
+            assert {each.line for each in back.requests} == {(b"HEAD", b"/")}
+            assert back.requests[0].get(b"host") == b"a.test"
+        await two.get(b"/", b"b.test")
+        await receiver.until(lambda it: len(it.requests) == 3)
+        async with valkey.client as store:
+            assert not await store.keys("*dead*")
+    assert told(*receiver.requests) == [("dead", gone), ("alive", gone), ("dead", other)]
+    event = json.loads(receiver.requests[0].body)["events"][0]
+    assert event["cause"] == "cannot connect to the backend: Connection refused"
+
+
+async def test_an_only_backend_is_told_if_it_is_still_dead_and_in_the_list() -> None:
+    routes = DictRoutes()
+    async with (
+        receiving(b"200 OK") as receiver,
+        answering(answer(b"in")) as back,
+        refusing() as gone,
+        alerts_to(receiver, routes=routes) as news,
+    ):
+        routes.set("restarts.test", back.url)
+        routes.set("removed.test", gone)
+        routes.set("asleep.test", gone)
+        routes.set("a.test", gone)
+        for key in ("restarts.test", "removed.test", "asleep.test", "a.test", "a.test"):
+            frontend = (await routes.find(key)).frontend
+            news.only_failed(frontend, frontend.backends[0])
+        del routes["removed.test"]
+        routes.set("asleep.test", gone, options={"wake": "http://127.0.0.1:7000/"})
+        await back.until(lambda it: len(it.requests) == 1)
+        await receiver.until(lambda it: len(it.requests) == 1)
+        # All four looks were begun before this one.
+        routes.set("b.test", gone)
+        frontend = (await routes.find("b.test")).frontend
+        news.only_failed(frontend, frontend.backends[0])
+        await receiver.until(lambda it: len(told(*it.requests)) == 2)
+    events = [event for each in receiver.requests for event in json.loads(each.body)["events"]]
+    assert [(each["event"], each["frontend"]) for each in events] == [
+        ("dead", "a.test"),
+        ("dead", "b.test"),
+    ]
+
+
+async def test_an_only_backend_that_flaps_is_told_as_it_is_after_the_pause() -> None:
+    port = free_port()
+    routes = DictRoutes({"a.test": [f"http://127.0.0.1:{port}"]})
+    frontend = (await routes.find("a.test")).frontend
+    backend = frontend.backends[0]
+    async with (
+        receiving(b"200 OK") as receiver,
+        alerts_to(receiver, routes=routes, pause=1.0) as news,
+    ):
+        news.only_failed(frontend, backend)
+        await receiver.until(lambda it: len(it.requests) == 1)
+        async with answering(answer(b"in"), port=port):
+            await receiver.until(lambda it: len(it.requests) == 2)
+        news.only_failed(frontend, backend)  # it died again
+        await receiver.until(lambda it: len(it.requests) == 3)
+        events = [json.loads(each.body)["events"][0]["event"] for each in receiver.requests]
+    assert events == ["dead", "alive", "dead"]
+
+
+async def test_a_worker_looks_at_so_many_only_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(only_backends, "MOST_LOOKED_AT", 1)
+    async with (
+        receiving(b"200 OK") as receiver,
+        answering(answer(b"in")) as first,
+        answering(answer(b"in")) as beyond,
+        alerts_to(receiver, routes=(routes := DictRoutes()), on=("alive",)) as news,
+    ):
+        for key, url in (("a.test", first.url), ("b.test", beyond.url)):
+            routes.set(key, url)
+            frontend = (await routes.find(key)).frontend
+            news.only_failed(frontend, frontend.backends[0])
+        await first.until(lambda it: bool(it.requests))
+    assert not beyond.requests
+
+
+async def test_nobody_looks_where_no_receiver_wants_to_hear_of_backends() -> None:
+    async with (
+        receiving(b"200 OK") as receiver,
+        alerts_to(receiver, routes=DictRoutes(), on=("store",)) as news,
+    ):
+        assert news.only_failed is MarkNews().only_failed
 
 
 async def test_events_beyond_what_may_wait_are_counted_and_their_number_is_told() -> None:

@@ -29,6 +29,7 @@ from app.proxy.request import Request
 from app.routing import Backend, Route
 from app.server.peer import Peer
 from app.stores import CachedStore, open_store
+from app.stores.mark_news import MarkNews
 from tests.redis_servers import RedisServer, until
 
 HOST, A, B = "www.example.com", "http://10.0.0.1:80", "http://10.0.0.2:80"
@@ -319,6 +320,25 @@ async def test_other_workers_see_that_a_mark_was_set_on_evidence(one, two):
     await one.sicken(A, 502, others=(B,))
     await until(lambda: (r := two.store.known(HOST)) and A in r.marks)
     assert (await two.route()).marks[A].evidence
+
+
+async def test_the_only_backend_is_no_mark_but_news_where_it_takes_no_connection(one, redis):
+    await redis.rpush("frontend:only.test", "id", A)
+    route = await one.store.find("only.test")
+    attempt, news = asked(route, route.frontend.backends[0]), []
+    one.reports._news = MarkNews(
+        dead=lambda *what: news.append("marked"), only_failed=lambda _, it: news.append(it.url)
+    )
+    for _ in range(10):
+        one.reports.failed(attempt, UpstreamReset())
+        one.reports.answered(attempt, 500, [])
+    assert not news
+    one.reports.failed(attempt, UpstreamUnreachable())
+    assert news == [A]
+    one.checkers.foreign = True  # it would not mark either
+    one.reports.failed(attempt, UpstreamUnreachable())
+    assert news == [A]
+    assert not one.store.marks_of(route.frontend)
 
 
 async def test_beside_a_foreign_checker_we_announce_and_it_decides(one, redis, caplog):
