@@ -229,6 +229,7 @@ def test_a_path_of_the_proxys_own_comes_before_the_route(target: bytes, own: boo
     ours = OwnAnswer(200, b"mine")
     request = Request(b"GET", target, [(b"host", b"a.test")], Peer(None, None), "1.1", None)
     request.ours, request.record = [], AccessRecord(0.0)
+    request.id_field = b"x-request-id", b"1"
     request.passing = STRANGERS
     paths: dict[bytes, OwnPath] = {b"/own/": lambda *_: ours, b"/none/": lambda *_: None}
     decision = decisions(paths).decide(request)
@@ -244,6 +245,7 @@ async def test_a_path_that_has_to_be_asked_for_is_awaited_before_the_route(
 
     request = Request(b"GET", b"/own/x", [(b"host", b"a.test")], Peer(None, None), "1.1", None)
     request.ours, request.record = [], AccessRecord(0.0)
+    request.id_field = b"x-request-id", b"1"
     request.passing = STRANGERS
     decision = await settled(decisions({b"/own/": lambda *_: asked()}).decide(request))
     assert decision is own if own else isinstance(decision, Route)
