@@ -16,6 +16,7 @@ from app.routing import NO_MARKS, parse_frontend
 from app.stores import driver_of, open_store
 from app.stores.base import Found
 from app.stores.cache.route_cache import RouteCache
+from app.stores.file import uses as file_uses
 from app.stores.routes import Routes
 from app.stores.tables import RouteTable
 from app.stores.uses import GAP, LastUses, noted
@@ -28,8 +29,12 @@ A = "http://127.0.0.1:1"
 
 
 @pytest.fixture(params=["redis", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Config:
     """A store with the frontends a.test and b.test."""
+    # An earlier run may have left a file there for a table of the same path.
+    monkeypatch.setattr(file_uses, "memory_folder", lambda: tmp_path)
     if request.param == "redis":
         valkey: RedisServer = request.getfixturevalue("valkey")
         with redis_py.Redis(port=valkey.port) as client:
