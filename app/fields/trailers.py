@@ -19,7 +19,7 @@ WELCOME = [(b"te", b"trailers"), (b"connection", b"TE")]
 """Tells a backend that its trailers are taken (RFC 9110 §10.1.4)."""
 
 MOST, LARGEST = 512, 512
-"""Trailers that are remembered, and bytes of them: those of most calls say that all went well."""
+"""How many trailers are remembered, and their size: those of most calls say that all went well."""
 _HEAD_ONLY = HOP_BY_HOP | FORWARDED | {
     b"host", b"location", b"refresh", b"via", b"cdn-loop", b"x-debug",  # routing
     b"authorization", b"www-authenticate", b"cookie", b"set-cookie",  # authentication

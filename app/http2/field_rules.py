@@ -16,7 +16,7 @@ CONNECTION_SPECIFIC = frozenset({
 MAX_NAMES, MAX_NAME = 1024, 64
 """Names that are remembered, and bytes of one: clients and backends say the same few all day."""
 MAX_TRAILERS, LARGEST_TRAILERS = 512, 512
-"""Trailers that are remembered, and bytes of them: those of most calls say that all went well."""
+"""How many trailers are remembered, and their size: those of most calls say that all went well."""
 _READ = CONNECTION_SPECIFIC | {b"host", b"content-length", b"date"}
 _LOWER = TOKEN.translate(None, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 

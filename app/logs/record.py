@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class HeadRecord:
     """What is recorded of a request's head, without its target, and of who sent it.
 
-    All requests that repeat a head on one connection share it.
+    All requests that repeat a head between the same ends share it.
     """
 
     client: str = ""

@@ -28,12 +28,13 @@ class WholeBody(StreamedBody):
         self.trailers = trailers
         self.hold = hold
         self.replayable = True
-        self.size = len(data)
+        self.size = 0  # until somebody takes it, as of any other body
 
     def begin(self) -> bytes:
         """All of it."""
         if not self.replayable:
             raise RuntimeError("a body that was not held cannot be sent again")
+        self.size = len(self._data)
         self.replayable = self.size <= self.hold
         return self._data
 

@@ -1,4 +1,4 @@
-"""What the requests have in common that repeat a head on one connection."""
+"""What the requests have in common that repeat a head between the same ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..logs.record import HeadRecord
 
 
 class Repetition:
-    """Of one method, one version and one list of fields, on one connection.
+    """Of one method, one version and one list of fields, between the same two ends.
 
     The server makes it; those who serve the requests note here what they have made for one of
     them and need for the next. All of it must follow from the head, the ends of the connection

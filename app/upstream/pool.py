@@ -104,7 +104,7 @@ class Pool:
         if stream is None or not is_fit(stream, checked):
             return None
         self._promised -= 1
-        self._report_wait(waiter)
+        self.on_waited(waiter.waited(self._clock()))
         return stream
 
     async def wait(self, waiter: Waiter | None, *, checked: bool) -> BackendStream:
@@ -118,7 +118,7 @@ class Pool:
         try:
             stream = await self._await_stream(waiter, checked)
         finally:
-            self._report_wait(waiter)
+            self.on_waited(waiter.waited(self._clock()))
         return stream or await self._connect()
 
     def dequeue(self, waiter: Waiter) -> None:
@@ -225,9 +225,6 @@ class Pool:
             self.dequeue(waiter)
             raise
 
-    def _report_wait(self, waiter: Waiter) -> None:
-        self.on_waited(waiter.waited(self._clock()))
-
     async def _connect(self) -> BackendStream:
         """Connect; the caller has counted this one in `_connecting`."""
         started = perf_counter()
@@ -236,7 +233,8 @@ class Pool:
             stream = connection.open_stream()
             if not stream.is_available():
                 raise UpstreamUnreachable("the backend closed the connection at once")
-            connection.connect_time = perf_counter() - started
+            if connection.connect_time is not None:  # else it is a place on one that was open
+                connection.connect_time = perf_counter() - started
             self._open.add(connection)
             return stream
         finally:

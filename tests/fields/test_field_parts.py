@@ -12,13 +12,18 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     assert doctest.testmod(field_parts) == doctest.TestResults(failed=0, attempted=2)
 
 
-def test_the_size_is_that_of_names_and_values() -> None:
-    assert size_of([(b"te", b"trailers"), (b"x-a", b"")]) == 13
+def test_the_size_is_that_of_names_and_values_and_a_part_for_each_field() -> None:
+    assert size_of([(b"te", b"trailers"), (b"x-a", b"")]) == 13 + 2 * 32
 
 
 @pytest.mark.parametrize(
     ("names", "kept"),
-    [((b"host", b"te"), 1), ((b"x" * LARGEST,), 1), ((b"x" * LARGEST, b"y"), 0)],
+    [
+        ((b"host", b"te"), 1),
+        ((b"x" * (LARGEST - 32),), 1),
+        ((b"x" * (LARGEST - 31),), 0),
+        ((b"x",) * 100, 0),
+    ],
 )
 def test_what_follows_from_names_is_kept_unless_they_are_large(names: Names, kept: int) -> None:
     counts = by_names(len)

@@ -15,8 +15,8 @@ from ..framing import checked_length
 
 AnswerSection: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """As the engine decodes it: `:status` and the fields."""
-MOST, LARGEST = 512, 1024
-"""Heads that are kept, and bytes of one; then they are forgotten, all at once."""
+MOST, LARGEST = 512, 2048
+"""Heads that are kept, and the size of one; then they are forgotten, all at once."""
 
 
 def status_and_fields(section: AnswerSection) -> tuple[int, RawHeaders]:

@@ -221,6 +221,7 @@ class BackendRequest(AnswerParts):
             return
         if self._connection.may_keep:
             self.deadline = self._clock() + self._owner.idle_timeout
+            self.connect_time = None
             self._owner.on_available(self)
         else:
             self.close()

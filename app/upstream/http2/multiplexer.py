@@ -45,11 +45,14 @@ class Multiplexer:
         Raises UpstreamUnreachable.
         """
         self._waiting += 1
+        connected = False
         try:
             while True:
                 for connection in self._connections:
                     if connection.has_room:
-                        return connection.add_place(BackendRequest)
+                        place = connection.add_place(BackendRequest)
+                        place.connect_time = 0.0 if connected else None
+                        return place
                 if self._spare is not None:
                     spare, self._spare = self._spare, None
                     return spare
@@ -57,8 +60,10 @@ class Multiplexer:
                     made = await self._connect()
                     if isinstance(made, BackendConnection):
                         return made
+                    connected = True
                     continue
                 made = await self._share()
+                connected = True
                 if isinstance(made, MultiplexedConnection) and not made.accepts:
                     # Else others may have taken all its places.
                     raise UpstreamUnreachable("the backend closed the connection at once")

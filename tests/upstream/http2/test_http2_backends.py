@@ -53,6 +53,21 @@ async def test_a_request_and_its_answer(client: UpstreamClient, backend: Http2Ba
     ]  # fmt: skip
 
 
+async def test_only_those_who_waited_for_a_connection_say_how_long_it_took(
+    client: UpstreamClient, backend: Http2Backend
+):
+    assert ((await asked(client, backend.url)).connect_time or 0.0) > 0
+    assert (await asked(client, backend.url)).connect_time is None  # on the same place
+    kept, backend.on_end = backend.on_end, hold
+    waiting = asyncio.create_task(asked(client, backend.url))
+    await backend.until(lambda: len(backend.requests) == 3)
+    backend.on_end = kept
+    assert (await asked(client, backend.url)).connect_time is None  # on another place
+    kept(backend.requests[2])
+    assert (await waiting).connect_time is None
+    assert len(backend.links) == 1
+
+
 async def test_requests_share_one_connection(client: UpstreamClient, backend: Http2Backend):
     backend.on_end = hold
     waiting = [asyncio.create_task(asked(client, backend.url)) for _ in range(30)]
