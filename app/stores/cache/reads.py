@@ -120,9 +120,13 @@ class Reads:
         self._listener.reached()
         if current:
             return self._remember(host, found, fresh=self.polled or self._is_told(host, found))
-        if host in self._reads or host in self._memory:
+        if host in self._reads or host in self._memory or self._is_remembered(found):
             return FrontendNotFound() if found is None else Route(found.frontend, found.marks)
         return self._remember(host, found, fresh=False)
+
+    def _is_remembered(self, found: Found | None) -> bool:
+        """Whether another host has brought this frontend in: perhaps newer than it is here."""
+        return found is not None and self._memory.frontend(found.frontend.key) is not None
 
     async def _found(self, host: str) -> Found | None:
         """What the store says, or what a sibling has just read of it."""
@@ -163,7 +167,9 @@ class Reads:
         """Read the marks of this frontend once for all its hosts, in the background."""
         if key in self._mark_reads:
             self._mark_reads[key] = True
-        elif not self._outage.away:
+        elif self._outage.away:
+            self._memory.invalidate_frontend(key)
+        else:
             self._mark_reads[key] = False
             self._spawn(self._read_marks(key), f"store marks {key}")
 
@@ -197,6 +203,8 @@ class Reads:
         for name in list(self._reads):
             if key in lookup_keys(name) or (prefixes and key == host_of(name)):
                 del self._reads[name]
+        if key in self._mark_reads:
+            self._mark_reads[key] = True
         self.bell.ring()
 
     def disown_all(self) -> None:
@@ -204,6 +212,7 @@ class Reads:
         if self._siblings is not None:
             self._siblings.all_changed()
         self._reads.clear()
+        self._mark_reads.update(dict.fromkeys(self._mark_reads, True))
         self.bell.ring()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import FrontendNotFound, StoreUnavailable
-from app.routing import Mark, parse_frontend
+from app.routing import NO_MARKS, Mark, parse_frontend
 from app.stores.base import Found
 from app.stores.cache.cached_store import CachedStore
 from app.stores.cache.reads import ReadPlan
@@ -67,6 +67,66 @@ async def test_a_read_that_a_change_overtook_is_not_remembered(store, key):
     store.store.open.set()
     assert (await reading, await later) == ("http://a:1", "http://a:2")
     assert store.known("a.example").frontend.backends[0].url == "http://a:2"
+
+
+async def test_a_late_answer_is_not_put_over_what_another_host_has_read_since(store):
+    asked, late = asyncio.Event(), asyncio.Event()
+
+    async def lookup(host: str) -> Found:
+        found = Found(parse_frontend("*.example", ["id", store.store.lists["*.example"]]), NO_MARKS)
+        if host == "late.example":
+            asked.set()
+            await late.wait()
+        return found
+
+    store.store.lookup, store.store.lists["*.example"] = lookup, "http://a:1"
+    reading = asyncio.create_task(url_of(store, "late.example"))
+    await asked.wait()
+    store.store.lists["*.example"] = "http://a:2"
+    store.frontend_changed("*.example")
+    assert await url_of(store) == "http://a:2"
+    late.set()
+    assert await reading == "http://a:1"
+    assert store.known("a.example").frontend.backends[0].url == "http://a:2"
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["tracking was lost", "the list changed"])
+async def test_late_marks_are_not_put_over_those_that_were_read_since(store, lost):
+    await store.find("a.example")
+    asked, late = asyncio.Event(), asyncio.Event()
+
+    async def marks(frontend):
+        found = {**store.store.marked.get(frontend.key, NO_MARKS)}
+        asked.set()
+        await late.wait()
+        return found
+
+    store.store.marks = marks
+    store.marks_changed("a.example")
+    await asked.wait()
+    mark = Mark(2e9, 1e9, "refused", "other")
+    store.store.marked["a.example"] = {"http://a:1": mark}
+    if lost:
+        store.lost("closed")
+        store.tracking()
+    else:
+        store.frontend_changed("a.example")
+    assert (await store.find("a.example")).marks == {"http://a:1": mark}
+    late.set()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert store.known("a.example").marks == {"http://a:1": mark}
+
+
+async def test_marks_that_change_while_the_store_is_away_are_read_when_it_is_back(store):
+    await store.find("a.example")
+    store.unreachable("loading")
+    mark = Mark(2e9, 1e9, "refused", "other")
+    store.store.marked["a.example"] = {"http://a:1": mark}
+    store.marks_changed("a.example")
+    assert await url_of(store) == "http://a:1"
+    store.reached()
+    assert (await store.find("a.example")).marks == {"http://a:1": mark}
 
 
 async def test_a_read_from_before_a_reconnect_is_not_remembered(store):
