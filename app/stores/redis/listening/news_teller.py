@@ -35,6 +35,9 @@ class NewsTeller:
 
     def join(self, transport: asyncio.Transport) -> None:
         """A follower has come: it is told how things stand, and then all that is heard."""
+        if self._server is None:  # closed between accepting it and this
+            transport.abort()
+            return
         self._flush()  # it knows that already
         self.followers.add(transport)
         transport.write(packed_frame(NewsFrame(self._as_of(), self._state())))
@@ -73,6 +76,7 @@ class NewsTeller:
         """Leave all followers to themselves."""
         if self._server is not None:
             self._server.close()
+            self._server = None
         if self._flush_at is not None:
             self._flush_at.cancel()
             self._flush_at = None

@@ -51,6 +51,8 @@ class SharedTracker:
         self._state: TrackingNews | None = None
         """What the own tracking connection, or else the listening worker, has said last."""
         self._landmark: TrackingNews | None = None
+        self._told_away = False
+        """The listening worker has said that Redis is away, and not yet that it tracks."""
         self._heard_at = 0.0
         self._warned = False
         self._short = 0
@@ -169,6 +171,8 @@ class SharedTracker:
             self._landmark = news
         elif news.kind in STATES:
             self._state = news
+            if news.kind is not NewsKind.TRACKING:
+                self._landmark = None  # nothing is reported from here on
             if news.kind in (NewsKind.TRACKING, NewsKind.REFUSED):
                 self._dumb_since = inf
             else:
@@ -193,6 +197,11 @@ class SharedTracker:
             if news.kind is not NewsKind.TRACKING:
                 return
             self._stop_tracking()
+        if news.kind is NewsKind.UNREACHABLE and self._told_away:
+            return  # it may be the listening worker's own trouble: our requests find out
+        self._told_away = news.kind is NewsKind.UNREACHABLE or (
+            self._told_away and news.kind is not NewsKind.TRACKING
+        )
         self._note(news)
         self._ears.hear(news)
 
