@@ -79,6 +79,7 @@ async def test_other_tasks_run_while_many_keys_are_put_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.system.turns.BUDGET", 0.0)
+    monkeypatch.setattr("app.system.turns.SHARE", 0.0)
     turns = 0
 
     async def others() -> None:

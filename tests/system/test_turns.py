@@ -14,6 +14,7 @@ from app.system.turns import in_turns, next_turn, run_at_once, run_in_turns
 @pytest.fixture(autouse=True)
 def spent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "BUDGET", -1.0)
+    monkeypatch.setattr(turns, "SHARE", -1.0)
 
 
 class Rounds:
@@ -42,6 +43,22 @@ async def test_one_of_many_calculations_runs_when_the_loop_comes_round() -> None
     await asyncio.gather(*(calculation() for _ in range(10)))
     rounds.end()
     assert len(seen) == len(set(seen)) == 50
+
+
+async def test_in_a_busy_loop_a_calculation_gets_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(turns, "BUDGET", 0.0001)
+    monkeypatch.setattr(turns, "SHARE", 0.25)
+    monkeypatch.setattr(turns, "perf_counter", lambda: now)
+    turn = asyncio.ensure_future(next_turn())
+    await asyncio.sleep(0)
+    now = 0.004  # that is what others took meanwhile
+    assert await turn == pytest.approx(0.001)
+    assert await next_turn() == 0.0001  # nobody took anything
+    turn = asyncio.ensure_future(next_turn())
+    await asyncio.sleep(0)
+    now = 1.0
+    assert await turn == turns.LONGEST
 
 
 async def test_a_cancelled_calculation_holds_nobody_up() -> None:

@@ -17,7 +17,7 @@ from watchfiles import awatch
 from ...errors import StoreUnavailable
 from ...routing import NO_MARKS, Backend, Frontend, Mark, Marks, lookup_keys, parse_frontend
 from ...system.file_stamp import Stamp, stamp_of
-from ...system.turns import in_turns, run_in_turns
+from ...system.turns import run_in_turns
 from ..base import Checked, Found, StoreListener
 from ..served import Parts, serving
 from ..table import Entry, Table, TableError
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MANY = 500
+"""Changed frontends, above which all that is known counts as changed: told one after the other they
+would take effect over some time."""
 READ_EVERY_MS = 500
 """Milliseconds after which the file is looked at even if no event came: network file systems and
 symbolic links into other folders send none."""
@@ -144,8 +147,11 @@ class FileStore:
         logger.info("routes read file=%s frontends=%d", self._path, len(entries))
         if first:
             listener.tracking()
-        async for key in in_turns(changed):
-            listener.frontend_changed(key)
+        if len(changed) > MANY:
+            listener.everything_changed()
+        else:
+            for key in changed:
+                listener.frontend_changed(key)
         self._presence.serves(self._stamp)
         await run_in_turns(_let_go(*gone))
 
