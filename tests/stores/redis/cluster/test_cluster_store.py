@@ -101,7 +101,7 @@ async def test_what_workers_share_besides(url):
     async with routes(url) as store:
         assert await store.leases.hold("wake a.test", "one", 60)
         assert not await store.leases.hold("wake a.test", "two", 60)
-        leases = await store.checks.hold("one", 60, 8)
+        leases = await store.checks.hold("one", 60, 8, {})
         assert sorted(leases.renewed) == list(range(8))
         await store.checks.release("one")
         await store.checks.ping()
