@@ -65,24 +65,23 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
 
 def run_at_once(steps: Generator[None, None, T]) -> T:
     """What a generator returns; nothing else runs meanwhile."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+    returned: list[T] = []
+    for _ in _noting(steps, returned):
+        pass
+    return returned[0]
 
 
 async def run_in_turns(steps: Generator[None, None, T]) -> T:
     """What a generator returns; other tasks run between its steps, when the budget is spent."""
-    budget = YieldBudget()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        await budget.yield_if_spent()
+    returned: list[T] = []
+    async for _ in in_turns(_noting(steps, returned)):
+        pass
+    return returned[0]
+
+
+def _noting(steps: Generator[None, None, T], returned: list[T]) -> Generator[None, None, None]:
+    """The same steps; what they return is added to `returned`."""
+    returned.append((yield from steps))
 
 
 async def next_turn() -> float:

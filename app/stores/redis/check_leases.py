@@ -2,11 +2,11 @@
 
 Each checker takes free shards up to its fair share: the number of shards over the number of
 checkers, and one more for as many of them as it leaves over. What a checker has above that, because
-others came, it gives back. One script does
-this at once and by the server's clock, so a shard never has two holders, and one key has it all, so
-a script stays within one slot of a cluster. A shard that its holder does not renew in time is free,
-and the entry still says up to when all was checked: the next holder knows what is left undone, also
-where the last one had not yet done what it found undone itself.
+others came, it gives back. One script does this at once and by the server's clock, so a shard never
+has two holders, and one key has it all, so a script stays within one slot of a cluster. A shard
+that its holder does not renew in time is free, and the entry still says up to when all was checked:
+the next holder knows what is left undone, also where the last one had not yet done what it found
+undone itself.
 
     <number of the shard>  <ends> <since> <holder>   the holder has it until `ends`, in Unix
                                                      milliseconds; what was due by `since` is done
