@@ -2,6 +2,7 @@
 
 import ast
 import statistics
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -42,6 +43,14 @@ NOT_PURE = ("config.file",)
 IMPURE = {"asyncio", "socket", "os", "time", "random", "logging", "pathlib", "subprocess"}
 
 MAX_MODULE_LINES, MAX_FUNCTION_LINES = 250, 50
+
+AT_THE_TOP = {
+    ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md",
+    "Dockerfile", "LICENSE", "MANIFEST.in", "Makefile", "Procfile", "README.md", "SECURITY.md",
+    "app", "bench", "compose.yml", "config.json", "docs", "mkdocs.yml", "packaging",
+    "pyproject.toml", "templates", "tests",
+}  # fmt: skip
+"""All that is kept beside `app/`."""
 
 
 def is_pure(module: str) -> bool:
@@ -103,6 +112,13 @@ def own_imports(module: str) -> set[str]:
 
 pure_modules = pytest.mark.parametrize("module", [m for m in MODULES if is_pure(m)])
 all_modules = pytest.mark.parametrize("module", list(MODULES))
+
+
+@pytest.mark.skipif(not (APP.parent / ".git").exists(), reason="not a checkout")
+def test_only_what_belongs_there_is_kept_at_the_top() -> None:
+    """A file that a tool has left is soon committed with the rest."""
+    kept = subprocess.check_output(["git", "ls-files"], cwd=APP.parent, text=True).splitlines()
+    assert {path.split("/")[0] for path in kept} == AT_THE_TOP
 
 
 def test_every_room_is_in_the_order() -> None:
