@@ -32,6 +32,7 @@ from ..proxy.request import Request
 from ..routing import Route, lookup_keys, normalise_host
 from ..server.peer import Peer
 from ..stores.routes import Routes
+from ..system.http2_extra import lacking
 from ..upstream.destinations import configured
 
 KEPT_IN_TARGET = "/%:@!$&'()*+,;=~-._"
@@ -70,16 +71,19 @@ async def explanation_of(
         found = not_forwarded(host or request.host.decode(), keys, answer)
         return replace(found, remarks=of_hooks)
     objection = configured(config).objection
-    denied = [backend.url for backend in route.frontend.backends if objection(backend)]
+    backends = route.frontend.backends
+    denied = {
+        each.url: why for each in backends if (why := objection(each) or lacking(each.scheme))
+    }
     found = explained(
         host, lookup_keys(host), route.frontend, route.marks, default_options(config),
         now=time.time(), in_flight=await in_flight(route.frontend.key), denied=denied,
     )  # fmt: skip
-    remarks = [f"never connected to: {url}" for url in denied]
+    remarks = [f"never connected to: {url}: {why}" for url, why in denied.items()]
     if not marks_are_shared:
         remarks.insert(0, "marks live in each worker and are not known here")
     remarks += of_hooks
-    if request.web_socket and {each.scheme for each in route.frontend.backends} & (HTTP2 - {ALPN}):
+    if request.web_socket and {each.scheme for each in backends} & (HTTP2 - {ALPN}):
         remarks.append(
             "backends with h2c take WebSockets by RFC 8441 only, if their SETTINGS have "
             "ENABLE_CONNECT_PROTOCOL; if not, the answer is 502"

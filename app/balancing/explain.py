@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from ..errors import AccessUnreadable, BackendForbidden
-from ..frontends.backends import ALPN
+from ..frontends.backends import ALPN, HTTP2
 from ..frontends.options import Options, Policy
 from ..frontends.protection import SHUT
 from ..frontends.site import host_of
@@ -45,6 +45,8 @@ class Explanation:
     """That the request's path begins with, where it has a frontend of its own."""
     strips: bool = False
     """The backend is asked for the path behind it."""
+    h2c: bool = False
+    """Some backends speak HTTP/2 without TLS."""
     http2: bool = False
     """Backends with TLS are offered HTTP/2."""
     identifier: str = ""
@@ -101,6 +103,7 @@ def explain(
         matched=frontend.key,
         prefix=frontend.prefix,
         strips=bool(frontend.prefix) and options.strip,
+        h2c=any(each.scheme in HTTP2 - {ALPN} for each in frontend.backends),
         http2=options.http2 and any(each.scheme == ALPN for each in frontend.backends),
         identifier=frontend.identifier,
         policy=f"hash by {options.hash_key}" if options.policy == "hash" else options.policy,

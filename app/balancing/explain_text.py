@@ -39,8 +39,11 @@ def _lines(found: Explanation, now: float) -> Iterator[str]:
     yield f"policy    {found.policy}" + (
         f", sticky by cookie {found.sticky}" if found.sticky else ""
     )
-    if found.http2:
-        yield "http2     offered to backends with TLS"
+    http2 = ("spoken to backends of h2c",) * found.h2c + (
+        "offered to backends with TLS",
+    ) * found.http2
+    if http2:
+        yield f"http2     {', '.join(http2)}"
     if found.wake:
         yield f"wake      {found.wake}"
     for guard in found.guards:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 
 import click
 
@@ -18,6 +19,7 @@ from ..doctor import (
     service,
     settings,
     store,
+    unreachable,
 )
 from ..doctor.findings import Commands, Finding
 from ..errors import ConfigError
@@ -75,7 +77,12 @@ def _look(
     with looking() as looked_at:
         of_store, name = asyncio.run(
             store.look(
-                config, commands, timeout=STORE_ANSWERS_WITHIN, sample=sample, looked_at=looked_at
+                config,
+                commands,
+                timeout=STORE_ANSWERS_WITHIN,
+                lost=unreachable.look(config, time.time()),
+                sample=sample,
+                looked_at=looked_at,
             )
         )
     found = [*found, *of_store, *asyncio.run(ordering.look(config, commands))]

@@ -8,15 +8,11 @@ from functools import cache
 
 from ..errors import BadHost
 from ..frontends.backends import (
-    ALPN,
-    HTTP2,
     MAX_BACKENDS,
-    SOCKETS,
     TOO_MANY,
-    WEB_PORTS,
-    in_full,
     oddity,
     parse_backend,
+    plain_url,
     trimmed,
 )
 from ..frontends.option_names import decides_access
@@ -27,7 +23,7 @@ from ..masking import masked_url
 from ..routing import Backend, Frontend, normalise_host, parse_frontend
 from ..stores.inspection import Listed
 from ..stores.table import TableError, check_key
-from ..system.http2_extra import has_http2
+from ..system.http2_extra import lacking
 from .findings import Commands, Finding, Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -37,14 +33,14 @@ _LOOKS_LIKE_URL = re.compile(r"[a-z+]+://|unix:/|[A-Za-z0-9_.-]+:[0-9]{1,5}/?\Z"
 
 
 def of_frontend(
-    key: str,
+    frontend: Frontend,
     listed: Listed,
     keys: Container[str],
     objection: Callable[[Backend], object],
     commands: Commands,
 ) -> Iterator[Finding]:
     """Check one frontend. `keys` are those of all frontends."""
-    frontend = parse_frontend(key, listed.rows, listed.options)
+    key = frontend.key
     yield from _of_key(key, keys, commands)
     if _LOOKS_LIKE_URL.match(frontend.identifier):
         yield _no_identifier(key, frontend, listed, commands)
@@ -68,7 +64,7 @@ def of_frontend(
         )  # fmt: skip
     yield from _odd(key, frontend, rewrite)
     for backend in frontend.backends:
-        if why := objection(backend) or _without_http2(backend):
+        if why := objection(backend) or lacking(backend.scheme):
             yield Finding(
                 ERROR, "never-connected", key, f"{masked_url(backend.url)}: {why}",
                 "A request that is sent there fails, or goes to another backend.",
@@ -84,11 +80,6 @@ def of_frontend(
     yield from _duplicates(key, frontend, rewrite)
     yield from _of_options(key, listed.options, commands)
     yield from _of_named(key, frontend, commands)
-
-
-def _without_http2(backend: Backend) -> str:
-    needed = backend.scheme in HTTP2 and backend.scheme != ALPN
-    return "it needs the extra http2: pip install 'hipache[http2]'" * (needed and not has_http2())
 
 
 def _of_options(key: str, options: Mapping[str, str], commands: Commands) -> Iterator[Finding]:
@@ -178,16 +169,6 @@ def _odd(key: str, frontend: Frontend, rewrite: Callable[[], str]) -> Iterator[F
             )  # fmt: skip
 
 
-def _plainly(backend: Backend) -> str:
-    """Its URL with nothing in it that is ignored."""
-    if not oddity(backend) or backend.scheme in SOCKETS:
-        return trimmed(backend.url)
-    host = f"[{backend.host}]" if ":" in backend.host else in_full(backend.host) or backend.host
-    scheme = "https" if backend.scheme == ALPN else backend.scheme
-    port = "" if backend.port == WEB_PORTS[scheme] else f":{backend.port}"
-    return f"{scheme}://{host}{port}"
-
-
 def _duplicates(key: str, frontend: Frontend, rewrite: Callable[[], str]) -> Iterator[Finding]:
     seen: dict[tuple[str, str, int], str] = {}
     for backend in frontend.backends:
@@ -206,7 +187,7 @@ def _rewritten(key: str, frontend: Frontend, listed: Listed, commands: Commands)
     """The command that writes the frontend again, with each usable backend once."""
     kept: dict[tuple[str, str, int], str] = {}
     for backend in frontend.backends:
-        plain = _plainly(backend)
+        plain = plain_url(backend) if oddity(backend) else trimmed(backend.url)
         kept.setdefault(parse_backend(plain, 0).origin, plain)
     words = ["route", "set", key, *kept.values(), "--id", frontend.identifier or key]
     if listed.ttl is not None:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from ..config.structs import Config
 from ..errors import ConfigError, HipacheError
+from ..routing import parse_frontend
 from ..stores import StoreDriver, driver_of
 from ..stores.driver import NotOffered
 from ..stores.inspection import Inspection, ServerFacts
@@ -22,6 +24,7 @@ from .marks import of_marks
 from .prefixes import of_prefixes
 from .redis_server import of_clock, of_coverage, of_persistence, of_ping, of_server, version_of
 from .routes import of_frontend, of_orphan, of_type
+from .unreachable import Unreachable, of_unreachable
 
 NEW_PAIR = ' certificate "$(cat new.crt)" key "$(cat new.key)"'
 
@@ -35,14 +38,15 @@ async def look(
     commands: Commands,
     *,
     timeout: float,
+    lost: Unreachable = MappingProxyType({}),
     sample: int | None = None,
     looked_at: LookedAt = lambda count, total: None,
 ) -> tuple[list[Finding], str]:
     """Check the store and its content; also returns a phrase that says what was checked.
 
-    `sample`: frontends after which it is enough.
+    `lost`: backends that took no connection lately; `sample`: frontends after which it is enough.
     """
-    driver, seen = driver_of(config), _Seen()
+    driver, seen = driver_of(config), _Seen(lost)
     try:
         async with aclosing(driver.inspect(timeout=timeout)) as parts:
             async for part in parts:
@@ -67,6 +71,7 @@ async def look(
 class _Seen:
     """What was seen of the store so far."""
 
+    lost: Unreachable
     found: dict[Finding, None] = field(default_factory=dict)
     """A key that is looked at twice is told once."""
     commands: Commands | None = None
@@ -86,7 +91,7 @@ class _Seen:
             self.total = part.total
             if part.servers:
                 self.server = f", {' '.join(version_of(part.servers[0].info))}"
-        self.found |= dict.fromkeys(_judged(part, driver, config, self.commands))
+        self.found |= dict.fromkeys(_judged(part, driver, config, self.commands, self.lost))
         self.count += len(part.frontends)
         self.looked += part.looked
 
@@ -124,17 +129,18 @@ def _away(
 
 
 def _judged(
-    seen: Inspection, driver: StoreDriver, config: Config, commands: Commands
+    seen: Inspection, driver: StoreDriver, config: Config, commands: Commands, lost: Unreachable
 ) -> Iterator[Finding]:
     for server in seen.servers:
         yield from _of_one_server(server, commands)
     if seen.primary_away is not None:
         yield _away(driver, *seen.primary_away)
-    objection = configured(config).objection
+    objection, now = configured(config).objection, time.time()
     for key, listed in seen.frontends.items():
-        yield from of_frontend(key, listed, seen.there, objection, commands)
+        frontend = parse_frontend(key, listed.rows, listed.options)
+        yield from of_frontend(frontend, listed, seen.there, objection, commands)
+        yield from of_unreachable(frontend, lost, now, commands)
     yield from of_prefixes(seen.paths, seen.there, seen.unnamed, commands)
-    now = time.time()
     longest = max(config.server.dead_backend_ttl, config.server.dead_backend_max_ttl)
     for key, marks in seen.marks.items():
         yield from of_marks(key, marks, now, longest, commands)

@@ -38,13 +38,15 @@ _ORDINARY = re.compile(
     r"|(?:[1-9][0-9]?|1[0-9]{2}|2[01][0-9])(?:\.[0-9]{1,3}){3})(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?(/[!-~]*)?"
 )
 """Nothing but a path can be odd about these, which nearly all rows are."""
-_PATH_IGNORED = "its path or query is ignored: the backend is asked for the request's own"
 _BY_TLS = " (with TLS it is https, and the option http2 on)"
 _MEANT = {
     "grpc": " (did you mean h2c?)", "http2": " (did you mean h2c?)",
     "grpcs": _BY_TLS, "h2": _BY_TLS,
 }  # fmt: skip
 """What other programs call backends of HTTP/2."""
+_NO_SLASHES = re.compile(
+    r"(?:https?|h2c)(?::?/(?!/)|//|:(?!/)(?![0-9]*(?:[/?#]|\Z)))"  # http:80 is a host's port
+)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -133,7 +135,7 @@ def parse_backend(text: str, index: int) -> Backend:
         return Backend(text, index, intern(kind), path, 0)
     if any(c <= " " or c == "\x7f" for c in url):
         raise InvalidBackendURL(f"{shown!r}: spaces or control characters")
-    if re.match(r"(?:https?|h2c):?/(?!/)|(?:https?|h2c)//", url):
+    if _NO_SLASHES.match(url):
         raise InvalidBackendURL(f"{shown!r}: a scheme ends with '://'")
     try:
         parts = _split(url)
@@ -170,7 +172,7 @@ def _port_meant(parts: SplitResult) -> str:
 def oddity(backend: Backend) -> str:
     """What in a backend's URL cannot be meant as it stands, though it is served; "" if nothing."""
     if ordinary := _ORDINARY.fullmatch(backend.url):
-        return "" if ordinary[4] in {None, "/"} else _PATH_IGNORED
+        return "" if ordinary[4] in {None, "/"} else _ignored(_split(backend.url), backend)
     url = trimmed(backend.url)
     if url != backend.url:
         return "white space around it is ignored"
@@ -178,7 +180,7 @@ def oddity(backend: Backend) -> str:
         return ""
     parts = _split(url)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        return _PATH_IGNORED
+        return _ignored(parts, backend)
     try:
         address = ip_address(backend.host.partition("%")[0])
     except ValueError:
@@ -190,6 +192,25 @@ def oddity(backend: Backend) -> str:
     ):
         return "no machine has this address"
     return ""
+
+
+def _ignored(parts: SplitResult, backend: Backend) -> str:
+    """Names what stands behind the port, but a query may hold a token."""
+    behind = f"path {parts.path}" if parts.path not in ("", "/") else "query"
+    return (
+        f"its {behind} is ignored: the backend is asked for the request's own; "
+        f"write {plain_url(backend)}"
+    )
+
+
+def plain_url(backend: Backend) -> str:
+    """Its URL with nothing in it that is ignored."""
+    if backend.scheme in SOCKETS:
+        return trimmed(backend.url)
+    host = f"[{backend.host}]" if ":" in backend.host else in_full(backend.host) or backend.host
+    scheme = "https" if backend.scheme == ALPN else backend.scheme
+    port = "" if backend.port == WEB_PORTS[scheme] else f":{backend.port}"
+    return f"{scheme}://{host}{port}"
 
 
 def in_full(host: str) -> str:

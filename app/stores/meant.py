@@ -59,5 +59,5 @@ def check_meant(key: str, entry: Entry, before: Entry | None, objection: Objecti
             continue
         backend = parse_backend(url, 0)
         if why := oddity(backend) or objection(backend):
-            raise TableError(f"{key}: backend {masked_url(url)!r}: {why}")
+            raise TableError(f"{key}: backend {masked_url(url)!r} is refused: {why}")
     _check_wake(key, entry, before, objection)

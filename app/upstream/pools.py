@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from ..errors import BackendForbidden
-from ..frontends.backends import ALPN, HTTP2
-from ..system.http2_extra import has_http2
+from ..frontends.backends import HTTP2
+from ..system.http2_extra import has_http2, lacking
 from ..system.shared_places import wait_no_more
 from ..system.worker_team import WorkerTeam
 from .asker import ClientOf, nobody
@@ -27,15 +27,9 @@ def uses_http2(scheme: str) -> bool:
 
     Raises BackendForbidden for h2c without its engine: the backend is not to blame.
     """
-    if scheme not in HTTP2:
-        return False
-    if not has_http2():
-        if scheme == ALPN:
-            return False  # it has HTTP/1.1 to fall back to
-        raise BackendForbidden(
-            "a backend with h2c:// needs the extra http2: pip install 'hipache[http2]'"
-        )
-    return True
+    if why := lacking(scheme):
+        raise BackendForbidden(f"the backend is one of h2c: {why}")
+    return scheme in HTTP2 and has_http2()
 
 
 def _pool_class(origin: Origin, team: WorkerTeam | None) -> Callable[..., Pool]:

@@ -100,6 +100,15 @@ def test_the_text_tells_each_step() -> None:
     ]
 
 
+def test_the_text_tells_that_backends_are_asked_over_http2() -> None:
+    told = "http2     spoken to backends of h2c"
+    for url in ("h2c://10.0.0.1", "h2c+unix:/run/a"):
+        assert told in as_text(explained(url), now=NOW)
+    assert not any("http2" in line for line in as_text(explained(A), now=NOW))
+    both = as_text(explained("h2c://10.0.0.1", "https://10.0.0.2", http2="on"), now=NOW)
+    assert f"{told}, offered to backends with TLS" in both
+
+
 def test_the_text_tells_of_http2_where_it_is_offered() -> None:
     line = "http2     offered to backends with TLS"
     assert line in as_text(explained("https://10.0.0.1", http2="on"), now=NOW)
@@ -177,3 +186,17 @@ def test_what_stands_in_a_store_writes_nothing_to_the_terminal() -> None:
     keys = lookup_keys("www.example.com")
     found = explain("www.example.com", keys, frontend, marks, Options(), now=NOW)
     assert all(line.isprintable() for line in as_text(found, now=NOW))
+
+
+def test_a_backend_whose_engine_is_missing_gets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "h2c://10.0.0.1:50051"
+    (tmp_path / "routes.json").write_text(json.dumps({"a.test": {"backends": [url]}}))
+    config = {"driver": f"file:{tmp_path}/routes.json", "admin": {"bind": None}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("app.system.http2_extra.has_http2", lambda: False)
+    words = ["explain", "http://a.test/", "--config", str(tmp_path / "config.json")]
+    output = CliRunner().invoke(main, words).output
+    assert f"never connected to: {url}: it needs the extra http2: pip install" in output
+    assert "choice    none" in output

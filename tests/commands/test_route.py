@@ -122,7 +122,8 @@ def test_a_wrong_change_changes_nothing(run, words, complaint, status):
     ("url", "told"),
     [
         ("9101", "did you mean http://127.0.0.1:9101?"), ("http//h", "a scheme ends with '://'"),
-        ("http://h/app", "its path or query is ignored"), ("http://h?x", "its path or query"),
+        ("h2c://h:1/app", "is refused: its path /app is ignored"), ("h2c://h:1/app", "write h2c://h:1"),
+        ("http://h?x", "its query is ignored"),
         ("http://127.1", "did you mean 127.0.0.1?"), ("http://0.0.35.141", "no machine has this"),
         ("http://169.254.169.254", "the proxy does not connect to this backend"),
         ("http://127.0.0.1:80", "the backend is this proxy itself"),

@@ -91,11 +91,21 @@ async def test_a_backend_with_h2c_is_told_of_as_any_other(
         for host, fields in (("a.test", CLOSE), ("b.test", CLOSE), ("c.test", UPGRADE)):
             await failed(service.port, "/", host, fields)
         listed = await lines(tmp_path, "failures")  # the same stories as those of `why`, at once
+        doctor = json.loads((await hipache(tmp_path, "doctor", "--json"))[0])
     assert [re.split(r" {2,}", line)[4:6] for line in listed] == [
         [gone, "cannot connect to the backend: No such file or directory"],
         [rude.url, "the backend sent INTERNAL_ERROR"],
         [plain.url, f"{WebSocketsUnsupported.message}: its SETTINGS lack ENABLE_CONNECT_PROTOCOL"],
     ]
+    (lost,) = (each for each in doctor["findings"] if each["name"] == "backend-unreachable")
+    assert (lost["severity"], lost["subject"]) == ("error", "a.test")
+    assert re.fullmatch(
+        rf"{re.escape(gone)} takes no connection: a request \d+ s ago: "
+        "cannot connect to the backend: No such file or directory",
+        lost["problem"],
+    )
+    assert "gRPC with UNAVAILABLE" in lost["meaning"]
+    assert lost["mend"] == f"hipache route remove a.test {gone}"
 
 
 async def test_an_unknown_id_is_one_line(tmp_path: Path, valkey: RedisServer) -> None:

@@ -458,7 +458,7 @@ def test_backends_that_need_the_extra_for_http2(
     rows("a.test", "site", "h2c://10.0.0.1:80", "h2c+unix:/run/a", "https://10.0.0.2")(redis)
     redis.hset("options:a.test", "http2", "on")
     assert "never-connected" not in {found["name"] for found in doctor.findings()}
-    monkeypatch.setattr("app.doctor.routes.has_http2", lambda: False)
+    monkeypatch.setattr("app.system.http2_extra.has_http2", lambda: False)
     found = [each for each in doctor.findings() if each["name"] == "never-connected"]
     assert [each["problem"].partition(": it needs the extra http2")[0] for each in found] == [
         "h2c://10.0.0.1:80", "h2c+unix:/run/a",

@@ -75,6 +75,8 @@ def test_white_space_around_a_row_is_ignored_and_stays_its_identity(url: str, ed
         ("http//host", "a scheme ends with '://'"),
         ("https//host:80", "a scheme ends with '://'"),
         ("http:/host", "a scheme ends with '://'"),
+        ("h2c:10.0.0.1:50051", "a scheme ends with '://'"),
+        ("h2c:grpc.internal", "a scheme ends with '://'"),
         ("http:///host", "no host"),
     ],
 )
@@ -91,8 +93,9 @@ def test_what_cannot_be_meant_is_no_backend(text: str, told: str) -> None:
         ("http://a-b.example.com", ""), ("http://localhost.:80", ""), ("http://my_app:80", ""),
         ("http://[::1]:80", ""), ("http://[fe80::1%25lo]:80", ""), ("http://0.0.0.0:80", ""),
         ("unix:/run/app.sock", ""), ("http://decade", ""), ("http://abc.example", ""),
-        ("http://a/app", "its path or query is ignored"), ("http://a?x", "its path or query"),
-        ("http://a/#x", "its path or query is ignored"), ("a:80/app", "its path or query"),
+        ("http:80", ""), ("h2c://10.0.0.1:50051", ""),
+        ("http://a/app", "its path /app is ignored"), ("http://a?x", "its query is ignored"),
+        ("http://a/#x", "its query is ignored"), ("a:80/app", "its path /app is ignored"),
         ("http://127.1", "an address has four numbers (did you mean 127.0.0.1?)"),
         ("http://0x7f.0.0.1:80", "an address has four numbers (did you mean 127.0.0.1?)"),
         ("http://0.0.35.141", "no machine has this address"),
@@ -113,4 +116,20 @@ def test_a_row_read_at_once_is_read_as_one_at_length(host: str, port: str, path:
     at_length = f" {text}"  # white space is taken away, and never read at once
     assert parse_backend(text, 0).origin == parse_backend(at_length, 0).origin
     if path in ("/a?b#c", "?x"):
-        assert oddity(parse_backend(text, 0)).startswith("its path or query is ignored")
+        assert oddity(parse_backend(text, 0)).startswith("its ")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("h2c://10.0.0.1:50051/pkg.Service", "path /pkg.Service is ignored"),
+        ("h2c://10.0.0.1:50051/pkg.Service?token=x", "path /pkg.Service is ignored"),
+        ("h2c://10.0.0.1:50051?token=x", "query is ignored"),
+        ("h2c://10.0.0.1:50051/?token=x", "query is ignored"),
+    ],
+)
+def test_what_stands_behind_the_port_is_named_and_left_out(text: str, told: str) -> None:
+    why = oddity(parse_backend(text, 0))
+    assert why.startswith(f"its {told}: the backend is asked for the request's own")
+    assert why.endswith("write h2c://10.0.0.1:50051")
+    assert "token" not in why

@@ -160,7 +160,7 @@ async def test_a_cut_within_tls_is_no_end(client: UpstreamClient, backend: Http2
 async def test_without_the_extra_a_backend_is_asked_over_http1(
     ca: str, monkeypatch: pytest.MonkeyPatch
 ):
-    for module in ("app.upstream.pools", tls_contexts.__name__):
+    for module in ("app.upstream.pools", "app.system.http2_extra", tls_contexts.__name__):
         monkeypatch.setattr(f"{module}.has_http2", lambda: False)
     async with (
         answering(answer(b"hi"), tls=choosing("h2", "http/1.1")) as backend,
