@@ -12,6 +12,7 @@ import logging
 import selectors
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from .companion import Companion
@@ -159,7 +160,8 @@ class WorkerPool:
         self._companion.exited(pid, exit_code)
         worker = self._workers.pop(pid, None)
         if worker is not None:
-            self._selector.unregister(worker.channel.sock)
+            with suppress(KeyError):  # its end was heard before
+                self._selector.unregister(worker.channel.sock)
             worker.close()
             self._replacements.forget(worker)
             self._after_exit(worker, exit_code)
@@ -185,8 +187,9 @@ class WorkerPool:
 
     def _heard(self, worker: WorkerProcess) -> None:
         messages = worker.channel.receive()
-        if messages is None:
-            return  # it is gone; SIGCHLD tells the rest
+        if messages is None:  # it goes, and SIGCHLD tells the rest
+            self._selector.unregister(worker.channel.sock)  # else select would return at once
+            return
         worker.last_seen = time.monotonic()
         for message in messages:
             self._handle(worker, message)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -183,6 +184,29 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, valkey: RedisServ
         await service.saw(f"worker killed.*pid={hung} why=.gives no sign of life")
         await service.saw("worker ready")
         assert hung not in service.workers()
+
+
+async def test_a_worker_that_says_nothing_any_more_does_not_keep_its_supervisor_busy(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    lasting = (
+        "import sys, time\nalive = serve.run_worker\n"
+        "def run(*args):\n"
+        "    alive(*args)\n"
+        "    args[-1].close()\n"  # as the kernel does while a process ends
+        "    print('silent', file=sys.stderr, flush=True)\n"
+        "    time.sleep(.6)\n"
+        "serve.run_worker = run"
+    )
+    async with impatient(tmp_path, valkey, lasting) as service:
+        await service.ready(2)
+        service.signal(signal.SIGTERM)
+        await service.saw("silent")
+        supervisor = psutil.Process(service.process.pid)
+        before = supervisor.cpu_times()
+        await asyncio.sleep(0.4)
+        after = supervisor.cpu_times()
+    assert after.user + after.system - before.user - before.system <= 0.05
 
 
 async def test_workers_are_not_killed_for_a_pause_of_everything(
