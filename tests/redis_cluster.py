@@ -75,10 +75,10 @@ class Cluster:
                     while sign in str(await self.command(server, *command)):  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
 
-    async def be_patient(self) -> None:
+    async def be_patient(self, milliseconds: int = 60_000) -> None:
         """From now on a busy machine brings about no failover."""
         for server in self.servers:
-            await self.command(server, "CONFIG", "SET", "cluster-node-timeout", "60000")
+            await self.command(server, "CONFIG", "SET", "cluster-node-timeout", milliseconds)
 
     async def empty(self) -> None:
         """Remove all keys."""
