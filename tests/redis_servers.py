@@ -117,6 +117,30 @@ class RedisServer:
 class Sentinel(RedisServer):
     """A sentinel of its own quorum that watches one primary as `main`."""
 
+    def __init__(self, directory: Path, primary: RedisServer) -> None:
+        super().__init__(directory, binary=primary.binary)
+        self._primary = primary
+
+    async def start(self) -> "Sentinel":
+        config = self.directory / "sentinel.conf"
+        config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n"
+            f"sentinel monitor main 127.0.0.1 {self._primary.port} 1\n"
+            "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
+            f"logfile {self.directory}/sentinel.log\n"
+        )
+        command = [self.binary, str(config), "--sentinel"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
+        STARTED.add(self.process)
+        await self.answers()
+        async with self.client as client:
+            # It asks every 10 s what has become of its servers, and does nothing for 30 s after
+            # the machine has kept it waiting for 2.
+            periods = "info-period", "500", "tilt-period", "500"
+            with suppress(ResponseError):  # older than 7: it stays as it is
+                await client.execute_command("SENTINEL", "DEBUG", *periods)  # type: ignore[no-untyped-call]
+        return self
+
     async def knows_replica(self) -> None:
         """Wait until a failover would find its replica."""
         async with asyncio.timeout(30), self.client as client:
@@ -138,25 +162,8 @@ class Sentinel(RedisServer):
 
 @asynccontextmanager
 async def sentinel(directory: Path, primary: RedisServer) -> AsyncIterator[Sentinel]:
-    watcher = Sentinel(directory, binary=primary.binary)
-    config = directory / "sentinel.conf"
-    config.write_text(
-        f"port {watcher.port}\nbind 127.0.0.1\ndir {directory}\n"
-        f"sentinel monitor main 127.0.0.1 {primary.port} 1\n"
-        "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
-        f"logfile {directory}/sentinel.log\n"
-    )
-    watcher.process = subprocess.Popen(  # noqa: ASYNC220
-        [primary.binary, str(config), "--sentinel"], stdin=subprocess.DEVNULL
-    )
+    watcher = Sentinel(directory, primary)
     try:
-        await watcher.answers()
-        async with watcher.client as client:
-            # It asks every 10 s what has become of its servers, and does nothing for 30 s after
-            # the machine has kept it waiting for 2.
-            periods = "info-period", "500", "tilt-period", "500"
-            with suppress(ResponseError):  # older than 7: it stays as it is
-                await client.execute_command("SENTINEL", "DEBUG", *periods)  # type: ignore[no-untyped-call]
-        yield watcher
+        yield await watcher.start()
     finally:
         watcher.kill()

@@ -1,7 +1,8 @@
 """How fast every worker of a fleet sees a change, and what that costs Redis.
 
     python -m bench.scale [--proxies 1,10,100] [--frontends 1000000] [--changes 200]
-                          [--seconds 10] [--real 16] [--asked 8] [--faults outage,flushall]
+                          [--seconds 10] [--real 16] [--asked 8]
+                          [--faults failover,outage,flushall]
 
 Each proxy has eight workers. Some of them (--real) are our own store client with its cache, and
 requests for routes; the others are simulated: to Redis they look the same, but they do not keep
@@ -29,9 +30,9 @@ def measure(arguments: argparse.Namespace) -> list[Measured]:
     found = []
     with tempfile.TemporaryDirectory() as name, ending_in_order():
         numbers = SharedNumbers()
-        server = Server(Path(name), numbers)
-        server.start()
+        server = Server(Path(name), numbers, replicated="failover" in arguments.faults)
         try:
+            server.start()
             empty = server.figures()[1]
             took = server.fill(arguments.frontends)
             each = (server.figures()[1] - empty) / arguments.frontends
@@ -45,11 +46,12 @@ def measure(arguments: argparse.Namespace) -> list[Measured]:
                     print(found[-1], flush=True)
                     if found[-1].lost:
                         print(f"{found[-1].lost} tracking connections were lost, and came back")
-                    for fault in arguments.faults if proxies == arguments.proxies[-1] else ():
+                    faults = [name for name in FAULTS if name in arguments.faults]
+                    for fault in faults if proxies == arguments.proxies[-1] else ():
                         told = FAULTS[fault](fleet, arguments.changes, arguments.seconds)
                         print(f"{fault}: {told}", flush=True)
         finally:
-            server.kill()
+            server.end()
     return found
 
 

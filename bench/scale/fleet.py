@@ -149,7 +149,7 @@ class Fleet:
 
     def change(self, rate: float, seconds: float, settle: float = SETTLE) -> Measured:
         """Change frontends so often, and say what was seen of it until `settle` seconds later."""
-        self._take()
+        self.take()
         before_back = self._back
         writer = Writer(self.server.connection(), self.numbers)
         before, began = cpu_seconds([self.server.pid]), time.monotonic()
@@ -163,17 +163,27 @@ class Fleet:
         redis = (cpu_seconds([self.server.pid]) - before) / took
         writer.close()
         self._lost = 0
-        seen, real = self._take()
-        until, told = time.monotonic() + settle, writer.sent * self.workers
-        while (missing := told - seen.count) > 0 and time.monotonic() < until:
-            time.sleep(0.1)
-            seen.merge([self._take()[0]])
+        seen, real = self.take()
+        missing = self._settle(seen, writer.sent, settle)
         return Measured(
             self.proxies, self.workers, writer.sent / took, seen, missing, redis,
             *self.server.figures(), real, self._lost + self._back - before_back,
         )  # fmt: skip
 
-    def _take(self) -> tuple[Histogram, RealCounts]:
+    def settled(self, changes: int) -> tuple[Histogram, int]:
+        """Wait until all workers have been told of so many changes that were just made: when they
+        were, and how often one was not."""
+        seen = self.take()[0]
+        return seen, self._settle(seen, changes, SETTLE)
+
+    def _settle(self, seen: Histogram, changes: int, within: float) -> int:
+        until, told = time.monotonic() + within, changes * self.workers
+        while (missing := told - seen.count) > 0 and time.monotonic() < until:
+            time.sleep(0.1)
+            seen.merge([self.take()[0]])
+        return missing
+
+    def take(self) -> tuple[Histogram, RealCounts]:
         """What all workers have counted since the last call."""
         for pipe in self._pipes:
             pipe.send("take")
@@ -187,6 +197,6 @@ class Fleet:
 
     def back(self) -> tuple[int, float]:
         """How many simulated workers have connected since the last call, and when the last did."""
-        self._take()
+        self.take()
         count, self._back = self._back, 0
         return count, self._last_back

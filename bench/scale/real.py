@@ -38,6 +38,9 @@ class RealCounts:
     seen: Histogram = field(default_factory=Histogram)
     requests: int = 0
     failed: int = 0
+    """Requests for hosts that the worker had read before; such an answer needs no server."""
+    unread: int = 0
+    """Requests that failed for hosts that it had never read."""
     stale: int = 0
     """Answers that were older than a change of GRACE before."""
     lost: int = 0
@@ -58,6 +61,7 @@ class Watched:
         store.lost = self._is_lost  # type: ignore[method-assign]
         store.unreachable = self._is_unreachable  # type: ignore[method-assign]
         self._read_before = store.numbers.misses
+        self._once_read: set[int] = set()
 
     def _is_lost(self, reason: str) -> None:
         self.counts.lost += 1
@@ -89,8 +93,11 @@ class Watched:
         try:
             route = self.store.known(name) or await self.store.find(name)
         except ProxyError:
-            self.counts.failed += 1
+            known = number in self._once_read
+            self.counts.failed += known
+            self.counts.unread += not known
             return
+        self._once_read.add(number)
         if numbers.taken[number] < settled and version == numbers.version[number]:
             # The server may have taken a change of which the writer does not know yet.
             self.counts.stale += is_older(route.frontend.backends[0].port, version)

@@ -1,4 +1,4 @@
-"""The Redis of a fleet: filled, killed, and brought back."""
+"""The Redis of a fleet: filled, killed, replaced by its replica, and brought back."""
 
 from __future__ import annotations
 
@@ -10,20 +10,30 @@ from pathlib import Path
 
 from bench.scale.real import port_of
 from bench.scale.shared_numbers import CHANGING, SharedNumbers, host, packed
-from tests.redis_servers import RedisServer
+from tests.redis_servers import RedisServer, Sentinel
 
 AT_A_TIME = 5000
 CLIENTS = 20_000
 
 
 class Server:
-    """A Valkey on loopback."""
+    """A Valkey on loopback, perhaps with a replica and a Sentinel that watches both."""
 
-    def __init__(self, folder: Path, numbers: SharedNumbers) -> None:
-        self._server = RedisServer(folder, "--maxclients", str(CLIENTS))
+    def __init__(self, folder: Path, numbers: SharedNumbers, *, replicated: bool = False) -> None:
+        """`replicated`: it may be lost for good once, see `fail_over`."""
+        self._server = self._made(folder)
         self._numbers = numbers
+        self._replica: RedisServer | None = None
+        self._sentinel: Sentinel | None = None
         numbers.port = self._server.port
         self.url = self._server.url
+        if replicated:
+            self._replica = self._made(folder / "replica")
+            self._sentinel = Sentinel(folder / "sentinel", self._server)
+            self.url = f"redis+sentinel://127.0.0.1:{self._sentinel.port}/main"
+
+    def _made(self, folder: Path) -> RedisServer:
+        return RedisServer(folder, "--maxclients", str(CLIENTS))
 
     @property
     def pid(self) -> int:
@@ -37,10 +47,37 @@ class Server:
 
     async def _started(self) -> None:
         await self._server.start()
+        for beside in (self._replica, self._sentinel):
+            if beside is not None and beside.process is None:
+                beside.directory.mkdir()
+                await beside.start()
+        if self._replica is not None and self._sentinel is not None:
+            async with self._replica.client as client:
+                await client.replicaof("127.0.0.1", self._server.port)
+            await self._sentinel.knows_replica()
+
+    def fail_over(self) -> None:
+        """kill -9, for good; until Sentinel names the replica, which is the server from now on."""
+        asyncio.run(self._failed_over())
+
+    async def _failed_over(self) -> None:
+        assert self._replica is not None
+        assert self._sentinel is not None
+        await self._sentinel.knows_replica()
+        self._server.kill()
+        self._server, self._replica = self._replica, None
+        await self._sentinel.names(self._server)
+        self._numbers.port = self._server.port
 
     def kill(self) -> None:
         """kill -9"""
         self._server.kill()
+
+    def end(self) -> None:
+        """Kill what there is."""
+        for each in (self._server, self._replica, self._sentinel):
+            if each is not None:
+                each.kill()
 
     def connection(self) -> socket.socket:
         """A plain connection."""
