@@ -15,8 +15,8 @@ from ..fields.networks import UNIX, Peers
 from ..frontends.rates import one_client
 from ..system import open_files
 from ..system.held_memory import HEADS, HeldBytes, HeldMemory
-from .first_heads import FirstHeads
 from .read_brake import Braked, ReadBrake
+from .shared_heads import SharedHeads
 
 if TYPE_CHECKING:
     from ..config.structs import ServerConfig
@@ -137,7 +137,7 @@ class Edge:
         self.prior_knowledge = False
         """Whether a connection without TLS may begin with HTTP/2."""
         self.connections: set[Swept] = set()
-        self.first_heads = FirstHeads()
+        self.shared_heads = SharedHeads()
         self.uploads = ReadBrake(self.connections)
         self.by_address: dict[str, int] = {}
         self.client_of = lru_cache(maxsize=4096)(self._client_of)

@@ -47,7 +47,7 @@ class HttpProtocol(Http1Connection):
         self._body: LengthBody | ChunkedBody | None = None
         self._received = 0  # bytes of the present body
         self._requests = 0
-        self._repeated = RepeatedHead(edge.first_heads)
+        self._repeated = RepeatedHead(edge.shared_heads)
 
     def data_received(self, data: bytes) -> None:
         state = self._state

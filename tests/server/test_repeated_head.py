@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.server.first_heads import MOST, FirstHeads
 from app.server.peer import Peer
 from app.server.refusal import Refusal
 from app.server.repeated_head import LONGEST, RepeatedHead
 from app.server.request_head import parse_head
+from app.server.shared_heads import EACH, MOST_SEEN, ROOM, SharedHeads
 
 CLIENT = Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "127.0.0.1")
 A = b"Host: a.test\r\nUser-Agent: x"
@@ -47,20 +47,20 @@ def read(parse, *args, **named):
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(HEADS), max_size=8).map(lambda heads: heads * 3))
 def test_a_head_means_the_same_whatever_came_before_it(heads):
-    repeated = RepeatedHead(FirstHeads())
+    repeated = RepeatedHead(SharedHeads())
     for head in heads:
         assert read(repeated.parse, head, 200, CLIENT) == read(parse_head, head)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=range(len(HEADS)))
 def test_a_head_means_the_same_each_time(head):
-    repeated = RepeatedHead(FirstHeads())
+    repeated = RepeatedHead(SharedHeads())
     said = [read(repeated.parse, head, 200, CLIENT) for _ in range(4)]
     assert said == [read(parse_head, head)] * 4
 
 
 def test_a_change_of_one_request_s_fields_is_its_own():
-    repeated = RepeatedHead(FirstHeads())
+    repeated = RepeatedHead(SharedHeads())
     for _ in range(4):
         request = repeated.parse(HEADS[0], 200, CLIENT)
         assert request.headers == [(b"host", b"a.test"), (b"user-agent", b"x")]
@@ -69,8 +69,8 @@ def test_a_change_of_one_request_s_fields_is_its_own():
 
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from(HEADS), max_size=8).map(lambda heads: heads * 3))
-def test_a_first_head_means_the_same_whatever_other_connections_began_with(heads):
-    first = FirstHeads()
+def test_a_head_means_the_same_whatever_came_on_other_connections(heads):
+    first = SharedHeads()
     for head in heads:
         repeated = RepeatedHead(first)
         for _ in range(3):
@@ -78,7 +78,7 @@ def test_a_first_head_means_the_same_whatever_other_connections_began_with(heads
 
 
 def test_connections_that_begin_alike_share_what_follows_from_their_heads():
-    first = FirstHeads()
+    first = SharedHeads()
     a, b, c = [RepeatedHead(first).parse(HEADS[1], 200, CLIENT) for _ in range(4)][1:]
     assert a.repetition is b.repetition is c.repetition is not None
     assert a.headers == b.headers
@@ -97,25 +97,60 @@ def test_connections_that_begin_alike_share_what_follows_from_their_heads():
     ids=["another address", "another port of ours", "over TLS", "with a certificate"],
 )
 def test_what_another_client_began_with_is_not_shared(other):
-    first = FirstHeads()
+    first = SharedHeads()
     for _ in range(3):
         RepeatedHead(first).parse(HEADS[0], 200, CLIENT)
     assert RepeatedHead(first).parse(HEADS[0], 200, other).repetition is None
 
 
 def test_another_port_of_the_client_is_the_same_client():
-    first = FirstHeads()
+    first = SharedHeads()
     for _ in range(2):
         RepeatedHead(first).parse(HEADS[0], 200, CLIENT)
     again = Peer(("127.0.0.1", 2), CLIENT.server, CLIENT.address)
     assert RepeatedHead(first).parse(HEADS[0], 200, again).repetition is not None
 
 
-def test_few_first_heads_are_kept_and_no_long_ones():
-    first = FirstHeads()
-    for number in range(MOST * 3):
-        RepeatedHead(first).parse(b"GET / HTTP/1.1\r\n%b\r\nX: %d" % (A, number), 200, CLIENT)
-        assert len(first) <= MOST
-    first.clear()
-    RepeatedHead(first).parse(b"GET / HTTP/1.1\r\n%b\r\nX: %b" % (A, b"x" * LONGEST), 200, CLIENT)
-    assert not first
+def test_a_connection_that_changes_between_hosts_repeats_its_heads():
+    repeated = RepeatedHead(SharedHeads())
+    heads = [b"GET /%d HTTP/1.1\r\nHost: %d.test" % (number, number) for number in range(3)]
+    assert [repeated.parse(head, 200, CLIENT).repetition for head in heads] == [None] * 3
+    made = [repeated.parse(head, 200, CLIENT).repetition for head in heads]
+    known = [repeated.parse(head, 200, CLIENT) for head in heads]
+    assert [request.repetition for request in known] == made
+    assert len(set(map(id, made)) - {id(None)}) == 3
+    assert [dict(request.headers)[b"host"] for request in known] == [
+        b"%d.test" % number for number in range(3)
+    ]
+
+
+def test_what_comes_once_takes_no_room():
+    shared = SharedHeads()
+    for number in range(MOST_SEEN + 1):
+        RepeatedHead(shared).parse(b"GET / HTTP/1.1\r\n%b\r\nX: %d" % (A, number), 200, CLIENT)
+    assert not shared
+
+
+def test_heads_are_kept_up_to_a_size():
+    shared = SharedHeads()
+    for number in range(ROOM // EACH):
+        head = b"GET / HTTP/1.1\r\n%b\r\nX: %d" % (A, number)
+        for _ in range(2):
+            RepeatedHead(shared).parse(head, 200, CLIENT)
+        assert sum(EACH + len(section) for section, *_ in shared) <= ROOM + EACH + len(head)
+    shared.clear()
+    for _ in range(3):
+        RepeatedHead(shared).parse(
+            b"GET / HTTP/1.1\r\n%b\r\nX: %b" % (A, b"x" * LONGEST), 200, CLIENT
+        )
+    assert not shared
+
+
+def test_heads_that_all_differ_are_seldom_looked_for():
+    shared, looks = SharedHeads(), 0
+    repeated = RepeatedHead(shared)
+    for number in range(640):
+        before = len(shared._seen)
+        repeated.parse(b"GET / HTTP/1.1\r\n%b\r\nX: %d" % (A, number), 200, CLIENT)
+        looks += len(shared._seen) - before
+    assert looks == 80
