@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from time import time
+from typing import TYPE_CHECKING
 
 from ...fields.headers import RawHeaders
 from ...fields.known_fields import AnswerSection, PassingFields
+from ...fields.trailers import takes_trailers
 from ...grpc.own_answers import status_of_http, trailers_only
 from ...grpc.statuses import grpc_type
-from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name, passes_as_it_is
+from ...http2.field_rules import (
+    CONNECTION_SPECIFIC,
+    check_values,
+    lower_name,
+    passes_as_it_is,
+    trailer_section,
+)
 from ..dates import date_of
 from ..refusal import plain_body
+
+if TYPE_CHECKING:
+    from ..request_head import RequestHead
 
 BARE = (204, 304)
 """The body of such an answer is empty, whatever length it tells."""
@@ -71,6 +82,11 @@ def interim_fields(status: int, headers: Iterable[tuple[bytes, bytes]]) -> RawHe
     fields = [_status[status], *(field for field in named if field[0] not in CONNECTION_SPECIFIC)]
     check_values(fields)
     return fields
+
+
+def trailer_fields(trailers: Iterable[tuple[bytes, bytes]], request: RequestHead) -> RawHeaders:
+    """Those that the client gets, none if it does not take them. Raises RuntimeError."""
+    return trailer_section(trailers) if takes_trailers(request.headers) else []
 
 
 def refusal(request: RawHeaders, status: int, text: str) -> tuple[int, RawHeaders, bytes]:

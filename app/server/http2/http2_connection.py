@@ -109,12 +109,16 @@ class Http2Connection(Http2Ends):
             self.handle(events)
         return much and bool(data) and not self.write_paused
 
-    def send_whole(self, stream: Http2Stream, fields: RawHeaders, body: bytes) -> None:
+    def send_whole(
+        self, stream: Http2Stream, fields: RawHeaders, body: bytes, trailers: RawHeaders
+    ) -> None:
         """A whole answer at once, whose body is not empty."""
         self.updates_due += UPDATES * (1 + (len(body) >> 14))
         try:
             self.engine.send_response(stream.id, fields)
-            self.engine.send_data(stream.id, body, end_stream=True)
+            self.engine.send_data(stream.id, body, end_stream=not trailers)
+            if trailers:
+                self.engine.send_trailers(stream.id, trailers)
         except StreamGone:
             pass  # `closed` will tell
         self.response_done(stream)

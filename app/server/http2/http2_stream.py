@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ...fields.trailers import Trailers, takes_trailers
+from ...fields.trailers import Trailers
 from ...http2.engine import Engine, ErrorCode, StreamGone
-from ...http2.field_rules import trailer_section
 from ...system import kernel
 from ..answer_length import MeasuredAnswer
-from .answer_fields import final_fields, interim_fields, refusal
+from .answer_fields import final_fields, interim_fields, refusal, trailer_fields
 
 if TYPE_CHECKING:
     from ...fields.headers import RawHeaders
@@ -38,7 +37,9 @@ class Carrier(Protocol):
     def flush_soon(self) -> None:
         """The same, with all else that comes up in this turn of the loop."""
 
-    def send_whole(self, stream: Http2Stream, fields: RawHeaders, body: bytes) -> None:
+    def send_whole(
+        self, stream: Http2Stream, fields: RawHeaders, body: bytes, trailers: RawHeaders
+    ) -> None:
         """A whole answer at once, whose body is not empty."""
 
     def body_queued(self, stream: Http2Stream, size: int) -> None:
@@ -94,8 +95,6 @@ class Http2Stream(MeasuredAnswer):
         """When the client last sent some of its body, and took some of its answer, on
         `Edge.now`'s clock; kept only while we wait for it."""
 
-    # The client's body.
-
     def take(self, data: bytes) -> None:
         """Body bytes came."""
         self.received += len(data)
@@ -119,9 +118,8 @@ class Http2Stream(MeasuredAnswer):
     def untaken(self) -> int:
         """Bytes that wait for the client's window, and for its kernel if that takes nothing."""
         connection = self._connection
-        return self.queued() + (
-            connection.write_paused and kernel.unacknowledged(connection.transport)
-        )
+        paused = connection.write_paused
+        return self.queued() + (paused and kernel.unacknowledged(connection.transport))
 
     def answer(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes | None,
@@ -129,10 +127,11 @@ class Http2Stream(MeasuredAnswer):
     ) -> None:  # fmt: skip
         """A whole answer at once. HTTP/2 has no phrases: `reason` is not sent."""
         fields, length = final_fields(status, headers, self._request.method)
-        if 0 < length == len(body) and not trailers:
+        if body and (length < 0 or length == len(body)):
+            behind = trailer_fields(trailers, self._request) if trailers and length < 0 else []
             self.started = self.complete = self._end_told = True
             self.expects_continue = False
-            self._connection.send_whole(self, fields, body)
+            self._connection.send_whole(self, fields, body, behind)
             return
         self._begin(fields, length)
         self.send_body(body, bool(trailers))
@@ -189,8 +188,8 @@ class Http2Stream(MeasuredAnswer):
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """End the answer, with these fields if its body has no length and the client takes them."""
-        fields = trailer_section(headers)
-        if not fields or self._left >= 0 or not takes_trailers(self._request.headers):
+        fields = trailer_fields(headers, self._request) if self._left < 0 else []
+        if not fields:
             self.send_body(b"", False)
             return
         self._give_head(end=False)
