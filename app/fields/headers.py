@@ -83,11 +83,11 @@ def _unusual(
         drop |= _LENGTH  # never both (RFC 9112 §6.3), whatever server is ours
     if drop:
         kept = [item for item in kept if item[0] not in drop]
-    kept += ours
     if welcome and (named[b"te"] == b"trailers" or takes_trailers(headers)):
         kept += WELCOME
     if chunked:
         kept.append(CHUNKED)
+    kept += ours
     return kept
 
 

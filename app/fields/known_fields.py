@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+ID = b"x-request-id"
+"""Name of the field that tells a request's id."""
+
 
 class FieldLines(NamedTuple):
     """Fields as HTTP/1 writes them, and what they tell."""
@@ -59,15 +62,19 @@ class PassingFields(list[tuple[bytes, bytes]]):
 class KnownRequest:
     """What a backend gets of requests whose fields are the same but for the last, their id."""
 
-    __slots__ = ("fields", "text")
+    __slots__ = ("fields", "framing", "section", "text")
 
     text: bytes | None
     """The same as HTTP/1 writes it; None until then."""
+    section: list[tuple[bytes, bytes]] | None
+    """The same as HTTP/2 sends it, with the pseudo-fields of one request; None until then."""
+    framing: tuple[int | None] | None
+    """Bytes of the body that it announces, None for chunks; None until somebody has asked."""
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         """`fields`: what stands before the id. Nobody changes it."""
         self.fields = fields
-        self.text = None
+        self.text = self.section = self.framing = None
 
 
 class RequestFields(list[tuple[bytes, bytes]]):
@@ -76,3 +83,8 @@ class RequestFields(list[tuple[bytes, bytes]]):
     __slots__ = ("known",)
 
     known: KnownRequest
+
+    @property
+    def are_unchanged(self) -> bool:
+        """Whether nobody has changed them, and the last one is the id still."""
+        return self[:-1] == self.known.fields and self[-1][0] == ID

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..fields.forwarded import ForwardedFields
 from ..fields.headers import RawHeaders, field
+from ..fields.known_fields import ID
 from ..fields.passing import Passing
 from ..fields.via import HopFields
 from .request import Request
@@ -37,7 +38,7 @@ class AddedFields:
             request.ours, request.passing = repetition.ours, repetition.passing
             claimed_id = repetition.claimed_id
         request_id = claimed_id or self.ids.new()
-        request.id_field = (b"x-request-id", request_id.encode("latin-1"))
+        request.id_field = (ID, request_id.encode("latin-1"))
         return request_id
 
     def _make(self, request: Request) -> str:
@@ -56,5 +57,5 @@ class AddedFields:
 
 def _claimed_id(headers: RawHeaders) -> str:
     """The id that a proxy in front of us gave to the request, empty without a usable one."""
-    claimed = field(headers, b"x-request-id") or b""
+    claimed = field(headers, ID) or b""
     return claimed.decode("latin-1") if len(claimed) <= MAX_CLAIMED_ID else ""

@@ -45,6 +45,15 @@ def _known_head(
 
 def request_length(headers: RawHeaders) -> int | None:
     """Content-Length, or None for a body in chunks. Raises ValueError for neither."""
+    if isinstance(headers, RequestFields) and headers.are_unchanged:
+        known = headers.known
+        if known.framing is None:
+            known.framing = (_request_length(known.fields),)
+        return known.framing[0]
+    return _request_length(headers)
+
+
+def _request_length(headers: RawHeaders) -> int | None:
     length = None
     for name, value in headers:
         size = len(name)  # two numbers are sooner compared than names
@@ -57,7 +66,7 @@ def request_length(headers: RawHeaders) -> int | None:
     lower = [(name.lower(), value) for name, value in headers]
     if lower == headers:
         raise ValueError("a request body needs a length or a transfer coding")
-    return request_length(lower)
+    return _request_length(lower)
 
 
 def length_left(start: bytes, length: int | None) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.backends import answer, answering
 from tests.redis_servers import RedisServer
 from tests.server.http2.frames import GET, POST, data, head, speaking
 from tests.serving import Proxy, proxying
@@ -143,3 +144,36 @@ async def test_requests_that_a_backend_refuses_take_it_not_away(valkey: RedisSer
         assert len(full.requests) > 10
         async with valkey.client as redis:
             assert not await redis.exists("dead-info:a.test")
+
+
+@pytest.mark.parametrize(
+    "length", [[], [(b"content-length", b"5")]], ids=["chunked", "of a length"]
+)
+async def test_requests_that_repeat_their_fields_are_each_sent_whole(
+    proxy: Proxy, length: list[tuple[bytes, bytes]]
+) -> None:
+    fields = [(b"te", b"trailers"), (b"cookie", b"a=b"), *length]
+    seen: list[list[tuple[bytes, bytes]]] = []
+    ids: set[bytes] = set()
+    async with (
+        speaking_http2() as second,
+        answering(answer(b"hello")) as first,
+        speaking(proxy.port) as client,
+    ):
+        for host, backend in ((b"a.test", first), (b"b.test", second)):
+            await proxy.route(host.decode(), backend.url)
+            for turn in range(4):
+                path = b"/%d" % turn
+                stream = 2 * len(seen) + 1
+                client.request(stream, [*head(b"POST", path, host), *fields], b"hello")
+                assert (await client.answer(stream)).body == b"hello"
+                asked = backend.requests[-1]
+                assert asked.body == b"hello"
+                got = asked.fields if backend is second else asked.headers
+                ids.add(dict(got)[b"x-request-id"])
+                own = {b"x-request-id", b":path"}
+                seen.append(sorted(each for each in got if each[0] not in own))
+    assert seen == [seen[0]] * 4 + [seen[4]] * 4
+    assert len(ids) == 8
+    for got in (seen[0], seen[4]):
+        assert [each for each in fields[:2] if each not in got] == []

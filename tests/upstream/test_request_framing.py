@@ -3,7 +3,7 @@
 import pytest
 
 from app.fields.known_fields import KnownRequest, RequestFields
-from app.upstream.request_framing import request_head
+from app.upstream.request_framing import request_head, request_length
 
 FIELDS = [(b"host", b"a"), (b"x-a", b"")]
 
@@ -55,3 +55,21 @@ def test_what_would_make_another_request_of_it_is_refused(method, target, number
         request_head(method, target, fields_of(known, number))
     with pytest.raises(ValueError, match="line break"):
         request_head(b"GET", b"/", fields_of(KnownRequest([(b"a", b"b\nc")])))
+
+
+@pytest.mark.parametrize(
+    ("framing", "length"),
+    [([(b"content-length", b"7")], 7), ([(b"transfer-encoding", b"chunked")], None)],
+)
+def test_the_length_of_a_body_is_that_of_the_fields_as_they_are(framing, length):
+    known = KnownRequest([*FIELDS, *framing])
+    for _ in range(2):
+        assert request_length(fields_of(known)) == length
+    changed = fields_of(known)
+    changed[-2:] = [(b"content-length", b"8"), (b"x-request-id", b"1")]
+    assert request_length(changed) == 8
+    changed = fields_of(KnownRequest(FIELDS))
+    with pytest.raises(ValueError, match="needs a length"):
+        request_length(changed)
+    changed[-1] = (b"content-length", b"9")
+    assert request_length(changed) == 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..repetition import Repetition
 from ..request_head import RequestHead
 from ..request_target import TARGET
 from .request_pseudo_fields import LINE_OVERHEAD, VERSION, FieldSection, read_head
@@ -23,8 +24,8 @@ class RepeatedSection:
     """
 
     __slots__ = (
-        "_at", "_before", "_behind", "_count", "_ended", "_headers", "_longest", "_request",
-        "_size",
+        "_at", "_before", "_behind", "_count", "_ended", "_headers", "_longest", "_repetition",
+        "_request", "_size",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class RepeatedSection:
         self._ended = True
         self._request: RequestHead | None = None
         self._headers = [(b"", b"")]  # its own: those who serve a request may change its fields
+        self._repetition: Repetition | None = None  # once one has come again
         self._size = 0  # without the path
         self._longest = 0  # bytes that a path may have
 
@@ -54,9 +56,12 @@ class RepeatedSection:
         name, target = fields[at]
         if name != b":path" or (target != known.target and not self._may_be(target)):
             return self._read(fields, limits, ended=ended)
+        if self._repetition is None:
+            self._repetition = Repetition(self._headers)
         request = RequestHead(
             known.method, target, VERSION, self._headers.copy(), True,
             known.length, known.expects_continue, known.upgrade, known.asks_debug,
+            self._repetition,
         )  # fmt: skip
         return request, self._size + len(target)
 
@@ -70,7 +75,7 @@ class RepeatedSection:
         self, fields: FieldSection, limits: ClientLimits, *, ended: bool
     ) -> tuple[RequestHead, int]:
         """Read a head, and keep it."""
-        self._request = None
+        self._request = self._repetition = None
         request, size = read_head(fields, limits, ended=ended)
         if size <= LARGEST and not request.upgrade:  # which is another request than it says
             at = self._at = fields.index((b":path", request.target))

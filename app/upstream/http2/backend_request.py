@@ -116,7 +116,7 @@ class BackendRequest(AnswerParts):
         return self
 
     def hung_up(self) -> bool:
-        return not self.number and not self.is_available()
+        return not self.number and (self._closed or not self._connection.accepts)
 
     def retire_from(self, addresses: Set[str]) -> None:
         self._connection.retire_from(addresses)

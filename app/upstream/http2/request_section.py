@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from ...fields.field_parts import Names, by_names, names_of
 from ...fields.headers import RawHeaders
+from ...fields.known_fields import RequestFields
 from ...fields.names import SPACE
 from ...http2.field_rules import CONNECTION_SPECIFIC, check_values, lower_name
 
+_SPACE_IN_TARGET = "a space in the request's target"
 _DROPPED = CONNECTION_SPECIFIC | {b"host"}
 
 
@@ -40,6 +42,8 @@ def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: b
 
     Raises RuntimeError for what would not stay what it is.
     """
+    if isinstance(headers, RequestFields) and headers.are_unchanged:
+        return _known_section(method, target, headers, scheme)
     lower, kept, host = _shapes[names_of(headers)]
     fields = [(b":method", method), (b":scheme", scheme), (b":path", target)]
     if host >= 0:
@@ -49,7 +53,25 @@ def request_section(method: bytes, target: bytes, headers: RawHeaders, scheme: b
     fields += compress(headers, kept)
     check_values(fields)
     if SPACE in target:
-        raise RuntimeError("a space in the request's target")
+        raise RuntimeError(_SPACE_IN_TARGET)
+    return fields
+
+
+def _known_section(
+    method: bytes, target: bytes, headers: RequestFields, scheme: bytes
+) -> RawHeaders:
+    """The same, of fields that are known but for the last."""
+    known = headers.known
+    section = known.section
+    if section is None or section[1][1] != scheme:
+        section = known.section = request_section(b"", b"", known.fields, scheme)
+    own = (b":method", method), (b":path", target), headers[-1]
+    check_values(own)
+    if SPACE in target:
+        raise RuntimeError(_SPACE_IN_TARGET)
+    fields = [*section, own[2]]
+    fields[0] = own[0]
+    fields[3 if fields[2][0] == b":authority" else 2] = own[1]
     return fields
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,7 @@ from app.server.edge import ClientLimits
 from app.server.http2.repeated_section import LARGEST, RepeatedSection
 from app.server.http2.request_pseudo_fields import FieldSection, read_head
 from app.server.refusal import Refusal
+from app.server.repetition import Repetition
 from app.server.request_head import RequestHead
 from tests.server.http2.frames import GET, POST, head
 
@@ -58,7 +59,7 @@ def said(read: Read, each: Head) -> object:
         request, size = read(fields, LIMITS, ended=each[1])
     except Refusal as refusal:
         return refusal.status, str(refusal)
-    return astuple(request), size
+    return astuple(replace(request, repetition=None)), size
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,3 +87,20 @@ def test_a_change_of_one_request_s_fields_is_its_own() -> None:
         assert request.headers == [(b"host", b"a.test")]
         request.headers.append((b"x", b"1"))
         request.headers[0] = (b"host", b"b.test")
+
+
+def test_what_is_noted_of_one_request_is_there_for_the_next_ones_alike() -> None:
+    repeated = RepeatedSection()
+
+    def read(*more: tuple[bytes, bytes], path: bytes = b"/") -> Repetition | None:
+        request, _ = repeated.read((*head(path=path), *more), LIMITS, ended=True)
+        assert request.repetition is None or request.repetition.headers == request.headers
+        return request.repetition
+
+    assert read() is None  # it may never come again
+    first = read()
+    assert first is not None
+    assert read(path=b"/b") is first
+    assert read((b"x", b"1")) is None
+    assert read((b"x", b"1")) is not first
+    assert read() is None

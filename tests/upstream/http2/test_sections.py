@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import UpstreamBadAnswer
 from app.fields.headers import RawHeaders
-from app.fields.known_fields import KnownFields
+from app.fields.known_fields import KnownFields, KnownRequest, RequestFields
 from app.upstream.http2.answer_sections import LARGEST, MOST, AnswerSections
 from app.upstream.http2.request_section import request_section, web_socket_section
 
@@ -56,6 +56,33 @@ def test_what_would_not_stay_what_it_is_is_refused(
     for _ in range(2):  # nor is it remembered
         with pytest.raises(RuntimeError, match=error):
             section(headers, target)
+
+
+@pytest.mark.parametrize("host", [[], [(b"host", b"a.test")]], ids=["no host", "a host"])
+def test_fields_that_are_known_are_sent_as_others_are(host: RawHeaders) -> None:
+    known = KnownRequest([*host, (b"X-A", b"1"), (b"connection", b"TE"), (b"te", b"trailers")])
+
+    def fields(number: bytes) -> RequestFields:
+        made = RequestFields([*known.fields, (b"x-request-id", number)])
+        made.known = known
+        return made
+
+    for number, target, scheme in (
+        (b"1", b"/", b"http"),
+        (b"2", b"/b", b"http"),
+        (b"3", b"/", b"https"),
+    ):
+        for method in (b"GET", b"POST"):
+            found = request_section(method, target, fields(number), scheme)
+            assert found == request_section(method, target, [*fields(number)], scheme)
+            found.clear()  # its own
+    changed = fields(b"4")
+    changed[0] = (b"x-b", b"5")
+    changed[-1] = (b"Connection", b"x")
+    assert section(changed) == section([*changed])
+    for number, target in ((b"1\n", b"/"), (b"1", b"/\r"), (b"1", b"/ "), (b"1", b"/\0")):
+        with pytest.raises(RuntimeError):
+            section(fields(number), target)
 
 
 def test_a_handshake_has_no_key() -> None:
