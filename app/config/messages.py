@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -29,7 +30,7 @@ _KINDS = {
     "null": "null",
 }
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 _STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*')
 
@@ -113,7 +114,7 @@ def convert(
 
     `not_offered`: what to say of keys that exist elsewhere, but not here.
     """
-    info = inspect.type_info(kind)
+    info = _shape_of(kind)
     for path in _unknown_paths(info, raw, ""):
         if why := not_offered.get(path.rpartition(".")[2]):
             raise fault(source, origins.of(path), why)
@@ -130,6 +131,12 @@ def convert(
     except UnicodeEncodeError as exc:  # JSON can write it, and so can the environment
         half = exc.object[exc.start]
         raise fault(source, "", f"a string holds {half}, which is half a character") from None
+
+
+@cache
+def _shape_of(kind: type) -> inspect.Type:
+    """The keys of a `kind` and what they may be: 6 ms of work, 40 KB."""
+    return inspect.type_info(kind)
 
 
 def _problem(expected: str, raw: dict[str, Any], path: str) -> str:
