@@ -31,7 +31,7 @@ run: .venv/run.installed
 	@exec $(BIN)/hipache demo
 
 test: lint compiled
-	$(BIN)/python -m pytest -q -n 3
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 test-long: .venv/test.installed compiled
 	$(BIN)/python -m pytest -q -m long --long
