@@ -20,6 +20,7 @@ from ..metrics.collector import Collector
 from ..metrics.counters import Counters
 from ..metrics.folder import Folder
 from ..metrics.page import Page
+from ..server.accept_share import SharedLoads
 from ..server.listeners import close_all
 from ..server.running import listening
 from ..stores.routes import Routes
@@ -44,6 +45,8 @@ class Supervision:
     """The admin listener that all of them share; None where it could not be bound."""
     pid: int
     """The supervisor's. A worker that outlives it has another parent, so getppid() would not do."""
+    loads: SharedLoads | None = None
+    """By what the workers share new connections; None where they take what comes."""
     listener: AdminListener | None = None
     """In a worker: what answers at `admin`."""
 

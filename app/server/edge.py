@@ -20,6 +20,7 @@ from .shared_heads import SharedHeads
 
 if TYPE_CHECKING:
     from ..config.structs import ServerConfig
+    from .accept_share import AcceptShare
     from .exchange import Exchange
     from .peer import Peer
     from .refusal import Refusal
@@ -137,6 +138,8 @@ class Edge:
         self.prior_knowledge = False
         """Whether a connection without TLS may begin with HTTP/2."""
         self.connections: set[Swept] = set()
+        self.accept_share: AcceptShare | None = None
+        """Told how many connections there are; None where a worker takes what comes."""
         self.shared_heads = SharedHeads()
         self.uploads = ReadBrake(self.connections)
         self.by_address: dict[str, int] = {}
@@ -163,6 +166,8 @@ class Edge:
         if connection in self.connections:
             return None
         self.connections.add(connection)
+        if self.accept_share is not None:
+            self.accept_share.took(len(self.connections))
         client = self.client_of(address)
         if client is not None:
             self.by_address[client] = self.by_address.get(client, 0) + 1
@@ -178,6 +183,8 @@ class Edge:
         if connection not in self.connections:
             return
         self.connections.remove(connection)
+        if self.accept_share is not None:
+            self.accept_share.lost(len(self.connections))
         client = self.client_of(address)
         if client is not None:
             left = self.by_address[client] - 1

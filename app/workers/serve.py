@@ -19,6 +19,7 @@ from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log
 from ..logs.ownership import hand_over, why_closed
 from ..main import create_app
+from ..server.accept_share import SharedLoads
 from ..server.listeners import ListeningSocket, close_all
 from ..server.running import uvicorn_config
 from ..stores import driver_of
@@ -79,7 +80,9 @@ def serve_after(
         check.ask(config)
     sockets = ServiceSockets(predecessor.offers if predecessor is not None else ())
     listeners = listen(config, sockets, environ)
-    supervision = Supervision(listen_for_admin(config, sockets), os.getpid())
+    supervision = Supervision(
+        listen_for_admin(config, sockets), os.getpid(), loads=SharedLoads.made()
+    )
     preload()  # while we can read all that is installed
     gave_up_root = become_user(config) or (predecessor is not None and predecessor.gave_up_root)
     open_log(config)
@@ -183,7 +186,7 @@ def run_worker(
             add_stored(config, secured, stack)
         app = create_app(config, supervision=supervision)
         uvicorn_settings = uvicorn_config(app, log_config=None, lifespan="on")
-        worker.serve(uvicorn_settings, listeners, control, supervision.hand_over)
+        worker.serve(uvicorn_settings, listeners, control, supervision.hand_over, supervision.loads)
 
 
 def add_stored(config: Config, secured: Sequence[TLSListener], stack: ExitStack) -> None:

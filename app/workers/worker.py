@@ -14,6 +14,7 @@ from time import monotonic
 import psutil
 import uvicorn
 
+from ..server.accept_share import AcceptShare, SharedLoads
 from ..server.accepting import accept_on
 from ..server.listeners import ListeningSocket
 from ..server.running import edge_of
@@ -40,9 +41,14 @@ class WorkerServer(uvicorn.Server):
         listeners: Sequence[ListeningSocket],
         control: socket.socket,
         on_hand_over: Callable[[], None],
+        loads: SharedLoads | None = None,
     ) -> None:
-        """`on_hand_over` is called when it drains because a successor serves in its place."""
+        """`on_hand_over` is called when it drains because a successor serves in its place.
+
+        `loads`: what it and its siblings share connections by.
+        """
         super().__init__(config)
+        self._loads = loads
         self._on_hand_over = on_hand_over
         self._listeners = listeners
         self._channel = ControlChannel(control)
@@ -62,6 +68,8 @@ class WorkerServer(uvicorn.Server):
         for listener in self._listeners:
             if listener not in plain:
                 self.servers.append(await accept_on(self, listener))
+        if (edge := edge_of(self)) is not None:
+            edge.accept_share = AcceptShare.of(self._loads, [it.sock for it in self._listeners])
         asyncio.get_running_loop().add_reader(self._channel.sock, self._heard)
         self._channel.send(say="ready", pid=os.getpid())
         self._say_alive()
@@ -83,6 +91,9 @@ class WorkerServer(uvicorn.Server):
         began = monotonic()
         if (edge := edge_of(self)) is not None:
             edge.draining = True
+            if edge.accept_share is not None:
+                edge.accept_share.close()
+                edge.accept_share = None
         gone = [asyncio.ensure_future(server.wait_closed()) for server in self.servers]
         await asyncio.sleep(0)  # asked of a closed server, some loops do not wait for connections
         for server in self.servers:
@@ -151,8 +162,9 @@ def serve(
     listeners: Sequence[ListeningSocket],
     control: socket.socket,
     on_hand_over: Callable[[], None],
+    loads: SharedLoads | None = None,
 ) -> WorkerServer:
     """Run until drained; returns the server, whose figures are final then."""
-    server = WorkerServer(config, listeners, control, on_hand_over)
+    server = WorkerServer(config, listeners, control, on_hand_over, loads)
     server.run()
     return server
