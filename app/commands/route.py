@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -14,7 +12,7 @@ from ..frontends.backends import trimmed
 from ..frontends.site import host_of
 from ..masking import printable
 from ..routing import lookup_keys
-from ..stores.meant import check_change, check_meant
+from ..stores.meant import check_change
 from ..stores.table import (
     Entry,
     Table,
@@ -23,22 +21,17 @@ from ..stores.table import (
     in_file_form,
     without_secrets,
 )
-from ..stores.table_difference import difference
 from ..stores.table_sites import serving, serving_keys
-from ..stores.table_text import parse_table
 from ..stores.tables import RouteTable
 from ..upstream.destinations import configured
 from .cli_options import Duration, config_option, json_option
 from .command_group import CommandGroup
 from .demo_config import read_config
 from .idle import last_use_as_json, last_use_of
-from .importing import Import
+from .import_table import import_
 from .listing import export, list_
 from .on_table import TableWork, key_of, run_on_table, wait_option
 from .renaming import rename_site
-
-SHOWN = 1000
-"""Frontends whose change an import prints."""
 
 
 @click.group(cls=CommandGroup)
@@ -48,6 +41,7 @@ def route() -> None:
 
 route.add_command(list_)
 route.add_command(export)
+route.add_command(import_)
 
 
 @route.command()
@@ -161,44 +155,6 @@ def rename(host: str, new: str, wait: float | None, path: str | None) -> None:
     """Move the frontend HOST, with its options and its prefixes, to the key NEW."""
     old_key, new_key = key_of(host), key_of(new)
     run_on_table(path, lambda table: rename_site(table, old_key, new_key), wait)
-
-
-@route.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--replace", "whole", is_flag=True, help="Remove frontends that are not in FILE.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@wait_option
-@config_option
-def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | None) -> None:
-    """Import the table in FILE (JSON or TOML), after showing what changes.
-
-    All or nothing, where it is not large. More than some hundred frontends are written in
-    pieces, so that nobody else waits for the store; an import that was interrupted says how
-    far it came, and goes on from there when it is started again.
-    """
-
-    async def work(table: RouteTable) -> None:
-        wanted = parse_table(text, str(file))
-        before = await table.read(None if whole else wanted)
-        objection = configured(read_config(path)).objection
-        for key, entry in wanted.items():
-            check_meant(key, entry, before.get(key), objection)
-        lines = list(difference(before, wanted))
-        for line in lines[:SHOWN]:
-            click.echo(printable(line))
-        if len(lines) > SHOWN:
-            click.echo(f"and {len(lines) - SHOWN:,} frontends more")
-        if not lines:
-            click.echo("nothing to change")
-            return
-        if not yes and not click.confirm(f"Change {len(lines)} frontends?"):
-            raise TableError("nothing was changed")
-        began, whole_table = time.monotonic(), Import(before, wanted)
-        await whole_table.run(table)
-        click.echo(whole_table.summary(time.monotonic() - began))
-
-    text = file.read_text("utf-8")
-    run_on_table(path, work, wait)
 
 
 def _edit(key: str, edit: Callable[[Entry | None], Entry | None], path: str | None) -> TableWork:

@@ -59,8 +59,8 @@ AIMS = (
     Aim("export", ("route", "export", "table.json"), memory=100),
     Aim("doctor on a sample", ("doctor", "--sample", "10000"), cpu=60.0, memory=100),
     Aim("doctor", ("doctor",), memory=100),
-    Aim("import the same", ("route", "import", "table.json", "-y")),
-    Aim("import all", ("route", "import", "table.json", "-y"), empty=True),
+    Aim("import the same", ("route", "import", "table.json", "-y"), memory=100),
+    Aim("import all", ("route", "import", "table.json", "-y"), memory=100, empty=True),
 )
 
 

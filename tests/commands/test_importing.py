@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from app.commands.importing import Import
+from app.commands.import_changes import IN_A_BLOCK, FrontendChange, ImportChanges
 from app.stores.redis.table import ROWS_AT_ONCE
 from app.stores.table import Entry
 from tests.processes import ROOT, command
@@ -47,11 +46,30 @@ def hipache(folder: Path, *words: str, stderr: int = subprocess.PIPE, **environ:
     [(None, [4]), (100, [4]), (4, [2, 2]), (5, [2, 2]), (1, [1, 1, 1, 1])],
 )  # fmt: skip
 def test_a_piece_has_as_many_frontends_as_the_store_takes(rows: int, pieces: list[int]) -> None:
-    before = {"a": ONE, "same": ONE, "gone": ONE, "b": ONE}
-    wanted = {"a": Entry("b", ONE.backends), "same": ONE, "b": Entry("a"), "new": ONE}
-    found: Sequence[list[str]] = list(Import(before, wanted).pieces(rows))
+    with ImportChanges() as changes:
+        changes.add(FrontendChange("a", ONE, Entry("b", ONE.backends)))
+        changes.add(FrontendChange("b", ONE, Entry("a")))
+        changes.add(FrontendChange("gone", ONE, None))
+        changes.add(FrontendChange("new", None, ONE))
+        found = list(changes.pieces(rows))
     assert [len(piece) for piece in found] == pieces
-    assert [key for piece in found for key in piece] == ["a", "b", "new", "gone"]
+    assert [change.key for piece in found for change in piece] == ["a", "b", "new", "gone"]
+
+
+def test_changes_are_kept_in_their_order() -> None:
+    """Hosts before their prefixes, and prefixes that go before their hosts; of any number."""
+    rich = Entry("r", ("http://a", "http://b"), {"x": "1"}, {"path": "/"}, 9, below=2)
+    with ImportChanges() as changes:
+        for number in range(2 * IN_A_BLOCK + 1):
+            changes.add(FrontendChange(f"{number:06}", rich, ONE))
+            changes.add(FrontendChange(f"{number:06}/gone", rich, None))
+        found = list(changes)
+        assert (changes.changed, changes.removed, len(changes)) == (1001, 1001, 2002)
+    keys = [change.key for change in found]
+    assert keys[:1001] == sorted(keys[:1001])
+    assert keys[1001:] == sorted(keys[1001:], reverse=True)
+    assert all(change.before == rich for change in found)
+    assert [change.after for change in found] == [ONE] * 1001 + [None] * 1001
 
 
 async def test_a_large_table_is_written_in_pieces(valkey: RedisServer, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
+from io import StringIO
 
 import pytest
 
-from app.stores.json_members import json_members
+from app.stores.json_members import json_members, read_members
 
 TEXTS = [
     "{}",
@@ -46,3 +47,24 @@ def test_it_is_read_as_a_whole_one_is(text: str) -> None:
 def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no object"):
         list(json_members(text))
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+@pytest.mark.parametrize("text", [*TEXTS, "[]", "1"], ids=range(len(TEXTS) + 2))
+def test_a_file_is_read_as_its_text_is(text: str, at_once: int) -> None:
+    """Whatever is in memory at once: numbers, names and values may end anywhere."""
+
+    def read(members: Callable[[], object]) -> object:
+        try:
+            return members()
+        except ValueError:
+            return "refused"
+
+    whole = read(lambda: list(json_members(text)))
+    assert read(lambda: list(read_members(StringIO(text), at_once))) == whole
+
+
+def test_a_number_is_read_to_its_end() -> None:
+    text = '{"a": 123456, "b": 1.5e3}'
+    for at_once in range(1, 30):
+        assert dict(read_members(StringIO(text), at_once)) == {"a": 123456, "b": 1500.0}

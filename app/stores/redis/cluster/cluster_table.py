@@ -28,6 +28,7 @@ from ...table import Entry, Table, TableError, same_tables
 from ..keys import DEAD, DEAD_INFO, FRONTEND, PATHS, KeyNames
 from ..table import ATTEMPTS, HASHES, RedisTable, settings_of
 from .cluster_connections import ClusterConnections
+from .new_frontends import create
 from .slot_map import Argument, slot_of
 
 WriteStep = tuple[Argument, ...]
@@ -46,8 +47,13 @@ class ClusterTable(RedisTable):
             for _ in range(ATTEMPTS):
                 before = await self._read(names)
                 after = edit(dict(before))
+                new = {key: after[key] for key in names if key in after and key not in before}
                 try:
+                    if len(new) > 1:
+                        written |= await create(self._cluster, self._names, new)
                     for key in sorted(names, key=lambda name: name not in after):
+                        if key in new and key in written:
+                            continue
                         await self._change_one(key, before.get(key), after.get(key))
                         if key in before and key not in written:
                             was[key] = before[key]
@@ -102,15 +108,14 @@ class ClusterTable(RedisTable):
         return self._cluster.node(owner).client.pipeline(transaction=True)
 
     async def _write_down(self, was: Table, after: Table, names: Sequence[str]) -> None:
-        changes = changes_of(was, after, names, by=self.by, at=time.time())
-        for change in changes:
-            pipe = self._client.pipeline(transaction=False)
+        pipe = self._client.pipeline(transaction=False)
+        for change in changes_of(was, after, names, by=self.by, at=time.time()):
             self._journal.write(pipe, change)
-            try:
-                await pipe.execute()
-            except ResponseError as exc:
-                if not self._journal.gives_up(exc):
-                    raise
+        try:
+            await pipe.execute()
+        except ResponseError as exc:
+            if not self._journal.gives_up(exc):
+                raise
 
 
 def steps_of(

@@ -1,0 +1,116 @@
+"""The table of a large file, on the disk and in order: little of it is in memory at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .json_members import read_members
+from .sorted_keys import SortedKeys, in_pieces
+from .table import Entry, TableError, check_entry, check_key, entry_of
+from .table_text import members, parse_table
+
+ENTRIES_AT_ONCE = 1_000
+"""Frontends between two looks whether there are too many in memory."""
+
+
+def order_of(key: str) -> str:
+    """What keys are sorted by: a host's prefixes come right after it, and before other hosts.
+
+    >>> sorted(["a.test-b", "a.test/api", "a.test"], key=order_of)
+    ['a.test', 'a.test/api', 'a.test-b']
+    """
+    return key.replace("/", "\x01")
+
+
+class SpooledTable:
+    """What one file says of its frontends. A context manager.
+
+    Raises TableError as parse_table does, and OSError where there is no room for temporary files.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lines = SortedKeys()
+
+    def __enter__(self) -> SpooledTable:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lines.__exit__(kind, error, trace)
+
+    @property
+    def count(self) -> int:
+        """Frontends."""
+        return self._lines.count
+
+    def read(self) -> None:
+        """Read the file: JSON if its name ends in .json, else TOML, which is read as a whole."""
+        number = 0
+        try:
+            for some in in_pieces(self._said(), ENTRIES_AT_ONCE):
+                self._lines.add(
+                    _line(name, value, number + n) for n, (name, value) in enumerate(some)
+                )
+                number += len(some)
+        except (ValueError, TableError) as exc:
+            self._refuse(exc)
+
+    def _said(self) -> Iterator[tuple[str, Any]]:
+        with self._file.open(encoding="utf-8") as file:
+            if self._file.suffix == ".json":
+                yield from read_members(file)
+            else:
+                yield from members(file.read(), str(self._file))
+
+    def _refuse(self, error: Exception) -> None:
+        """Say in which line it is; for that the text is needed."""
+        parse_table(self._file.read_text("utf-8"), str(self._file))
+        raise error
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        """In the order of `order_of`."""
+        waiting: tuple[str, Entry] | None = None
+        for key, found in self._found():
+            if waiting is not None:
+                yield waiting[0], _with_list(*waiting, following=key)
+            waiting = key, found
+        if waiting is not None:
+            yield waiting[0], _with_list(*waiting, following="")
+
+    def _found(self) -> Iterator[tuple[str, Entry]]:
+        for order, lines in groupby(self._lines, lambda line: line.partition("\0")[0]):
+            key, names = order.replace("\x01", "/"), set[str]()
+            for line in lines:
+                name, *said = json.loads(line.split("\0")[2])
+                names.add(name)
+            if len(names) > 1:
+                self._refuse(TableError(f"{self._file}: {key} is there twice"))
+            identifier, backends, options, healthcheck, ttl, listed = said
+            yield key, Entry(identifier, tuple(backends), options, healthcheck, ttl, listed)
+
+
+def _line(name: str, value: Any, number: int) -> str:
+    """Sorted by the key, and lines of one name by their place in the file: the last one counts."""
+    key, entry = check_key(name), entry_of(name, value)
+    check_entry(key, entry)
+    settings = dict(entry.options), dict(entry.healthcheck)
+    said = name, entry.identifier, entry.backends, *settings, entry.ttl, entry.listed
+    return f"{order_of(key)}\0{number:09d}\0{json.dumps(said)}"
+
+
+def _with_list(key: str, entry: Entry, following: str) -> Entry:
+    """As table_text says: only a host that has prefixes can be there without a list."""
+    if entry.listed or following.startswith(f"{key}/"):
+        return entry if entry.listed else replace(entry, identifier="")
+    return replace(entry, listed=True)
