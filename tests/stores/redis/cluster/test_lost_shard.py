@@ -100,6 +100,7 @@ async def asked_all_the_time(
     async with load(service, HOSTS[lost]) as own, load(service, others) as rest:
         for each in (own, rest):
             await each.all_say(b"old", seconds=20)
+            each.forget()  # a host is known when it was read, which a busy machine may keep waiting
         yield own, rest, others
 
 
@@ -110,8 +111,12 @@ async def test_a_lost_shard_costs_no_request_for_what_is_known(tmp_path: Path) -
         await rest.all_say(b"new", seconds=20)  # the others are read and told of as ever
         await own.goes_on()
         assert (own.answers, rest.answers) == ({b"old"}, {b"old", b"new"})
-        statuses = [(await here.service.ask(host))[9:12] for host in NEW]
-        assert statuses == [b"503", b"200", b"200"]
+        lost, *found = NEW
+        assert (await here.service.ask(lost))[9:12] == b"503"
+        async with asyncio.timeout(20):
+            for host in found:
+                while (await here.service.ask(host))[9:12] != b"200":
+                    pass
 
 
 @pytest.mark.long
