@@ -9,7 +9,7 @@ from json.encoder import encode_basestring_ascii as json_string
 from math import floor  # half the price of int
 
 from ..fields.remembering import remembering
-from .record import AccessRecord, HeadRecord
+from .record import HeadRecord
 from .syslog import MONTHS
 
 # How a field is written in a line of text, and in JSON: expressions over `r`, the record, and
@@ -32,7 +32,7 @@ WRITTEN = {
     "request_id": _TEXT,
     "client": _SHORT,
     "host": _TEXT,
-    "method": _SHORT,
+    "method": _TEXT,
     "target": _BYTES,
     "http_version": _SHORT,
     "scheme": _SHORT,
@@ -57,9 +57,21 @@ WRITTEN = {
     "messages_out": _MAYBE,
     "close_code": _MAYBE,
     "closed_by": _SHORT,
-    "request": ("request_line(r)", ""),
 }
-"""Field -> its expressions for text and for JSON; JSON has no field whose second one is empty."""
+"""Field -> its expressions for text and for JSON."""
+REQUEST = "request"
+"""One more field of a line of text: the request line, empty if none could be read."""
+REQUEST_PARTS = (
+    "r.head.method and escape_text(r.head.method) + ' '",
+    f"r.head.method and ({_BYTES[0].format('target')})",
+    "r.head.method and f' HTTP/{escape_version(r.head.http_version)}'",
+)
+"""Its expressions. All but the second follow from the head alone, without its target."""
+
+
+def is_of_head(field: str) -> bool:
+    """Whether all requests that repeat a head have the field alike."""
+    return field in HeadRecord.__slots__
 
 
 def place(field: str) -> str:
@@ -68,7 +80,7 @@ def place(field: str) -> str:
     >>> place("host"), place("status")
     ('head.host', 'status')
     """
-    return f"head.{field}" if field in HeadRecord.__slots__ else field
+    return f"head.{field}" if is_of_head(field) else field
 
 
 # What nginx escapes in its logs: control bytes, what is not ASCII, and what ends a quoted field.
@@ -98,23 +110,9 @@ def escape_short(value: str) -> str:
     return escape(value.encode("utf-8", "replace"))
 
 
-def request_line(r: AccessRecord) -> str:
-    """The request line; empty if none could be read."""
-    head = r.head
-    short = len(r.target) + len(head.method) <= CACHED
-    write = _line_cached if short else _line
-    return write((head.method, r.target, head.http_version))
-
-
-def _line(parts: tuple[str, bytes, str]) -> str:
-    method, target, http_version = parts
-    if not method:
-        return ""
-    version = "2.0" if http_version == "2" else escape_short(http_version)  # as nginx has it
-    return f"{escape(method.encode('utf-8', 'replace'))} {escape(target)} HTTP/{version}"
-
-
-_line_cached = remembering(1024)(_line)
+def escape_version(value: str) -> str:
+    """The version in a request line, which nginx writes as `2.0`."""
+    return "2.0" if value == "2" else escape_short(value)
 
 
 @remembering(4096)
@@ -161,12 +159,12 @@ NAMES: dict[str, Callable[..., str | int] | int] = {
     "escape_cached": escape_cached,
     "escape_short": escape_short,
     "escape_text": escape_text,
+    "escape_version": escape_version,
     "floor": floor,
     "json_bytes": json_bytes,
     "json_list": json_list,
     "json_string": json_string,
     "json_time": json_time,
-    "request_line": request_line,
     "seconds": seconds,
 }
 """What the expressions may name."""

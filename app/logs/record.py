@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class HeadRecord:
     """What is recorded of a request's head, without its target, and of who sent it.
 
-    All requests that repeat a head between the same ends share it.
+    All requests that repeat a head between the same ends share it. Nobody changes it once a
+    request has ended.
     """
 
     client: str = ""
@@ -23,10 +24,12 @@ class HeadRecord:
     tls: str = ""
     """The version, `TLSv1.3`."""
     worker: int = 0
+    texts: tuple[object, ...] = (None,)
+    """The parts of log lines that follow from it, behind the format that has made them."""
 
 
 UNREAD = HeadRecord()
-"""Of a head that nobody has recorded yet. Nobody changes it."""
+"""Of a head that nobody has recorded yet."""
 
 
 @dataclass(slots=True)

@@ -95,7 +95,17 @@ def test_json_has_every_field_and_null_for_what_there_was_not():
 
 def test_every_field_of_the_record_is_in_the_json():
     of_record = {*AccessRecord.__slots__} - {"start", "head"}
-    assert set(FIELDS) - {"time"} == of_record | {*HeadRecord.__slots__}
+    assert set(FIELDS) - {"time"} == of_record | ({*HeadRecord.__slots__} - {"texts"})
+
+
+@pytest.mark.parametrize("template", ["hipache", "combined", "json", "{client}{target}{host}"])
+def test_requests_that_share_a_head_are_told_apart(template):
+    line, first = compile_format(template), record(host="a", referer=b"r")
+    second = record(host="a", referer=b"r", target=b"/other", status=500)
+    alone = [compile_format(template)(each) for each in (first, second)]
+    compile_format("{client} {host}")(first)  # another format leaves texts of its own
+    second.head = first.head
+    assert [line(first), line(second), line(first)] == [*alone, alone[0]]
 
 
 def test_a_websocket_tells_its_messages_and_its_end():
