@@ -56,6 +56,18 @@ class Balancer:
         # Lists that share a URL share its load: a CNAME's list repeats its target's.
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
+    def begin(self, route: Route, facts: RequestFacts, tried: Collection[str] = ()) -> Backend:
+        """As `pick` and `started`."""
+        plan = self._plans.get(id(route))
+        if plan is None or not plan.simple or tried or plan.expires != inf:
+            backend = self.pick(route, facts, tried)
+            self.started(route, backend)
+            return backend
+        backend = plan.choose(facts)  # type: ignore[misc]  # `simple` says that it is there
+        if (load := plan.rotation.loads.get(backend.url)) is not None:
+            load.in_flight += 1
+        return backend
+
     def pick(self, route: Route, facts: RequestFacts, tried: Collection[str] = ()) -> Backend:
         """The backend for this attempt; `tried` has the URLs of the earlier attempts.
 
@@ -98,7 +110,8 @@ class Balancer:
 
         `seconds_to_head` is given if an answer came.
         """
-        rotation = self._rotation_of(route)
+        plan = self._plans.get(id(route))  # as `_rotation_of`, without a call for each request
+        rotation = self._rotation_of(route) if plan is None else plan.rotation
         if rotation is None:
             return
         if rotation.trials:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 from sys import intern
 from urllib.parse import SplitResult, urlsplit
@@ -73,11 +73,12 @@ class Backend:
     """Name or address without brackets; for `unix` and `h2c+unix` the path of the socket."""
     port: int
     """0 for a socket."""
+    origin: tuple[str, str, int] = field(init=False, repr=False, compare=False)
+    """What a connection may be shared by: equal origins share a pool. No property, for each request
+    asks for it."""
 
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What a connection may be shared by: equal origins share a pool."""
-        return (self.scheme, self.host, self.port)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", (self.scheme, self.host, self.port))
 
 
 def offering_http2(backend: Backend, *, on: bool) -> Backend:

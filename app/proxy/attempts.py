@@ -155,8 +155,7 @@ class Attempts:
 
     def begin(self, request: Request, route: Route, tried: tuple[str, ...] = ()) -> Attempt[Any]:
         """Pick a backend; `finished` must follow. Raises NoLiveBackend, InvalidBackend."""
-        backend = request.backend = self._balancer.pick(route, request, tried)
-        self._balancer.started(route, backend)
+        backend = request.backend = self._balancer.begin(route, request, tried)
         record = request.record
         record.attempts += 1
         record.backend = backend.url

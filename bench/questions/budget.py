@@ -65,8 +65,7 @@ PARTS = (
                 Part("fields for the backend", "proxy.decision:fields_of"),
             )),
             Part(ORDER, "proxy.attempts:Attempts.begin", (
-                Part("balancing", "balancing.balancer:Balancer.pick"),
-                Part("balancing", "balancing.balancer:Balancer.started"),
+                Part("balancing", "balancing.balancer:Balancer.begin"),
                 Part(OBJECTS, "proxy.attempts:Attempt"),
             )),
             Part(ORDER, "proxy.fast_path:FastPath.send", (

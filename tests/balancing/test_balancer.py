@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.balancing.balancer import Balancer, RequestFacts
 from app.errors import InvalidBackend, NoLiveBackend
 from app.frontends.options import Options, Policy
-from app.routing import Backend, Route, parse_frontend
+from app.routing import Backend, Mark, Route, parse_frontend
 from tests.balancing.picking import (
     NOBODY,
     NOW,
@@ -243,6 +243,19 @@ def test_load_survives_an_edit_and_a_mark() -> None:
     assert some.in_flight(edited, backend) == 1
     some.finished(old, backend)
     assert some.in_flight(edited, backend) == 0
+
+
+@pytest.mark.parametrize(
+    "marks", [{}, {A: mark(NOW + 60)}, {A: mark(NOW - 9)}], ids=["", "dead", "due"]
+)
+@every_policy
+def test_to_begin_is_to_pick_and_to_start(policy: Policy, marks: dict[str, Mark]) -> None:
+    one, other, where = balancer(policy=policy), balancer(policy=policy), route(A, B, marks=marks)
+    for _ in range(6):
+        begun, picked = one.begin(where, NOBODY), other.pick(where, NOBODY)
+        other.started(where, picked)
+        assert begun == picked
+        assert dict(one.loads()) == dict(other.loads())
 
 
 def test_lists_that_share_a_url_share_its_load() -> None:
