@@ -18,6 +18,7 @@ from app.server.repetition import Repetition
 from tests.backends import ScriptedBackend, answer, answering
 from tests.hooks.modules import Write, loaded, write_hooks
 from tests.redis_servers import RedisServer
+from tests.server.http2.frames import Http2Client, head, speaking
 from tests.server.serving import Client
 from tests.serving import Proxy, proxying
 
@@ -91,6 +92,48 @@ async def test_one_that_differs_gets_its_own(proxy: Proxy, backend: ScriptedBack
         first, *same, other, third, fourth, fifth = got(backend)
         assert {*same, third, fourth, fifth} == {first}
         assert [*other.split(b"\r\n")].count(b"x-c: 3") == 1
+
+
+HTTP2_HEADS: dict[str, list[tuple[bytes, bytes]]] = {
+    "a host": [],
+    "a browser's": [(b"user-agent", b"x"), (b"cookie", b"a=b"), (b"cookie", b"c=d")],
+    "a stranger's claims": [(b"x-forwarded-for", b"1.2.3.4"), (b"x-request-id", b"mine")],
+    "trailers": [(b"te", b"trailers")],
+    "twice": [(b"x-a", b"1"), (b"x-a", b"2"), (b"x-a", b"1")],
+    "a host of its own": [(b"host", b"a.test"), (b"x-a", b"")],
+}
+
+
+async def test_each_repetition_over_http2_reaches_the_backend_as_the_first(
+    valkey: RedisServer, backend: ScriptedBackend
+) -> None:
+    async with proxying(valkey, http2=True) as proxy:
+        await proxy.route("a.test", backend)
+        async with speaking(proxy.port) as one:
+            for number, fields in enumerate(HTTP2_HEADS.values()):
+                first = 1 + 100 * number
+                async with speaking(proxy.port) as other:
+                    await asked_together(other, 1, [fields], b"/")
+                [alone] = got(backend)
+                await asked_together(one, first, [fields] * 6, b"/")
+                assert got(backend) == [alone] * 6
+                await asked_together(one, first + 20, [fields] * 2, b"/b?c")
+                assert got(backend) == [alone.replace(b"GET / ", b"GET /b?c ")] * 2
+                more = [*fields, (b"x-c", b"3")]
+                await asked_together(one, first + 40, [fields, more, fields, fields], b"/")
+                plain = [head for head in got(backend) if b"\r\nx-c: 3\r\n" not in head]
+                assert plain == [alone] * 3
+
+
+async def asked_together(
+    client: Http2Client, first: int, lists: list[list[tuple[bytes, bytes]]], path: bytes
+) -> None:
+    """Ask for `path` with each list of fields, all at a time, on the streams from `first` on."""
+    streams = range(first, first + 2 * len(lists), 2)
+    for stream, fields in zip(streams, lists, strict=True):
+        client.request(stream, [*head(path=path), *fields])
+    for stream in streams:
+        assert (await client.answer(stream)).body == b"hello"
 
 
 async def test_whose_it_is_follows_from_the_connection(
