@@ -139,14 +139,12 @@ class QueuedRequest:
         self._attempt = attempt
         self._waiter = waiter
         exchange.direct = self
-        waiter.add_done_callback(self._on_turn)
+        waiter.when_done(self._on_turn)
 
-    def _on_turn(self, waiter: Waiter) -> None:
+    def _on_turn(self) -> None:
         """A connection is free, or waiting was in vain."""
-        if self._exchange.direct is not self:
-            return  # the client has gone, or HttpProxy waits now
         try:
-            sent = self._path.send(self._exchange, self._request, self._attempt, waiter)
+            sent = self._path.send(self._exchange, self._request, self._attempt, self._waiter)
         except Exception as failure:
             self._path.attempts.finished(self._attempt)
             self._path.hand_over(self._exchange, self._request, Failed(failure))
@@ -161,6 +159,7 @@ class QueuedRequest:
 
     def hand_over(self) -> None:
         """Wait on in a task."""
+        self._waiter.when_done(None)
         state = Unsent(self._attempt, self._waiter)
         self._path.hand_over(self._exchange, self._request, state)
 

@@ -82,20 +82,21 @@ class Contention:
         """What was awaited of its client, and since when."""
         self._spare: list[Held] = []
         """Who may lose a connection to the next that waits."""
-        self._looked = -NEVER
+        self._looked = self._due = -NEVER  # the last look; the next one, if somebody waits
         self._looked_at = 0  # so many connections
         self._timer: asyncio.Handle | None = None
         self._timed = NEVER  # for when: a handle of uvloop's that is due at once cannot tell
 
     def join(self, waiter: Waiter) -> None:
         """`waiter` begins to wait."""
-        behind = self._is_behind(waiter)
+        behind = bool(self._shares.behind) and self._is_behind(waiter)
         (self._line.behind if behind else self._line.front).append(waiter)
         if self._grace == NEVER or self._look_if_due(waiter.since):
             return
-        if not behind:
+        if self._spare and not behind:
             self._take_spare()
-        self._look_at(self._due())
+        if self._timer is None or self._timed > self._due:
+            self._look_at(self._due)
 
     def displace(self, asker: Asker | None) -> bool:
         """Make room in the full line for `asker`, if somebody waits behind it."""
@@ -120,11 +121,6 @@ class Contention:
 
     # -- when to look
 
-    def _due(self) -> float:
-        """When the next look is due, if somebody waits."""
-        often = self._shares.offenders
-        return self._looked + (self._pause if often else self._interval)
-
     @property
     def _pause(self) -> float:
         return max(PAUSE, EACH * len(self._connections))
@@ -134,7 +130,7 @@ class Contention:
         return max(self._pause, self._grace / LOOKS)
 
     def _look_if_due(self, now: float) -> bool:
-        if now < self._due():
+        if now < self._due:
             return False
         self._look(now)
         return True
@@ -176,6 +172,7 @@ class Contention:
         self._take([*surplus, *disputed], UpstreamPreempted, now)
         self._keep_free(held)
         soon = self._spare and line.behind
+        self._due = now + (self._pause if self._shares.offenders else self._interval)
         if line or self.reserve >= 0:
             self._look_at(now + (self._pause if soon else self._interval))
 
@@ -234,8 +231,10 @@ class Contention:
     def _take(self, losers: Sequence[Held], kind: type[UpstreamError], now: float) -> None:
         for held in losers:
             self._shares.remember(held, now + REMEMBERED)
-        if losers and self._line:
-            self._line.rearrange(self._is_behind)
+        if losers:
+            self._due = min(self._due, self._looked + self._pause)
+            if self._line:
+                self._line.rearrange(self._is_behind)
         for held in losers:
             error = kind()
             logger.warning(

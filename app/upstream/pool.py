@@ -100,7 +100,7 @@ class Pool:
 
     def claim(self, waiter: Waiter, *, checked: bool) -> BackendStream | None:
         """The stream that `waiter` was given, if it was one that can be used; else `wait`."""
-        stream = waiter.result() if waiter.exception() is None else None
+        stream = waiter.stream
         if stream is None or not is_fit(stream, checked):
             return None
         self._promised -= 1
@@ -124,17 +124,16 @@ class Pool:
     def dequeue(self, waiter: Waiter) -> None:
         """Give `waiter` up; what it was given meanwhile goes to the next."""
         waiter.waited(self._clock())
-        waiter.cancel()
-        if waiter.cancelled():
+        waiter.when_done(None)
+        if not waiter.done:
             self._queue.remove(waiter)
-        elif waiter.exception() is None:
-            stream = waiter.result()
-            if stream is None:
+        elif waiter.error is None:
+            if waiter.stream is None:
                 self._connecting -= 1
             else:
                 self._promised -= 1
-                if stream.is_available():
-                    self._available.append(stream)
+                if waiter.stream.is_available():
+                    self._available.append(waiter.stream)
             self._serve_waiters()
 
     def drop_closed(self) -> None:
@@ -188,10 +187,10 @@ class Pool:
         """Give `waiter` a stream, or the permission to connect."""
         if self._available:
             self._promised += 1
-            waiter.set_result(self._available.pop())
+            waiter.give(self._available.pop())
         else:
             self._connecting += 1
-            waiter.set_result(None)
+            waiter.give(None)
 
     def _serve_waiters(self) -> None:
         """Something has become free: the first in the queue get it."""
@@ -220,7 +219,7 @@ class Pool:
 
     async def _await_turn(self, waiter: Waiter) -> BackendStream | None:
         try:
-            return await waiter
+            return await waiter.wait()
         except asyncio.CancelledError:
             self.dequeue(waiter)
             raise

@@ -53,7 +53,7 @@ class SharedPool(Pool):
     def queue(self, asker: Asker | None) -> Waiter | None:
         """As Pool.queue. Others hear of it where it has to wait."""
         waiter = super().queue(asker)
-        if waiter is not None and not waiter.done():
+        if waiter is not None and not waiter.done:
             self._settle()
         return waiter
 

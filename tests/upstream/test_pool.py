@@ -129,7 +129,7 @@ async def test_a_connection_lost_on_its_way_to_who_waits_holds_nobody_up(client,
         assert place is not None
         finish.set()
         await read(first)
-        assert place.done()
+        assert place.done
         [pool] = pools(client)
         lose.set()
         await eventually(lambda: pool.connections == 0)
