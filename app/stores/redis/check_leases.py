@@ -6,7 +6,8 @@ others came, it gives back. One script does this at once and by the server's clo
 has two holders, and one key has it all, so a script stays within one slot of a cluster. A shard
 that its holder does not renew in time is free, and the entry still says up to when all was checked:
 the next holder knows what is left undone, also where the last one had not yet done what it found
-undone itself.
+undone itself. A lease that ends later than any new one is from before the clock was set back: it is
+cut to the length of a new one, so that its holder has the time to renew it.
 
     <number of the shard>  <ends> <since> <holder>   the holder has it until `ends`, in Unix
                                                      milliseconds; what was due by `since` is done
@@ -31,9 +32,14 @@ local undone, others, ends, sinces, holders, gone, theirs = {}, 0, {}, {}, {}, {
 for i = 4, #ARGV, 2 do undone[ARGV[i]] = ARGV[i + 1] end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local field = entries[i]
-  local at, since, holder = string.match(entries[i + 1], '^(%d+) ?(%d*) ?(.*)$')
+  local field, entry = entries[i], entries[i + 1]
+  local at, since, holder = string.match(entry, '^(%d+) ?(%d*) ?(.*)$')
   at = tonumber(at) or 0
+  if at > now + lasts then
+    at = now + lasts
+    local rest = string.match(entry, ' .*$') or ''
+    redis.call('HSET', KEYS[1], field, string.format('%.0f', at) .. rest)
+  end
   if string.sub(field, 1, 1) ~= ':' then
     ends[field], holders[field] = at, holder
     sinces[field] = since ~= '' and since or string.format('%.0f', at)

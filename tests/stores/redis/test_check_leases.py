@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -119,6 +120,26 @@ async def test_a_lease_that_lapsed_and_was_not_taken_stays_with_its_holder(
         await shards_of(records, "one")
         await rewrite(valkey, lapsed("one", 1000))
         assert await shards_of(records, "one") == {"one": set(range(SHARDS))}
+
+
+async def test_no_lease_outlasts_a_clock_of_redis_that_is_set_back(valkey: RedisServer) -> None:
+    def an_hour_ahead(field: str, value: str) -> str:
+        ends, *rest = value.split(" ", 1)
+        return " ".join((str(int(ends) + 3_600_000), *rest))
+
+    async with records_of(valkey) as records:
+
+        async def held(name: str) -> set[int]:
+            return set((await records.hold(name, 0.2, SHARDS, {})).renewed)
+
+        await shards_of(records, "alive", "dead", "gone")
+        before = await shards_of(records, "alive", "dead", "gone")
+        await records.release("gone")
+        await rewrite(valkey, an_hour_ahead)
+        assert await held("alive") == before["alive"]  # the others have the time to renew theirs
+        async with asyncio.timeout(10):
+            while len(await held("alive")) < SHARDS:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 async def test_no_more_checkers_count_than_there_are_shards(valkey: RedisServer) -> None:
