@@ -55,8 +55,10 @@ def take(due: float, now: float, rate: Rate) -> tuple[float, float]:
 
     >>> take(0.0, 100.0, Rate(1.0, 2)), take(102.0, 100.0, Rate(1.0, 2))
     ((101.0, 0.0), (102.0, 1.0))
+
+    A `due` from before the rate was edited keeps nobody out for longer than this rate does.
     """
-    due = max(due, now)
+    due = min(max(due, now), now + rate.tolerance + rate.interval)
     early = due - rate.tolerance - now
     return (due, early) if early > ROUNDING else (due + rate.interval, 0.0)
 

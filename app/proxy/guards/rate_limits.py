@@ -36,10 +36,9 @@ class RateLimits:
     def _take(self, client: tuple[str, str], rate: Rate) -> float:
         now = self._clock()
         due, early = take(self._due.get(client, 0.0), now, rate)
-        if not early:
-            self._due[client] = due
-            if len(self._due) > MAX_CLIENTS:
-                self._forget(now)
+        self._due[client] = due
+        if not early and len(self._due) > MAX_CLIENTS:
+            self._forget(now)
         return early
 
     async def _ask_all(self, shared: SharedRates, client: tuple[str, str], rate: Rate) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from math import inf
 from typing import Any
@@ -22,34 +23,72 @@ from .connections import StoreLink
 
 logger = logging.getLogger(__name__)
 
-RATE = "hipache:rate:"
+RATE, DEMAND = "hipache:rate:", "hipache:rate-demand:"
 PER_TRIP = 500
 """Clients that one round trip asks about."""
 PAUSE_AFTER_SILENCE = 1.0
 """Seconds in which a store that gave no answer in time is not asked again."""
 WARN_EVERY = 60.0
 
+SPAN = 0.5
+"""Seconds over which the demand of all workers is counted."""
+AHEAD_AT_MOST = 0.1
+"""Seconds of a rate that may be handed out before they come free."""
+
 # app.frontends.rates.take once more, in a place where it happens at once; for several requests,
-# after some that were taken before are given back. The answer: how many pass, and how early one
-# more is.
-_TAKE = """
+# after some that were taken before are given back. Those who tell their demand get their part of
+# what is free, and of what comes free in the next `coming` seconds. A count that is further ahead
+# than any burst is of another rate, or of a clock that stood later: it keeps nobody out for longer
+# than this rate does. The answer: how many pass, and how early one more is.
+_TAKE = f"""
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
 local want, back = tonumber(ARGV[3]), tonumber(ARGV[4])
-local due = math.max((tonumber(redis.call('GET', KEYS[1])) or 0) - back * interval, now)
-local free = math.floor((now + tolerance - due + 1e-6) / interval) + 1
-local granted = math.max(math.min(want, free), 0)
+local kept = tonumber(redis.call('GET', KEYS[1])) or 0
+local due = math.min(kept, now + tolerance + interval + {AHEAD_AT_MOST})
+local changed = back > 0 or due < kept
+due = math.max(due - back * interval, now)
+local free = (now + tolerance - due + 1e-6) / interval + 1
+local granted = math.max(math.min(want, math.floor(free)), 0)
+if KEYS[2] then
+  local came, a_second, coming = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local seen, at = string.match(redis.call('GET', KEYS[2]) or '', '^(%S+) (%S+)$')
+  seen = (tonumber(seen) or 0) * math.exp(math.min((tonumber(at) or 0) - now, 0) / {SPAN}) + came
+  redis.call('SET', KEYS[2], string.format('%.3f %.6f', seen, now), 'PX', {SPAN * 10_000:.0f})
+  if want > free then
+    local part = math.min(a_second * {SPAN} / math.max(seen, 1e-3), 1)
+    granted = math.max(math.min(part * (free + coming / interval), want), 0)
+  end
+end
 due = due + granted * interval
-if granted + back > 0 then
+if granted > 0 or changed then
   local lasts = math.max(math.ceil((due - now) * 1000), 1)
   redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', lasts)
 end
-return granted .. ' ' .. string.format('%.6f', math.max(due - tolerance - now, 0))
+return string.format('%.6f %.6f', granted, math.max(due - tolerance - now, 0))
 """
 _SHA = sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
-PendingCount = tuple[str, Rate, int, int, "asyncio.Future[tuple[int, float] | None]"]
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a worker asks for one client."""
+
+    want: int = 1
+    """Requests that would pass."""
+    back: float = 0.0
+    """Requests that passed before, and were not used."""
+    came: int = 0
+    """Requests since the last question."""
+    a_second: float = 0.0
+    """How many the worker expects in a second; 0 asks for whole requests and for no part."""
+    coming: float = 0.0
+    """Seconds: what comes free in them is handed out too."""
+
+
+ONE = Question()
+PendingCount = tuple[str, Rate, Question, "asyncio.Future[tuple[float, float] | None]"]
 
 
 class RedisRates:
@@ -58,7 +97,7 @@ class RedisRates:
     def __init__(self, connections: StoreLink, prefix: str, *, within: float) -> None:
         """`within`: seconds that Redis has for an answer."""
         self._connections = connections
-        self._prefix = prefix + RATE
+        self._prefix, self._demands = prefix + RATE, prefix + DEMAND
         self._within = within
         self._waiting: list[PendingCount] = []
         self._asked: list[PendingCount] = []
@@ -73,22 +112,20 @@ class RedisRates:
 
     async def take(self, name: str, rate: Rate) -> float | None:
         """Seconds by which this request is too early; None where nobody answered in time."""
-        answer = await self.ask(name, rate, 1)
+        answer = await self.ask(name, rate, ONE)
         if answer is None:
             return None
         granted, early = answer
         return 0.0 if granted else early
 
-    async def ask(
-        self, name: str, rate: Rate, want: int, back: int = 0
-    ) -> tuple[int, float] | None:
+    async def ask(self, name: str, rate: Rate, question: Question) -> tuple[float, float] | None:
         """How many of the wanted requests pass, and by how many seconds one more is too early.
 
-        `back` of those that passed before were not used. None where nobody answered in time.
+        A part of a rate may be a fraction of a request. None where nobody answered in time.
         """
-        answer: asyncio.Future[tuple[int, float] | None]
+        answer: asyncio.Future[tuple[float, float] | None]
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append((name, rate, want, back, answer))
+        self._waiting.append((name, rate, question, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask_on(), name="store rates")
         return await answer
@@ -117,7 +154,7 @@ class RedisRates:
         self._asked, self._waiting = [], []
         self._asking = None
 
-    async def _ask(self, batch: Sequence[PendingCount]) -> list[tuple[int, float] | None]:
+    async def _ask(self, batch: Sequence[PendingCount]) -> list[tuple[float, float] | None]:
         try:
             async with asyncio.timeout(self._within):
                 answers = await self._connections.ask([self._command("EVALSHA", q) for q in batch])
@@ -136,11 +173,15 @@ class RedisRates:
             self._failed(errors[0])
         return [_granted(answer) for answer in answers]
 
-    def _command(self, how: str, question: PendingCount) -> list[str]:
-        name, rate, want, back, _ = question
-        script = _SHA if how == "EVALSHA" else _TAKE
-        numbers = [repr(rate.interval), repr(rate.tolerance), str(want), str(back)]
-        return [how, script, "1", self._prefix + name, *numbers]
+    def _command(self, how: str, pending: PendingCount) -> list[str]:
+        name, rate, asked, _ = pending
+        script, key = _SHA if how == "EVALSHA" else _TAKE, self._prefix + name
+        numbers: list[float] = [rate.interval, rate.tolerance, asked.want, asked.back]
+        if not asked.a_second:
+            return [how, script, "1", key, *map(repr, numbers)]
+        numbers += asked.came, asked.a_second, asked.coming
+        # In a cluster the braces put it into the slot of the other.
+        return [how, script, "2", key, f"{self._demands}{{{key}}}", *map(repr, numbers)]
 
     def _failed(self, cause: object) -> None:
         now = asyncio.get_running_loop().time()
@@ -158,8 +199,8 @@ class RedisRates:
             self._send_away()  # it may have been cancelled before it began
 
 
-def _granted(answer: Any) -> tuple[int, float] | None:
+def _granted(answer: Any) -> tuple[float, float] | None:
     if isinstance(answer, ResponseError):
         return None
     granted, early = answer.split()
-    return int(granted), float(early)
+    return float(granted), float(early)

@@ -120,6 +120,47 @@ async def test_a_low_rate_is_counted_one_by_one(valkey: RedisServer) -> None:
         assert not one._slices
 
 
+async def test_what_an_edited_limit_allowed_passes_no_more(valkey: RedisServer) -> None:
+    async with worker(valkey) as one:
+        first = await used_before(valkey)
+        passed = 0
+        while not one._slices or one._slices[NAME].left < 10:
+            assert await ask(one) == 0.0
+            passed += 1
+        edited = Rate(0.02, HIGH.burst)
+        assert await ask(one, edited) == 0.0
+        assert one._slices[NAME].rate == edited
+        await until(lambda: not one._giving)
+        before = await calls(valkey)
+        await one.aclose()  # gives back what it has by the new limit
+        assert await calls(valkey) >= before
+    used = await due(valkey) - first
+    assert used == pytest.approx(passed * HIGH.interval + edited.interval)
+
+
+def test_a_worker_by_itself_forgets_what_an_edited_limit_counted() -> None:
+    now = 100.0
+    limits = RateLimits(lambda: now)
+    for _ in range(600):
+        assert limits.take("a.test", "10.0.0.1", Rate(1.0, 600)) == 0.0
+    edited = Rate(0.1, 3)
+    assert limits.take("a.test", "10.0.0.1", edited) == pytest.approx(0.1)
+    now += 0.1
+    assert limits.take("a.test", "10.0.0.1", edited) == 0.0
+
+
+@pytest.mark.parametrize("rate", [Rate(0.01, 100), Rate(0.1, 3)], ids=["in slices", "one by one"])
+async def test_a_count_of_another_limit_or_clock_keeps_nobody_out_for_long(
+    valkey: RedisServer, rate: Rate
+) -> None:
+    async with worker(valkey) as one, valkey.client as client:
+        now = (await client.time())[0]
+        await client.set(RATE + NAME, now + 3600.0, px=3_600_000)
+        async with asyncio.timeout(5):
+            while await ask(one, rate):  # noqa: ASYNC110
+                await asyncio.sleep(rate.interval)
+
+
 def test_a_request_that_is_refused_from_what_is_in_hand_does_not_count() -> None:
     class Scarce:
         away = False
@@ -148,7 +189,7 @@ async def test_how_many_are_asked_for(want: int, came: int, waiting: int, size: 
     found = Slice(Rate(0.001, 1000))
     found.asked, found.ran_out, found.want, found.came = 100.0, 100.2, want, came
     found.waiting = [asyncio.get_running_loop().create_future() for _ in range(waiting)]
-    assert found.size() == size
+    assert found.question(100.2).want == size
 
 
 def test_a_worker_asks_twenty_times_a_second_at_most() -> None:
