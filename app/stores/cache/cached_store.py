@@ -212,10 +212,9 @@ class CachedStore:
 
     def refused(self, reason: str) -> None:
         """Fall back to a cache that forgets by time."""
-        logger.warning(
-            "store does not tell changes store=%s cause=%s: a change is seen after %g s",
-            self.store.name, reason, self._ttl,
-        )  # fmt: skip
+        if not self._reads.polled:  # each worker that has tried tells the others
+            text = "store does not tell changes store=%s cause=%s: a change is seen after %g s"
+            logger.warning(text, self.store.name, reason, self._ttl)
         self._reads.polled = True
         self.reached()
 

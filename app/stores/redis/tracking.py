@@ -93,6 +93,8 @@ class Tracker:
         self._looking = False
         self._silence: asyncio.Timeout | None = None
         self._refused = False
+        self.said_no = False
+        """The server itself says that it offers no tracking: other workers hear the same."""
         self._closed = 0
         self._connections = connections
         self._prefixes = prefixes
@@ -134,7 +136,7 @@ class Tracker:
         self._closed = self._closed + 1
         if isinstance(cause, ResponseError) or self._closed >= CLOSED_BEFORE_REFUSED:
             if not self._refused:
-                self._refused = True
+                self._refused, self.said_no = True, isinstance(cause, ResponseError)
                 self._listener.refused(str(cause))
         else:
             self._listener.lost(str(cause))

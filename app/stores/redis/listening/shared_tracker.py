@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from ..tracking import Tracker
+from ..tracking import ASK_AGAIN, Tracker
 from .following import Following
 from .listening_seat import ListeningSeat
 from .news_teller import NewsTeller
@@ -58,6 +58,8 @@ class SharedTracker:
         self._short = 0
         self._dumb_since = inf
         """Since when the own tracking connection tells nothing."""
+        self._stays_until = 0.0
+        """Others were let try a moment ago, and were refused as we were."""
 
     def look(self) -> None:
         """Read the landmark again; the listening worker does so by itself, and tells it."""
@@ -92,9 +94,10 @@ class SharedTracker:
             await teller.open(seat.opened())
             self._teller = teller
             self._track(tasks)
-            while not (teller.followers and self._dumb_since + HAND_OVER_AFTER < monotonic()):
+            while not (teller.followers and self._hands_over()):
                 await asyncio.sleep(BEAT_EVERY)
                 teller.beat()
+            self._stays_until = monotonic() + ASK_AGAIN if self._refused else 0.0
         except OSError as exc:
             self._cannot_share(exc)
         finally:
@@ -102,6 +105,15 @@ class SharedTracker:
             teller.close()
             seat.give_back()
         await self._alone(tasks)
+
+    @property
+    def _refused(self) -> bool:
+        return self._state is not None and self._state.kind is NewsKind.REFUSED
+
+    def _hands_over(self) -> bool:
+        """Connections that are closed may be our own trouble, as where too many are open."""
+        stays = self._refused and self._stays_until > monotonic()
+        return self._dumb_since + HAND_OVER_AFTER < monotonic() and not stays
 
     def _cannot_share(self, error: OSError) -> None:
         level = logging.DEBUG if self._warned else logging.WARNING
@@ -173,12 +185,16 @@ class SharedTracker:
             self._state = news
             if news.kind is not NewsKind.TRACKING:
                 self._landmark = None  # nothing is reported from here on
-            if news.kind in (NewsKind.TRACKING, NewsKind.REFUSED):
+            if news.kind is NewsKind.TRACKING or (self._refused and self._all_hear_that):
                 self._dumb_since = inf
             else:
                 self._dumb_since = min(self._dumb_since, monotonic())
         if news.kind not in (NewsKind.LOST, NewsKind.UNREACHABLE):
             self._heard_at = monotonic()
+
+    @property
+    def _all_hear_that(self) -> bool:
+        return self._tracker is not None and self._tracker.said_no
 
     @property
     def _tracks(self) -> bool:

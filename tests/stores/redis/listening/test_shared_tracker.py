@@ -18,6 +18,7 @@ from app.system import kernel_locks
 from app.system.shared_folder import memory_folder
 from tests.redis_servers import RedisServer, until
 from tests.stores.redis.listening.sibling import opened, sibling, url_of
+from tests.stores.redis.test_stand_ins import CLOSES, before
 
 HOST = "a.example"
 PATIENCE = 20.0
@@ -216,6 +217,26 @@ async def test_the_connection_is_lost_and_so_all_are_told(server, worker):
                 await client.client_kill_filter(_id=connection)
             await write(server, number)
             await all_say(stores, number)
+
+
+async def test_who_is_refused_lets_others_try(server, folder, monkeypatch):
+    monkeypatch.setattr(shared_tracker, "HAND_OVER_AFTER", 0.1)
+    monkeypatch.setattr(shared_tracker, "BEAT_EVERY", 0.05)
+    async with before(server, b"HELLO", CLOSES) as full, AsyncExitStack() as stack:
+
+        async def worker() -> CachedStore:
+            store = opened(f"redis://127.0.0.1:{full.port}", folder)
+            stack.push_async_callback(store.aclose)
+            await store.start()
+            return store
+
+        first = await worker()
+        await until(lambda: first._reads.polled, seconds=PATIENCE)
+        full.honest = True  # it has room again, and nobody says so
+        stores = [first, await worker()]
+        await until(lambda: all(store._reads.tracked for store in stores), seconds=PATIENCE)
+        await write(server, 1)
+        await all_say(stores, 1)
 
 
 async def test_redis_is_killed_and_comes_back(server, worker):

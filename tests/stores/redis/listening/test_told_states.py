@@ -3,9 +3,12 @@
 from pathlib import Path
 from unittest.mock import Mock
 
-from app.stores.redis.listening.shared_tracker import SharedTracker
+import pytest
+
+from app.stores.redis.listening import shared_tracker
+from app.stores.redis.listening.shared_tracker import HAND_OVER_AFTER, SharedTracker
 from app.stores.redis.listening.tracking_news import NewsKind, TrackingEars, TrackingNews
-from app.stores.redis.tracking import TrackingListener
+from app.stores.redis.tracking import Tracker, TrackingListener
 
 LANDMARK = TrackingNews(NewsKind.LANDMARK, landmark=b"7")
 TRACKING = TrackingNews(NewsKind.TRACKING)
@@ -26,6 +29,24 @@ def test_a_store_that_one_listening_worker_cannot_reach_is_told_once() -> None:
     tracker._hear_told(TRACKING)
     tracker._hear_told(TrackingNews(NewsKind.UNREACHABLE, "gone"))
     assert listener.unreachable.call_count == 2
+
+
+@pytest.mark.parametrize("said_no", [True, False], ids=["by its word", "by closing"])
+def test_who_is_refused_lets_others_try_once_unless_they_would_hear_the_same(
+    monkeypatch: pytest.MonkeyPatch, said_no: bool
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(shared_tracker, "monotonic", lambda: now)
+    tracker = shared(Mock(TrackingListener))
+    tracker._tracker = Mock(Tracker, said_no=said_no)
+    tracker._hear_own(TrackingNews(NewsKind.REFUSED, "closed"))
+    now += HAND_OVER_AFTER + 1
+    assert tracker._hands_over() is not said_no
+    tracker._stays_until = now + 10
+    assert not tracker._hands_over()
+    tracker._hear_own(TrackingNews(NewsKind.LOST, "gone"))
+    now += HAND_OVER_AFTER + 1
+    assert tracker._hands_over()
 
 
 def test_who_comes_while_nothing_is_tracked_is_told_no_landmark() -> None:
