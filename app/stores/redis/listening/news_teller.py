@@ -64,13 +64,17 @@ class NewsTeller:
         self._flush_at = None
         news, self._waiting = self._waiting, []
         self._told_at = monotonic()
-        frame = packed_frame(NewsFrame(self._as_of(), news))
-        for transport in list(self.followers):
-            if transport.get_write_buffer_size() > MOST_UNREAD:
-                self.followers.discard(transport)
-                transport.abort()
-            else:
-                transport.write(frame)
+        try:
+            frame = packed_frame(NewsFrame(self._as_of(), news))
+            for transport in list(self.followers):
+                if transport.get_write_buffer_size() > MOST_UNREAD:
+                    self.followers.discard(transport)
+                    transport.abort()
+                else:
+                    transport.write(frame)
+        except BaseException:
+            self._abandon()  # who was not told must not go on to believe what it knows
+            raise
 
     def close(self) -> None:
         """Leave all followers to themselves."""
@@ -80,6 +84,9 @@ class NewsTeller:
         if self._flush_at is not None:
             self._flush_at.cancel()
             self._flush_at = None
+        self._abandon()
+
+    def _abandon(self) -> None:
         for transport in self.followers:
             transport.abort()
         self.followers.clear()
