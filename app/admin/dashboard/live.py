@@ -26,6 +26,7 @@ class LivePages:
         self._desk = desk
         self._open = 0
         self._shared: dict[str, tuple[Lookback, Context]] = {}
+        self._finding = asyncio.Lock()
 
     @property
     def full(self) -> bool:
@@ -53,11 +54,12 @@ class LivePages:
         """Found once for all who look at the same page."""
         if not view.shared:
             return await view.context(self._desk, window)
-        known = self._shared.get(view.template)
-        if known is None or known[0] is not window:
-            known = window, await view.context(self._desk, window)
-            self._shared[view.template] = known
-        return known[1]
+        async with self._finding:  # others who want it now wait for the one that finds it
+            known = self._shared.get(view.template)
+            if known is None or known[0] is not window:
+                known = window, await view.context(self._desk, window)
+                self._shared[view.template] = known
+            return known[1]
 
 
 def _event(text: str) -> bytes:
