@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Generator
+from typing import TypeVar
 
 from ...system.turns import in_turns, run_in_turns
 from .route_cache import RouteCache
 from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 WRITE_EVERY = 5.0
 """Seconds between two writings of one worker, at least."""
@@ -31,6 +35,8 @@ class Archive:
         self._memory = memory
         self._every = every
         self._written = 0
+        self.cost = 0.0
+        """Seconds of the event loop that the last writing took."""
         self._born = time.monotonic()
         self._failing = False
         self._restoring: asyncio.Task[None] | None = None
@@ -41,9 +47,9 @@ class Archive:
         pause = self._every
         while True:
             await asyncio.sleep(pause)
-            started = time.thread_time()
+            self.cost = 0.0
             await self._write()
-            pause = max(self._every, (time.thread_time() - started) / SHARE_OF_TIME)
+            pause = max(self._every, self.cost / SHARE_OF_TIME)
 
     async def aclose(self) -> None:
         """Write a last time, unless this worker has lived too briefly to know much."""
@@ -62,13 +68,26 @@ class Archive:
                 if not alone:
                     return  # another worker writes; our turn comes again
                 lines = await asyncio.to_thread(snapshot.read)
-                merged = await run_in_turns(snapshot.merge(lines, known, memory.absent()))
+                merging = snapshot.merge(lines, known, memory.absent())
+                merged = await run_in_turns(self._timed(merging))
                 await asyncio.to_thread(snapshot.replace, merged)
             self._written, self._failing = changes, False
         except OSError as exc:
             if not self._failing:
                 logger.error("snapshot not written cause=%s", exc)
             self._failing = True
+
+    def _timed(self, steps: Generator[None, None, T]) -> Generator[None, None, T]:
+        """The same steps. Only what they take counts: others have their turn in between."""
+        while True:
+            began = time.thread_time()
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            finally:
+                self.cost += time.thread_time() - began
+            yield
 
     async def restore(self, *, afresh: bool = False) -> bool:
         """Remember what the snapshot knows besides. Returns whether any route is known now.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Generator
 from pathlib import Path
+from time import thread_time
 from typing import TypeVar
 
 import pytest
@@ -119,6 +120,29 @@ async def test_a_folder_that_can_not_be_written_is_said_once(tmp_path, caplog):
         memory.keep(host, Found(frontend(host)), fresh=True)
         await archive.aclose()
     assert len(caplog.records) == 1
+
+
+async def test_what_others_do_meanwhile_is_no_cost_of_a_writing(tmp_path):
+    """A worker that is busy with requests would write its snapshot ever more seldom."""
+    memory = RouteCache(0, lambda key: {})
+    for number in range(2000):
+        memory.keep(f"{number}", Found(frontend(f"{number}", "http://a")), fresh=True)
+    archive = Archive(snapshot(tmp_path, size=0), memory, every=0)
+
+    async def serve() -> None:
+        while True:
+            end = thread_time() + 0.005
+            while thread_time() < end:
+                pass
+            await asyncio.sleep(0)
+
+    serving = asyncio.create_task(serve())
+    began = thread_time()
+    await archive.aclose()
+    whole = thread_time() - began
+    serving.cancel()
+    assert len(load(snapshot(tmp_path, size=0))) == 2000
+    assert 0 < archive.cost < whole / 2
 
 
 async def test_a_proxy_that_starts_while_the_store_is_away_serves_what_was_known(
