@@ -100,6 +100,7 @@ def test_what_is_asked_for_is_used_once_and_also_if_it_is_forgotten_since() -> N
     cache = RouteCache(2, lambda key: {})
     for host in ("a.test", "b.test", "c.test"):  # the third one takes the place of the first
         cache.keep(host, Found(parse_frontend(host, ["site", A]), NO_MARKS), fresh=True)
+        cache.uses.asked_for(host)
     assert set(cache.uses.take(frozenset())) == {"a.test", "b.test", "c.test"}
     assert set(cache.uses.take(frozenset())) == set()
     cache.known("b.test")
@@ -107,7 +108,21 @@ def test_what_is_asked_for_is_used_once_and_also_if_it_is_forgotten_since() -> N
     assert set(cache.uses.take(frozenset({A}))) == {"b.test", "c.test"}
     cache.known("c.test")
     cache.keep("d.test", Found(parse_frontend("d.test", ["site", A]), NO_MARKS), fresh=True)
-    assert set(cache.uses.take(frozenset())) == {"c.test", "d.test"}
+    cache.uses.asked_for("d.test")
+    cache.uses.asked_for("e.test")  # it was forgotten before the request went on
+    assert set(cache.uses.take(frozenset())) == {"c.test", "d.test", "e.test"}
+
+
+async def test_a_look_is_no_use(store: Config) -> None:
+    """The dashboard reads the sites that it lists: they are no less idle for that."""
+    routes = await started(store)
+    await routes.find_host("a.test")
+    assert [*routes.take_used(frozenset())] == []
+    await routes.find("b.test")
+    assert [*routes.take_used(frozenset())] == ["b.test"]
+    assert routes.known("a.test") is not None
+    assert [*routes.take_used(frozenset())] == ["a.test"]
+    await routes.aclose()
 
 
 async def test_a_proxy_notes_requests_and_sessions_that_last(

@@ -89,11 +89,11 @@ class CachedStore:
         return self._outage.away
 
     async def find(self, host: str, target: bytes = b"/") -> Route:
-        """The route of a request, read if need be. Raises FrontendNotFound, StoreUnavailable.
-
-        While the store is away, what was known last is served at once.
-        """
-        return await by_path(await self.find_host(host), target, self.find_host)
+        """The route of a request, read if need be, or at once as it was known last while the
+        store is away. Raises FrontendNotFound, StoreUnavailable."""
+        route = await by_path(await self.find_host(host), target, self.find_host)
+        self._memory.uses.asked_for(route.frontend.key)
+        return route
 
     async def find_host(self, host: str) -> Route:
         """What leads on from this very name, a host or a prefix's key, whatever the path."""

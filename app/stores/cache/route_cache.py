@@ -13,7 +13,7 @@ from ...frontends.site import Site
 from ...routing import NO_MARKS, Frontend, Mark, Marks, Route
 from ..base import Found
 from .below import Below
-from .cached_frontend import ASKED_FOR, KEEP, NOTE, CachedFrontend, OwnMarks
+from .cached_frontend import ASKED_FOR, KEEP, CachedFrontend, OwnMarks
 from .used_frontends import UsedFrontends
 
 
@@ -77,7 +77,7 @@ class RouteCache:
         served = self._kept.get(host)
         if served is None:
             return None
-        served.used = ASKED_FOR
+        served.used |= KEEP
         return served.route
 
     def is_absent(self, host: str) -> bool:
@@ -101,7 +101,6 @@ class RouteCache:
         if served.take(found, host):
             served.rebuild(self._own_marks)
         self.changes += 1
-        served.used |= NOTE
         self._put(host, served)
         if fresh:
             self._fresh[host] = served

@@ -15,6 +15,13 @@ class UsedFrontends:
         self._by_key = by_key
         self._gone: set[str] = set()
 
+    def asked_for(self, key: str) -> None:
+        """A request was for this one, which had to be read for it."""
+        if (served := self._by_key.get(key)) is None:
+            self._gone.add(key)
+        else:
+            served.used |= NOTE
+
     def forgotten(self, served: CachedFrontend) -> None:
         """It is remembered no more."""
         if served.used & NOTE:
