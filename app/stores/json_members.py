@@ -17,25 +17,31 @@ _decode = json.JSONDecoder().raw_decode
 def json_members(text: str) -> Iterator[tuple[str, Any]]:
     """Name and value of each. Raises what `json.loads` raises, and ValueError for no object."""
     at = _skip(text, 0)
-    if text.startswith("{", at):
-        at = _skip(text, at + 1)
+    if not text.startswith("{", at):
+        if not text.startswith(("[", '"'), at):
+            json.loads(text)  # it sees at once what is wrong
+        raise ValueError("no object")
+    begun = at = _skip(text, at + 1)
+    if _is_end(text, at):
+        return
+    while text.startswith('"', at):
+        begun = at
+        name, at = _decode(text, at)
+        at = _skip(text, at)
+        if not text.startswith(":", at):
+            break
+        value, at = _decode(text, _skip(text, at + 1))
+        yield name, value
+        at = _skip(text, at)
         if _is_end(text, at):
             return
-        while text.startswith('"', at):
-            name, at = _decode(text, at)
-            at = _skip(text, at)
-            if not text.startswith(":", at):
-                break
-            value, at = _decode(text, _skip(text, at + 1))
-            yield name, value
-            at = _skip(text, at)
-            if _is_end(text, at):
-                return
-            if not text.startswith(",", at):
-                break
-            at = _skip(text, at + 1)
-    json.loads(text)  # it knows what is wrong
-    raise ValueError("no object")
+        if not text.startswith(",", at):
+            break
+        at = _skip(text, at + 1)
+    try:  # what stands before this member is right, and may be long
+        json.loads("{" + text[begun:])
+    except json.JSONDecodeError as exc:
+        raise json.JSONDecodeError(exc.msg, text, exc.pos + begun - 1) from None
 
 
 def read_members(file: IO[str], at_once: int = AT_ONCE) -> Iterator[tuple[str, Any]]:

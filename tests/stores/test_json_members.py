@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from io import StringIO
+from time import thread_time
 
 import pytest
 
@@ -19,6 +20,11 @@ TEXTS = [
     '{"a" 1}',
     '{"a":}',
     '{"a": 1,}',
+    ' {"a": 1,\n "b": 2,\n }',
+    '{"a": 1, "b": 2 "c": 3}',
+    '{"a": 1, "b" 2}',
+    '{"a": 1, b: 2}',
+    '{"a": 1, "b": 2} {',
     '{"a": 1 "b": 2}',
     '{"a": 1}}',
     '{"a": 1} x',
@@ -68,3 +74,23 @@ def test_a_number_is_read_to_its_end() -> None:
     text = '{"a": 123456, "b": 1.5e3}'
     for at_once in range(1, 30):
         assert dict(read_members(StringIO(text), at_once)) == {"a": 123456, "b": 1500.0}
+
+
+@pytest.mark.parametrize("end", ['"x" 1}', '"x": 1,}', '"x": 1}}', '"x": 1', "x}"])
+def test_a_mistake_at_the_end_of_a_large_file_is_found_at_once(end: str) -> None:
+    """All steps before it let others have their turn; to read all once more would not."""
+    large = json.dumps({f"{n}.test": ["http://127.0.0.1:8080"] * 9 for n in range(20_000)})
+    text = large[:-1] + ", " + end
+    began = thread_time()
+    expected = outcome(json.loads, text)
+    at_once = thread_time() - began
+    members, longest, found = json_members(text), 0.0, None
+    while found is None:
+        began = thread_time()
+        try:
+            next(members)
+        except json.JSONDecodeError as exc:
+            found = exc.msg, exc.pos
+            longest = thread_time() - began
+    assert found == expected
+    assert longest < at_once / 4
