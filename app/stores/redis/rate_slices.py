@@ -27,6 +27,8 @@ ASK_EVERY = ASKS.interval
 """Seconds from one question to the next, while requests are refused."""
 WEIGHT = 0.3
 """How much the last ASK_EVERY seconds count in a worker's demand, while requests are refused."""
+SHORTEST = 0.01
+"""Seconds: over a shorter time a few requests would look like very many."""
 GROWTH = 4
 """How many times as much as the last slice the next one may be: a burst soon gets all it needs."""
 KEPT = 0.25
@@ -52,7 +54,7 @@ class Slice:
 
     __slots__ = (
         "a_second", "asked", "asking", "asks_due", "came", "left", "next_pass", "not_before",
-        "ran_out", "rate", "scarce", "spacing", "waiting", "want",
+        "rate", "scarce", "spacing", "waiting", "want",
     )  # fmt: skip
 
     def __init__(self, rate: Rate) -> None:
@@ -61,8 +63,7 @@ class Slice:
         self.came, self.a_second = 0, 0.0
         """Requests since the last question, refused ones too; and how many come in a second."""
         self.want = 1  # in the last question
-        self.asked, self.ran_out = -math.inf, 0.0
-        """When the last question was asked, and when somebody had to wait first."""
+        self.asked = -math.inf  # when the last question was
         self.asks_due = 0.0
         self.scarce = False
         """Redis had fewer than were wanted."""
@@ -78,7 +79,7 @@ class Slice:
 
     def question(self, now: float) -> Question:
         """One is asked now: for those who wait, or as many as are expected."""
-        a_second = self.came / max(self.ran_out - self.asked, 1e-3)
+        a_second = (self.came + len(self.waiting)) / max(now - self.asked, SHORTEST)
         self.a_second += (a_second - self.a_second) * (WEIGHT if self.scarce else 1)
         ahead = ASK_EVERY if self.scarce else AHEAD
         expected = math.ceil(self.a_second * ahead)
@@ -176,8 +177,6 @@ class RateSlices:
         early = 0.0 if found.passes() else found.known(loop.time())
         if early is not None:  # an answer has come since `known` was asked
             return early
-        if not found.waiting:
-            found.ran_out = loop.time()
         answer: asyncio.Future[float | None] = loop.create_future()
         found.waiting.append(answer)
         if found.asking is None:

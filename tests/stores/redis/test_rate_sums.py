@@ -75,8 +75,6 @@ class Fleet:
                     yield now
                 if early is not None:
                     continue
-                if not found.waiting:
-                    found.ran_out = now
                 found.waiting.append(loop.create_future())
                 if worker not in asking:
                     asking.add(worker)
