@@ -123,6 +123,11 @@ class AcceptShare:
             return None
         return cls(loads, row, listeners, select.epoll.fromfd(os.dup(backend())))
 
+    @property
+    def alone(self) -> bool:
+        """Whether it knows of no other worker."""
+        return not self._others
+
     def took(self, count: int) -> None:
         """There is one connection more: so many now."""
         self._counts[self._row] = count + 1

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
 import uvicorn
 
+from .accept_queue import AcceptQueue
+from .accept_share import AcceptShare
 from .acceptor import TLSAcceptor
 from .client_connection import ClientConnection
 from .listeners import ListeningSocket
@@ -23,13 +27,10 @@ GOODBYE_TIMEOUT = 1.0
 
 async def accept_on(server: uvicorn.Server, listener: ListeningSocket) -> asyncio.Server:
     """Let `server` accept connections on a socket with TLS or the PROXY protocol."""
-    loop = asyncio.get_running_loop()
     make = partial(_protocol, server)
     trusted = listener.proxied_by
     if trusted is not None:
-        return await loop.create_server(
-            lambda: ProxyHeader(make, trusted), sock=listener.sock, backlog=server.config.backlog
-        )
+        return await _listen(server, lambda: ProxyHeader(make, trusted), listener.sock)
     assert listener.tls is not None
     edge = edge_of(server)
     assert edge is not None
@@ -41,6 +42,21 @@ async def accept_on(server: uvicorn.Server, listener: ListeningSocket) -> asynci
     )  # fmt: skip
     acceptor.start()
     return cast(asyncio.Server, acceptor)
+
+
+def accept_queue(
+    server: uvicorn.Server, sockets: Sequence[socket.socket], share: AcceptShare
+) -> AcceptQueue:
+    """What looks after the queues of these sockets, on which `server` accepts."""
+    listen = partial(_listen, server, partial(_protocol, server))
+    return AcceptQueue(sockets, listen, lambda: share.alone)
+
+
+async def _listen(
+    server: uvicorn.Server, make: Callable[[], asyncio.BaseProtocol], sock: socket.socket
+) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(make, sock=sock, backlog=server.config.backlog)
 
 
 def _protocol(server: uvicorn.Server, alpn: str | None = None) -> ClientConnection:

@@ -15,7 +15,7 @@ import psutil
 import uvicorn
 
 from ..server.accept_share import AcceptShare, SharedLoads
-from ..server.accepting import accept_on
+from ..server.accepting import accept_on, accept_queue
 from ..server.listeners import ListeningSocket
 from ..server.running import edge_of
 from .process import REPORT_INTERVAL, ControlChannel, WorkerMessage
@@ -49,6 +49,7 @@ class WorkerServer(uvicorn.Server):
         """
         super().__init__(config)
         self._loads = loads
+        self._queue_watch: asyncio.Task[None] | None = None
         self._on_hand_over = on_hand_over
         self._listeners = listeners
         self._channel = ControlChannel(control)
@@ -64,12 +65,17 @@ class WorkerServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         plain = [each for each in self._listeners if not (each.tls or each.proxied_by is not None)]
-        await super().startup(sockets=[each.sock for each in plain])
+        plain_sockets = [each.sock for each in plain]
+        await super().startup(plain_sockets)
         for listener in self._listeners:
             if listener not in plain:
                 self.servers.append(await accept_on(self, listener))
+        share = AcceptShare.of(self._loads, [it.sock for it in self._listeners])
         if (edge := edge_of(self)) is not None:
-            edge.accept_share = AcceptShare.of(self._loads, [it.sock for it in self._listeners])
+            edge.accept_share = share
+        if share is not None:
+            watch = accept_queue(self, plain_sockets, share).watch()
+            self._queue_watch = asyncio.create_task(watch, name="watch over the accept queue")
         asyncio.get_running_loop().add_reader(self._channel.sock, self._heard)
         self._channel.send(say="ready", pid=os.getpid())
         self._say_alive()
@@ -94,6 +100,8 @@ class WorkerServer(uvicorn.Server):
             if edge.accept_share is not None:
                 edge.accept_share.close()
                 edge.accept_share = None
+        if self._queue_watch is not None:
+            self._queue_watch.cancel()
         gone = [asyncio.ensure_future(server.wait_closed()) for server in self.servers]
         await asyncio.sleep(0)  # asked of a closed server, some loops do not wait for connections
         for server in self.servers:
