@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.server.peer import Peer
 from app.server.refusal import Refusal
-from app.server.repeated_head import LONGEST, RepeatedHead
+from app.server.repeated_head import LONGEST, MOST_FIELDS, RepeatedHead
 from app.server.request_head import parse_head
 from app.server.shared_heads import EACH, MOST_SEEN, ROOM, SharedHeads
 
@@ -144,6 +144,17 @@ def test_heads_are_kept_up_to_a_size():
             b"GET / HTTP/1.1\r\n%b\r\nX: %b" % (A, b"x" * LONGEST), 200, CLIENT
         )
     assert not shared
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, True), (1, False)])
+def test_nothing_is_kept_of_many_fields(more, kept):
+    """An idle connection whose client had sent 190 of them took 33 KiB."""
+    fields = A + b"\r\nX: 1" * (MOST_FIELDS - 2 + more)
+    assert len(fields) < LONGEST
+    repeated = RepeatedHead(SharedHeads())
+    first, *others = (repeated.parse(b"GET / HTTP/1.1\r\n" + fields, 200, CLIENT) for _ in range(3))
+    assert len(first.headers) == MOST_FIELDS + more
+    assert (others[0] is others[1]) == kept
 
 
 def test_heads_that_all_differ_are_seldom_looked_for():
