@@ -44,6 +44,11 @@ class Respawning:
         """Nothing is owed to `slot` any more."""
         self._due.pop(slot, None)
 
+    def limit(self, slots: int) -> None:
+        """Owe nothing to slots above `slots`."""
+        for slot in [slot for slot in self._due if slot > slots]:
+            del self._due[slot]
+
     def due(self, now: float) -> list[int]:
         """The slots whose time has come."""
         return [slot for slot, when in self._due.items() if when <= now]

@@ -84,6 +84,7 @@ class WorkerPool:
         `handed_over`: a successor serves on the same listeners, the admin listener included.
         """
         self._stopping = True
+        self._respawning.limit(0)
         self._companion.run(None)
         for worker in self:
             self._drain(worker, grace, why, handed_over=handed_over)
@@ -128,6 +129,7 @@ class WorkerPool:
     def _resize(self, count: int) -> None:
         logger.info("workers=%d was=%d", count, self._count)
         self._count = count
+        self._respawning.limit(count)
         for slot in range(1, count + 1):
             if not self._workers.holds_slot(slot) and not self._stopping:
                 self._spawn(slot)

@@ -16,7 +16,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.processes import ROOT, command, program, serve, write_config
+from app.workers import respawning
+from tests.processes import ROOT, Service, command, program, serve, write_config
 from tests.redis_servers import RedisServer, until
 from tests.workers.site import Site, around, site, web_socket
 
@@ -202,11 +203,41 @@ async def test_a_worker_that_says_nothing_any_more_does_not_keep_its_supervisor_
         await service.ready(2)
         service.signal(signal.SIGTERM)
         await service.saw("silent")
-        supervisor = psutil.Process(service.process.pid)
-        before = supervisor.cpu_times()
-        await asyncio.sleep(0.4)
-        after = supervisor.cpu_times()
-    assert after.user + after.system - before.user - before.system <= 0.05
+        assert await busy(service, 0.4) <= 0.05
+
+
+async def busy(service: Service, seconds: float) -> float:
+    """Seconds of CPU time that the supervisor uses in so many."""
+    supervisor = psutil.Process(service.process.pid)
+    before = supervisor.cpu_times()
+    await asyncio.sleep(seconds)
+    after = supervisor.cpu_times()
+    return after.user + after.system - before.user - before.system
+
+
+async def test_a_worker_that_died_before_a_stop_does_not_keep_the_supervisor_busy(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """Another one would be due, and none is started any more."""
+    async with site(tmp_path, valkey, workers=2) as here:
+        download = await here.get(b"/download")
+        await download.until(b"half")
+        idle = [pid for pid in here.service.workers() if not serves(pid, here.service.port)]
+        assert len(idle) == 1
+        os.kill(idle[0], signal.SIGKILL)
+        await here.service.saw("worker died")
+        here.service.signal(signal.SIGTERM)
+        await here.service.saw("worker draining")
+        await asyncio.sleep(respawning.FIRST_DELAY)
+        assert await busy(here.service, 0.4) <= 0.05
+        here.gate.set()
+        assert await download.rest() == b"half"
+
+
+def serves(pid: int, port: int) -> bool:
+    """Whether this process has a client on `port`."""
+    connections = psutil.Process(pid).net_connections()
+    return any(each.laddr.port == port for each in connections if each.raddr)
 
 
 async def test_workers_are_not_killed_for_a_pause_of_everything(

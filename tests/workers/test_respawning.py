@@ -34,3 +34,14 @@ def test_a_slot_is_due_until_its_worker_has_started() -> None:
     assert (respawning.due(9.9), respawning.due(10.0)) == ([], [2])
     respawning.started(2)
     assert (respawning.due(11.0), respawning.times) == ([], [])
+
+
+def test_nothing_is_owed_to_slots_that_there_should_not_be() -> None:
+    respawning = Respawning()
+    respawning.at(2, when=10.0)
+    respawning.at(3, when=10.0)
+    respawning.limit(2)
+    assert respawning.times == [10.0]
+    assert respawning.due(10.0) == [2]
+    respawning.limit(0)
+    assert respawning.times == []
