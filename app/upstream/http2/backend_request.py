@@ -30,8 +30,8 @@ class BackendRequest(AnswerParts):
 
     section = staticmethod(request_section)
     __slots__ = (
-        "_clock", "_closed", "_connection", "_drained", "_last", "_owner", "_paused", "_receiver",
-        "_unsent", "_uploading", "connect_time", "deadline", "new_future", "number",
+        "_clock", "_closed", "_connection", "_drained", "_free", "_last", "_owner", "_paused",
+        "_receiver", "_unsent", "_uploading", "connect_time", "deadline", "new_future", "number",
     )  # fmt: skip
 
     def __init__(self, connection: SharedConnection, owner: Owner) -> None:
@@ -43,6 +43,7 @@ class BackendRequest(AnswerParts):
         self._receiver: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed = self._uploading = self._paused = False
+        self._free = False  # the pool has it: offered twice, it would carry two requests
         self.number = self._last = 0
         """The engine's stream, 0 between two requests and where the stream is over."""
         self._unsent = 0
@@ -57,7 +58,8 @@ class BackendRequest(AnswerParts):
         fields = self.section(method, target, headers, self._connection.scheme)
         behind = trailer_section(trailers) if chunked else []
         self._forget()
-        self._receiver, self._uploading, self._paused, self._unsent = receiver, upload, False, 0
+        self._free = self._paused = False
+        self._receiver, self._uploading, self._unsent = receiver, upload, 0
         engine = self._connection.engine
         whole = not (upload or body or behind)
         self.number = self._last = engine.send_request(fields, end_stream=whole)
@@ -217,9 +219,10 @@ class BackendRequest(AnswerParts):
 
     def _settle(self) -> None:
         """If request and answer are over, there is room for the next one."""
-        if self._closed or self.number or not self.is_idle:
+        if self._closed or self._free or self.number or not self.is_idle:
             return
         if self._connection.may_keep:
+            self._free = True
             self.deadline = self._clock() + self._owner.idle_timeout
             self.connect_time = None
             self._owner.on_available(self)

@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import (
     BackendForbidden,
+    UpstreamBadAnswer,
     UpstreamConnectTimeout,
     UpstreamCut,
     UpstreamRefused,
@@ -22,10 +23,11 @@ from app.errors import (
 )
 from app.routing import parse_backend
 from app.upstream.client import UpstreamClient
+from app.upstream.framing import MAX_INTERIM
 from tests.backends import answer, answering, silent
 from tests.upstream.asking import asked, opened, read
 from tests.upstream.conftest import client, pytest_asyncio_loop_factories, server
-from tests.upstream.http2.backend import Asked, Http2Backend, Link, speaking_http2
+from tests.upstream.http2.backend import Asked, Http2Backend, Link, echo, speaking_http2
 
 __all__ = ["client", "pytest_asyncio_loop_factories", "server"]
 
@@ -109,6 +111,29 @@ async def test_a_backend_that_leaves_at_once(client: UpstreamClient, backend: Ht
     backend.greeting = b"\0\0\x08\x07\0\0\0\0\0" + bytes(8)
     with pytest.raises(UpstreamUnreachable, match="closed the connection at once"):
         await asked(client, backend.url)
+    assert len(backend.links) == 1
+
+
+async def test_after_a_bad_answer_no_two_requests_get_one_place(
+    client: UpstreamClient, backend: Http2Backend
+):
+    """Each of them would get the answer to the other one."""
+
+    def without_end(asked: Asked) -> None:
+        for _ in range(MAX_INTERIM + 1):
+            asked.link.engine.send_headers(asked.number, [(b":status", b"103")])
+
+    backend.on_end = without_end
+    with pytest.raises(UpstreamBadAnswer, match="without end"):
+        await asked(client, backend.url)
+    backend.on_end = hold
+    waiting = [asyncio.create_task(asked(client, backend.url, target=b"/%d" % n)) for n in range(3)]
+    await backend.until(lambda: len(backend.requests) == 4)
+    for request in backend.requests[1:]:
+        echo(request)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*waiting)
+    assert [dict(got.headers)[b"x-path"] for got in answers] == [b"/0", b"/1", b"/2"]
     assert len(backend.links) == 1
 
 
