@@ -1,4 +1,4 @@
-"""All fields that a backend gets of a request; not made twice where a connection repeats them."""
+"""All fields that a backend gets of a request; not made twice where a client repeats them."""
 
 from __future__ import annotations
 

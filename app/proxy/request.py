@@ -111,7 +111,7 @@ class Request(RequestFacts):
     slot: Slot | None
     """Its slot among those that `maxInFlight` allows."""
     repetition: Repetition | None
-    """What the request has in common with the one before on its connection."""
+    """What the request has in common with others of the same client."""
     extensions: Mapping[str, Any]
     """What the server offers, in ASGI's terms."""
 

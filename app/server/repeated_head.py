@@ -10,7 +10,7 @@ from .shared_heads import SharedHeads, key_of
 LONGEST = 4096
 """Bytes of all fields of a head, above which nothing is kept of it."""
 MOST_FIELDS = 64
-"""Fields of a head, above which nothing is kept: each takes 170 bytes, however short it is."""
+"""Fields of a head, above which nothing is kept: each takes memory, however short it is."""
 SELDOM = 0b111000
 """Bits of the number of new heads in a row: where one is set, nobody looks for the next among the
 shared ones. So a client whose heads all differ pays for 8 looks at 64 of them."""
@@ -58,7 +58,7 @@ class RepeatedHead:
             small = len(section) <= LONGEST and len(request.headers) <= MOST_FIELDS
             self._section = section if small else b""
             self._request = None
-            if key is not None:
+            if small and key is not None:
                 self._shared.learn(key, line, request)
         elif line.startswith(request.method + b" /"):  # an absolute form would change its Host
             self._request = request

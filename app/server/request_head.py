@@ -53,7 +53,7 @@ class RequestHead:
     asks_debug: bool = False
     """Whether there is an `X-Debug` field: looked up here, while the fields are in a dict."""
     repetition: Repetition | None = None
-    """Where nothing but the target differs from the head before on its connection."""
+    """Where nothing but the target differs from a head before of the same client."""
 
     def again(self) -> RequestHead:
         """A copy, whose fields are for the caller to set."""

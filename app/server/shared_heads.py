@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from ..fields.headers import RawHeaders
 from .peer import Peer
 from .repetition import Repetition
 from .request_head import RequestHead
 
 ROOM = 2**20
-"""Bytes of all heads that are kept, and EACH for each; then they are forgotten, all at once."""
-EACH = 512
+"""Bytes that all heads may take that are kept; then they are forgotten, all at once."""
+EACH, EACH_FIELD = 512, 170
+"""Bytes of Python's that a head takes, and each of its fields, beside three copies of its text."""
 LONGEST = 1024
 """Bytes of all fields of a head, above which nothing is kept of it."""
 MOST_SEEN = 4096
@@ -24,6 +26,12 @@ def key_of(section: bytes, peer: Peer) -> Key | None:
     if len(section) > LONGEST:
         return None
     return section, peer.address, peer.server, peer.scheme, peer.tls, peer.subject
+
+
+def size_of(fields: RawHeaders) -> int:
+    """Bytes that a head with these fields takes while it is kept, about."""
+    text = sum(len(name) + len(value) for name, value in fields)
+    return EACH + 3 * text + EACH_FIELD * len(fields)
 
 
 class SharedHeads(dict[Key, RequestHead]):
@@ -48,7 +56,7 @@ class SharedHeads(dict[Key, RequestHead]):
             self._seen.add(seen)
         elif line.startswith(request.method + b" /"):  # an absolute form would change its Host
             request.repetition = Repetition([*request.headers])
-            self._room -= EACH + len(key[0])  # type: ignore[arg-type]
+            self._room -= size_of(request.headers)
             if self._room < 0:
                 self.clear()
                 self._room = ROOM

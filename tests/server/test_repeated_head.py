@@ -10,7 +10,7 @@ from app.server.peer import Peer
 from app.server.refusal import Refusal
 from app.server.repeated_head import LONGEST, MOST_FIELDS, RepeatedHead
 from app.server.request_head import parse_head
-from app.server.shared_heads import EACH, MOST_SEEN, ROOM, SharedHeads
+from app.server.shared_heads import EACH, MOST_SEEN, ROOM, SharedHeads, size_of
 
 CLIENT = Peer(("127.0.0.1", 1), ("127.0.0.1", 80), "127.0.0.1")
 A = b"Host: a.test\r\nUser-Agent: x"
@@ -137,7 +137,8 @@ def test_heads_are_kept_up_to_a_size():
         head = b"GET / HTTP/1.1\r\n%b\r\nX: %d" % (A, number)
         for _ in range(2):
             RepeatedHead(shared).parse(head, 200, CLIENT)
-        assert sum(EACH + len(section) for section, *_ in shared) <= ROOM + EACH + len(head)
+        assert sum(size_of(each.repetition.headers) for each in shared.values()) <= ROOM
+    assert len(shared) < number  # they were forgotten in between
     shared.clear()
     for _ in range(3):
         RepeatedHead(shared).parse(
@@ -151,10 +152,15 @@ def test_nothing_is_kept_of_many_fields(more, kept):
     """An idle connection whose client had sent 190 of them took 33 KiB."""
     fields = A + b"\r\nX: 1" * (MOST_FIELDS - 2 + more)
     assert len(fields) < LONGEST
-    repeated = RepeatedHead(SharedHeads())
-    first, *others = (repeated.parse(b"GET / HTTP/1.1\r\n" + fields, 200, CLIENT) for _ in range(3))
-    assert len(first.headers) == MOST_FIELDS + more
-    assert (others[0] is others[1]) == kept
+    shared = SharedHeads()
+    repeated = RepeatedHead(shared)
+    for _ in range(5):
+        head = repeated.parse(b"GET / HTTP/1.1\r\n" + fields, 200, CLIENT)
+        repeated.parse(HEADS[0], 200, CLIENT)  # the next is no repetition
+    assert len(head.headers) == MOST_FIELDS + more
+    assert (head.repetition is not None, len(shared)) == (kept, 1 + kept)
+    first, second = (repeated.parse(b"GET / HTTP/1.1\r\n" + fields, 200, CLIENT) for _ in range(2))
+    assert (first is second) == kept
 
 
 def test_heads_that_all_differ_are_seldom_looked_for():
