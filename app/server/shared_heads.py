@@ -56,8 +56,9 @@ class SharedHeads(dict[Key, RequestHead]):
             self._seen.add(seen)
         elif line.startswith(request.method + b" /"):  # an absolute form would change its Host
             request.repetition = Repetition([*request.headers])
-            self._room -= size_of(request.headers)
-            if self._room < 0:
+            size = size_of(request.headers)
+            if size > self._room:
                 self.clear()
                 self._room = ROOM
+            self._room -= size
             self[key] = request.again()

@@ -42,11 +42,9 @@ class BackendRequest(AnswerParts):
         self.deadline = NEVER
         self._receiver: Receiver | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._closed = self._uploading = self._paused = False
-        self._free = False  # the pool has it: offered twice, it would carry two requests
-        self.number = self._last = 0
+        self._closed = self._uploading = self._paused = self._free = False
+        self.number = self._last = self._unsent = 0
         """The engine's stream, 0 between two requests and where the stream is over."""
-        self._unsent = 0
 
     # -- backend_stream.BackendStream and PooledConnection
 
@@ -218,7 +216,7 @@ class BackendRequest(AnswerParts):
     # -- inside
 
     def _settle(self) -> None:
-        """If request and answer are over, there is room for the next one."""
+        """If request and answer are over, there is room for the next one: say so once."""
         if self._closed or self._free or self.number or not self.is_idle:
             return
         if self._connection.may_keep:
