@@ -23,7 +23,7 @@ from .connections import StoreLink
 
 logger = logging.getLogger(__name__)
 
-RATE, DEMAND = "hipache:rate:", "hipache:rate-demand:"
+RATE = "hipache:rate:"
 PER_TRIP = 500
 """Clients that one round trip asks about."""
 PAUSE_AFTER_SILENCE = 1.0
@@ -38,24 +38,23 @@ AHEAD_AT_MOST = 0.1
 # app.frontends.rates.take once more, in a place where it happens at once; for several requests,
 # after some that were taken before are given back. Those who tell their demand get their part of
 # what is free, and of what comes free in the next `coming` seconds. A count that is further ahead
-# than any burst is of another rate, or of a clock that stood later: it keeps nobody out for longer
-# than this rate does. The answer: how many pass, and how early one more is.
-_TAKE = f"""
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+# than any burst is of a clock that stood later: it keeps nobody out for longer than the rate does.
+# The demand is in the same value: in a cluster a second key could be on another server.
+# The answer: how many pass, and how early one more is.
+COUNT = f"""
 local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
 local want, back = tonumber(ARGV[3]), tonumber(ARGV[4])
-local kept = tonumber(redis.call('GET', KEYS[1])) or 0
-local due = math.min(kept, now + tolerance + interval + {AHEAD_AT_MOST})
+local due, seen, at = string.match(redis.call('GET', KEYS[1]) or '', '^(%S+) ?(%S*) ?(%S*)$')
+due, seen, at = tonumber(due) or 0, tonumber(seen) or 0, math.min(tonumber(at) or 0, now)
+local kept = due
+due = math.min(due, now + tolerance + interval + {AHEAD_AT_MOST})
 local changed = back > 0 or due < kept
 due = math.max(due - back * interval, now)
 local free = (now + tolerance - due + 1e-6) / interval + 1
 local granted = math.max(math.min(want, math.floor(free)), 0)
-if KEYS[2] then
+if ARGV[5] then
   local came, a_second, coming = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-  local seen, at = string.match(redis.call('GET', KEYS[2]) or '', '^(%S+) (%S+)$')
-  seen = (tonumber(seen) or 0) * math.exp(math.min((tonumber(at) or 0) - now, 0) / {SPAN}) + came
-  redis.call('SET', KEYS[2], string.format('%.3f %.6f', seen, now), 'PX', {SPAN * 10_000:.0f})
+  seen, at, changed = seen * math.exp((at - now) / {SPAN}) + came, now, true
   if want > free then
     local part = math.min(a_second * {SPAN} / math.max(seen, 1e-3), 1)
     granted = math.max(math.min(part * (free + coming / interval), want), 0)
@@ -63,11 +62,17 @@ if KEYS[2] then
 end
 due = due + granted * interval
 if granted > 0 or changed then
-  local lasts = math.max(math.ceil((due - now) * 1000), 1)
-  redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', lasts)
+  local lasts = math.max(due - now, at + {SPAN * 10} - now, 0.001)
+  local value = string.format('%.6f %.3f %.6f', due, seen, at)
+  redis.call('SET', KEYS[1], value, 'PX', math.ceil(lasts * 1000))
 end
 return string.format('%.6f %.6f', granted, math.max(due - tolerance - now, 0))
 """
+"""The script, behind a line that says what time is `now`."""
+_TAKE = f"""
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+{COUNT}"""
 _SHA = sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -97,7 +102,7 @@ class RedisRates:
     def __init__(self, connections: StoreLink, prefix: str, *, within: float) -> None:
         """`within`: seconds that Redis has for an answer."""
         self._connections = connections
-        self._prefix, self._demands = prefix + RATE, prefix + DEMAND
+        self._prefix = prefix
         self._within = within
         self._waiting: list[PendingCount] = []
         self._asked: list[PendingCount] = []
@@ -175,13 +180,8 @@ class RedisRates:
 
     def _command(self, how: str, pending: PendingCount) -> list[str]:
         name, rate, asked, _ = pending
-        script, key = _SHA if how == "EVALSHA" else _TAKE, self._prefix + name
-        numbers: list[float] = [rate.interval, rate.tolerance, asked.want, asked.back]
-        if not asked.a_second:
-            return [how, script, "1", key, *map(repr, numbers)]
-        numbers += asked.came, asked.a_second, asked.coming
-        # In a cluster the braces put it into the slot of the other.
-        return [how, script, "2", key, f"{self._demands}{{{key}}}", *map(repr, numbers)]
+        script = _SHA if how == "EVALSHA" else _TAKE
+        return [how, script, "1", self._prefix + key_of(name, rate), *arguments(rate, asked)]
 
     def _failed(self, cause: object) -> None:
         now = asyncio.get_running_loop().time()
@@ -197,6 +197,26 @@ class RedisRates:
             asking.cancel()
             await asyncio.wait({asking})
             self._send_away()  # it may have been cancelled before it began
+
+
+def key_of(name: str, rate: Rate) -> str:
+    """Where a client is counted: by this rate alone.
+
+    Workers that have not heard yet of an edited limit go by the old one. In a common count the
+    faster one would give back what the slower one has counted.
+
+    >>> key_of("a.test:192.0.2.7", Rate(0.01, 100))
+    'hipache:rate:a.test:192.0.2.7@0.01x100'
+    """
+    return f"{RATE}{name}@{rate.interval:g}x{rate.burst}"
+
+
+def arguments(rate: Rate, asked: Question) -> list[str]:
+    """What COUNT is told."""
+    numbers: list[float] = [rate.interval, rate.tolerance, asked.want, asked.back]
+    if asked.a_second:
+        numbers += asked.came, asked.a_second, asked.coming
+    return [*map(repr, numbers)]
 
 
 def _granted(answer: Any) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ import pytest
 from app.config.store_address import StoreAddress
 from app.frontends.rates import Rate
 from app.stores.redis.connections import Connections
-from app.stores.redis.shared_rates import RATE, RedisRates
+from app.stores.redis.shared_rates import RATE, RedisRates, key_of
 from app.stores.redis.url import parse_url
 from tests.backends import answer, answering
 from tests.redis_servers import REDIS, VALKEY, RedisServer
@@ -57,7 +57,7 @@ async def test_two_proxies_count_together(valkey: RedisServer) -> None:
         assert await statuses(one, two, one, two, one) == [200, 200, 200, 429, 429]
         async with valkey.client as client:
             [key] = await client.keys(RATE + "*")
-            assert key == RATE + "a.test:127.0.0.1"
+            assert key == key_of("a.test:127.0.0.1", HOURLY)
             assert 3_500 < await client.ttl(key) <= 3_600
 
 
@@ -109,10 +109,10 @@ async def test_the_script_counts_as_the_function_does(tmp_path: Path, binary: st
             assert early[:3] == [0.0, 0.0, 0.0]
             assert all(e is not None and 1199 < e <= 1200 for e in early[3:])
             async with server.client as client:
-                assert await client.keys() == [f"p:{RATE}a"]
+                assert await client.keys() == ["p:" + key_of("a", HOURLY)]
                 await client.script_flush()
-                await client.set(f"p:{RATE}b", "nonsense")
-                await client.lpush(f"p:{RATE}c", "another type")
+                await client.set("p:" + key_of("b", HOURLY), "nonsense")
+                await client.lpush("p:" + key_of("c", HOURLY), "another type")
             assert await rates.take("b", HOURLY) == 0.0
             assert await rates.take("c", HOURLY) is None
     finally:

@@ -15,6 +15,7 @@ from app.checks import fleet
 from app.checks.fleet import checking
 from app.config.structs import Config, HealthCheck, LruCache, ServerConfig
 from app.errors import FrontendNotFound
+from app.frontends.rates import Rate
 from app.routing import Mark
 from app.stores import CachedStore, driver_for, open_store
 from app.stores.issuance import IssuanceState, Wish
@@ -100,6 +101,8 @@ async def test_the_rights_in_the_documentation_are_enough(server, caplog):
         await marked(routes)
         assert await redis.smembers("dead:a.example") == {"0"}
         await until(lambda: routes.known("a.example"))
+        for rate in (Rate(0.01, 100), Rate(1200.0, 3)):
+            assert await routes.rates.take("a.example:10.0.0.1", rate) == 0.0
         assert await redis.acl_log() == []
     assert caplog.records == []
 

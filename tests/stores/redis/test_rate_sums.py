@@ -1,53 +1,45 @@
-"""Rates that are taken ahead, by a clock that stands still: what passes in all workers together."""
+"""Rates that are taken ahead, by a clock of the test: what passes in all workers together."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 import random
 from collections.abc import Iterator, Sequence
 from itertools import count
 
 import pytest
+import redis
 
 from app.frontends.rates import Rate
 from app.stores.redis.rate_slices import Slice
-from app.stores.redis.shared_rates import AHEAD_AT_MOST, SPAN, Question
+from app.stores.redis.shared_rates import COUNT, Question, arguments
+from tests.redis_servers import RedisServer
 
 SETTLE, SECONDS = 3, 10
 ROUND_TRIP = 0.0005
 
 
 class Count:
-    """What Redis knows of one client: the arithmetic of the script in shared_rates."""
+    """A real server that counts one client, with the script and the time that it is told."""
 
-    def __init__(self, rate: Rate) -> None:
-        self.rate, self.due, self.commands = rate, 0.0, 0
-        self.seen, self.at = 0.0, 0.0
+    def __init__(self, server: RedisServer, rate: Rate) -> None:
+        self.client = redis.Redis(unix_socket_path=str(server.socket), decode_responses=True)
+        self.script = self.client.register_script(f"local now = tonumber(ARGV[8])\n{COUNT}")
+        self.rate, self.commands = rate, 0
 
     def take(self, now: float, asked: Question) -> float:
         self.commands += 1
-        interval, tolerance = self.rate.interval, self.rate.tolerance
-        due = min(self.due, now + tolerance + interval + AHEAD_AT_MOST) - asked.back * interval
-        due = max(due, now)
-        free = (now + tolerance - due + 1e-6) / interval + 1
-        self.seen = self.seen * math.exp((self.at - now) / SPAN) + asked.came
-        self.at = now
-        granted = float(asked.want)
-        if granted > free:
-            part = min(asked.a_second * SPAN / max(self.seen, 1e-3), 1)
-            granted = max(min(part * (free + asked.coming / interval), granted), 0.0)
-        self.due = due + granted * interval
-        return granted
+        numbers = [*arguments(self.rate, asked), repr(now)]
+        return float(self.script(["a client"], numbers).split()[0])
 
 
 class Fleet:
     """Workers of one client, whose requests come at random; time passes from event to event."""
 
-    def __init__(self, rate: Rate, loads: Sequence[float], seed: int = 1) -> None:
+    def __init__(self, counted: Count, loads: Sequence[float], seed: int = 1) -> None:
         """`loads`: how many times the rate each worker gets."""
-        self.redis = Count(rate)
+        self.redis, rate = counted, counted.rate
         self.slices = [Slice(rate) for _ in loads]
         self.pauses = [rate.interval / load for load in loads]
         self.events: list[tuple[float, int, str, int, float]] = []
@@ -104,12 +96,15 @@ class Fleet:
         pytest.param([2.0] + [0.1] * 9, id="one of ten has two thirds of it"),
     ],
 )
-async def test_the_sum_is_the_rate_over_a_second_and_over_ten(loads: list[float]) -> None:
+async def test_the_sum_is_the_rate_over_a_second_and_over_ten(
+    valkey: RedisServer, loads: list[float]
+) -> None:
     rate = 1000
-    fleet = Fleet(Rate(1 / rate, rate), loads)
+    fleet = Fleet(Count(valkey, Rate(1 / rate, rate)), loads)
     each = [0] * (SETTLE + SECONDS)
     for at in fleet.passed(SETTLE + SECONDS):
         each[int(at)] += 1
+    fleet.redis.client.close()
     seconds = each[SETTLE:]
     assert max(abs(passed / rate - 1) for passed in seconds) <= 0.02
     assert abs(sum(seconds) / rate / SECONDS - 1) <= 0.0025

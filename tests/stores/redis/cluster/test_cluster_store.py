@@ -116,6 +116,14 @@ async def test_what_workers_share_besides(url):
         assert await store.rates.take("host1.test client", Rate(10, 1)) > 0
 
 
+@pytest.mark.parametrize("path", ["{id}", "x}y", "{", "{}", "}{", "{a}{b}"])
+@pytest.mark.parametrize("rate", [Rate(0.01, 100), Rate(10, 1)], ids=["in slices", "one by one"])
+async def test_clients_are_counted_whatever_braces_a_prefix_has(cluster, path, rate):
+    async with routes(cluster.url) as store:
+        assert await store.rates.take(f"a.test/{path}:10.0.0.1", rate) == 0.0
+        assert not store.rates.away
+
+
 async def test_the_doctor_sees_every_primary_and_all_keys(url, cluster):
     await put(url, {"a.test": Entry("id", (URL,)), "a.test/api": Entry("api", (URL,))})
     await cluster.at(KeyNames("", tagged="tagged" in url).of(FRONTEND, "odd.test"), "SET", "x")
