@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.doctor.findings import Commands, Severity
-from app.doctor.unreachable import of_unreachable, unreachable
+from app.doctor.unreachable import of_unreachable, tried, unreachable
 from app.health import Outcome, Verdict
 from app.recorder.stories import Kind, Story, Try
 from app.routing import parse_frontend
+from tests.backends import answer, answering, refusing
 
 A, B = "h2c://10.0.0.1:50051", "http://10.0.0.2"
 GONE, ANSWERED = Outcome.REFUSED, Outcome.ANSWERED
@@ -59,3 +62,22 @@ def test_a_frontend_that_has_lost_all_is_worse_than_one_that_has_others() -> Non
     assert found(A, B) == [(Severity.WARNING, problem)]
     assert found(B) == []
     assert found(A, wake="http://10.0.0.9/up") == []
+
+
+async def test_one_that_is_back_is_a_warning_though_no_request_has_shown_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    async with (
+        refusing() as gone,
+        answering(answer(b"hello")) as back,
+        answering(answer(b"hello"), path=path),
+    ):
+        urls = [gone, back.url, f"unix:{path}", f"unix:{path}.none"]
+        lost = unreachable([story(990, *((url, GONE) for url in urls))])
+        tls = unreachable([story(990, (back.url, Outcome.TLS_FAILURE))])
+        found = tried(lost)
+        assert [found["a.test", url].back for url in urls] == [False, True, True, False]
+        assert not tried(tls)["a.test", back.url].back
+    frontend = parse_frontend("a.test", ["site", back.url], {})
+    [finding] = of_unreachable(frontend, found, NOW, Commands())
+    assert (finding.severity, finding.mend) == (Severity.WARNING, "")
+    assert finding.problem == f"{back.url} took no connection: a request 10 s ago: no way"
