@@ -81,6 +81,11 @@ def test_a_mistake_at_the_end_of_a_large_file_is_found_at_once(end: str) -> None
     """All steps before it let others have their turn; to read all once more would not."""
     large = json.dumps({f"{n}.test": ["http://127.0.0.1:8080"] * 9 for n in range(20_000)})
     text = large[:-1] + ", " + end
+    assert min(share_of_the_longest_step(text) for _ in range(3)) < 1 / 4
+
+
+def share_of_the_longest_step(text: str) -> float:
+    """Of the CPU time that all of it takes at once. A step may meet the cycle collector."""
     began = thread_time()
     expected = outcome(json.loads, text)
     at_once = thread_time() - began
@@ -93,4 +98,4 @@ def test_a_mistake_at_the_end_of_a_large_file_is_found_at_once(end: str) -> None
             found = exc.msg, exc.pos
             longest = thread_time() - began
     assert found == expected
-    assert longest < at_once / 4
+    return longest / at_once
