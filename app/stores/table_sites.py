@@ -8,10 +8,12 @@ from dataclasses import replace
 from ..frontends.site import host_of, prefix_of
 from .table import Entry, Table
 
+Prefixes = dict[str, frozenset[str]]
 
-def of_keys(table: Table, keys: Collection[str]) -> Table:
-    """The entries of these keys, and of those that have prefixes only."""
-    prefixes = prefixes_by_host(table)
+
+def of_keys(table: Table, keys: Collection[str], prefixes: Prefixes) -> Table:
+    """The entries of these keys, and of those that have prefixes only. `prefixes`: those by host
+    of the whole table."""
     found = {key: table[key] for key in keys if key in table}
     found |= {key: Entry("", listed=False) for key in keys if key in prefixes and key not in table}
     return {key: replace(e, below=len(prefixes.get(key, ()))) for key, e in found.items()}
@@ -52,7 +54,7 @@ def _cuts(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
-def prefixes_by_host(table: Mapping[str, Entry]) -> dict[str, frozenset[str]]:
+def prefixes_by_host(table: Mapping[str, Entry]) -> Prefixes:
     """The prefixes that have lists, by the key of their host; hosts without any are left out."""
     found: dict[str, set[str]] = {}
     for key in table:

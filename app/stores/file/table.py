@@ -21,7 +21,7 @@ from ...system.operator import operator
 from ..journal import RouteChange, changes_of, dump_change, newest
 from ..key_pattern import KeyPattern
 from ..table import Entry, Table, TableError, check_key, in_file_form
-from ..table_sites import of_keys, with_sites_only
+from ..table_sites import Prefixes, of_keys, prefixes_by_host, with_sites_only
 from ..table_text import parse_table
 from ..uses import LastUses
 from .journal_file import append, lines_of
@@ -41,26 +41,27 @@ class FileTable:
         self._journal = self._path.with_name(f"{self._path.name}.journal")
         self.by = operator()
         self._stamp: Stamp = None
-        self._table: Table = {}
+        self._known: tuple[Table, Prefixes] = {}, {}
 
     async def read(self, keys: Collection[str] | None = None) -> Table:
         """The frontends of these keys that exist; of all keys without `keys`."""
-        table = await asyncio.to_thread(self._parsed)
-        return of_keys(table, table if keys is None else keys)
+        table, prefixes = await asyncio.to_thread(self._parsed)
+        return of_keys(table, table if keys is None else keys, prefixes)
 
-    def _parsed(self) -> Table:
-        """The file's table, which is parsed again when the file has changed: a large one is read
-        in many pieces."""
+    def _parsed(self) -> tuple[Table, Prefixes]:
+        """The file's table and its prefixes, by host. They are kept until the file changes: a large
+        table is read in many pieces."""
         stamp = stamp_of(self._path)
         if stamp is None or stamp != self._stamp:
-            self._table = self._parse(self._text())
+            table = self._parse(self._text())
+            self._known = table, prefixes_by_host(table)
             self._stamp = stamp
-        return self._table
+        return self._known
 
     async def scan(self, cursor: int, matching: KeyPattern) -> tuple[int, list[str]]:
         """All at once: the file must be read whole."""
         wanted = matching.regex().fullmatch
-        return 0, await asyncio.to_thread(lambda: [*filter(wanted, self._parsed())])
+        return 0, await asyncio.to_thread(lambda: [*filter(wanted, self._parsed()[0])])
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys`: the new file is renamed over the old one."""
@@ -75,7 +76,7 @@ class FileTable:
             fcntl.flock(lock, fcntl.LOCK_EX)
             old = self._text()
             before = self._parse(old)
-            after = edit(of_keys(before, keys))
+            after = edit(of_keys(before, keys, prefixes_by_host(before)))
             for key, entry in after.items():
                 if entry.ttl is not None:
                     raise TableError(f"{key}: a file knows no expiry; routes in Redis do")

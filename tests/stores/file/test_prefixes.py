@@ -8,6 +8,7 @@ import pytest
 from app.config.structs import Config
 from app.errors import FrontendNotFound
 from app.stores import CachedStore, open_store
+from app.stores.file.table import FileTable
 from app.stores.table import Entry, TableError, check_key, dump_entries
 from app.stores.table_text import parse_table
 from tests.redis_servers import until
@@ -129,3 +130,12 @@ def test_a_prefix_is_written_as_it_is_compared(name: str, key: str) -> None:
 def test_a_prefix_that_matches_nothing_is_refused(key: str) -> None:
     with pytest.raises(TableError):
         check_key(key)
+
+
+async def test_prefixes_are_counted_again_when_the_file_has_changed(tmp_path):
+    file = tmp_path / "routes.toml"
+    file.write_text('["a.test/x"]\n')
+    table = FileTable(str(file))
+    assert (await table.read(["a.test"]))["a.test"].below == 1
+    file.write_text('["a.test/x"]\n["a.test/y"]\n["a.test"]\n')
+    assert (await table.read(["a.test"]))["a.test"].below == 2
