@@ -49,8 +49,10 @@ def import_(file: Path, whole: bool, yes: bool, wait: float | None, path: str | 
                 with waiting(f"reading {file}"):
                     wanted.read()
                 await _import(table, wanted, changes)
-        except OSError as exc:
-            raise CommandFailed(str(exc)) from exc  # no room for temporary files
+        except BrokenPipeError:  # nobody reads on what is printed: click ends quietly
+            raise
+        except OSError as exc:  # the file cannot be read, or there is no room for temporary ones
+            raise CommandFailed(str(exc)) from exc
 
     async def _import(table: RouteTable, wanted: SpooledTable, changes: ImportChanges) -> None:
         lines, total = await _compare(table, wanted, changes, whole=whole, path=path)

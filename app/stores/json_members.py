@@ -11,7 +11,14 @@ AT_ONCE = 1 << 20
 """Characters of a file that are read at once."""
 
 _after_space = re.compile(r"[ \t\n\r]*").match
-_decode = json.JSONDecoder().raw_decode
+_raw_decode = json.JSONDecoder().raw_decode
+
+
+def _decode(text: str, at: int) -> tuple[Any, int]:
+    try:
+        return _raw_decode(text, at)
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", text, at) from None
 
 
 def json_members(text: str) -> Iterator[tuple[str, Any]]:

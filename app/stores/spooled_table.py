@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -35,7 +38,8 @@ class SpooledTable:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self._file = self._source = file
+        self._copy = ExitStack()
         self._lines = SortedKeys()
 
     def __enter__(self) -> SpooledTable:
@@ -47,6 +51,7 @@ class SpooledTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._copy.close()
         self._lines.__exit__(kind, error, trace)
 
     @property
@@ -57,6 +62,8 @@ class SpooledTable:
     def read(self) -> None:
         """Read the file: JSON if its name ends in .json, else TOML, which is read as a whole."""
         number = 0
+        if not self._file.is_file():
+            self._copy_pipe()
         try:
             for some in in_pieces(self._said(), ENTRIES_AT_ONCE):
                 self._lines.add(
@@ -65,9 +72,19 @@ class SpooledTable:
                 number += len(some)
         except (ValueError, TableError) as exc:
             self._refuse(exc)
+        except RecursionError:
+            raise TableError(f"{self._file}: nested too deeply") from None
+
+    def _copy_pipe(self) -> None:
+        """A pipe can be read only once, and what is wrong with a text is found in a second look."""
+        copy = self._copy.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
+        with self._file.open("rb") as pipe:
+            shutil.copyfileobj(pipe, copy)
+        copy.flush()
+        self._source = Path(copy.name)
 
     def _said(self) -> Iterator[tuple[str, Any]]:
-        with self._file.open(encoding="utf-8") as file:
+        with self._source.open(encoding="utf-8") as file:
             if self._file.suffix == ".json":
                 yield from read_members(file)
             else:
@@ -75,7 +92,13 @@ class SpooledTable:
 
     def _refuse(self, error: Exception) -> None:
         """Say in which line it is; for that the text is needed."""
-        parse_table(self._file.read_text("utf-8"), str(self._file))
+        data = self._source.read_bytes()
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as exc:
+            line = data.count(b"\n", 0, exc.start) + 1
+            raise TableError(f"{self._file} line {line}: no UTF-8: {exc.reason}") from None
+        parse_table(text, str(self._file))
         raise error
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:

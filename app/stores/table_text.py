@@ -38,6 +38,8 @@ def members(text: str, source: str) -> Iterator[tuple[str, Any]]:
         reason, _, where = str(exc).partition(" (at ")
         numbers = re.findall(r"[0-9]+", where) or [str(text.count("\n") + 1)]
         raise TableError(f"{source} line {numbers[0]}: {reason}") from None
+    except RecursionError:  # TOML says not where
+        raise TableError(f"{source}: nested too deeply") from None
     except ValueError:
         raise TableError(f"{source} line 1: expected an object of hosts") from None
 

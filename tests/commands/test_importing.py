@@ -136,3 +136,19 @@ def test_a_terminal_gets_a_bar(valkey: RedisServer, tmp_path: Path, colours: boo
     assert "3000/3000" in drawn
     assert (re.search(r"\x1b\[[0-9;]*3[0-9]", drawn) is not None) is colours
     assert "frontends after" not in drawn
+
+
+def test_the_reader_of_what_is_printed_may_go(tmp_path: Path) -> None:
+    """As in `hipache route import FILE | head`."""
+    write_table(tmp_path, f"file:{tmp_path / 'routes.toml'}")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", "route", "import", "new.json", "-y"],
+            cwd=tmp_path, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=writing, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

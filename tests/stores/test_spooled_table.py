@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,40 @@ def test_what_is_wrong_is_told_as_of_the_whole_text(tmp_path: Path, text: str) -
     with pytest.raises(TableError) as found:
         spooled(file)
     assert str(found.value) == str(whole.value)
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("table.json", b'{"a.test": {"backends": []},\n"b\xe4.test": {}}', "line 2: no UTF-8"),
+        ("table.toml", b'["a.test"]\n\nid = "\xe4"\n', "line 3: no UTF-8"),
+        (
+            "table.json",
+            f'{{"a.test": {{}},\n"b.test": {DEEP}'.encode(),
+            "line 2: nested too deeply",
+        ),
+        ("table.toml", f'["a.test"]\nbackends = {DEEP}'.encode(), ": nested too deeply"),
+    ],
+    ids=["JSON in Latin-1", "TOML in Latin-1", "deep JSON", "deep TOML"],
+)
+def test_what_can_be_no_table_is_refused(
+    tmp_path: Path, name: str, text: bytes, complaint: str
+) -> None:
+    (tmp_path / name).write_bytes(text)
+    with SpooledTable(tmp_path / name) as table, pytest.raises(TableError) as refused:
+        table.read()
+    assert f"{tmp_path / name}" in str(refused.value)
+    assert complaint in str(refused.value)
+
+
+def test_what_comes_from_a_pipe_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    text, pipe = '{"a.test": {"backends": []},\n"b": }', tmp_path / "table.json"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as writing, SpooledTable(pipe) as table:
+        written = writing.submit(pipe.write_text, text)
+        with pytest.raises(TableError, match=r"table\.json line 2: Expecting value"):
+            table.read()
+        assert written.result() == len(text)
