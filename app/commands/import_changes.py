@@ -164,7 +164,8 @@ def _packed(entry: Entry | None) -> tuple[Any, ...] | None:
     if entry is None:
         return None
     settings = dict(entry.options), dict(entry.healthcheck)
-    return entry.identifier, entry.backends, *settings, entry.ttl, entry.listed, entry.below
+    rest = entry.ttl, entry.listed, entry.below, entry.named
+    return entry.identifier, entry.backends, *settings, *rest
 
 
 def _entry(packed: tuple[Any, ...] | None) -> Entry | None:

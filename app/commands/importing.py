@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from ..errors import HipacheError
 from ..stores.table import Table, TableError, same_tables
-from ..stores.tables import RouteTable
+from ..stores.tables import PartlyChanged, RouteTable
 from .failing import CommandFailed
 from .import_changes import FrontendChange, ImportChanges
 
@@ -45,6 +45,8 @@ class Import:
                     self.done += len(piece)
                     advance(len(piece))
             except HipacheError as exc:
+                if isinstance(exc, PartlyChanged):
+                    self.done += exc.written
                 if not self.done:
                     raise
                 raise CommandFailed(f"{exc}: {self._how_far()}") from exc
@@ -55,8 +57,7 @@ class Import:
 
         def edit(now: Table) -> Table:
             if not same_tables(now, before):
-                rest = "" if self.done else "; nothing was written"
-                raise TableError(f"routes have changed meanwhile{rest}")
+                raise TableError("routes have changed meanwhile")
             return after
 
         await table.change([change.key for change in piece], edit)

@@ -30,9 +30,7 @@ async def rename_site(table: RouteTable, old: str, new: str) -> None:
         if found is None:
             raise TableError(f"no frontend {old}")
         if found.below and found.below != len(names) - 1:
-            raise TableError(
-                f"the prefixes of {old} have no lists, or changed meanwhile; nothing was written"
-            )
+            raise TableError(f"the prefixes of {old} have no lists, or changed meanwhile")
         taken = [key for key in moves.values() if key in before and key not in moves]
         if taken or (new in before and before[new].below):
             raise TableError(f"{taken[0] if taken else new} exists already")

@@ -51,6 +51,8 @@ class Entry:
     """False for a host that has no list, but options that its prefixes inherit."""
     below: int = field(default=0, compare=False)
     """Prefixes of this host, as far as the table that was read knows."""
+    named: bool = True
+    """False for a prefix that the set of its host lacks, so that no request finds it."""
 
     @property
     def rows(self) -> list[str]:

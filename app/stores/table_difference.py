@@ -45,6 +45,8 @@ def _changed(old: Entry, new: Entry) -> str:
         parts.append(f"healthcheck {was} -> {_only_in(new.healthcheck, old.healthcheck)}")
     if old.ttl != new.ttl:
         parts.append(f"ttl {old.ttl} -> {new.ttl}")
+    if old.named != new.named:
+        parts.append("named among the prefixes of its host")
     return " ".join(parts) or "the order of its backends"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
+from ..errors import StoreUnavailable
 from ..routing import Frontend, lookup_keys, parse_frontend
 from .journal import RouteChange
 from .key_pattern import KeyPattern
@@ -39,7 +40,8 @@ class RouteTable(Protocol):
         """Replace the frontends of `keys` by what `edit` makes of them, all at once.
 
         `edit` gets those that exist and may be called again if somebody else
-        writes meanwhile. Whatever it raises leaves the store as it was.
+        writes meanwhile. Whatever it raises leaves the store as it was. A store
+        that cannot change several at once raises PartlyChanged where it wrote some.
         """
 
     async def journal(self, key: str | None, most: int) -> list[RouteChange]:
@@ -61,6 +63,14 @@ class RouteTable(Protocol):
 
 class ChangedButNotSeen(TableError):
     """The change is made, but some workers did not have it in time."""
+
+
+class PartlyChanged(StoreUnavailable):
+    """Some frontends of a change are written, and the journal tells of them; others are not."""
+
+    def __init__(self, reason: Exception, written: int, total: int) -> None:
+        super().__init__(f"{reason}; {written} of {total} frontends were written before that")
+        self.written = written
 
 
 async def seen_by_all(

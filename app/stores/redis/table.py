@@ -101,7 +101,8 @@ class RedisTable:
         )  # fmt: skip
         return following, list(keys if matching.everything else filter(wanted, keys))
 
-    async def _read(self, keys: Sequence[str]) -> Table:
+    async def _read(self, keys: Sequence[str], left: set[str] | None = None) -> Table:
+        """`left` gets the keys of which nothing but options or a health check is left."""
         table: Table = {}
         for start in range(0, len(keys), FRONTENDS_PER_TRIP):
             some = keys[start : start + FRONTENDS_PER_TRIP]
@@ -113,15 +114,27 @@ class RedisTable:
                     ("HGETALL", self._names.of(OPTIONS, key)),
                     ("HGETALL", self._names.of(HEALTHCHECK, key)),
                     ("PTTL", name),
-                    ("SCARD", self._names.of(PATHS, key)),
+                    self._of_paths(key),
                 )
             answers = iter(await self._connections.ask(commands))
             for key, rows, *rest in zip(some, *[answers] * 5, strict=False):
                 if isinstance(rows, ResponseError) and not str(rows).startswith("WRONGTYPE"):
                     raise rows
-                if rows or _count(rest[-1]):
-                    table[key] = _entry(rows, *rest)
+                prefix, of_paths = prefix_of(key), rest.pop()
+                below = 0 if prefix else _count(of_paths)
+                if rows or below:
+                    entry = _entry(rows, below, *rest)
+                    missed = prefix and of_paths == 0
+                    table[key] = replace(entry, named=False) if missed else entry
+                elif left is not None and (rest[0] or rest[1]):
+                    left.add(key)
         return table
+
+    def _of_paths(self, key: str) -> tuple[str, ...]:
+        """How many prefixes a host has; whether a prefix is one of its host."""
+        if prefix := prefix_of(key):
+            return "SISMEMBER", self._names.of(PATHS, host_of(key)), prefix
+        return "SCARD", self._names.of(PATHS, key)
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
         """Replace the frontends of `keys` by what `edit` makes of them, in one MULTI."""
@@ -201,11 +214,11 @@ def _count(answer: Any) -> int:
     return answer if isinstance(answer, int) else 0
 
 
-def _entry(rows: Any, options: Any, healthcheck: Any, left: Any, prefixes: Any) -> Entry:
+def _entry(rows: Any, below: int, options: Any, healthcheck: Any, left: Any) -> Entry:
     if isinstance(rows, ResponseError):
         return Entry("", ())
     if not rows:
-        return Entry("", options=mapping(options), listed=False, below=_count(prefixes))
+        return Entry("", options=mapping(options), listed=False, below=below)
     return Entry(
         text(rows[0]),
         tuple(text(row) for row in rows[1:]),
@@ -213,5 +226,5 @@ def _entry(rows: Any, options: Any, healthcheck: Any, left: Any, prefixes: Any) 
         mapping(healthcheck),
         # Rounded up: a frontend that is about to lapse must not lose its expiry.
         -(-left // 1000) if isinstance(left, int) and left > 0 else None,
-        below=_count(prefixes),
+        below=below,
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from redis.exceptions import (
@@ -22,14 +22,17 @@ from redis.exceptions import (
     WatchError,
 )
 
+from ....errors import HipacheError, StoreUnavailable
 from ....frontends.site import host_of, prefix_of
-from ...journal import changes_of
-from ...table import Entry, Table, TableError, same_tables
+from ...journal import RouteChange
+from ...table import Entry, Table, TableError
+from ...tables import PartlyChanged
 from ..keys import DEAD, DEAD_INFO, FRONTEND, PATHS, KeyNames
 from ..table import ATTEMPTS, HASHES, RedisTable, settings_of
 from .cluster_connections import ClusterConnections
-from .new_frontends import create
+from .new_frontends import create, is_plain
 from .slot_map import Argument, slot_of
+from .written import Written, is_still
 
 WriteStep = tuple[Argument, ...]
 """A command; its first argument is its key."""
@@ -41,31 +44,64 @@ class ClusterTable(RedisTable):
     """Each frontend is written as a whole, and what two write at once is written one by one."""
 
     async def change(self, keys: Collection[str], edit: Callable[[Table], Table]) -> None:
-        """Replace the frontends of `keys` by what `edit` makes of them, new ones first."""
-        names, was, written = sorted(keys), Table(), set[str]()
-        with self._translated():
-            for _ in range(ATTEMPTS):
-                before = await self._read(names)
-                after = edit(dict(before))
-                new = {key: after[key] for key in names if key in after and key not in before}
-                try:
-                    if len(new) > 1:
-                        written |= await create(self._cluster, self._names, new)
-                    for key in sorted(names, key=lambda name: name not in after):
-                        if key in new and key in written:
-                            continue
-                        await self._change_one(key, before.get(key), after.get(key))
-                        if key in before and key not in written:
-                            was[key] = before[key]
-                        written.add(key)
-                except WatchError:
-                    continue
-                except (AskError, TryAgainError, ClusterDownError):  # MOVED is an AskError
-                    await self._settled()
-                    continue
-                await self._write_down(was, after, names)
+        """Replace the frontends of `keys` by what `edit` makes of them, new ones first.
+
+        Raises PartlyChanged where some of them are written and others are not.
+        """
+        names, written = sorted(keys), Written()
+        try:
+            with self._translated():
+                await self._change(names, edit, written)
+        except HipacheError as exc:
+            changes = [*written.changes(by=self.by, at=time.time())]
+            if not changes:
+                raise
+            with suppress(StoreUnavailable):  # what has failed is told, not what follows from it
+                await self._write_down(changes)
+            raise PartlyChanged(exc, len(changes), len(names)) from exc
+        await self._write_down(written.changes(by=self.by, at=time.time()))
+
+    async def _change(
+        self, names: Sequence[str], edit: Callable[[Table], Table], written: Written
+    ) -> None:
+        for _ in range(ATTEMPTS):
+            left = set[str]()
+            now = await self._read(names, left)
+            after = edit(written.undone_in(now))
+            # All at once go those of which nothing is there, and that have nothing but a list.
+            new = [key for key in names if key in after and key not in now and key not in left]
+            plain = {key: after[key] for key in new if is_plain(after[key])}
+            try:
+                await self._change_each(names, now, after, plain, written)
                 return
+            except WatchError:
+                continue
+            except (AskError, TryAgainError, ClusterDownError):  # MOVED is an AskError
+                await self._settled()
         raise TableError(f"{names[0]}: others write there all the time")
+
+    async def _change_each(
+        self, names: Sequence[str], now: Table, after: Table, plain: Table, written: Written
+    ) -> None:
+        """Prefixes inherit the options of their host: it comes before them, and goes after them."""
+
+        async def one(key: str) -> None:
+            await self._change_one(key, now.get(key), after.get(key))
+            written.note(key, now.get(key), after.get(key))
+
+        kept = dict.fromkeys(key for key in names if key in after)
+        for key in [key for key in kept if key not in plain and not prefix_of(key)]:
+            await one(key)
+            del kept[key]
+        if len(plain) > 1:
+            created, failed = await create(self._cluster, self._names, plain)
+            for key in created:
+                written.note(key, None, after[key])
+                del kept[key]
+            if failed:
+                raise failed
+        for key in [*kept, *(key for key in reversed(names) if key not in after)]:
+            await one(key)
 
     @property
     def _cluster(self) -> ClusterConnections:
@@ -90,7 +126,7 @@ class ClusterTable(RedisTable):
                     pipes[slot] = await stack.enter_async_context(await self._pipe(slot))
                 await pipes[slot].watch(name)
             now = await self._read([key])
-            if not same_tables(now, {} if before is None else {key: before}):
+            if not is_still(now.get(key), before):
                 raise WatchError
             for slot, commands in _by_slot(steps):
                 pipe = pipes.pop(slot, None)
@@ -107,15 +143,16 @@ class ClusterTable(RedisTable):
             raise ConnectionError(f"no server of the cluster has slot {slot}")
         return self._cluster.node(owner).client.pipeline(transaction=True)
 
-    async def _write_down(self, was: Table, after: Table, names: Sequence[str]) -> None:
+    async def _write_down(self, changes: Iterable[RouteChange]) -> None:
         pipe = self._client.pipeline(transaction=False)
-        for change in changes_of(was, after, names, by=self.by, at=time.time()):
+        for change in changes:
             self._journal.write(pipe, change)
-        try:
-            await pipe.execute()
-        except ResponseError as exc:
-            if not self._journal.gives_up(exc):
-                raise
+        with self._translated():
+            try:
+                await pipe.execute()
+            except ResponseError as exc:
+                if not self._journal.gives_up(exc):
+                    raise
 
 
 def steps_of(
@@ -153,8 +190,9 @@ def _gained(names: KeyNames, key: str, before: Entry | None, after: Entry) -> It
     for kind, settings in settings_of(after).items():
         had = settings_of(before)[kind] if before else {}
         new = [part for item in settings.items() if item not in had.items() for part in item]
-        if not had and settings:
-            yield "DEL", names.of(kind, key)  # whatever its type was
+        # Whatever its type was; what was left behind by a frontend must not become part of this.
+        if not had and (settings or before is None or not before.listed):
+            yield "DEL", names.of(kind, key)
         if new:
             yield "HSET", names.of(kind, key), *new
 

@@ -1,20 +1,20 @@
-"""Many new frontends of a cluster at once: three trips to each primary for all of them.
+"""Many new frontends of a cluster at once: two trips to each primary for all of them.
 
-What is written is invisible until the list is there, so the options of all come first. Then come
-the lists, each only where there is none by now, and then the prefixes, by which a host finds them.
+Only lists are written so, each where there is none by now, and then the prefixes, by which a host
+finds them. Options are in other slots: whether somebody else is just writing them cannot be known
+in one trip, so frontends that have any are written one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, RedisError
 
 from ....frontends.site import host_of, prefix_of
 from ...table import Entry
 from ..keys import FRONTEND, PATHS, KeyNames
-from ..table import settings_of
 from .cluster_connections import ClusterConnections
 from .parts import ClusterCommand
 
@@ -28,47 +28,37 @@ return 1
 """
 
 
+def is_plain(entry: Entry) -> bool:
+    """Can it be written in this way?"""
+    settings = entry.options or entry.healthcheck
+    return entry.listed and not settings and len(entry.rows) <= MOST_ROWS
+
+
 async def create(
     cluster: ClusterConnections, names: KeyNames, wanted: Mapping[str, Entry]
-) -> set[str]:
-    """Write these, of which none had a list. Returns the keys of those that are written.
+) -> tuple[set[str], Exception | None]:
+    """Write these plain frontends, of which none had a list, nor options left from before.
 
-    The others are there by now, or cannot be written in this way, or this user may run no scripts.
-    Raises RedisError, OSError.
+    Returns the keys of those that are written, and the first error. The others are there by now, or
+    this user may run no scripts.
     """
-    keys = [key for key, entry in wanted.items() if entry.listed and len(entry.rows) <= MOST_ROWS]
-    await _ask(cluster, [each for key in keys for each in _settings(names, key, wanted[key])])
-    try:
-        answers = await _ask(cluster, [_list(names, key, wanted[key]) for key in keys])
-    except NoPermissionError:
-        return set()
-    created = [key for key, answer in zip(keys, answers, strict=True) if answer]
-    await _ask(
-        cluster,
-        [
-            ("SADD", names.of(PATHS, host_of(key)), prefix)
-            for key in created
-            if (prefix := prefix_of(key))
-        ],
-    )
-    return set(created)
+    answers = await _ask(cluster, [_list(names, key, entry) for key, entry in wanted.items()])
+    created = [key for key, answer in zip(wanted, answers, strict=True) if answer == 1]
+    prefixes = [(names.of(PATHS, host_of(key)), prefix_of(key)) for key in created]
+    answers += await _ask(cluster, [("SADD", *pair) for pair in prefixes if pair[1]])
+    return set(created), _first_error(answers)
 
 
 async def _ask(cluster: ClusterConnections, commands: Sequence[ClusterCommand]) -> list[Any]:
-    answers = await cluster.ask(commands) if commands else []
-    if failed := next((answer for answer in answers if isinstance(answer, Exception)), None):
-        raise failed
-    return answers
+    try:
+        return await cluster.ask(commands) if commands else []
+    except (RedisError, OSError) as exc:
+        return [exc] * len(commands)
 
 
-def _settings(names: KeyNames, key: str, entry: Entry) -> list[ClusterCommand]:
-    commands: list[ClusterCommand] = []
-    for kind, settings in settings_of(entry).items():
-        if settings:
-            name = names.of(kind, key)
-            commands.append(("DEL", name))  # whatever its type was
-            commands.append(("HSET", name, *(part for item in settings.items() for part in item)))
-    return commands
+def _first_error(answers: Iterable[Any]) -> Exception | None:
+    errors = (answer for answer in answers if isinstance(answer, Exception))
+    return next((error for error in errors if not isinstance(error, NoPermissionError)), None)
 
 
 def _list(names: KeyNames, key: str, entry: Entry) -> ClusterCommand:
