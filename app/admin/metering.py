@@ -20,9 +20,9 @@ from ..metrics.collector import Collector
 from ..metrics.counters import Counters
 from ..metrics.folder import Folder
 from ..metrics.page import Page
-from ..server.accept_share import SharedLoads
 from ..server.listeners import close_all
 from ..server.running import listening
+from ..server.shared_loads import SharedLoads
 from ..stores.routes import Routes
 from ..system.loop_lag import LoopLag
 from ..system.shared_folder import remove_service_folder

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+
+logger = logging.getLogger("hipache.server")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the queues."""
@@ -25,7 +28,7 @@ def queue_length(sock: socket.socket) -> int:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED.size)
     except OSError:  # a unix socket
         return 0
-    return int(_UNACKED.unpack(info)[0])
+    return int(_UNACKED.unpack(info)[0]) if len(info) == _UNACKED.size else 0
 
 
 class AcceptQueue:
@@ -60,15 +63,23 @@ class AcceptQueue:
             while True:
                 await asyncio.sleep(self._look_every)
                 if not self._alone():
-                    self._close()
+                    self.close()
                 elif any(queue_length(sock) > 1 for sock in self._sockets):
                     quiet = 0
                     if not self._servers:
                         await self._open()
                 elif self._servers and (quiet := quiet + 1) == QUIET_LOOKS:
-                    self._close()
+                    self.close()
+        except Exception:  # a defect: it goes on without copies
+            logger.exception("the watch over the accept queue has failed")
         finally:
-            self._close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the copies."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     async def _open(self) -> None:
         with suppress(OSError):  # no file is left: it goes on with those that there are
@@ -76,8 +87,6 @@ class AcceptQueue:
                 for _ in range(AT_ONCE - 1):
                     copy = socket.fromfd(sock.fileno(), sock.family, sock.type)
                     self._servers.append(await self._listen(copy))
-
-    def _close(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+                    if not self._alone():  # any more
+                        self.close()
+                        return

@@ -4,21 +4,25 @@ All workers wait for the same listening sockets, and the kernel wakes all of the
 runs first takes as many connections as there are: often five or more of eight, where four workers
 run. So a worker that has more connections than another one looks away from its listeners until the
 others have caught up. All take from one queue as before: no connection is lost with a worker.
+
+Open connections alone would mislead: beside workers that hold thousands of idle ones, one that has
+just begun would get every new one, until it is as full as they are. So no worker looks away for
+another one that has taken more lately.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import mmap
+import logging
 import os
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-ROWS = 512
-"""Workers, those that drain included, that can be told apart. More of them just take what comes."""
+from .shared_loads import SharedLoads, one_more
+
+logger = logging.getLogger("hipache.server")
+
 FIRST_LOOK, LAST_LOOK = 0.001, 0.02
 """Seconds until a worker that looks away sees what the others have, at first and later."""
 PATIENCE = 0.025
@@ -30,60 +34,6 @@ SEE_OTHERS_EVERY = 0.25
 MANY = 1 << 30
 
 
-class SharedLoads:
-    """How many connections each worker has, in memory that they share. Made before they are.
-
-    The lock on a row says whose it is; the kernel gives it back when the worker ends.
-    """
-
-    def __init__(self) -> None:
-        """Raises OSError."""
-        self._file = os.memfd_create("hipache-loads")
-        os.ftruncate(self._file, ROWS * 5)
-        self._memory = memoryview(mmap.mmap(self._file, ROWS * 5))
-        self.counts = self._memory[: ROWS * 4].cast("i")
-        """Connections and one more; 0 in a row that belongs to nobody."""
-        self.away = self._memory[ROWS * 4 :]
-        """Whether that worker looks away."""
-
-    @classmethod
-    def made(cls) -> SharedLoads | None:
-        """None where the system has no such memory, or no epoll to look away with."""
-        if not (hasattr(os, "memfd_create") and hasattr(select, "epoll")):
-            return None
-        return cls()
-
-    def take_row(self) -> int | None:
-        """A row for this process; None if all are taken."""
-        for row in range(ROWS):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
-                self.away[row] = 0
-                self.counts[row] = 1
-                return row
-        return None
-
-    def give_back(self, row: int) -> None:
-        """This process takes no more connections."""
-        self.counts[row] = 0
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, row)
-
-    def others(self, row: int) -> list[int]:
-        """The rows of all other workers that take connections."""
-        return [each for each, count in enumerate(self.counts) if count and self._lives(each, row)]
-
-    def _lives(self, row: int, ours: int) -> bool:
-        if row == ours:
-            return False
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, row)
-        except BlockingIOError:
-            return True
-        self.counts[row] = 0  # it was killed
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, row)
-        return False
-
-
 class AcceptShare:
     """One worker's part: when it looks away from its listeners, and when it looks again."""
 
@@ -92,7 +42,7 @@ class AcceptShare:
     ) -> None:
         """`row` is this worker's, `epoll` what its event loop waits for `listeners` with."""
         self._loads, self._row = loads, row
-        self._counts, self._all_away = loads.counts, loads.away
+        self._counts, self._all_away, self._lately = loads.counts, loads.away, loads.lately
         self._files = [sock.fileno() for sock in listeners]
         self._epoll = epoll
         self._queues = select.poll()
@@ -106,6 +56,9 @@ class AcceptShare:
         self._waited_since: float | None = None
         self._takes_all_until = 0.0
         self._look: asyncio.TimerHandle | None = None
+        self._gave_up = False
+        self.on_company: Callable[[], None] = lambda: None
+        """Called when it sees that it is no longer alone."""
         self._regular = self._loop.call_later(0, self._see_who_is_there)
 
     @classmethod
@@ -119,18 +72,25 @@ class AcceptShare:
         can be changed behind its back: it tells the kernel only once what it waits for.
         """
         backend = getattr(asyncio.get_running_loop(), "_get_backend_id", None)
-        if loads is None or backend is None or (row := loads.take_row()) is None:
+        if loads is None or backend is None:
             return None
-        return cls(loads, row, listeners, select.epoll.fromfd(os.dup(backend())))
+        try:
+            epoll = select.epoll.fromfd(os.dup(backend()))
+            row = loads.take_row()
+        except OSError as exc:
+            logger.warning("takes what connections come cause=%s", exc.strerror or exc)
+            return None
+        return cls(loads, row, listeners, epoll) if row is not None else None
 
     @property
     def alone(self) -> bool:
         """Whether it knows of no other worker."""
-        return not self._others
+        return not (self._others or self._gave_up)
 
     def took(self, count: int) -> None:
         """There is one connection more: so many now."""
         self._counts[self._row] = count + 1
+        self._lately[self._row] = one_more(self._lately[self._row], self._loop.time())
         if count >= self._enough and not self._away and self._has_too_many():
             self._look_away()
 
@@ -142,21 +102,23 @@ class AcceptShare:
 
     def close(self) -> None:
         """This worker takes no more connections."""
-        self._regular.cancel()
-        if self._look is not None:
-            self._look.cancel()
+        self._stop_looking()
         self._epoll.close()
         self._loads.give_back(self._row)
 
     def _has_too_many(self) -> bool:
         """Whether another one has so much less that it should take the next ones."""
-        counts = self._counts
-        least = min([counts[row] for row in self._others], default=MANY)
-        self._enough = least + 1 + least // 8
-        return counts[self._row] > self._enough
+        ours, lately = self._counts[self._row], self._lately[self._row]
+        enough = [
+            (count + 1 + count // 8, self._lately[row])
+            for row in self._others
+            if (count := self._counts[row])  # else it has begun to drain
+        ]
+        self._enough = min(enough, default=(MANY, 0))[0]
+        return any(ours > most and lately >= others for most, others in enough)
 
     def _all_others_are_away(self) -> bool:
-        return all(self._all_away[row] for row in self._others)
+        return all(self._all_away[row] or not self._counts[row] for row in self._others)
 
     def _look_away(self) -> None:
         self._all_away[self._row] = 1  # before the others are asked: they might do the same
@@ -164,10 +126,10 @@ class AcceptShare:
             self._all_away[self._row] = 0
             return
         self._away = True
-        self._report(0)
         self._waited_since = None
         self._next_look = FIRST_LOOK
         self._look = self._loop.call_later(FIRST_LOOK, self._look_around)
+        self._report(0)
 
     def _look_again(self) -> None:
         assert self._look is not None
@@ -177,15 +139,40 @@ class AcceptShare:
         self._report(select.EPOLLIN)
 
     def _report(self, events: int) -> None:
+        failed = None
         for file in self._files:
-            with contextlib.suppress(FileNotFoundError):  # it does not accept: files are short
+            try:
                 self._epoll.modify(file, events)
+            except FileNotFoundError:
+                pass  # it does not accept: files are short
+            except OSError as exc:
+                failed = exc
+        if failed is not None:
+            self._give_up(failed)
+
+    def _give_up(self, exc: OSError) -> None:
+        """Take what comes from now on."""
+        if self._gave_up:
+            return
+        self._gave_up = True
+        logger.warning("takes what connections come cause=%s", exc.strerror or exc)
+        self._stop_looking()
+        self._enough = MANY
+        if self._away:
+            self._look_again()
+
+    def _stop_looking(self) -> None:
+        self._regular.cancel()
+        if self._look is not None:
+            self._look.cancel()
 
     def _look_around(self) -> None:
         """While away: have the others caught up, or do they not come to take what there is?"""
         if not self._has_too_many() or self._all_others_are_away():
             self._look_again()
             return
+        self._next_look = min(2 * self._next_look, LAST_LOOK)
+        self._look = self._loop.call_later(self._next_look, self._look_around)
         now = self._loop.time()
         if not self._queues.poll(0):
             self._waited_since = None
@@ -195,11 +182,17 @@ class AcceptShare:
             self._takes_all_until = now + TAKES_ALL
             self._look_again()
             return
-        self._next_look = min(2 * self._next_look, LAST_LOOK)
-        self._look = self._loop.call_later(self._next_look, self._look_around)
+        self._report(0)  # again: a listener that was short of files may be back
 
     def _see_who_is_there(self) -> None:
-        self._others = self._loads.others(self._row)
+        self._regular = self._loop.call_later(SEE_OTHERS_EVERY, self._see_who_is_there)
+        try:
+            others = self._loads.others(self._row)
+        except OSError as exc:
+            self._give_up(exc)
+            return
+        came, self._others = others and not self._others, others
+        if came:
+            self.on_company()
         if not self._away and self._has_too_many():
             self._look_away()
-        self._regular = self._loop.call_later(SEE_OTHERS_EVERY, self._see_who_is_there)

@@ -49,7 +49,9 @@ def accept_queue(
 ) -> AcceptQueue:
     """What looks after the queues of these sockets, on which `server` accepts."""
     listen = partial(_listen, server, partial(_protocol, server))
-    return AcceptQueue(sockets, listen, lambda: share.alone)
+    queue = AcceptQueue(sockets, listen, lambda: share.alone)
+    share.on_company = queue.close
+    return queue
 
 
 async def _listen(

@@ -19,9 +19,9 @@ from ..errors import ConfigError, StoreUnavailable
 from ..logs import proxy_log
 from ..logs.ownership import hand_over, why_closed
 from ..main import create_app
-from ..server.accept_share import SharedLoads
 from ..server.listeners import ListeningSocket, close_all
 from ..server.running import uvicorn_config
+from ..server.shared_loads import SharedLoads
 from ..stores import driver_of
 from ..system.open_files import raise_limit
 from ..tls.certificates import CertificateFolder

@@ -14,10 +14,11 @@ from time import monotonic
 import psutil
 import uvicorn
 
-from ..server.accept_share import AcceptShare, SharedLoads
+from ..server.accept_share import AcceptShare
 from ..server.accepting import accept_on, accept_queue
 from ..server.listeners import ListeningSocket
 from ..server.running import edge_of
+from ..server.shared_loads import SharedLoads
 from .process import REPORT_INTERVAL, ControlChannel, WorkerMessage
 
 logger = logging.getLogger("hipache.worker")

@@ -89,3 +89,41 @@ async def test_there_are_copies_while_connections_queue(listener: socket.socket)
             await asyncio.wait([watch])
             assert not serving()
         await until(lambda: not serving())
+
+
+async def test_company_that_comes_meanwhile_leaves_no_copy(listener: socket.socket) -> None:
+    servers: list[asyncio.Server] = []
+
+    async def listen(copy: socket.socket) -> asyncio.Server:
+        servers.append(await asyncio.get_running_loop().create_server(Greeter, sock=copy))
+        return servers[-1]
+
+    queue = AcceptQueue([listener], listen, lambda: len(servers) < 3, look_every=0.01)
+    clients = queued(listener, 3)
+    watch = asyncio.create_task(queue.watch())
+    await until(lambda: len(servers) == 3)
+    await until(lambda: not any(server.is_serving() for server in servers))
+    assert len(servers) == 3
+    watch.cancel()
+    for client in clients:
+        client.close()
+
+
+async def test_a_defect_is_logged_and_leaves_no_copy(
+    listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers: list[asyncio.Server] = []
+
+    async def listen(copy: socket.socket) -> asyncio.Server:
+        if servers:
+            copy.close()
+            raise RuntimeError("a defect")
+        servers.append(await asyncio.get_running_loop().create_server(Greeter, sock=copy))
+        return servers[-1]
+
+    clients = queued(listener, 3)
+    await AcceptQueue([listener], listen, lambda: True, look_every=0.01).watch()
+    assert "the watch over the accept queue has failed" in caplog.text
+    assert not servers[0].is_serving()
+    for client in clients:
+        client.close()

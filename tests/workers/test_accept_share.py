@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,23 +18,6 @@ from tests.whole_proxy import WorkerClient
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
 PATIENT = "accept_share.PATIENCE = 60\n"
 IMPORTS = "from app import cli\nfrom app.server import accept_share\n"
-
-A_KILLED_WORKER = """
-import os, signal
-from app.server.accept_share import SharedLoads
-loads = SharedLoads()
-ours = loads.take_row()
-pid = os.fork()
-if not pid:
-    loads.counts[loads.take_row()] = 5
-    signal.pause()
-while not loads.counts[1] == 5:
-    pass
-print(loads.others(ours), end=" ")
-os.kill(pid, signal.SIGKILL)
-os.waitpid(pid, 0)
-print(loads.others(ours), loads.counts[1])
-"""
 
 
 class Clients:
@@ -123,8 +105,3 @@ async def test_a_worker_that_loses_connections_takes_some_again(tmp_path: Path) 
         pause(of.workers[1])
         for _ in range(5):
             (await of.served()).close()
-
-
-def test_a_killed_worker_has_no_row_any_more() -> None:
-    argv = [sys.executable, "-c", A_KILLED_WORKER]
-    assert subprocess.check_output(argv, env=ENVIRON, text=True) == "[1] [] 0\n"
