@@ -117,7 +117,7 @@ class FastPath:
     def hand_over(self, exchange: Exchange, request: Request, state: Handover) -> None:
         """Go on in a task, as every request does under another server."""
         exchange.direct = None
-        exchange.start(partial(self.http.serve, request, state), {})
+        exchange.start(partial(self.http.serve, request, state))
         request.task = task = exchange.task
         assert task is not None
         request.unbegun = partial(self.http.end_unbegun, exchange, request, state)

@@ -12,7 +12,6 @@ from uvicorn.protocols.utils import ClientDisconnected
 from .arriving_body import ArrivingBody
 
 if TYPE_CHECKING:
-    from ..fields.headers import RawHeaders
     from ..fields.trailers import Trailers
     from .direct import Direct
     from .peer import Peer
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 App = Callable[..., Awaitable[None]]
 Message = MutableMapping[str, Any]
+_NO_SCOPE: Message = {}  # one for all: it stays beside a stream that is held open
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ class Exchange(ArrivingBody):
         self.tasks = tasks  # those that the server waits for when it drains
         self._body: list[bytes] = []
         self.unread = 0  # bytes of the body that have come, not taken; -1 once the end was
-        self._trailers: RawHeaders | None = None  # to come, behind the answer's body
+        self._trailers: Trailers | None = None  # to come, behind the answer's body
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], object] | None = None
 
-    def start(self, app: App, scope: Message) -> None:
-        """Call the application in a task."""
+    def start(self, app: App, scope: Message = _NO_SCOPE) -> None:
+        """Call the application in a task; the proxy's own needs no scope."""
         task = self.task = asyncio.get_running_loop().create_task(self.run(app, scope))
         self.tasks.add(task)
 
@@ -116,11 +116,11 @@ class Exchange(ArrivingBody):
             if stream.started:
                 raise RuntimeError("a second http.response.start")
             if message.get("trailers"):
-                self._trailers = []
+                self._trailers = ()
             stream.send_head(message["status"], message.get("headers", ()), message.get("reason"))
         elif kind == "http.response.trailers" and self._body_sent and not stream.complete:
             assert self._trailers is not None
-            self._trailers += message.get("headers", ())
+            self._trailers = (*self._trailers, *message.get("headers", ()))
             if not message.get("more_trailers", False):
                 stream.send_trailers(self._trailers)
         else:

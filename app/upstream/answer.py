@@ -148,12 +148,12 @@ class Answer:
             raise
         self.tell_interim = None
 
-    async def _next_step(self) -> None:
-        """Wait for the head, for more of the body, for the end or for a failure."""
+    def _next_step(self) -> asyncio.Future[None]:
+        """Done with the head, with more of the body, with the end or a failure."""
         if self._stream is None:
             raise RuntimeError("this answer has been closed")
         self._waiter = self._stream.new_future()
-        await self._waiter
+        return self._waiter
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
