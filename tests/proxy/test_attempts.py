@@ -37,9 +37,9 @@ async def test_a_refused_post_goes_to_another_backend_whole(proxy: Proxy) -> Non
 async def test_a_get_whose_backend_resets_goes_to_another(proxy: Proxy) -> None:
     async with resetting() as bad, answering(answer(b"ok")) as good:
         await proxy.route("a.test", bad, good)
-        for _ in range(10):
+        while not bad.requests:  # the first choice is a matter of chance
             assert (await proxy.get()).endswith(b"ok")
-    assert bad.requests
+        assert (await proxy.get()).endswith(b"ok")
 
 
 async def test_a_post_is_never_sent_twice_once_a_byte_of_it_left(proxy: Proxy) -> None:
